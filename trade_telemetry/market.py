@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 # %% auto #0
 __all__ = ['SESSIONS', 'MarketError', 'Bar', 'Session', 'find_session', 'utc_offset', 'session_days', 'session_bounds', 'Bars',
-           'build_bars']
+           'build_bars', 'simulate_bars']
 
 # %% ../nbs/04_market.ipynb #constants
 IntArray = npt.NDArray[np.int64]
@@ -219,3 +219,55 @@ def build_bars(
         last = np.append(day[1:] != day[:-1], end[-1:] >= closes[-1:])
     o, h, lo, c, v = np.ascontiguousarray(prices, dtype=np.float64).reshape(-1, 5).T
     return Bars(symbol, s, bar_minutes, time_us, end, o, h, lo, c, v, day, last)
+
+# %% ../nbs/04_market.ipynb #simulated-starts
+def _starts(s: Session, days: int, start: str | date, minutes: int, half_days: Iterable[str]) -> IntArray:
+    first, half = _ordinal(start, 0), {_ordinal(d, 0) for d in half_days}
+    weekdays = [d for d in range(first, first + 2 * days + 7) if (d - 1) % 7 < 5][:days]
+    opens, _ = session_bounds(np.array(weekdays, dtype=np.int64), s)
+    full = -(-s.minutes // minutes)
+    counts = [-(-(s.minutes * 7 // 13) // minutes) if d in half else full for d in weekdays]
+    return np.concatenate([o + MINUTE * minutes * np.arange(n) for o, n in zip(opens, counts, strict=True)])
+
+# %% ../nbs/04_market.ipynb #walk
+def _walk(
+    u: FloatArray, variance: float, overnight: FloatArray, rng: np.random.Generator
+) -> FloatArray:  # log price at 5 points of each bar, shape (n, 5): open, three between, close
+    "Log prices of a driftless walk whose steps are larger near the open and the close."
+    sigma = np.sqrt(variance * (1 + 2 * (2 * u - 1) ** 2) / (1 + 2 / 3))
+    steps = rng.standard_normal((len(u), 4)) * sigma[:, None] / 2
+    ends = np.cumsum(steps.sum(axis=1) + overnight)
+    opens = ends - steps.sum(axis=1)
+    path: FloatArray = opens[:, None] + np.hstack([np.zeros((len(u), 1)), np.cumsum(steps, axis=1)])
+    return path
+
+# %% ../nbs/04_market.ipynb #simulate-bars
+def simulate_bars(
+    symbol: str,  # Name of the instrument; part of the seed
+    *,
+    session: str | Session = "NYSE",  # Whose hours
+    days: int = 20,  # Trading days (weekdays), at least 1
+    seed: int = 0,  # Same seed and symbol, same bars
+    start: str | date = "2024-01-02",  # First possible trading day
+    minutes: int = 1,  # Length of a bar, at least 1
+    volatility_pct: float = 1.5,  # Standard deviation of the open-to-close move of a day, percent
+    start_price: float = 100.0,  # First open
+    half_days: Iterable[str] = (),  # Dates that end after 7/13 of the session (13:00 in New York)
+) -> Bars:  # Driftless bars with high and low that were really touched
+    "Simulate whole sessions of a market without any skill to be found."
+    if days < 1 or minutes < 1:
+        raise MarketError(f"days and minutes must be at least 1, got {days} and {minutes}")
+    s = find_session(session)
+    time_us = _starts(s, days, start, minutes, half_days)
+    rng = np.random.default_rng([seed, *symbol.encode()])
+    day, _ = session_days(time_us, s)
+    u = (time_us - session_bounds(day, s)[0]) / (s.minutes * MINUTE)
+    first = np.append(True, day[1:] != day[:-1])
+    daily = volatility_pct / 100
+    overnight = np.where(first, rng.standard_normal(len(u)) * daily / 3, 0.0)
+    overnight[0] = 0.0
+    path = _walk(u, daily**2 * min(minutes / s.minutes, 1.0), overnight, rng)
+    p = np.round(start_price * np.exp(path), 5)
+    volume = np.round(rng.gamma(2.0, 500.0, len(u)))
+    prices = np.column_stack([p[:, 0], p.max(axis=1), p.min(axis=1), p[:, 4], volume])
+    return build_bars(symbol, time_us, prices, session=s, bar_minutes=minutes)
