@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 from .market import Bar
 from .strategy import Signal, Strategy
@@ -16,6 +16,9 @@ from .trace import DIRECTIONS, Direction, label_direction, market_move_pct, posi
 # %% auto #0
 __all__ = ['NO_BAR', 'Costs', 'fill_price', 'Position', 'check_signal', 'open_position', 'Trade', 'close_position',
            'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Trader']
+
+# %% ../nbs/06_trading.ipynb #constants
+NO_BAR = Bar(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, -1, False)  # what a trader has seen before its first bar
 
 # %% ../nbs/06_trading.ipynb #costs
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Position:
     confidence: float | None  # P(actual = predicted) at the decision, None: unknown
     features: dict[str, float]  # Inputs of the decision
     slippage_pct: float  # Adverse slippage so far, percent of the entry fill
+    floor: float  # The lower of stop and target, -inf where there is none: nothing happens above it
+    ceiling: float  # The higher one, inf where there is none: nothing happens below it
     bars_held: int = 0  # Bars lived through, the entry bar included
 
 # %% ../nbs/06_trading.ipynb #check-signal
@@ -90,10 +95,13 @@ def open_position(
 ) -> Position:  # The new position
     "Fill an entry at the bar's open; the stake is constant, so the quantity follows from the price."
     price = fill_price(bar.open, signal.direction, True, costs.slippage_pct)
+    below, above = signal.stop_loss, signal.take_profit
+    if signal.direction == "SHORT":
+        below, above = above, below
     return Position(
         symbol, strategy, signal.direction, bar.time, price, decision_price, stake / price,
         signal.stop_loss, signal.take_profit, signal.max_bars, signal.confidence, signal.features,
-        abs(price - bar.open) / price * 100,
+        abs(price - bar.open) / price * 100, -inf if below is None else below, inf if above is None else above,
     )  # fmt: skip
 
 # %% ../nbs/06_trading.ipynb #trade
@@ -208,9 +216,6 @@ def next_order(
     return signal if position is None or position.direction != signal.direction else None
 
 # %% ../nbs/06_trading.ipynb #trader
-NO_BAR = Bar(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, -1, False)  # before the first one
-
-
 @dataclass(slots=True, eq=False)
 class Trader:
     "One strategy on one symbol: what it holds, what it waits for, whom it tells."
@@ -224,7 +229,6 @@ class Trader:
     position: Position | None = None  # What is held
     order: Signal | None = None  # What waits for the next open
     bar: Bar = NO_BAR  # Last bar seen
-    trades: int = 0  # Closed so far
     rejected_entries: int = 0  # The open lay beyond the order's own stop or target
     expired_entries: int = 0  # Intraday orders that the end of the day overtook
 
@@ -233,14 +237,16 @@ class Trader:
 
     def step(self, bar: Bar) -> None:
         "Live through one bar: fill at its open, exit within it, decide on its close."
-        if self.bar.day != bar.day:
+        _, _, high, low, _, _, _, day, last = bar
+        if day != self.bar.day:
             self.end_session()
         if self.order is not None:
             _fill_order(self, bar)
-        if (position := self.position) is not None:
-            position.bars_held += 1
-            if (found := bar_exit(position, bar, self.strategy.intraday)) is not None:
-                _close(self, *found)
+        if (held := self.position) is not None:
+            held.bars_held += 1
+            touched = low <= held.floor or high >= held.ceiling
+            if touched or last or held.bars_held == held.max_bars:
+                _close_if_due(self, held, bar)
         self.bar = bar
         if (signal := self.strategy.on_bar(bar)) is not None:
             self.order = next_order(signal, self.position, self.strategy.name)
@@ -255,10 +261,14 @@ def _close(trader: Trader, reason: str, price: float, time: int) -> None:
     position, trader.position = trader.position, None
     if position is not None:
         trade = close_position(position, reason, price, time, trader.costs, trader.threshold_pct)
-        trader.trades += 1
         if trader.on_close is not None:
             trader.on_close(trade)
         trader.strategy.on_closed(trade.direction, trade.actual_direction, trade.features)
+
+
+def _close_if_due(trader: Trader, held: Position, bar: Bar) -> None:
+    if (found := bar_exit(held, bar, trader.strategy.intraday)) is not None:
+        _close(trader, *found)
 
 
 def _fill_order(trader: Trader, bar: Bar) -> None:
