@@ -5,11 +5,13 @@
 # %% ../nbs/04_market.ipynb #imports
 from __future__ import annotations
 
+import csv
+import gzip
 import re
-from collections import Counter
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +22,7 @@ import numpy.typing as npt
 
 # %% auto #0
 __all__ = ['SESSIONS', 'MarketError', 'Bar', 'Session', 'find_session', 'utc_offset', 'session_days', 'session_bounds', 'Bars',
-           'build_bars', 'simulate_bars']
+           'build_bars', 'Jump', 'BarReport', 'load_bars', 'find_bars', 'simulate_bars']
 
 # %% ../nbs/04_market.ipynb #constants
 IntArray = npt.NDArray[np.int64]
@@ -216,9 +218,445 @@ def build_bars(
     else:
         end = time_us + bar_minutes * MINUTE
         end = np.where(inside, np.minimum(end, closes), end)
+        end[:-1] = np.minimum(end[:-1], time_us[1:])  # a bar off the grid ends the one before it
         last = np.append(day[1:] != day[:-1], end[-1:] >= closes[-1:])
     o, h, lo, c, v = np.ascontiguousarray(prices, dtype=np.float64).reshape(-1, 5).T
     return Bars(symbol, s, bar_minutes, time_us, end, o, h, lo, c, v, day, last)
+
+# %% ../nbs/04_market.ipynb #find-columns
+_STAMPS = ("timestamp", "datetime", "gmttime", "localtime", "dateutc", "opentime", "t")
+_NAMES = {
+    "open": ("open", "openprice", "o"),
+    "high": ("high", "highprice", "h"),
+    "low": ("low", "lowprice", "l"),
+    "close": ("close", "closeprice", "closelast", "price", "c"),
+    "volume": ("volume", "vol", "tickvol", "v"),
+    "adj close": ("adjclose", "adjustedclose", "closeadj", "adjcloseprice"),
+}
+
+
+@dataclass(frozen=True)
+class _Columns:
+    separator: str
+    width: int
+    stamp: tuple[int, ...]  # one or two places
+    numbers: tuple[int, ...]  # open, high, low, close, volume, adjusted close; -1: not there
+
+# %% ../nbs/04_market.ipynb #split-line
+def _split(line: str, separator: str) -> list[str]:
+    if '"' not in line:
+        return line.split(separator)
+    return next(csv.reader([line], delimiter=separator))
+
+
+def _find_columns(header: str) -> _Columns:
+    "Find the columns of a file by its first line."
+    separator = max(",;\t|", key=lambda s: len(_split(header, s)))
+    names = [re.sub("[^a-z]", "", c.lower()) for c in _split(header, separator)]
+    place = {name: i for i, name in reversed(list(enumerate(names)))}  # the first of two alike
+    numbers = tuple(next((place[n] for n in ns if n in place), -1) for ns in _NAMES.values())
+    one = next((place[n] for n in _STAMPS if n in place), None)
+    both = tuple(place[n] for n in ("date", "time") if n in place)
+    stamp = (one,) if one is not None else both
+    if missing := ["time"] * (not stamp) + [n for n, i in zip(_NAMES, numbers[:4], strict=False) if i < 0]:
+        raise MarketError(f"no column for {', '.join(missing)}; the first line reads {header[:80]!r}")
+    return _Columns(separator, len(names), stamp, numbers)
+
+# %% ../nbs/04_market.ipynb #date-forms
+_MONTHS = {
+    m: i
+    for i, m in enumerate(
+        ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1
+    )
+}
+_DATE = re.compile(
+    r"\s*(?:(?P<iso>\d{4}[-/.]\d{1,2}[-/.]\d{1,2})"
+    r"|(?P<dmy>\d{1,2}([-/. ])(?:\d{1,2}|[A-Za-z]{3,9})\3\d{2,4})"
+    r"|(?P<mdy>[A-Za-z]{3,9}\.? \d{1,2},? \d{4})"
+    r"|(?P<compact>\d{8})(?=$|[ T]))"
+)
+_CLOCK = re.compile(
+    r"[T ,]*(?:(\d{1,2}):?(\d{2})(?::?(\d{2})(?:[.,](\d{1,9}))?)?)? ?([AaPp])?\.?(?:[Mm]\.?)? ?"
+    r"(Z|UTC|GMT)?([+-]\d{2}:?\d{2})?\s*"
+)
+
+# %% ../nbs/04_market.ipynb #read-date
+@lru_cache(maxsize=1 << 15)
+def _read_date(text: str, day_first: bool) -> int:
+    "µs of the midnight before, on the clock that the file was written by."
+    a, b, c = (p for p in re.split(r"[-/. ,]+", text) if p)
+    if len(a) == 4 and a.isdigit():
+        year, month, day = a, b, c
+    elif a[0].isalpha() or not (b[0].isalpha() or day_first):
+        month, day, year = a, b, c
+    else:
+        day, month, year = a, b, c
+    number = _MONTHS.get(month[:3].lower(), 0) if month[0].isalpha() else int(month)
+    full = int(year) + (2000 if int(year) < 70 else 1900) * (len(year) == 2)
+    return (date(full, number, int(day)).toordinal() - EPOCH_DAY) * DAY
+
+# %% ../nbs/04_market.ipynb #read-clock
+@lru_cache(maxsize=1 << 15)
+def _read_clock(text: str) -> tuple[int, int | None, bool]:
+    "µs since midnight, offset from UTC in µs if there is one, and whether there is a clock at all."
+    m = _CLOCK.fullmatch(text)
+    if m is None:
+        raise ValueError(f"unreadable clock {text!r}")
+    hour, minute, second, fraction, half, zone, offset = m.groups()
+    h, mi, s = int(hour or 0), int(minute or 0), int(second or 0)
+    if half:
+        h = h % 12 + 12 * (half in "Pp")
+    if h > 23 or mi > 59 or s > 59:
+        raise ValueError(f"unreadable clock {text!r}")
+    us = ((h * 60 + mi) * 60 + s) * 1_000_000 + int((fraction or "0").ljust(6, "0")[:6])
+    ahead = 0 if zone else None
+    if offset:
+        ahead = int(offset[0] + "1") * (int(offset[1:3]) * 60 + int(offset[-2:])) * MINUTE
+    return us, ahead, hour is not None
+
+# %% ../nbs/04_market.ipynb #read-stamp
+def _read_stamp(text: str, day_first: bool) -> tuple[int, int | None, bool]:
+    "Wall clock in µs, offset from UTC in µs (None: not said), and whether there is a clock."
+    m = _DATE.match(text)
+    if m is None:
+        number = text.strip()
+        if not (number.isascii() and number.isdigit() and len(number) in (10, 13, 16)):
+            raise ValueError(f"unreadable stamp {text!r}")
+        return int(number) * 10 ** (16 - len(number)), 0, True
+    day = m[0].strip()
+    if m["compact"]:
+        day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+    us, ahead, has_clock = _read_clock(text[m.end() :])
+    return _read_date(day, day_first) + us, ahead, has_clock
+
+# %% ../nbs/04_market.ipynb #day-first
+def _is_day_first(stamps: Iterable[str]) -> bool:
+    "Do dates like 03/04/2024 put the day first? Asked of a whole column."
+    seen = {m[0] for s in stamps if (m := re.match(r"\s*\d{1,2}/\d{1,2}/\d{2}", s))}
+    pairs = [tuple(map(int, s.split("/")[:2])) for s in seen]
+    day, month = any(a > 12 for a, _ in pairs), any(b > 12 for _, b in pairs)
+    if pairs and day == month and any(a != b for a, b in pairs):
+        what = "are written both ways" if day else "can be read two ways"
+        raise MarketError(f"dates like {min(seen)!r} {what}; say day_first=True or day_first=False")
+    return day or not pairs
+
+# %% ../nbs/04_market.ipynb #read-number
+def _number(text: str, separator: str) -> float:
+    "A number as files write it."
+    try:
+        return float(text)
+    except ValueError:
+        plain = text.strip().strip("$€£₹").strip()
+        if separator == ";" and "," in plain:
+            plain = plain.replace(".", "").replace(",", ".")
+        elif re.fullmatch(r"-?\d{1,3}(,\d{2,3})+(\.\d*)?", plain):
+            plain = plain.replace(",", "")
+        scale = {"K": 1e3, "M": 1e6, "B": 1e9}.get(plain[-1:].upper(), 0.0)
+        return float(plain[:-1]) * scale if scale else float(plain)
+
+# %% ../nbs/04_market.ipynb #raw
+@dataclass
+class _Raw:
+    lines: IntArray  # line number of each row
+    wall: IntArray  # µs on the clock that the file was written by
+    ahead: IntArray  # offset from UTC in µs; NAIVE where the stamp does not say
+    has_clock: BoolArray  # more than a date?
+    numbers: FloatArray  # open, high, low, close, volume, adjusted close; shape (n, 6)
+
+    def take(self, index: slice | BoolArray) -> _Raw:
+        return _Raw(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+NAIVE = 2**62
+Rejected = dict[str, list[int]]
+
+# %% ../nbs/04_market.ipynb #read-rows
+def _read_cells(
+    cells: list[str], c: _Columns, day_first: bool
+) -> tuple[tuple[int, int | None, bool], list[float]]:
+    if len(cells) != c.width:
+        raise ValueError("wrong number of cells")
+    stamp = cells[c.stamp[0]] if len(c.stamp) == 1 else f"{cells[c.stamp[0]]} {cells[c.stamp[1]]}"
+    try:
+        when = _read_stamp(stamp, day_first)
+    except ValueError as e:
+        raise ValueError("unreadable time") from e
+    try:
+        o, h, lo, cl, v, adj = c.numbers
+        numbers = [_number(cells[i], c.separator) for i in (o, h, lo, cl)]
+        numbers.append(_number(cells[v], c.separator) if v >= 0 and cells[v].strip(" -") else 0.0)
+        numbers.append(_number(cells[adj], c.separator) if adj >= 0 else 1.0)
+    except ValueError as e:
+        raise ValueError("unreadable number") from e
+    return when, numbers
+
+
+def _read_rows(lines: list[str], c: _Columns, day_first: bool) -> tuple[_Raw, Rejected, int]:
+    "Rows that can be read, line numbers of those that cannot, and how many there are."
+    rejected: Rejected = {}
+    kept, rows = [], 0
+    for number, line in enumerate(lines[1:], 2):
+        if not line.strip():
+            continue
+        rows += 1
+        try:
+            (wall, ahead, clock), numbers = _read_cells(_split(line, c.separator), c, day_first)
+            kept.append((number, wall, NAIVE if ahead is None else ahead, clock, numbers))
+        except (ValueError, OverflowError, csv.Error) as e:
+            rejected.setdefault(str(e), []).append(number)
+    line_no, wall_us, ahead_us, has_clock, values = zip(*kept, strict=True) if kept else ((),) * 5
+    number_at, wall_at, ahead_at = (np.array(a, dtype=np.int64) for a in (line_no, wall_us, ahead_us))
+    values_at = np.array(values, dtype=np.float64).reshape(-1, 6)
+    return _Raw(number_at, wall_at, ahead_at, np.array(has_clock, dtype=np.bool_), values_at), rejected, rows
+
+# %% ../nbs/04_market.ipynb #price-faults
+def _price_faults(numbers: FloatArray) -> dict[str, BoolArray]:
+    "Rows that cannot be true, by reason, each row under its first."
+    o, h, lo, c, volume, adjusted = numbers.T
+    slack = 1e-6 * np.abs(c)
+    with np.errstate(invalid="ignore"):
+        faults = {
+            "unreadable number": ~np.isfinite(numbers).all(axis=1),
+            "price not positive": (np.minimum(np.minimum(o, h), np.minimum(lo, c)) <= 0) | (adjusted <= 0),
+            "negative volume": volume < 0,
+            "high below low": h < lo,
+            "open or close outside low to high": (np.maximum(o, c) > h + slack)
+            | (np.minimum(o, c) < lo - slack),
+        }
+    seen = np.zeros(len(numbers), dtype=np.bool_)
+    for reason, fault in faults.items():
+        faults[reason] = fault & ~seen
+        seen |= fault
+    return faults
+
+# %% ../nbs/04_market.ipynb #to-utc
+def _to_utc(wall: IntArray, ahead: IntArray, timezone: str) -> tuple[IntArray, BoolArray]:
+    "UTC of wall clock stamps, and which of them never happened."
+    said = ahead != NAIVE
+    early, late = (wall - utc_offset(wall + shift, timezone) for shift in (-DAY, DAY))
+    fine_early, fine_late = (t + utc_offset(t, timezone) == wall for t in (early, late))
+    first = np.where(fine_early & fine_late, np.minimum(early, late), np.where(fine_early, early, late))
+    time_us = np.where(said, wall - ahead, first)
+    for i in np.flatnonzero(fine_early & fine_late & (early != late) & ~said).tolist():
+        if i and time_us[i] <= time_us[i - 1]:
+            time_us[i] = max(early[i], late[i])
+    return time_us, ~(said | fine_early | fine_late)
+
+# %% ../nbs/04_market.ipynb #order-faults
+def _order_faults(time_us: IntArray) -> dict[str, BoolArray]:
+    "Rows that repeat or precede what came before them."
+    before = np.full(len(time_us), np.iinfo(np.int64).min)
+    before[1:] = np.maximum.accumulate(time_us)[:-1]
+    return {"duplicate timestamp": time_us == before, "decreasing timestamp": time_us < before}
+
+# %% ../nbs/04_market.ipynb #bar-minutes
+def _bar_minutes(time_us: IntArray, has_clock: bool) -> int:
+    "Length of a bar, from the most common step; 1440 for daily bars."
+    steps = np.diff(time_us)
+    if not len(steps):
+        return 1 if has_clock else 1440
+    kinds, counts = np.unique(steps, return_counts=True)
+    step = int(kinds[counts.argmax()])
+    if step % MINUTE or step >= 6 * DAY:
+        raise MarketError(
+            f"bars step {timedelta(microseconds=step)}; they must be whole minutes, at most a day"
+        )
+    return 1440 if step >= DAY or not has_clock else step // MINUTE
+
+# %% ../nbs/04_market.ipynb #report
+class Jump(NamedTuple):
+    "A close more than 35 % away from the close before: a split that nobody adjusted for, or a crash."
+
+    line: int  # Line in the file, the header being line 1
+    day: date  # Trading day
+    move_pct: float  # From the close before, percent
+
+
+@dataclass
+class BarReport:
+    "What became of the rows of one file."
+
+    path: Path  # The file
+    rows: int = 0  # Rows that were not blank, header not counted
+    kept: int = 0  # Rows that became bars
+    outside_session: int = 0  # Good rows left out because they lie outside the session
+    rejected: dict[str, list[int]] = field(default_factory=dict)  # Line numbers by reason
+    jumps: list[Jump] = field(default_factory=list)  # Moves over 35 % that are left in the bars
+    adjusted: bool = False  # Were prices multiplied by adjusted close / close?
+    newest_first: bool = False  # Was the file read from the bottom?
+
+    def summary(self) -> str:
+        "Say in one line what happened to the file."
+        text = f"{self.path.name}: {self.kept} of {self.rows} rows kept"
+        if self.outside_session:
+            text += f", {self.outside_session} outside the session"
+        for reason, lines in self.rejected.items():
+            shown = ", ".join(map(str, lines[:5])) + ", …" * (len(lines) > 5)
+            text += f", {len(lines)} {reason} (line{'s' * (len(lines) > 1)} {shown})"
+        if self.jumps:
+            text += f", {len(self.jumps)} moves over 35 %"
+        return text + ", adjusted" * self.adjusted + ", newest first" * self.newest_first
+
+# %% ../nbs/04_market.ipynb #adjust
+def _adjust(raw: _Raw, day: IntArray, by_column: bool, splits: Mapping[str, float]) -> FloatArray:
+    "Open, high, low, close, volume after adjustment; shape (n, 5)."
+    prices = raw.numbers[:, :5].copy()
+    prices[:, 1] = prices[:, [0, 1, 3]].max(axis=1)  # widen by the rounding that was let through
+    prices[:, 2] = prices[:, [0, 2, 3]].min(axis=1)
+    if by_column:
+        prices[:, :4] *= (raw.numbers[:, 5] / raw.numbers[:, 3])[:, None]
+    for when, factor in splits.items():
+        if not factor > 0:
+            raise MarketError(f"a split factor must be positive, got {factor} on {when}")
+        earlier = day < _ordinal(when, 0)
+        prices[earlier, :4] /= factor
+        prices[earlier, 4] *= factor
+    return prices
+
+
+def _jumps(close: FloatArray, day: IntArray, lines: IntArray) -> list[Jump]:
+    moves = (close[1:] / close[:-1] - 1) * 100
+    big = np.flatnonzero(np.abs(moves) > 35).tolist()
+    return [Jump(int(lines[i + 1]), date.fromordinal(int(day[i + 1])), float(moves[i])) for i in big]
+
+# %% ../nbs/04_market.ipynb #read-text
+def _read_lines(path: Path) -> list[str]:
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as e:
+        reason = (
+            "no such file" if isinstance(e, FileNotFoundError) else getattr(e, "strerror", None) or str(e)
+        )
+        raise MarketError(f"cannot read {path}: {reason}") from e
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    lines = data.decode(encoding, errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not lines[0].strip():
+        raise MarketError(f"{path} is empty")
+    return lines
+
+
+def _read_file(path: Path, day_first: bool | None) -> tuple[_Raw, BarReport, bool]:
+    "Rows of a file that can be believed one by one, in the order of time as far as the file is."
+    lines = _read_lines(path)
+    try:
+        columns = _find_columns(lines[0])
+        if day_first is None:
+            day_first = _is_day_first(
+                _split(x, columns.separator)[columns.stamp[0]] for x in lines[1:] if "/" in x
+            )
+    except (MarketError, IndexError) as e:
+        raise MarketError(f"{path}: {e}") from e
+    raw, rejected, rows = _read_rows(lines, columns, day_first)
+    report = BarReport(path, rows, rejected=rejected)
+    raw = _drop(raw, _price_faults(raw.numbers), report)
+    steps = np.diff(raw.wall)
+    if (steps < 0).sum() > len(steps) / 2:
+        raw, report.newest_first = raw.take(slice(None, None, -1)), True
+    return raw, report, columns.numbers[5] >= 0
+
+# %% ../nbs/04_market.ipynb #drop
+def _drop(raw: _Raw, faults: Mapping[str, BoolArray], report: BarReport) -> _Raw:
+    "Set faulty rows aside, under their reasons."
+    good = np.ones(len(raw.lines), dtype=np.bool_)
+    for reason, fault in faults.items():
+        if fault.any():
+            report.rejected.setdefault(reason, []).extend(raw.lines[fault].tolist())
+            report.rejected[reason].sort()
+        good &= ~fault
+    return raw.take(good)
+
+# %% ../nbs/04_market.ipynb #on-calendar
+def _on_calendar(
+    raw: _Raw, s: Session, zone: str, report: BarReport
+) -> tuple[_Raw, IntArray, int]:  # rows in order, their starts in UTC, and the length of a bar
+    "Put rows on the calendar, and set aside those out of order."
+    time_us, never = _to_utc(raw.wall, raw.ahead, zone)
+    raw, time_us = _drop(raw, {"time skipped by the clock change": never}, report), time_us[~never]
+    minutes = _bar_minutes(np.unique(time_us), bool(raw.has_clock.any()))
+    if minutes == 1440:  # a date is the exchange's own, whatever offset its midnight was given
+        dated = not (raw.wall % DAY).any()
+        day = raw.wall // DAY + EPOCH_DAY if dated else session_days(time_us, s)[0]
+        time_us = session_bounds(day, s)[0]
+    faults = _order_faults(time_us)
+    in_order = ~np.logical_or.reduce(list(faults.values()))
+    return _drop(raw, faults, report), time_us[in_order], minutes
+
+# %% ../nbs/04_market.ipynb #read-bars
+def _check_adjusting(adjustable: bool, adjust: bool | None, splits: Mapping[str, float] | None) -> bool:
+    if adjust and not adjustable:
+        raise MarketError("there is no adjusted close to adjust by")
+    if adjustable and adjust is not False and splits:
+        raise MarketError("the adjusted close already knows the splits; give adjust=False or no splits")
+    return adjustable and adjust is not False
+
+
+def _need_rows(raw: _Raw, report: BarReport, strict: bool) -> None:
+    if not report.rows:
+        raise MarketError(f"{report.path} has a header and no rows")
+    if report.rejected and (strict or not len(raw.lines)):
+        raise MarketError(report.summary())
+
+# %% ../nbs/04_market.ipynb #load-bars
+def load_bars(
+    path: str | Path,  # CSV file, gzipped or not
+    symbol: str | None = None,  # Name of the instrument; None: the file's name up to the first underscore
+    *,
+    session: str | Session = "NYSE",  # Whose hours and days
+    timezone: str | None = None,  # Clock of stamps without offset; None: the exchange's, for FX UTC
+    extended: bool = False,  # Keep bars before the open and after the close?
+    adjust: bool | None = None,  # Multiply prices by adjusted close / close? None: if there is such a column
+    splits: Mapping[str, float] | None = None,  # Date of a split → factor, for files without adjusted close
+    day_first: bool | None = None,  # How to read 03/04/2024; None: ask the column
+    strict: bool = False,  # Raise if a single row had to be rejected?
+) -> tuple[Bars, BarReport]:  # The bars, and what became of the rows
+    "Read bars from a file, and account for every row."
+    path, s = Path(path), find_session(session)
+    raw, report, adjustable = _read_file(path, day_first)
+    try:
+        report.adjusted = _check_adjusting(adjustable, adjust, splits)
+        raw, time_us, minutes = _on_calendar(raw, s, timezone or s.naive_timezone or s.timezone, report)
+    except MarketError as e:
+        raise MarketError(f"{path}: {e}") from e
+    _need_rows(raw, report, strict)
+    day, inside = session_days(time_us, s)
+    keep = inside | (extended and minutes < 1440)
+    raw, time_us, day = raw.take(keep), time_us[keep], day[keep]
+    report.kept, report.outside_session = len(day), int((~keep).sum())
+    if not report.kept:
+        raise MarketError(f"{path}: no bar inside the session {s.name}; {report.summary()}")
+    prices = _adjust(raw, day, report.adjusted, splits or {})
+    report.jumps = _jumps(prices[:, 3], day, raw.lines)
+    name = symbol or path.name.split(".")[0].split("_")[0]
+    return build_bars(name, time_us, prices, session=s, bar_minutes=minutes), report
+
+# %% ../nbs/04_market.ipynb #find-bars
+def find_bars(
+    data_dir: str | Path,  # Folder with files of bars
+    symbols: Iterable[str] | None = None,  # Which; None: all that are there
+) -> dict[str, Path]:  # File of each symbol
+    "Find the file of each symbol."
+    folder = Path(data_dir)
+    if not folder.is_dir():
+        raise MarketError(f"no such data directory: {folder}")
+    there: dict[str, list[Path]] = {}
+    for path in sorted([*folder.glob("*.csv*"), *folder.glob("*/*.csv*")]):
+        if path.name.endswith((".csv", ".csv.gz")) and not path.name.startswith("traces_"):
+            there.setdefault(path.name.split(".")[0].split("_")[0], []).append(path)
+    if not there:
+        raise MarketError(f"no files of bars (SYMBOL.csv) in {folder}")
+    wanted = list(there) if symbols is None else list(dict.fromkeys(symbols))
+    if unknown := [s for s in wanted if s not in there]:
+        raise MarketError(f"no bars for {', '.join(unknown)} in {folder}; there are {', '.join(there)}")
+    return {s: _only(s, there[s]) for s in wanted}
+
+
+def _only(symbol: str, paths: list[Path]) -> Path:
+    exact = [p for p in paths if p.name.split(".")[0] == symbol] or paths
+    if len(exact) > 1:
+        raise MarketError(f"several files for {symbol}: {', '.join(map(str, exact))}; keep one per folder")
+    return exact[0]
 
 # %% ../nbs/04_market.ipynb #simulated-starts
 def _starts(s: Session, days: int, start: str | date, minutes: int, half_days: Iterable[str]) -> IntArray:
