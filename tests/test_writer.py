@@ -67,12 +67,12 @@ CHILD = """
 def test_every_trace_of_eight_threads_is_accounted_for(tmp_path: Path) -> None:
     each, workers = (100_000 if SOAK else 5_000), 8
     with TelemetryWriter(tmp_path, buffer_size=1000, max_pending=20_000, poll_seconds=0.01) as writer:
-        threads = [
-            threading.Thread(
-                target=lambda n=n: [writer.write_trace(trace(k, symbol=f"S{n}")) for k in range(each)]
-            )
-            for n in range(workers)
-        ]
+
+        def work(symbol: str) -> None:
+            for k in range(each):
+                writer.write_trace(trace(k, symbol=symbol))
+
+        threads = [threading.Thread(target=work, args=(f"S{n}",)) for n in range(workers)]
         for t in threads:
             t.start()
         for t in threads:
