@@ -1,0 +1,209 @@
+// The dashboard's clock: an anywidget that lives in the page, so that its timer ends with the page.
+//
+// It raises `beat`; the kernel refreshes the panels and answers `ack` with the same number. The next beat waits for
+// that answer, so a slow refresh is never queued behind another one. What the kernel knows (`state`, `mode`, `rows`, `words`,
+// `newest_ms`) comes as traits; what only the page can know (how old the page is, whether anybody still answers) is
+// decided here. Texts are set as text, never as HTML.
+
+const SLOW_SECONDS = 4; // after so long without an answer, ask the server whether the kernel is still there
+const ICONS = {
+  refresh: "M13.5 8a5.5 5.5 0 1 1-1.6-3.9M13.5 1.8v3h-3",
+  theme: "M8 1.5a6.5 6.5 0 1 0 0 13zM8 1.5a6.5 6.5 0 0 1 0 13",
+  save: "M8 2v8m0 0 3-3m-3 3L5 7M2.5 13.5h11",
+};
+const NAMES = { live: "Live", historical: "Historical", stale: "Stale", error: "Refresh error", lost: "Connection lost" };
+
+function make(tag, className, parent, text = "") {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  parent.append(node);
+  return node;
+}
+
+function makeButton(className, icon, label, parent, text = "") {
+  const button = make("button", className, parent);
+  button.type = "button";
+  button.title = label;
+  button.setAttribute("aria-label", label);
+  if (icon) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("viewBox", "0 0 16 16");
+    svg.setAttribute("aria-hidden", "true");
+    const path = document.createElementNS(svg.namespaceURI, "path");
+    path.setAttribute("d", ICONS[icon]);
+    if (icon === "theme") path.setAttribute("fill-rule", "evenodd");
+    svg.append(path);
+    button.append(svg);
+  }
+  if (text) make("span", "", button, text);
+  return button;
+}
+
+export function ageText(seconds) {
+  if (seconds < 2) return "just now";
+  if (seconds < 100) return `${Math.round(seconds)} s ago`;
+  if (seconds < 6000) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 48 * 3600) return `${Math.round(seconds / 3600)} h ago`;
+  return `${Math.round(seconds / 86400)} days ago`;
+}
+
+// Where Voilà serves us, the page knows its server and kernel; elsewhere (JupyterLab) only the missing answer tells.
+function kernelUrl() {
+  try {
+    const { baseUrl, kernelId } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+    return kernelId ? `${baseUrl}api/kernels/${kernelId}` : null;
+  } catch {
+    return null;
+  }
+}
+
+async function kernelIsThere(url) {
+  try {
+    return (await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(3000) })).ok;
+  } catch {
+    return false;
+  }
+}
+
+function saveFile(name, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = name;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.ttTheme = theme;
+  try {
+    localStorage.setItem("tt-theme", theme);
+  } catch {
+    // a browser may forbid storage: then the choice lasts as long as the page
+  }
+}
+
+function firstTheme() {
+  if (document.documentElement.dataset.ttTheme) return; // the template has set it before the first paint
+  document.documentElement.dataset.ttTheme = document.body.dataset.jpThemeLight === "false" ? "dark" : "light";
+}
+
+function render({ model, el }) {
+  firstTheme();
+  el.classList.add("tt-clock");
+  const pill = make("span", "tt-pill", el);
+  make("span", "tt-dot", pill);
+  const name = make("span", "", pill);
+  name.setAttribute("role", "status");
+  const words = make("span", "tt-words", el);
+  const reload = makeButton("tt-reload", "", "Load the page again", el, "Reload");
+  const refresh = makeButton("tt-refresh", "refresh", "Refresh now", el);
+  const theme = makeButton("tt-theme", "theme", "Light or dark", el);
+  const save = makeButton("tt-export", "save", "Export what is shown as JSON", el, "Export JSON");
+
+  const url = kernelUrl();
+  let sentAt = -Infinity; // performance.now() of the last beat
+  let answeredAt = null; // the same of the last answer
+  let lost = false;
+  let asking = false;
+
+  const seconds = (since) => (performance.now() - since) / 1000;
+  const waiting = () => model.get("beat") !== model.get("ack");
+
+  function paint() {
+    const state = lost ? "lost" : model.get("state");
+    const mode = model.get("mode");
+    Object.assign(el.dataset, { state, mode, rows: model.get("rows"), beat: model.get("beat"), ack: model.get("ack"), waiting: String(waiting()) });
+    const app = el.closest(".tt-app");
+    if (app) app.dataset.state = state;
+    name.textContent = (!lost && model.get("title")) || NAMES[state] || state;
+    const shown = answeredAt === null ? "refreshing …" : `refreshed ${ageText(seconds(answeredAt))}`;
+    if (lost) {
+      words.textContent = answeredAt === null ? "nothing is updating" : `data ${ageText(seconds(answeredAt)).replace(" ago", " old").replace("just now", "1 s old")}`;
+    } else {
+      const newest = model.get("newest_ms");
+      const last = newest === null || mode !== "live" ? "" : ` · last trace ${ageText(Math.max(0, (Date.now() - newest) / 1000))}`;
+      words.textContent = `${model.get("words")}${last} · ${shown}`;
+    }
+    reload.style.display = lost ? "" : "none";
+    refresh.disabled = save.disabled = lost;
+    if (url) document.title = lost ? "Connection lost · Trade Telemetry" : `${model.get("alerts") ? `(${model.get("alerts")}) ` : ""}Trade Telemetry`;
+  }
+
+  function beat() {
+    if (waiting()) return;
+    sentAt = performance.now();
+    try {
+      model.set("beat", model.get("beat") + 1);
+      model.save_changes();
+    } catch {
+      lost = true; // the widget's channel is closed
+    }
+    paint();
+  }
+
+  async function ask() {
+    if (asking || !url) return;
+    asking = true;
+    const there = await kernelIsThere(url);
+    asking = false;
+    if (!there && waiting()) lost = true;
+    paint();
+  }
+
+  function tick() {
+    const interval = model.get("interval_seconds");
+    if (waiting()) {
+      if (seconds(sentAt) > 2 * interval) lost = true; // two beats without an answer
+      else if (seconds(sentAt) > Math.min(SLOW_SECONDS, interval)) ask();
+    } else if (seconds(sentAt) >= interval) {
+      beat();
+    }
+    paint();
+  }
+
+  function onAnswer() {
+    if (waiting()) return;
+    answeredAt = performance.now();
+    lost = false;
+    paint();
+  }
+
+  function onShown() {
+    if (!document.hidden) tick(); // timers of hidden tabs are slowed down: catch up at once
+  }
+
+  function onMessage(message) {
+    if (message?.type === "export") saveFile(message.name, message.text);
+  }
+
+  reload.addEventListener("click", () => location.reload());
+  refresh.addEventListener("click", beat);
+  theme.addEventListener("click", () => setTheme(document.documentElement.dataset.ttTheme === "dark" ? "light" : "dark"));
+  save.addEventListener("click", () => model.send({ type: "export" }));
+  model.on("change:ack", onAnswer);
+  model.on("change:words change:state change:rows change:alerts change:title", paint);
+  model.on("msg:custom", onMessage);
+  document.addEventListener("visibilitychange", onShown);
+  const timer = setInterval(tick, 1000);
+
+  // Charts follow the window but not their own box: tell them when it changes.
+  const boxes = new ResizeObserver(() => requestAnimationFrame(() => window.dispatchEvent(new Event("resize"))));
+  requestAnimationFrame(() => {
+    for (const chart of document.querySelectorAll(".tt-app .tt-curve")) boxes.observe(chart);
+  });
+
+  beat(); // a page from the warm pool is as old as its kernel
+  return () => {
+    clearInterval(timer);
+    boxes.disconnect();
+    document.removeEventListener("visibilitychange", onShown);
+    model.off("change:ack", onAnswer);
+    model.off("change:words change:state change:rows change:alerts change:title", paint);
+    model.off("msg:custom", onMessage);
+  };
+}
+
+export default { render };
