@@ -5,8 +5,9 @@
 # %% ../nbs/05_strategy.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 
 import numpy as np
@@ -15,7 +16,8 @@ from .market import Bar, Bars
 from .trace import Direction
 
 # %% auto #0
-__all__ = ['StrategyError', 'Signal', 'Strategy', 'ConfidenceEstimate', 'PlantedSkill']
+__all__ = ['STRATEGIES', 'StrategyError', 'Signal', 'Strategy', 'ConfidenceEstimate', 'LearningStrategy', 'IntradayBreakout',
+           'SwingPullback', 'make_strategy', 'PlantedSkill']
 
 # %% ../nbs/05_strategy.ipynb #strategy-error
 class StrategyError(ValueError):
@@ -103,6 +105,216 @@ class ConfidenceEstimate:
         self.hits += right
         self.trades += 1
 
+# %% ../nbs/05_strategy.ipynb #learning
+def _price(level: float) -> float | None:
+    return level if level > 0 else None  # nothing is ever traded at zero: no level at all
+
+
+class LearningStrategy(Strategy):
+    "A strategy whose confidence is its own record so far."
+
+    def start(self, symbol: str, threshold_pct: float) -> None:
+        "Begin afresh, with an empty record."
+        super().start(symbol, threshold_pct)
+        self.estimate = ConfidenceEstimate()
+
+    def on_closed(
+        self, direction: Direction, actual_direction: Direction, features: dict[str, float]
+    ) -> None:
+        "Count the outcome in the prediction's bucket."
+        self.estimate.learn(direction, int(features.get("bucket", 0)), direction == actual_direction)
+
+    def predict(
+        self,
+        direction: Direction,  # LONG or SHORT
+        close: float,  # Price the distances start from
+        stop: float,  # Distance of the stop, in price, > 0
+        target: float,  # Distance of the target, in price, > 0
+        features: dict[str, float],  # Numbers to store; `bucket` is the kind of situation
+        max_bars: int | None = None,  # Bars to hold at most
+    ) -> Signal:  # With stop and target on the right sides and the confidence of its bucket
+        "Make a signal."
+        confidence = self.estimate.predict(direction, int(features.get("bucket", 0)))
+        up = 1 if direction == "LONG" else -1
+        stop_loss, take_profit = close - up * stop, close + up * target
+        return Signal(direction, confidence, _price(stop_loss), _price(take_profit), max_bars, features)
+
+# %% ../nbs/05_strategy.ipynb #intraday-rule
+OPENING = 1 / 13  # share of a session that only forms the opening range: 30 minutes in New York
+ENTRY = 1 / 3  # distance from the open that makes a breakout, usual ranges
+LATE = 0.75  # no prediction after this share of the session
+EXHAUSTED = 1.25  # no prediction once the day has moved this many usual ranges
+STOP, TARGET = 0.35, 0.55  # distances from the close, usual ranges
+USUAL_DAYS = 10
+LIVELY = 3.0  # a usual range of this many thresholds is a lively market
+
+
+def _blend(average: float, new: float, days: int) -> float:
+    "Average in which the last `days` days weigh most; the first value starts it."
+    return new if average == 0.0 else average + (new - average) * 2 / (days + 1)
+
+
+def _levels(open_: float, high: float, low: float, usual: float) -> tuple[float, float]:
+    "Prices below and above which a close is a breakout."
+    return min(low, open_ * (1 - ENTRY * usual)), max(high, open_ * (1 + ENTRY * usual))
+
+# %% ../nbs/05_strategy.ipynb #intraday
+class IntradayBreakout(LearningStrategy):
+    "Follow a session that has left its opening behind by a good part of its usual range."
+
+    name = "intraday"
+
+    def start(self, symbol: str, threshold_pct: float) -> None:
+        "Begin with no idea of what a usual day is."
+        super().start(symbol, threshold_pct)
+        self._day, self._began, self._end, self._length = -1, 0, 0, 0
+        self._usual = self._open = self._high = self._low = 0.0
+
+    def on_bar(self, bar: Bar) -> Signal | None:
+        "Keep the day's range; predict on a close beyond a level."
+        _, _, high, low, close, _, end, day, _ = bar
+        if day != self._day:
+            self._begin(bar)
+        self._end = end
+        if high > self._high:
+            self._high = high
+        if low < self._low:
+            self._low = low
+        return None if self._lower <= close <= self._upper else self._beyond(bar)
+
+    def _begin(self, bar: Bar) -> None:
+        if self._open:
+            self._usual = _blend(self._usual, (self._high - self._low) / self._open, USUAL_DAYS)
+            self._length = max(self._length, self._end - self._began)
+        self._day, self._began = bar.day, bar.time
+        self._open, self._high, self._low = bar.open, bar.high, bar.low
+        idle = (
+            TARGET * self._usual * 100 <= self.threshold_pct
+        )  # also the first day, which has no usual range
+        self._opening = not idle
+        self._lower, self._upper = (-inf, inf) if idle else (inf, -inf)
+
+    def _beyond(self, bar: Bar) -> Signal | None:
+        elapsed = (bar.end - self._began) / self._length
+        if self._opening:
+            if elapsed >= OPENING:
+                self._opening = False
+                self._lower, self._upper = _levels(self._open, self._high, self._low, self._usual)
+            return None
+        used = (self._high - self._low) / (self._open * self._usual)
+        if elapsed > LATE or used > EXHAUSTED:
+            self._lower, self._upper = -inf, inf  # nothing more today
+            return None
+        return self._predict(bar.close, elapsed, used)
+
+    def _predict(self, close: float, elapsed: float, used: float) -> Signal:
+        direction: Direction = "LONG" if close > self._upper else "SHORT"
+        if direction == "LONG":
+            self._upper = inf  # once a day
+        else:
+            self._lower = -inf
+        usual_pct = self._usual * 100
+        bucket = 2 * (usual_pct > LIVELY * self.threshold_pct) + (elapsed > 0.5)
+        features = {
+            "bucket": float(bucket),
+            "move_pct": (close / self._open - 1) * 100,
+            "usual_range_pct": usual_pct,
+            "range_used": used,
+            "session_elapsed": elapsed,
+        }
+        unit = self._open * self._usual
+        return self.predict(direction, close, STOP * unit, TARGET * unit, features)
+
+# %% ../nbs/05_strategy.ipynb #trend
+FAST, SLOW, ATR_DAYS = 8, 21, 14
+HOLD_DAYS = 5
+SWING_STOP, SWING_TARGET = 1.5, 2.0  # distances from the close, ATR
+
+
+@dataclass(slots=True)
+class _Trend:
+    "Running averages of completed days."
+
+    days: int = 0
+    fast: float = 0.0  # exponential average of the close
+    slow: float = 0.0
+    atr: float = 0.0  # Wilder's average true range
+    before: float = 0.0  # yesterday's close
+    close: float = 0.0  # today's
+
+    def add(self, high: float, low: float, close: float) -> None:
+        "Take in one completed day."
+        self.before, self.close = self.close or close, close
+        self.days += 1
+        self.atr += (max(high, self.before) - min(low, self.before) - self.atr) / min(self.days, ATR_DAYS)
+        self.fast, self.slow = _blend(self.fast, close, FAST), _blend(self.slow, close, SLOW)
+
+# %% ../nbs/05_strategy.ipynb #pullback
+def _pullback(t: _Trend) -> Direction:
+    "Direction of a trend in which today is a pullback; NOOP where there is none."
+    if t.days < SLOW:
+        return "NOOP"
+    if t.fast > t.slow and t.slow - t.atr < t.close < min(t.fast, t.before):
+        return "LONG"
+    if t.fast < t.slow and t.slow + t.atr > t.close > max(t.fast, t.before):
+        return "SHORT"
+    return "NOOP"
+
+# %% ../nbs/05_strategy.ipynb #swing
+class SwingPullback(LearningStrategy):
+    "Buy a dip in a rising market, sell a rally in a falling one, and hold for days."
+
+    name = "swing"
+    intraday = False
+
+    def start(self, symbol: str, threshold_pct: float) -> None:
+        "Begin without a trend."
+        super().start(symbol, threshold_pct)
+        self._trend, self._day, self._bars, self._most_bars = _Trend(), -1, 0, 0
+        self._high = self._low = 0.0
+
+    def on_bar(self, bar: Bar) -> Signal | None:
+        "Put the day together; predict on its last close."
+        _, _, high, low, close, _, _, day, last = bar
+        if day != self._day:
+            self._day, self._bars, self._high, self._low = day, 0, high, low
+        elif high > self._high:
+            self._high = high
+        if low < self._low:
+            self._low = low
+        self._bars += 1
+        return self._end_of_day(close) if last else None
+
+    def _end_of_day(self, close: float) -> Signal | None:
+        t = self._trend
+        t.add(self._high, self._low, close)
+        self._most_bars = max(self._most_bars, self._bars)  # a half day does not shorten the hold
+        direction = _pullback(t)
+        if direction == "NOOP":
+            return None
+        strength, depth = abs(t.fast - t.slow) / t.atr, abs(t.fast - close) / t.atr
+        bucket = 2 * (strength > 0.5) + (depth > 0.5)
+        features = {
+            "bucket": float(bucket),
+            "trend_atr": strength,
+            "pullback_atr": depth,
+            "atr_pct": t.atr / close * 100,
+        }
+        stop, target = SWING_STOP * t.atr, SWING_TARGET * t.atr
+        return self.predict(direction, close, stop, target, features, HOLD_DAYS * self._most_bars)
+
+# %% ../nbs/05_strategy.ipynb #strategies
+STRATEGIES: dict[str, Callable[[], Strategy]] = {"intraday": IntradayBreakout, "swing": SwingPullback}
+
+
+def make_strategy(
+    name: str,  # A name in `STRATEGIES`
+) -> Strategy:  # A new instance, for one symbol
+    "Make a bundled strategy."
+    if name not in STRATEGIES:
+        raise StrategyError(f"unknown strategy {name!r}; known: {', '.join(STRATEGIES)}")
+    return STRATEGIES[name]()
+
 # %% ../nbs/05_strategy.ipynb #planted-labels
 def _answers(bars: Bars, horizon: int, threshold_pct: float, same_day: bool) -> list[Direction | None]:
     "Direction between the open after each bar and the close `horizon` bars after it; None where that does not fit."
@@ -118,6 +330,13 @@ def _answers(bars: Bars, horizon: int, threshold_pct: float, same_day: bool) -> 
         if f:
             answers[i] = "LONG" if m > threshold_pct else "SHORT" if m < -threshold_pct else "NOOP"
     return answers
+
+# %% ../nbs/05_strategy.ipynb #planted-draws
+def _draws(seed: int, skill: float) -> Iterator[tuple[Direction, bool]]:
+    "An endless row of coins: which direction, and whether to be right."
+    random = Random(seed)
+    while True:
+        yield "LONG" if random.random() < 0.5 else "SHORT", random.random() < skill
 
 # %% ../nbs/05_strategy.ipynb #planted-skill
 class PlantedSkill(Strategy):
@@ -135,9 +354,7 @@ class PlantedSkill(Strategy):
         intraday: bool = True,  # Keep each position within one trading day?
     ) -> None:
         if not 0 <= skill <= 1 or horizon_bars < 1:
-            raise StrategyError(
-                f"skill must be in [0, 1] and horizon_bars at least 1, got {skill} and {horizon_bars}"
-            )
+            raise StrategyError(f"need skill in [0, 1] and horizon_bars >= 1, got {skill}, {horizon_bars}")
         self.bars, self.skill, self.horizon_bars, self.seed = bars, skill, horizon_bars, seed
         self.name, self.intraday, self.planted_threshold_pct = name, intraday, threshold_pct
 
@@ -147,12 +364,8 @@ class PlantedSkill(Strategy):
         super().start(symbol, threshold_pct if own is None else own)
         self._answers = _answers(self.bars, self.horizon_bars, self.threshold_pct, self.intraday)
         self._index = {t: i for i, t in enumerate(self.bars.time.tolist())}
-        self._random, self._free = Random(self.seed), 0
-        self._draw()
-
-    def _draw(self) -> None:
-        self._direction: Direction = "LONG" if self._random.random() < 0.5 else "SHORT"
-        self._right = self._random.random() < self.skill
+        self._draws, self._free = _draws(self.seed, self.skill), 0
+        self._direction, self._right = next(self._draws)
 
     def on_bar(self, bar: Bar) -> Signal | None:
         "Predict where the drawn direction is right, or wrong, as drawn."
@@ -163,5 +376,5 @@ class PlantedSkill(Strategy):
             return None
         signal = Signal(self._direction, self.skill, max_bars=self.horizon_bars)
         self._free = i + self.horizon_bars + 1  # the position has closed before the next prediction
-        self._draw()
+        self._direction, self._right = next(self._draws)
         return signal
