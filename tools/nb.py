@@ -13,14 +13,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from execnb.nbio import mk_cell, new_nb, read_nb, write_nb
 
 ROOT = Path(__file__).resolve().parents[1]
+Cell = dict[str, Any]
 MARK = re.compile(r"^# %%(?: \[(markdown|raw)\])? ?([\w-]*)$")
 
 
-def _source(cell: dict) -> str:
+def _source(cell: Cell) -> str:
     return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
 
 
@@ -33,13 +35,15 @@ def to_text(path: Path) -> str:
     return "\n".join(parts)
 
 
-def from_text(text: str) -> dict:
+def from_text(text: str) -> Cell:
     "A notebook without outputs from the form that `to_text` prints."
-    cells, kind, cid, lines = [], "", "", []
+    cells: list[Cell] = []
+    lines: list[str] = []
+    kind = cid = ""
 
     def done() -> None:
         if kind:
-            extra = {"execution_count": None, "outputs": []} if kind == "code" else {}
+            extra: Cell = {"execution_count": None, "outputs": []} if kind == "code" else {}
             cells.append(mk_cell("\n".join(lines).strip("\n"), kind, id=cid, **extra))
 
     for line in text.splitlines():
@@ -52,7 +56,7 @@ def from_text(text: str) -> dict:
     ids = [c["id"] for c in cells]
     if twice := sorted({i for i in ids if ids.count(i) > 1 or not i}):
         raise SystemExit(f"cell ids must be unique and not empty: {twice}")
-    nb = new_nb(cells)
+    nb: Cell = new_nb(cells)
     nb["metadata"] = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
     nb["nbformat"], nb["nbformat_minor"] = 4, 5
     return nb
@@ -97,7 +101,9 @@ def run(path: Path) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("verb", choices=["run", "text", "build", "_execute"])
     parser.add_argument("paths", nargs="+", type=Path)
     args = parser.parse_args()
@@ -111,7 +117,8 @@ def main() -> int:
         source, target = paths
         write_nb(from_text(source.read_text()), target)
         paths = [target]
-    return 0 if all([run(p) for p in paths]) else 1
+    done = [run(p) for p in paths]
+    return 0 if all(done) else 1
 
 
 if __name__ == "__main__":
