@@ -192,10 +192,12 @@ def progress_bar(
 
 # %% ../nbs/07_backtester.ipynb #emit-trade
 def emit_trade(
-    hook: TelemetryHook,  # Where to
+    hook: TelemetryHook | None,  # Where to; None: telemetry is off
     trade: Trade,  # A closed position
 ) -> None:  # Never raises, never waits
     "Hand a closed position to telemetry."
+    if hook is None:
+        return
     t = trade
     levels = {"stop_loss": t.stop_loss, "take_profit": t.take_profit, "decision_price": t.decision_price}
     hook.position_closed(
@@ -255,10 +257,7 @@ class Backtester:
 
     def __init__(
         self,
-        strategies: StrategyLike | Sequence[StrategyLike] = (
-            "intraday",
-            "swing",
-        ),  # Names, objects, functions of bars
+        strategies: StrategyLike | Sequence[StrategyLike] = "both",  # Names, objects, functions of bars
         *,
         costs: Costs = Costs(),  # noqa: B008  Fees and slippage; frozen, so sharing it is safe
         settings: Settings | None = None,  # None: environment and YAML file
@@ -284,13 +283,11 @@ class Backtester:
 
     def _close_intraday_position(self, trade: Trade) -> None:
         "A position that was flat by the end of its session."
-        if self._hook is not None:
-            emit_trade(self._hook, trade)
+        emit_trade(self._hook, trade)
 
     def _close_swing_position(self, trade: Trade) -> None:
         "A position that may have lived through nights."
-        if self._hook is not None:
-            emit_trade(self._hook, trade)
+        emit_trade(self._hook, trade)
 
 # %% ../nbs/07_backtester.ipynb #run
 def _check_arguments(b: Backtester) -> None:
