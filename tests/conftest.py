@@ -1,0 +1,22 @@
+"""What all tests share: full counts for `./run soak`, small ones otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+SOAK = os.environ.get("TRADE_TELEMETRY_SOAK", "") not in {"", "0"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "soak" in item.keywords and not SOAK:
+            item.add_marker(pytest.mark.skip(reason="long; ./run soak runs it"))
+
+
+@pytest.fixture(scope="session")
+def counts() -> Callable[[int, int], int]:
+    """`counts(small, full)`: how many kills, simulations or viewers this run makes; both can fail, only the size differs."""
+    return lambda small, full: full if SOAK else small
