@@ -18,20 +18,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from .capture import TelemetryHook, run_directory
 from .config import Settings, thresholds_pct
-from .market import Bars
+from .market import BarReport, Bars, MarketError, find_bars, load_bars
 from .strategy import Strategy, make_strategy
 from .trading import Costs, Trade, Trader
 from .writer import TelemetryWriter, WriterStats
 
 # %% auto #0
 __all__ = ['logger', 'StrategyLike', 'CHUNK_BARS', 'LONG_RUN_BARS', 'strategy_for', 'strategy_list', 'SymbolRun', 'feed',
-           'run_symbol', 'in_processes', 'progress_bar', 'emit_trade', 'BacktestResult', 'exit_order', 'open_writer',
-           'Backtester']
+           'run_symbol', 'in_processes', 'progress_bar', 'trade_facts', 'emit_trade', 'BacktestResult', 'exit_order',
+           'open_writer', 'Backtester', 'load_history']
 
 # %% ../nbs/07_backtester.ipynb #constants
 logger = logging.getLogger("trade_telemetry")
@@ -190,22 +190,28 @@ def progress_bar(
     with tqdm(total=total_bars, unit=" bars", unit_scale=True) as shown:
         yield shown.update
 
+# %% ../nbs/07_backtester.ipynb #trade-facts
+def trade_facts(
+    t: Trade,  # A closed position
+) -> dict[str, Any]:  # Keywords of `TelemetryHook.position_closed`
+    "Say what telemetry wants to know about a closed position."
+    return {
+        "symbol": t.symbol, "strategy": t.strategy, "direction": t.direction,
+        "entry_time": t.entry_time, "exit_time": t.exit_time,
+        "entry_price": t.entry_price, "exit_price": t.exit_price,
+        "confidence": t.confidence, "quantity": t.quantity,
+        "fees_pct": t.fees_pct, "slippage_pct": t.slippage_pct, "exit_reason": t.exit_reason, "features": t.features,
+        "metadata": {"stop_loss": t.stop_loss, "take_profit": t.take_profit, "decision_price": t.decision_price},
+    }  # fmt: skip
+
 # %% ../nbs/07_backtester.ipynb #emit-trade
 def emit_trade(
     hook: TelemetryHook | None,  # Where to; None: telemetry is off
     trade: Trade,  # A closed position
 ) -> None:  # Never raises, never waits
     "Hand a closed position to telemetry."
-    if hook is None:
-        return
-    t = trade
-    levels = {"stop_loss": t.stop_loss, "take_profit": t.take_profit, "decision_price": t.decision_price}
-    hook.position_closed(
-        symbol=t.symbol, strategy=t.strategy, direction=t.direction, entry_time=t.entry_time, exit_time=t.exit_time,
-        entry_price=t.entry_price, exit_price=t.exit_price, confidence=t.confidence, quantity=t.quantity,
-        fees_pct=t.fees_pct, slippage_pct=t.slippage_pct, exit_reason=t.exit_reason, features=t.features,
-        metadata=levels,
-    )  # fmt: skip
+    if hook is not None:
+        hook.position_closed(**trade_facts(trade))
 
 # %% ../nbs/07_backtester.ipynb #result
 @dataclass(slots=True)
@@ -343,3 +349,27 @@ def _emit_all(b: Backtester, run: SymbolRun, writer: TelemetryWriter) -> None:
             if i % 10_000 == 0:  # far below what the writer's queue holds
                 writer.flush()
     writer.flush()
+
+# %% ../nbs/07_backtester.ipynb #load-history
+def load_history(
+    data_dir: str | Path,  # Directory with SYMBOL.csv or SYMBOL_….csv
+    symbols: Sequence[str] | None,  # Which; None: all that are there
+    settings: Settings,  # Session of each symbol
+    start: str | None = None,  # First trading day, YYYY-MM-DD; None: the first there is
+    end: str | None = None,  # Last trading day, inclusive; None: the last there is
+) -> tuple[list[Bars], list[BarReport], dict[str, str]]:  # Bars, what became of the rows, reasons of failures
+    "Load the bars of several symbols."
+    loaded, reports, failed = [], [], dict[str, str]()
+    for symbol, path in find_bars(data_dir, symbols).items():
+        session = settings.symbol_sessions.get(symbol, settings.session)
+        try:
+            bars, report = load_bars(path, symbol, session=session)
+        except (MarketError, OSError) as error:
+            failed[symbol] = str(error)
+            continue
+        reports.append(report)
+        if len(chosen := bars.between(start, end)):
+            loaded.append(chosen)
+        else:
+            failed[symbol] = f"no bars between {start or 'the beginning'} and {end or 'the end'}"
+    return loaded, reports, failed
