@@ -105,7 +105,7 @@ function render({ model, el }) {
 
   const url = kernelUrl();
   let sentAt = -Infinity; // performance.now() of the last beat
-  let answeredAt = null; // the same of the last answer
+  let freshAt = null; // the same of the last answer without an error
   let lost = false;
   let asking = false;
 
@@ -119,14 +119,13 @@ function render({ model, el }) {
     const app = el.closest(".tt-app");
     if (app) app.dataset.state = state;
     name.textContent = (!lost && model.get("title")) || NAMES[state] || state;
-    const shown = answeredAt === null ? "refreshing …" : `refreshed ${ageText(seconds(answeredAt))}`;
-    if (lost) {
-      words.textContent = answeredAt === null ? "nothing is updating" : `data ${ageText(seconds(answeredAt)).replace(" ago", " old").replace("just now", "1 s old")}`;
-    } else {
-      const newest = model.get("newest_ms");
-      const last = newest === null || mode !== "live" ? "" : ` · last trace ${ageText(Math.max(0, (Date.now() - newest) / 1000))}`;
-      words.textContent = `${model.get("words")}${last} · ${shown}`;
-    }
+    const old = freshAt === null ? "nothing is updating" : `data ${ageText(Math.max(2, seconds(freshAt))).replace(" ago", " old")}`;
+    const fresh = freshAt === null ? "refreshing …" : `refreshed ${ageText(seconds(freshAt))}`;
+    const newest = model.get("newest_ms");
+    const last = newest === null || state === "stale" || !["live", "paper"].includes(mode) ? "" : ` · last trace ${ageText(Math.max(0, (Date.now() - newest) / 1000))}`;
+    if (lost) words.textContent = old;
+    else if (state === "error") words.textContent = `${model.get("words")} · ${old}`;
+    else words.textContent = `${model.get("words")}${last} · ${fresh}`;
     reload.style.display = lost ? "" : "none";
     refresh.disabled = save.disabled = lost;
     if (url) document.title = lost ? "Connection lost · Trade Telemetry" : `${model.get("alerts") ? `(${model.get("alerts")}) ` : ""}Trade Telemetry`;
@@ -166,7 +165,7 @@ function render({ model, el }) {
 
   function onAnswer() {
     if (waiting()) return;
-    answeredAt = performance.now();
+    if (model.get("state") !== "error") freshAt = performance.now();
     lost = false;
     paint();
   }
