@@ -103,7 +103,9 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as e:
-        raise MarketError(f"unknown time zone {name!r}; use an IANA name such as 'America/New_York'") from e
+        raise MarketError(
+            f"unknown time zone {name!r} (IANA names; a machine without any needs tzdata)"
+        ) from e
 
 # %% ../nbs/04_market.ipynb #utc-offset
 def utc_offset(
@@ -380,7 +382,7 @@ class _Raw:
 NAIVE = 2**62
 Rejected = dict[str, list[int]]
 
-# %% ../nbs/04_market.ipynb #read-rows
+# %% ../nbs/04_market.ipynb #read-cells
 def _read_cells(
     cells: list[str], c: _Columns, day_first: bool
 ) -> tuple[tuple[int, int | None, bool], list[float]]:
@@ -402,7 +404,7 @@ def _read_cells(
         raise ValueError("unreadable number") from e
     return when, numbers
 
-
+# %% ../nbs/04_market.ipynb #read-rows
 def _read_rows(lines: list[str], c: _Columns, day_first: bool) -> tuple[_Raw, Rejected, int]:
     "Rows that can be read, line numbers of those that cannot, and how many there are."
     rejected: Rejected = {}
@@ -553,7 +555,7 @@ def _read_lines(path: Path) -> list[str]:
         raise MarketError(f"{path} is empty")
     return lines
 
-
+# %% ../nbs/04_market.ipynb #read-file
 def _read_file(path: Path, day_first: bool | None) -> tuple[_Raw, BarReport, bool]:
     "Rows of a file that can be believed one by one, in the order of time as far as the file is."
     lines = _read_lines(path)

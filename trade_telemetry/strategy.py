@@ -5,7 +5,7 @@
 # %% ../nbs/05_strategy.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
@@ -158,11 +158,9 @@ def _levels(open_: float, high: float, low: float, usual: float) -> tuple[float,
     "Prices below and above which a close is a breakout."
     return min(low, open_ * (1 - ENTRY * usual)), max(high, open_ * (1 + ENTRY * usual))
 
-# %% ../nbs/05_strategy.ipynb #intraday
-class IntradayBreakout(LearningStrategy):
-    "Follow a session that has left its opening behind by a good part of its usual range."
-
-    name = "intraday"
+# %% ../nbs/05_strategy.ipynb #session-range
+class _SessionRange(LearningStrategy):
+    "Keep the range of the session and of usual sessions; ask `_beyond` when a close is outside two levels."
 
     def start(self, symbol: str, threshold_pct: float) -> None:
         "Begin with no idea of what a usual day is."
@@ -171,7 +169,7 @@ class IntradayBreakout(LearningStrategy):
         self._usual = self._open = self._high = self._low = 0.0
 
     def on_bar(self, bar: Bar) -> Signal | None:
-        "Keep the day's range; predict on a close beyond a level."
+        "Keep the day's range; the quiet case ends here."
         _, _, high, low, close, _, end, day, _ = bar
         if day != self._day:
             self._begin(bar)
@@ -193,6 +191,15 @@ class IntradayBreakout(LearningStrategy):
         )  # also the first day, which has no usual range
         self._opening = not idle
         self._lower, self._upper = (-inf, inf) if idle else (inf, -inf)
+
+    def _beyond(self, bar: Bar) -> Signal | None:
+        return None
+
+# %% ../nbs/05_strategy.ipynb #intraday
+class IntradayBreakout(_SessionRange):
+    "Follow a session that has left its opening behind by a good part of its usual range."
+
+    name = "intraday"
 
     def _beyond(self, bar: Bar) -> Signal | None:
         elapsed = (bar.end - self._began) / self._length
@@ -260,6 +267,17 @@ def _pullback(t: _Trend) -> Direction:
         return "SHORT"
     return "NOOP"
 
+# %% ../nbs/05_strategy.ipynb #describe
+def _describe(t: _Trend) -> dict[str, float]:
+    "Features of a pullback: strength of the trend and depth of the dip in ATR, and the bucket made of both."
+    strength, depth = abs(t.fast - t.slow) / t.atr, abs(t.fast - t.close) / t.atr
+    return {
+        "bucket": 2.0 * (strength > 0.5) + (depth > 0.5),
+        "trend_atr": strength,
+        "pullback_atr": depth,
+        "atr_pct": t.atr / t.close * 100,
+    }
+
 # %% ../nbs/05_strategy.ipynb #swing
 class SwingPullback(LearningStrategy):
     "Buy a dip in a rising market, sell a rally in a falling one, and hold for days."
@@ -292,16 +310,8 @@ class SwingPullback(LearningStrategy):
         direction = _pullback(t)
         if direction == "NOOP":
             return None
-        strength, depth = abs(t.fast - t.slow) / t.atr, abs(t.fast - close) / t.atr
-        bucket = 2 * (strength > 0.5) + (depth > 0.5)
-        features = {
-            "bucket": float(bucket),
-            "trend_atr": strength,
-            "pullback_atr": depth,
-            "atr_pct": t.atr / close * 100,
-        }
         stop, target = SWING_STOP * t.atr, SWING_TARGET * t.atr
-        return self.predict(direction, close, stop, target, features, HOLD_DAYS * self._most_bars)
+        return self.predict(direction, close, stop, target, _describe(t), HOLD_DAYS * self._most_bars)
 
 # %% ../nbs/05_strategy.ipynb #strategies
 STRATEGIES: dict[str, Callable[[], Strategy]] = {"intraday": IntradayBreakout, "swing": SwingPullback}
@@ -331,12 +341,10 @@ def _answers(bars: Bars, horizon: int, threshold_pct: float, same_day: bool) -> 
             answers[i] = "LONG" if m > threshold_pct else "SHORT" if m < -threshold_pct else "NOOP"
     return answers
 
-# %% ../nbs/05_strategy.ipynb #planted-draws
-def _draws(seed: int, skill: float) -> Iterator[tuple[Direction, bool]]:
-    "An endless row of coins: which direction, and whether to be right."
-    random = Random(seed)
-    while True:
-        yield "LONG" if random.random() < 0.5 else "SHORT", random.random() < skill
+# %% ../nbs/05_strategy.ipynb #planted-draw
+def _draw(random: Random, skill: float) -> tuple[Direction, bool]:
+    "Two coins: which direction, and whether to be right."
+    return "LONG" if random.random() < 0.5 else "SHORT", random.random() < skill
 
 # %% ../nbs/05_strategy.ipynb #planted-skill
 class PlantedSkill(Strategy):
@@ -364,8 +372,8 @@ class PlantedSkill(Strategy):
         super().start(symbol, threshold_pct if own is None else own)
         self._answers = _answers(self.bars, self.horizon_bars, self.threshold_pct, self.intraday)
         self._index = {t: i for i, t in enumerate(self.bars.time.tolist())}
-        self._draws, self._free = _draws(self.seed, self.skill), 0
-        self._direction, self._right = next(self._draws)
+        self._random, self._free = Random(self.seed), 0
+        self._direction, self._right = _draw(self._random, self.skill)
 
     def on_bar(self, bar: Bar) -> Signal | None:
         "Predict where the drawn direction is right, or wrong, as drawn."
@@ -376,5 +384,5 @@ class PlantedSkill(Strategy):
             return None
         signal = Signal(self._direction, self.skill, max_bars=self.horizon_bars)
         self._free = i + self.horizon_bars + 1  # the position has closed before the next prediction
-        self._direction, self._right = next(self._draws)
+        self._direction, self._right = _draw(self._random, self.skill)
         return signal
