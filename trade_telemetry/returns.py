@@ -31,6 +31,22 @@ def _finite(return_pct: npt.ArrayLike) -> Floats:
         )
     return r
 
+# %% ../nbs/11_returns.ipynb #by-id
+def _by_id(
+    rows: npt.NDArray[np.intp],  # Positions in exit order
+    exit_us: Ints,
+    trace_id: npt.NDArray[np.uint64],
+    return_pct: Floats,
+) -> npt.NDArray[np.intp]:  # The same, ties by trace id
+    "Order ties: exit rank and leading bits of the id in one key sort 20 times as fast as three columns."
+    moment = np.cumsum(np.diff(exit_us[rows], prepend=exit_us[rows[0]]) != 0).astype(np.uint64)
+    bits = np.uint64(int(moment[-1]).bit_length())
+    key = (moment << (np.uint64(64) - bits) if bits else moment) | (trace_id[rows] >> bits)
+    order = np.argsort(key, kind="stable")
+    if (np.diff(key[order]) == 0).any():  # ids that agree that far, or altogether
+        order = np.lexsort((return_pct[rows], trace_id[rows], exit_us[rows]))
+    return rows[order]
+
 # %% ../nbs/11_returns.ipynb #exit-order
 def exit_order(
     exit_us: Ints,  # Exit times, microseconds since 1970 UTC, shape (n,)
@@ -47,22 +63,6 @@ def exit_order(
         some = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
         order[some] = _by_id(order[some], exit_us, trace_id, return_pct)
     return order
-
-
-def _by_id(
-    rows: npt.NDArray[np.intp],  # Positions in exit order
-    exit_us: Ints,
-    trace_id: npt.NDArray[np.uint64],
-    return_pct: Floats,
-) -> npt.NDArray[np.intp]:  # The same, ties by trace id
-    "Order ties: exit rank and leading bits of the id in one key sort 20 times as fast as three columns."
-    moment = np.cumsum(np.diff(exit_us[rows], prepend=exit_us[rows[0]]) != 0).astype(np.uint64)
-    bits = np.uint64(int(moment[-1]).bit_length())
-    key = (moment << (np.uint64(64) - bits) if bits else moment) | (trace_id[rows] >> bits)
-    order = np.argsort(key, kind="stable")
-    if (np.diff(key[order]) == 0).any():  # ids that agree that far, or altogether
-        order = np.lexsort((return_pct[rows], trace_id[rows], exit_us[rows]))
-    return rows[order]
 
 
 def curve(

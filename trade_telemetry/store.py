@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['Floats', 'Ints', 'Codes', 'LabelRule', 'PathLike', 'CODE_OF', 'WORDS', 'NUMBERS', 'ARRAYS', 'TIMES', 'WORD_COLUMNS',
            'NEEDED', 'SLOW', 'SUFFIXES', 'DEFAULT_THRESHOLDS_PCT', 'RunState', 'Moment', 'ColumnArrays', 'TraceColumns',
-           'load_extras', 'utc_offsets', 'from_local', 'BadRow', 'FoundFile', 'mode_of_run', 'expand_paths',
+           'words_of', 'load_extras', 'utc_offsets', 'from_local', 'BadRow', 'FoundFile', 'mode_of_run', 'expand_paths',
            'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel', 'LoadReport', 'RunInfo', 'TraceStore',
            'choose', 'load_columns', 'View', 'select_view']
 
@@ -140,8 +140,8 @@ class TraceColumns(ColumnArrays):
     def take(
         self,
         rows: npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]] | slice,  # Mask, positions or slice
-    ) -> TraceColumns:  # Those rows, with the same word lists
-        "Choose rows."
+    ) -> TraceColumns:
+        "Choose rows; the word lists stay."
         extras = None if self.extras is None else self.extras[rows]
         return replace(self, extras=extras, **{name: getattr(self, name)[rows] for name in ARRAYS})
 
@@ -150,19 +150,18 @@ class TraceColumns(ColumnArrays):
         "Stack rows; word lists are merged. No part gives no rows."
         if len(parts) < 2:
             return parts[0] if parts else cls.from_traces([])
-        pooled = {name: _pool(parts, name) for name in WORDS}
-        arrays: dict[str, Any] = {
-            n: np.concatenate([getattr(p, n) for p in parts]) for n in ARRAYS if n not in WORDS
-        }
-        arrays |= {name: codes for name, (codes, _) in pooled.items()}
-        lists: dict[str, Any] = {WORDS[name]: words for name, (_, words) in pooled.items()}
-        return cls(**arrays, **lists, extras=_pool_extras(parts))
+        stacked: dict[str, Any] = {}
+        for name in ARRAYS:
+            if name in WORDS:
+                stacked[name], stacked[WORDS[name]] = _pool(parts, name)
+            else:
+                stacked[name] = np.concatenate([getattr(part, name) for part in parts])
+        return cls(**stacked, extras=_pool_extras(parts))
 
     @classmethod
     def from_traces(cls, traces: Sequence[PredictionTrace], run: str = "") -> TraceColumns:
         "Columns of trace objects, which all belong to one run."
-        extras = np.fromiter(((t.features, t.metadata) for t in traces), dtype=object, count=len(traces))
-        return replace(_from_traces(traces, run), extras=extras)
+        return replace(_from_traces(traces, run), extras=_extras(traces))
 
     def to_traces(self) -> list[PredictionTrace]:
         "Trace objects, for people; features and metadata are fetched from the files."
@@ -171,6 +170,15 @@ class TraceColumns(ColumnArrays):
     def to_pandas(self) -> pd.DataFrame:
         "Data frame with the column names of the files and aware times."
         return _to_pandas(self)
+
+# %% ../nbs/10_store.ipynb #words-of
+def words_of(
+    columns: TraceColumns,  # Rows
+    name: str,  # A coded column: symbol, strategy, run, mode, exit_reason or source
+) -> npt.NDArray[np.object_]:  # One word per row
+    "Spell out a coded column."
+    words: npt.NDArray[np.object_] = np.array([*getattr(columns, WORDS[name]), ""], dtype=object)
+    return words[getattr(columns, name)]
 
 # %% ../nbs/10_store.ipynb #words
 def _exit_of(trace: PredictionTrace) -> datetime:
@@ -190,6 +198,10 @@ def _id_code(text: str) -> int:
         )
     except ValueError:
         return int(blake2b(text.encode(), digest_size=8).hexdigest(), 16)
+
+
+def _extras(traces: Sequence[PredictionTrace]) -> npt.NDArray[np.object_]:
+    return np.fromiter(((t.features, t.metadata) for t in traces), dtype=object, count=len(traces))
 
 
 def _coded(words: Iterable[str]) -> tuple[Codes, list[str]]:
@@ -401,6 +413,56 @@ def _check(trace: PredictionTrace) -> None:
     if _exit_of(trace) < as_utc(trace.timestamp):
         raise ValueError("the exit lies before the entry")
 
+# %% ../nbs/10_store.ipynb #offsets
+def utc_offsets(
+    us: Ints,  # Times, microseconds since 1970 UTC, shape (n,)
+    timezone: str | tzinfo,  # Zone
+) -> (
+    Ints | np.int64
+):  # Offset of local time from UTC at each of them, microseconds; one number where constant
+    "Offsets of a zone, from the few moments in the span at which they change."
+    zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
+    if zone is UTC or str(zone) == "UTC" or not len(us):
+        return np.int64(0)
+    week = 7 * 86_400
+    first, last = int(us.min()) // 1_000_000, int(us.max()) // 1_000_000 + 1
+    moments, offsets = [first], [_offset(first, zone)]
+    for end in range(first + week, last + week, week):
+        low = end - week
+        while _offset(end, zone) != offsets[-1]:
+            a, b = low, end  # the offset at `a` is the last known one; find where it ends
+            while b - a > 1:
+                middle = (a + b) // 2
+                a, b = (middle, b) if _offset(middle, zone) == offsets[-1] else (a, middle)
+            moments, offsets, low = [*moments, b], [*offsets, _offset(b, zone)], b
+    if len(offsets) == 1:
+        return np.int64(offsets[0] * 1_000_000)
+    place = np.searchsorted(np.array(moments) * 1_000_000, us, side="right") - 1
+    return np.array(offsets, dtype=np.int64)[place] * 1_000_000
+
+
+def _offset(second: int, zone: tzinfo) -> int:
+    offset = datetime.fromtimestamp(second, zone).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds())
+
+# %% ../nbs/10_store.ipynb #from-local
+def from_local(
+    us: Ints,  # Wall-clock times as if they were UTC, microseconds
+    timezone: str | tzinfo,  # Zone of the wall clock
+) -> Ints:  # Microseconds since 1970 UTC; the first of two where the clock shows a time twice
+    "Turn wall-clock times into UTC."
+    zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
+    if zone is UTC or str(zone) == "UTC":
+        return us
+    quarters, where = np.unique(us // 900_000_000, return_inverse=True)
+    epoch = datetime(1970, 1, 1)  # noqa: DTZ001  wall clock
+    shifts = [
+        time_us(as_utc(wall, zone)) - q * 900_000_000
+        for q in quarters.tolist()
+        for wall in [epoch + timedelta(microseconds=q * 900_000_000)]
+    ]
+    return us + np.array(shifts, dtype=np.int64)[where]
+
 # %% ../nbs/10_store.ipynb #unclean
 class _Unclean(Exception):  # noqa: N818  not an error: the block takes the careful road
     "The quick road does not vouch for this block."
@@ -602,56 +664,6 @@ def _vouch(columns: TraceColumns) -> TraceColumns:
     )
     return replace(c, trace_id=np.fromiter(ids, dtype=np.uint64, count=len(c)))
 
-# %% ../nbs/10_store.ipynb #offsets
-def utc_offsets(
-    us: Ints,  # Times, microseconds since 1970 UTC, shape (n,)
-    timezone: str | tzinfo,  # Zone
-) -> (
-    Ints | np.int64
-):  # Offset of local time from UTC at each of them, microseconds; one number where constant
-    "Offsets of a zone, from the few moments in the span at which they change."
-    zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
-    if zone is UTC or str(zone) == "UTC" or not len(us):
-        return np.int64(0)
-    week = 7 * 86_400
-    first, last = int(us.min()) // 1_000_000, int(us.max()) // 1_000_000 + 1
-    moments, offsets = [first], [_offset(first, zone)]
-    for end in range(first + week, last + week, week):
-        low = end - week
-        while _offset(end, zone) != offsets[-1]:
-            a, b = low, end  # the offset at `a` is the last known one; find where it ends
-            while b - a > 1:
-                middle = (a + b) // 2
-                a, b = (middle, b) if _offset(middle, zone) == offsets[-1] else (a, middle)
-            moments, offsets, low = [*moments, b], [*offsets, _offset(b, zone)], b
-    if len(offsets) == 1:
-        return np.int64(offsets[0] * 1_000_000)
-    place = np.searchsorted(np.array(moments) * 1_000_000, us, side="right") - 1
-    return np.array(offsets, dtype=np.int64)[place] * 1_000_000
-
-
-def _offset(second: int, zone: tzinfo) -> int:
-    offset = datetime.fromtimestamp(second, zone).utcoffset()
-    return 0 if offset is None else int(offset.total_seconds())
-
-
-def from_local(
-    us: Ints,  # Wall-clock times as if they were UTC, microseconds
-    timezone: str | tzinfo,  # Zone of the wall clock
-) -> Ints:  # Microseconds since 1970 UTC; the first of two where the clock shows a time twice
-    "Turn wall-clock times into UTC."
-    zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
-    if zone is UTC or str(zone) == "UTC":
-        return us
-    quarters, where = np.unique(us // 900_000_000, return_inverse=True)
-    epoch = datetime(1970, 1, 1)  # noqa: DTZ001  wall clock
-    shifts = [
-        time_us(as_utc(wall, zone)) - q * 900_000_000
-        for q in quarters.tolist()
-        for wall in [epoch + timedelta(microseconds=q * 900_000_000)]
-    ]
-    return us + np.array(shifts, dtype=np.int64)[where]
-
 # %% ../nbs/10_store.ipynb #record-ends
 def _count(data: bytes, byte: int) -> int:
     "How often a byte occurs; in blocks that fit the cache, five times as fast as `bytes.count`."
@@ -673,7 +685,7 @@ def _records(
     starts = np.concatenate([[0], balanced[:-1] + 1]) if len(balanced) else balanced
     return feeds[balanced] + 1, starts
 
-# %% ../nbs/10_store.ipynb #parse-slow
+# %% ../nbs/10_store.ipynb #bad-row
 SLOW = 64  # records that the careful road takes at once
 
 
@@ -688,7 +700,7 @@ class BadRow:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
 
-
+# %% ../nbs/10_store.ipynb #parse-slow
 def _parse_slow(
     data: bytes,  # Whole records
     ends: Ints,  # Where each ends in `data`
@@ -748,7 +760,7 @@ class _Parsed:
     used: int = 0  # Bytes that need not be read again
     line: int = 0  # Line on which the next byte stands, from 1
 
-
+# %% ../nbs/10_store.ipynb #step
 def _step(head: bytes, origin: _Origin, line: int) -> _Parsed:
     "Read complete records at the start of `head`, which ends with a line feed; use at least one, or none."
     feeds = _count(head, 10)
@@ -823,7 +835,7 @@ class FoundFile:
     run: str  # Name of its run
     directory: Path  # Directory of its run
 
-
+# %% ../nbs/10_store.ipynb #mode-of-run
 def mode_of_run(
     name: str,  # Name of a run: a relative path
 ) -> str:  # live, paper, replay or backtest; backtest where the name does not say
@@ -833,7 +845,7 @@ def mode_of_run(
             return word
     return "backtest"
 
-
+# %% ../nbs/10_store.ipynb #expand-paths
 def expand_paths(
     paths: PathLike | Iterable[PathLike],  # Files, directories, patterns with * or ?
 ) -> list[Path]:  # Paths, existing or not, in the order given
@@ -882,7 +894,8 @@ def find_files(
         for name in names:
             path = directory / name
             if name.startswith("run_") and name.endswith(".json"):
-                records.setdefault(_run_name(root, directory, taken), []).append(path)
+                found = records.setdefault(_run_name(root, directory, taken), [])
+                found += [path] if path not in found else []
             elif name.endswith(SUFFIXES) and not name.startswith("."):
                 key = os.path.abspath(path).removesuffix(".gz")
                 if key not in files:  # the plain form sorts first: both are there while one is being made
@@ -958,7 +971,7 @@ def _start(file: _File, data: bytes, final: bool) -> int:
     file.line = 2 if header else 1
     return stop if header else 0
 
-# %% ../nbs/10_store.ipynb #read-on
+# %% ../nbs/10_store.ipynb #pull
 def _pull(handle: Any) -> Iterator[bytes]:
     "Blocks of a file; what a broken gzip stream still gave comes before its error."
     pieces: list[bytes] = []
@@ -977,7 +990,7 @@ def _pull(handle: Any) -> Iterator[bytes]:
     if error is not None:
         raise error
 
-
+# %% ../nbs/10_store.ipynb #read-on
 def _read_on(
     file: _File,  # What is known; brought up to date
     handle: Any,  # The file, open at `file.used`
@@ -1118,7 +1131,7 @@ def thresholds_of(
             out = np.where(np.isnan(values) if wins else ~np.isnan(out), out, values)
     return out
 
-
+# %% ../nbs/10_store.ipynb #market-labels
 def market_labels(
     columns: TraceColumns,  # Rows
     threshold_pct: Floats,  # Threshold per row, percent
@@ -1260,7 +1273,7 @@ def _started(name: str, records: Sequence[Mapping[str, Any]]) -> float:
             return 0.0
     return 0.0
 
-
+# %% ../nbs/10_store.ipynb #run-info-of
 def _run_info(
     name: str, facts: Mapping[str, Any], records: Sequence[Mapping[str, Any]], now: float
 ) -> RunInfo:
@@ -1272,19 +1285,12 @@ def _run_info(
     for record in records:
         if isinstance(counts := record.get("counters"), Mapping):
             counters = _add(counters, counts)
-    modes = {
-        mode_of_run(name),
-        *facts.get("modes", ()),
-        *(str(r["mode"]) for r in records if r.get("mode") in MODES),
-    }
-    said = (
-        facts.get("modes")
-        or [str(r["mode"]) for r in records if r.get("mode") in MODES]
-        or [mode_of_run(name)]
-    )
+    recorded = [str(record["mode"]) for record in records if record.get("mode") in MODES]
+    stated = [mode for mode in facts.get("modes", ()) if mode in MODES] or recorded or [mode_of_run(name)]
+    replayed = "replay" in {mode_of_run(name), *stated, *recorded}
     return RunInfo(
         name=name,
-        mode="replay" if "replay" in modes else min(said, key=MODES.index),
+        mode="replay" if replayed else min(stated, key=MODES.index),
         rows=facts.get("rows", 0),
         strategies=tuple(facts.get("strategies", ())),
         first_us=facts.get("first_us"),
@@ -1393,7 +1399,7 @@ def _refresh(store: TraceStore) -> bool:
         store.columns = store._pile.columns()
     return bool(added or changed)
 
-
+# %% ../nbs/10_store.ipynb #drop-runs
 def _drop_runs(store: TraceStore, names: set[str]) -> None:
     "Forget the rows of some runs, so that their files are read anew."
     columns = store.columns
@@ -1496,7 +1502,7 @@ def choose(
         mask &= columns.exit_us < _moment(end, timezone, True)
     return columns if mask.all() else columns.take(mask)
 
-
+# %% ../nbs/10_store.ipynb #moment
 def _moment(value: str | datetime | date, timezone: str | tzinfo, end: bool) -> int:
     "A bound in microseconds; a date without time stands for its whole day."
     zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
@@ -1566,8 +1572,12 @@ def _newest_backtests(runs: Sequence[RunInfo]) -> dict[str, RunInfo]:
     return {s: run for run in runs if run.mode == "backtest" and run.rows for s in run.strategies}
 
 
-def _rows_of(columns: TraceColumns, pairs: Iterable[tuple[str | None, RunInfo]]) -> TraceColumns:
-    "Rows of some (strategy or None for all, run)."
+def _rows_of(
+    columns: TraceColumns,  # All rows
+    pairs: Iterable[tuple[str | None, RunInfo]],  # Strategy (None: all) and run
+    mode: str | None = None,  # Only rows of this mode; None: all of the run
+) -> TraceColumns:  # Their rows
+    "Rows of some runs."
     mask = np.zeros(len(columns), dtype=np.bool_)
     for strategy, run in pairs:
         if run.name in columns.runs:
@@ -1575,6 +1585,8 @@ def _rows_of(columns: TraceColumns, pairs: Iterable[tuple[str | None, RunInfo]])
             if strategy is not None and strategy in columns.strategies:
                 part &= columns.strategy == columns.strategies.index(strategy)
             mask |= part
+    if mode is not None and mode in columns.modes:
+        mask &= columns.mode == columns.modes.index(mode)
     return columns if mask.all() else columns.take(mask)
 
 # %% ../nbs/10_store.ipynb #select-view
@@ -1584,12 +1596,12 @@ def select_view(
 ) -> View:  # Figure and reference
     "Decide which runs are the figure and which the reference."
     backtests = _newest_backtests(runs)
-    reference = _rows_of(columns, backtests.items()) if backtests else None
+    reference = _rows_of(columns, backtests.items(), "backtest") if backtests else None
     reference_runs = list({run.name: run for run in backtests.values()}.values())
     for mode, label in (("live", "live"), ("paper", "paper trading")):
         live = [run for run in runs if run.mode == mode and run.rows]
         if live:
-            figure = _rows_of(columns, ((None, run) for run in live))
+            figure = _rows_of(columns, ((None, run) for run in live), mode)
             return View("live", figure, reference, live, reference_runs, label)
     replays = [run for run in runs if run.mode == "replay"]
     running = [run for run in replays if run.state == "running"]
