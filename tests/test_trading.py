@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from trade_telemetry.market import Bar, simulate_bars
 from trade_telemetry.strategy import Signal, Strategy
-from trade_telemetry.trading import Costs, Trade, Trader
+from trade_telemetry.trading import NO_COSTS, Costs, Trade, Trader
 
 MINUTE = 60_000_000
-NO_COSTS = Costs()
 
 
 class Script(Strategy):

@@ -25,7 +25,7 @@ from .capture import TelemetryHook, run_directory
 from .config import Settings, thresholds_pct
 from .market import BarReport, Bars, MarketError, find_bars, load_bars
 from .strategy import Strategy, make_strategy
-from .trading import Costs, Trade, Trader
+from .trading import NO_COSTS, Costs, Trade, Trader
 from .writer import TelemetryWriter, WriterStats
 
 # %% auto #0
@@ -42,12 +42,18 @@ LONG_RUN_BARS = 2_000_000  # a run worth a progress bar: a few seconds
 # %% ../nbs/07_backtester.ipynb #strategy-for
 def strategy_for(
     wanted: StrategyLike,  # Name, object (copied) or function of bars
-    bars: Bars,  # The symbol's bars
+    bars: Bars | None,  # The symbol's bars; None: not known beforehand, as in a live feed
 ) -> Strategy:  # A strategy of its own for this symbol
     "Make the strategy of one symbol."
     if isinstance(wanted, str):
         return make_strategy(wanted)
-    return deepcopy(wanted) if isinstance(wanted, Strategy) else wanted(bars)
+    if isinstance(wanted, Strategy):
+        return deepcopy(wanted)
+    if bars is None:
+        raise ValueError(
+            "a strategy given as a function of bars needs bars, and a live feed has none beforehand"
+        )
+    return wanted(bars)
 
 # %% ../nbs/07_backtester.ipynb #strategy-list
 def strategy_list(
@@ -265,7 +271,7 @@ class Backtester:
         self,
         strategies: StrategyLike | Sequence[StrategyLike] = "both",  # Names, objects, functions of bars
         *,
-        costs: Costs = Costs(),  # noqa: B008  Fees and slippage; frozen, so sharing it is safe
+        costs: Costs = NO_COSTS,  # Fees and slippage
         settings: Settings | None = None,  # None: environment and YAML file
         enable_telemetry: bool = False,  # Write traces? The setting TELEMETRY_ENABLED can say so too
         telemetry_dir: str | Path | None = None,  # Base directory; None: TELEMETRY_STORAGE_PATH
@@ -295,7 +301,7 @@ class Backtester:
         "A position that may have lived through nights."
         emit_trade(self._hook, trade)
 
-# %% ../nbs/07_backtester.ipynb #run
+# %% ../nbs/07_backtester.ipynb #check-arguments
 def _check_arguments(b: Backtester) -> None:
     if b.workers < 1:
         raise ValueError(f"workers must be at least 1, got {b.workers}")
@@ -304,7 +310,7 @@ def _check_arguments(b: Backtester) -> None:
     if not b.stake > 0:
         raise ValueError(f"stake must be positive, got {b.stake}")
 
-
+# %% ../nbs/07_backtester.ipynb #run
 def _run(b: Backtester, symbols: list[Bars]) -> BacktestResult:
     names = [bars.symbol for bars in symbols]
     if not names or len(set(names)) < len(names):

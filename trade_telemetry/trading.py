@@ -14,7 +14,7 @@ from .strategy import Signal, Strategy
 from .trace import DIRECTIONS, Direction, label_direction, market_move_pct, position_return_pct
 
 # %% auto #0
-__all__ = ['NO_BAR', 'Costs', 'fill_price', 'Position', 'check_signal', 'open_position', 'Trade', 'close_position',
+__all__ = ['NO_BAR', 'NO_COSTS', 'Costs', 'fill_price', 'Position', 'check_signal', 'open_position', 'Trade', 'close_position',
            'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Trader']
 
 # %% ../nbs/06_trading.ipynb #constants
@@ -32,6 +32,9 @@ class Costs:
         for name in ("fee_pct", "slippage_pct"):
             if not 0 <= (value := getattr(self, name)) < 100:
                 raise ValueError(f"{name} is a percentage in [0, 100), got {value!r}")
+
+
+NO_COSTS = Costs()
 
 # %% ../nbs/06_trading.ipynb #fill-price
 def fill_price(
@@ -223,7 +226,7 @@ class Trader:
     strategy: Strategy  # Asked on the close of every bar; restarted here
     symbol: str  # Instrument
     threshold_pct: float  # Smallest move that counts as a direction, percent
-    costs: Costs = Costs()  # Fees and slippage
+    costs: Costs = NO_COSTS  # Fees and slippage
     on_close: Callable[[Trade], object] | None = None  # Told about every closed trade
     stake: float = 10_000.0  # Money per position, in the currency of the price
     position: Position | None = None  # What is held
