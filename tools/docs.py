@@ -1,7 +1,8 @@
 """Prove the documentation without quarto: every page renders, every local link and anchor leads somewhere.
 
-nbdev prepares the notebooks as it does for the site (`_proc/`), pandoc renders each one to `_docs/`, and then all links are followed:
-those between pages, those of the site's sidebar, and those of the Markdown files in the repository. Addresses on other hosts are not visited.
+nbdev prepares the notebooks for the site (`_proc/`; quarto renders exactly these where it is installed), pandoc renders each one to
+`_docs/`, and then all links are followed: those between pages, those of the site's sidebar, and those of the Markdown files in the
+repository. Addresses on other hosts are not visited.
 
 python tools/docs.py
 """
@@ -9,6 +10,8 @@ python tools/docs.py
 from __future__ import annotations
 
 import base64
+import inspect
+import os
 import re
 import shutil
 import subprocess
@@ -22,9 +25,10 @@ from urllib.parse import unquote, urlparse
 
 import pypandoc
 import yaml
-from execnb.nbio import read_nb
+from execnb.nbio import read_nb, write_nb
 from nbdev.config import get_config
 from nbdev.serve import proc_nbs
+from nbdev.showdoc import BasicMarkdownRenderer
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_docs"
@@ -111,6 +115,41 @@ class Page(HTMLParser):
                 self.anchors.add(value)
             elif value and key in {"href", "src"}:
                 self.links.append(value)
+
+
+class WithMethods(BasicMarkdownRenderer):  # type: ignore[misc]
+    "nbdev documents a class by its signature alone; a class of ours is exported whole, so its own methods belong below it."
+
+    def _repr_markdown_(self) -> str:
+        parts = [self._one(self.sym, self.title_level)]
+        members = vars(self.sym) if inspect.isclass(self.sym) else {}
+        for name, member in members.items():
+            function = getattr(member, "__func__", member)
+            if inspect.isfunction(function) and function.__doc__ and not name.startswith("__"):
+                parts.append(self._one(getattr(self.sym, name), self.title_level + 1))
+        return "\n\n".join(parts)
+
+    @staticmethod
+    def _one(symbol: Any, level: int) -> str:
+        try:
+            return str(BasicMarkdownRenderer(symbol, title_level=level)._repr_markdown_())
+        except NameError:  # an annotation whose module is imported for type checkers only: show it as written
+            head = f"{'#' * level} {symbol.__qualname__}"
+            return f"{head}\n\n{block(symbol.__name__ + str(inspect.signature(symbol)), 'python')}\n\n*{symbol.__doc__}*"
+
+
+def prepare(home: str) -> Path:
+    "Make `_proc/`: nbdev's notebooks for the site, with methods documented and without links to what is not."
+    shutil.rmtree(ROOT / "_proc", ignore_errors=True)
+    get_config()["renderer"] = f"{Path(__file__).stem}.{WithMethods.__name__}"
+    prepared = Path(proc_nbs(n_workers=0, force=True))
+    private = re.compile(rf"\[(`[^`]+`)\]\({re.escape(home)}[\w/.]+#_\w+\)")
+    for path in prepared.rglob("*.ipynb"):
+        notebook = read_nb(path)
+        for cell in notebook.cells:
+            cell["source"] = private.sub(r"\1", joined(cell["source"]))
+        write_nb(notebook, path)
+    return prepared
 
 
 def pandoc(markdown: str, reader: str, name: str, *, math: bool = True) -> str:
@@ -211,10 +250,10 @@ def sidebar_gaps(notebooks: set[str]) -> list[str]:
 
 
 def main() -> int:
+    os.chdir(ROOT)
     config = get_config()
     home = f"{config.doc_host}{config.doc_baseurl}/"
-    shutil.rmtree(ROOT / "_proc", ignore_errors=True)
-    prepared = Path(proc_nbs(n_workers=0, force=True))
+    prepared = prepare(home)
     notebooks = {p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").rglob("[!._]*.ipynb")}
     site = render_site(prepared)
     bad = sidebar_gaps(notebooks) + broken(site, SITE, home)
