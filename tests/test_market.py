@@ -187,6 +187,58 @@ def test_every_symbol_of_the_data_folder_is_found() -> None:
     assert find_bars(DATA, ["IBM"])["IBM"].name == "IBM.csv"
 
 
+# --- files as vendors write them ---
+
+VENDORS = {
+    "a broker, newest first, with dollars": (
+        'Date,Close/Last,Volume,Open,High,Low\n07/15/2024,$12.00,"1,000",$11.00,$12.50,$10.00\n'
+        '07/12/2024,$11.00,"2,000",$10.00,$11.50,$9.00\n'
+    ),
+    "a portal, newest first, with abbreviated volumes": (
+        '"Date","Price","Open","High","Low","Vol.","Change %"\n'
+        '"07/15/2024","12.00","11.00","12.50","10.00","1.00K","9.1%"\n'
+        '"07/12/2024","11.00","10.00","11.50","9.00","2.00K","0.0%"\n'
+    ),
+    "an exchange, newest first, with names of months": (
+        '"Date ","OPEN ","HIGH ","LOW ","PREV. CLOSE ","close ","vwap ","VOLUME "\n'
+        '"15-Jul-2024","11.00","12.50","10.00","11.00","12.00","11.4","1,000"\n'
+        '"12-Jul-2024","10.00","11.50","9.00","10.00","11.00","10.4","2,000"\n'
+    ),
+    "an archive, with angle brackets": (
+        "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>\n"
+        "ACME,D,20240712,000000,10,11.5,9,11,2000\nACME,D,20240715,000000,11,12.5,10,12,1000\n"
+    ),
+    "a download with midnights of the exchange": (
+        "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits\n"
+        "2024-07-12 00:00:00-04:00,10,11.5,9,11,2000,0,0\n"
+        "2024-07-15 00:00:00-04:00,11,12.5,10,12,1000,0,0\n"
+    ),
+    "a spreadsheet of Europe": (
+        "Datum;Date;Open;High;Low;Close;Volume\n"
+        "x;12.07.2024;10,0;11,5;9,0;11,0;2.000,0\nx;15.07.2024;11,0;12,5;10,0;12,0;1.000,0\n"
+    ),
+    "a data frame whose index had no name": (
+        ",open,high,low,close,volume\n2024-07-12,10,11.5,9,11,2000\n2024-07-15,11,12.5,10,12,1000\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_the_same_two_days_are_read_from_every_vendors_file(vendor: str, tmp_path: Path) -> None:
+    (tmp_path / "ACME.csv").write_text(VENDORS[vendor])
+    bars, report = load_bars(tmp_path / "ACME.csv", strict=True)
+    assert [date.fromordinal(d) for d in bars.day.tolist()] == [date(2024, 7, 12), date(2024, 7, 15)]
+    columns = [c.tolist() for c in (bars.open, bars.high, bars.low, bars.close, bars.volume)]
+    assert columns == [[10, 11], [11.5, 12.5], [9, 10], [11, 12], [2000, 1000]]
+    assert report.newest_first == ("newest first" in vendor)
+    assert bars.bar_minutes == 1440
+
+
+def test_a_symbol_may_hold_a_dot(tmp_path: Path) -> None:
+    (tmp_path / "BRK.B.csv").write_text("Date,Open,High,Low,Close\n2024-01-02,1,2,1,2\n")
+    assert load_bars(find_bars(tmp_path)["BRK.B"])[0].symbol == "BRK.B"
+
+
 # --- calendars and clocks ---
 
 

@@ -266,7 +266,7 @@ def _find_columns(header: str) -> _Columns:
     numbers = tuple(next((place[n] for n in ns if n in place), -1) for ns in _NAMES.values())
     one = next((place[n] for n in _STAMPS if n in place), None)
     both = tuple(place[n] for n in ("date", "time") if n in place)
-    stamp = (one,) if one is not None else both
+    stamp = (one,) if one is not None else both or (0,) * (names[0] == "")  # an index without a name
     if missing := ["time"] * (not stamp) + [n for n, i in zip(_NAMES, numbers[:4], strict=False) if i < 0]:
         raise MarketError(f"no column for {', '.join(missing)}; the first line reads {header[:80]!r}")
     return _Columns(separator, len(names), stamp, numbers)
@@ -342,10 +342,13 @@ def _read_stamp(text: str, day_first: bool) -> tuple[int, int | None, bool]:
     return _read_date(day, day_first) + us, ahead, has_clock
 
 # %% ../nbs/04_market.ipynb #day-first
+_TWO_WAYS = re.compile(r'[\s"]*\d{1,2}([/-])\d{1,2}\1\d{2,4}')
+
+
 def _is_day_first(stamps: Iterable[str]) -> bool:
     "Do dates like 03/04/2024 put the day first? Asked of a whole column."
-    seen = {m[0] for s in stamps if (m := re.match(r"\s*\d{1,2}/\d{1,2}/\d{2}", s))}
-    pairs = [tuple(map(int, s.split("/")[:2])) for s in seen]
+    seen = {m[0] for s in stamps if (m := _TWO_WAYS.match(s))}
+    pairs = [tuple(map(int, re.split("[/-]", s)[:2])) for s in seen]
     day, month = any(a > 12 for a, _ in pairs), any(b > 12 for _, b in pairs)
     if pairs and day == month and any(a != b for a, b in pairs):
         what = "are written both ways" if day else "can be read two ways"
@@ -513,7 +516,7 @@ class BarReport:
             shown = ", ".join(map(str, lines[:5])) + ", …" * (len(lines) > 5)
             text += f", {len(lines)} {reason} (line{'s' * (len(lines) > 1)} {shown})"
         if self.jumps:
-            text += f", {len(self.jumps)} moves over 35 %"
+            text += f", {len(self.jumps)} move{'s' * (len(self.jumps) > 1)} over 35 %"
         return text + ", adjusted" * self.adjusted + ", newest first" * self.newest_first
 
 # %% ../nbs/04_market.ipynb #adjust
@@ -563,7 +566,7 @@ def _read_file(path: Path, day_first: bool | None) -> tuple[_Raw, BarReport, boo
         columns = _find_columns(lines[0])
         if day_first is None:
             day_first = _is_day_first(
-                _split(x, columns.separator)[columns.stamp[0]] for x in lines[1:] if "/" in x
+                _split(x, columns.separator)[columns.stamp[0]] for x in lines[1:] if x.strip()
             )
     except (MarketError, IndexError) as e:
         raise MarketError(f"{path}: {e}") from e
@@ -602,7 +605,7 @@ def _on_calendar(
     in_order = ~np.logical_or.reduce(list(faults.values()))
     return _drop(raw, faults, report), time_us[in_order], minutes
 
-# %% ../nbs/04_market.ipynb #read-bars
+# %% ../nbs/04_market.ipynb #check-adjusting
 def _check_adjusting(adjustable: bool, adjust: bool | None, splits: Mapping[str, float] | None) -> bool:
     if adjust and not adjustable:
         raise MarketError("there is no adjusted close to adjust by")
@@ -616,6 +619,10 @@ def _need_rows(raw: _Raw, report: BarReport, strict: bool) -> None:
         raise MarketError(f"{report.path} has a header and no rows")
     if report.rejected and (strict or not len(raw.lines)):
         raise MarketError(report.summary())
+
+# %% ../nbs/04_market.ipynb #symbol-of
+def _symbol_of(path: Path) -> str:
+    return re.sub(r"\.csv(\.gz)?$", "", path.name).split("_")[0]
 
 # %% ../nbs/04_market.ipynb #load-bars
 def load_bars(
@@ -647,7 +654,7 @@ def load_bars(
         raise MarketError(f"{path}: no bar inside the session {s.name}; {report.summary()}")
     prices = _adjust(raw, day, report.adjusted, splits or {})
     report.jumps = _jumps(prices[:, 3], day, raw.lines)
-    name = symbol or path.name.split(".")[0].split("_")[0]
+    name = symbol or _symbol_of(path)
     return build_bars(name, time_us, prices, session=s, bar_minutes=minutes), report
 
 # %% ../nbs/04_market.ipynb #find-bars
@@ -662,7 +669,7 @@ def find_bars(
     there: dict[str, list[Path]] = {}
     for path in sorted([*folder.glob("*.csv*"), *folder.glob("*/*.csv*")]):
         if path.name.endswith((".csv", ".csv.gz")) and not path.name.startswith("traces_"):
-            there.setdefault(path.name.split(".")[0].split("_")[0], []).append(path)
+            there.setdefault(_symbol_of(path), []).append(path)
     if not there:
         raise MarketError(f"no files of bars (SYMBOL.csv) in {folder}")
     wanted = list(there) if symbols is None else list(dict.fromkeys(symbols))
@@ -672,7 +679,7 @@ def find_bars(
 
 
 def _only(symbol: str, paths: list[Path]) -> Path:
-    exact = [p for p in paths if p.name.split(".")[0] == symbol] or paths
+    exact = [p for p in paths if "_" not in p.name] or paths
     if len(exact) > 1:
         raise MarketError(f"several files for {symbol}: {', '.join(map(str, exact))}; keep one per folder")
     return exact[0]
