@@ -178,7 +178,7 @@ def words_of(
 ) -> npt.NDArray[np.object_]:  # One word per row
     "Spell out a coded column."
     words: npt.NDArray[np.object_] = np.array([*getattr(columns, WORDS[name]), ""], dtype=object)
-    return words[getattr(columns, name)]
+    return np.asarray(words[getattr(columns, name)], dtype=object)
 
 # %% ../nbs/10_store.ipynb #words
 def _exit_of(trace: PredictionTrace) -> datetime:
