@@ -232,7 +232,8 @@ def wall_clock_ms(
 
 # %% ../nbs/21_panels.ipynb #curve-parts
 SHOW_VALUE = encode_js_fn(
-    ["value"], "return value == null ? '—' : (value > 0 ? '+' : '') + Number(value).toFixed(2) + ' %'"
+    ["value"],
+    "return value == null ? '—' : ((value > 0 ? '+' : '') + Number(value).toFixed(2) + ' %').replace('-', '−')",
 )
 
 
@@ -254,7 +255,7 @@ def series_option(
         "areaStyle": {"color": color, "opacity": 0.05},
     }
 
-
+# %% ../nbs/21_panels.ipynb #axis-options
 def axis_options(
     has_data: bool,  # Is there anything to zoom into?
 ) -> dict[str, Any]:  # Part of the option
@@ -389,17 +390,15 @@ def alert_html(
     alert: Mapping[str, Any],  # rule, severity, strategy, title, evidence, since, error_rate
 ) -> str:  # One entry of the list
     "Draw one alert."
-    since = f"since {html_text(str(alert['since'])[:16].replace('T', ' '))}" if alert.get("since") else ""
+    since = f"since {html_text(str(alert['since'])[:16].replace('T', ' '))} UTC" if alert.get("since") else ""
+    who = str(alert.get("strategy") or "")
+    title = f"{who[:1].upper()}{who[1:]} · {alert['title']}" if who else alert["title"]
     rate = alert.get("error_rate")
-    rate = (
-        f"false alarms: {html_text(percent_text(rate) if isinstance(rate, float) else rate, 200)}"
-        if rate
-        else ""
-    )
+    rate = f"false alarms: {html_text(rate, 300)}" if rate else ""
     small = " · ".join(filter(None, [since, rate]))
     return (
         f'<li class="tt-alert" data-severity="{html_text(alert["severity"])}" data-rule="{html_text(alert["rule"])}">'
-        f"<strong>{html_text(alert['title'], 120)}</strong><span>{html_text(alert['evidence'], 400)}</span><em>{small}</em></li>"
+        f"<strong>{html_text(title, 120)}</strong><span>{html_text(alert['evidence'], 400)}</span><em>{small}</em></li>"
     )
 
 

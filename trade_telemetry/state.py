@@ -30,9 +30,9 @@ Ints = npt.NDArray[np.int64]
 
 # %% auto #0
 __all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'CURVE_DAYS', 'MOST_STRATEGIES', 'MOST_SYMBOLS', 'empty_state', 'thin',
-           'shared_axis', 'number_or_none', 'shares_of_rows', 'share_of', 'f1_interval', 'figures_of', 'by_direction',
+           'shared_axis', 'number_or_none', 'shares_of_rows', 'share_of', 'f1_interval', 'by_direction', 'figures_of',
            'strategy_order', 'rows_of', 'curves_of', 'run_facts', 'utc_from_us', 'view_words', 'why_empty',
-           'strategies_of', 'rows_read', 'dashboard_state', 'symbol_code', 'state_schema', 'project_root',
+           'strategies_of', 'rows_read', 'facts_of', 'window_to', 'dashboard_state', 'state_schema', 'project_root',
            'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
@@ -132,6 +132,21 @@ def f1_interval(
     low, high = np.quantile(f1, [0.025, 0.975]) if len(f1) else (np.nan, np.nan)
     return number_or_none(low), number_or_none(high)
 
+# %% ../nbs/16_state.ipynb #by-direction
+def by_direction(
+    matrix: npt.NDArray[np.int64],  # Confusion matrix, shape (3, 3)
+) -> dict[str, dict[str, Any]]:  # For LONG and SHORT: precision, recall with intervals, F1
+    "Score LONG and SHORT apart."
+    return {
+        name: {
+            "precision": share_of(s.right, s.calls),
+            "recall": share_of(s.right, s.support),
+            "f1": s.f1_score if s.calls + s.support else None,
+        }
+        for name, s in classification.direction_scores(matrix).items()
+        if name != "NOOP"
+    }
+
 # %% ../nbs/16_state.ipynb #figures-of
 def figures_of(
     columns: TraceColumns,  # Closed trades of one strategy
@@ -162,21 +177,6 @@ def figures_of(
         "runs": [c.runs[code] for code in np.unique(c.run).tolist()],
         "reference": None,
     }  # fmt: skip
-
-
-def by_direction(
-    matrix: npt.NDArray[np.int64],  # Confusion matrix, shape (3, 3)
-) -> dict[str, dict[str, Any]]:  # For LONG and SHORT: precision, recall with intervals, F1
-    "Score LONG and SHORT apart."
-    return {
-        name: {
-            "precision": share_of(s.right, s.calls),
-            "recall": share_of(s.right, s.support),
-            "f1": s.f1_score if s.calls + s.support else None,
-        }
-        for name, s in classification.direction_scores(matrix).items()
-        if name != "NOOP"
-    }
 
 # %% ../nbs/16_state.ipynb #strategy-order
 MOST_STRATEGIES = 12
@@ -303,6 +303,36 @@ def rows_read(
         "duplicates": report.duplicates, "mislabelled": report.mislabelled,
     }  # fmt: skip
 
+# %% ../nbs/16_state.ipynb #facts-of
+def facts_of(
+    store: TraceStore,  # What was read
+    settings: Settings,  # Time zone, interval, precision threshold
+    view: View,  # Figure and reference over all symbols
+) -> dict[str, Any]:  # Part of the state
+    "Facts that do not depend on the chosen symbol."
+    runs = [(run, "figure") for run in view.figure_runs] + [(run, "reference") for run in view.reference_runs]
+    symbols = sorted({view.figure.symbols[code] for code in np.unique(view.figure.symbol)})
+    end = int(view.figure.exit_us.max()) if len(view.figure) else None
+    return {
+        **view_words(view),
+        "directory": ", ".join(str(path) for path in store.paths),
+        "timezone": settings.timezone,
+        "refresh_interval_seconds": settings.dashboard_refresh_interval,
+        "precision_threshold": settings.dashboard_alert_precision_threshold,
+        "symbols": symbols[:MOST_SYMBOLS],
+        "newest_trace_at": utc_from_us(end),
+        "window": None if end is None else window_to(end),
+        "runs": [run_facts(run, role) for run, role in runs],
+    }
+
+
+def window_to(
+    end_us: int,  # Newest exit of the runs shown
+) -> dict[str, Any]:  # days, start, end
+    "Window of the curve."
+    start = utc_from_us(end_us - CURVE_DAYS * 86_400_000_000)
+    return {"days": CURVE_DAYS, "start": start, "end": utc_from_us(end_us)}
+
 # %% ../nbs/16_state.ipynb #dashboard-state
 def dashboard_state(
     store: TraceStore,  # Trace files below some paths
@@ -312,43 +342,22 @@ def dashboard_state(
     "Read what is new and describe what is to be seen."
     store.refresh()
     columns, runs = store.columns, store.runs()
-    everything = select_view(columns, runs)
-    symbols = sorted({everything.figure.symbols[code] for code in np.unique(everything.figure.symbol)})
-    view = (
-        everything
-        if symbol is None
-        else select_view(columns.take(columns.symbol == symbol_code(columns, symbol)), runs)
-    )
+    everything = view = select_view(columns, runs)
+    if symbol is not None:
+        code = columns.symbols.index(symbol) if symbol in columns.symbols else -1
+        view = select_view(columns.take(columns.symbol == code), runs)
     names, left_out = strategy_order(view.figure)
-    end = int(everything.figure.exit_us.max()) if len(everything.figure) else None
-    facts = {
-        "directory": ", ".join(str(path) for path in store.paths), "timezone": settings.timezone,
-        "refresh_interval_seconds": settings.dashboard_refresh_interval,
-        "precision_threshold": settings.dashboard_alert_precision_threshold,
-        "symbol": symbol, "symbols": symbols[:MOST_SYMBOLS], "rows": rows_read(store, view),
-        "newest_trace_at": utc_from_us(end),
-        "runs": [run_facts(r, "figure") for r in everything.figure_runs] + [run_facts(r, "reference") for r in everything.reference_runs],
-    }  # fmt: skip
-    if end is None or not names:
-        return empty_state(**view_words(everything), **facts, message=why_empty(store, symbol))
-    window = {
-        "days": CURVE_DAYS,
-        "start": utc_from_us(end - CURVE_DAYS * 86_400_000_000),
-        "end": utc_from_us(end),
+    state = empty_state(**facts_of(store, settings, everything), symbol=symbol, rows=rows_read(store, view))
+    if not names:
+        return state | {"message": why_empty(store, symbol)}
+    end = int(everything.figure.exit_us.max())
+    return state | {
+        "message": None,
+        "strategies": strategies_of(view, names, settings.timezone),
+        "strategies_left_out": left_out,
+        "curve": curves_of(view.figure, names, end),
+        "alerts": [asdict(alert) for alert in current_alerts(view, settings)],
     }
-    return empty_state(
-        **view_words(everything), **facts, message=None, window=window, strategies_left_out=left_out,
-        strategies=strategies_of(view, names, settings.timezone), curve=curves_of(view.figure, names, end),
-        alerts=[asdict(alert) for alert in current_alerts(view, settings)],
-    )  # fmt: skip
-
-
-def symbol_code(
-    columns: TraceColumns,  # Rows
-    symbol: str,  # A name
-) -> int:  # Its code, -1 where it does not occur
-    "Code of a symbol."
-    return columns.symbols.index(symbol) if symbol in columns.symbols else -1
 
 # %% ../nbs/16_state.ipynb #schema
 def state_schema() -> dict[str, Any]:  # JSON Schema, draft 2020-12
