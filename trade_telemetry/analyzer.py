@@ -156,6 +156,27 @@ def _frame_directions(frame: pd.DataFrame, name: str) -> npt.NDArray[np.int8]:
         else np.empty(0, np.int8)
     )
 
+# %% ../nbs/13_analyzer.ipynb #frame-numbers
+def _frame_numbers(frame: pd.DataFrame, name: str, default: float) -> npt.NDArray[np.float64]:
+    if name not in frame:
+        return np.full(len(frame), default)
+    return frame[name].to_numpy(dtype=np.float64, na_value=nan)
+
+
+def _frame_ids(frame: pd.DataFrame, entry_us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    if "trace_id" in frame:
+        return np.array([int(text, 16) for text in frame["trace_id"]], dtype=np.uint64)
+    named = zip(
+        frame["strategy"], frame["symbol"], entry_us.tolist(), frame["predicted_direction"], strict=True
+    )
+    return np.array(
+        [int(make_trace_id(s, symbol, _moment(us), d), 16) for s, symbol, us, d in named], dtype=np.uint64
+    )
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
+
 # %% ../nbs/13_analyzer.ipynb #frame-columns
 def columns_of_frame(
     frame: pd.DataFrame,  # A row per trade, with the column names of the trace files
@@ -196,27 +217,6 @@ def columns_of_frame(
         predicted=_frame_directions(frame, "predicted_direction"), actual=_frame_directions(frame, "actual_direction"),
         line=np.arange(n), **numbers, **words,
     )  # fmt: skip
-
-
-def _frame_numbers(frame: pd.DataFrame, name: str, default: float) -> npt.NDArray[np.float64]:
-    if name not in frame:
-        return np.full(len(frame), default)
-    return frame[name].to_numpy(dtype=np.float64, na_value=nan)
-
-
-def _frame_ids(frame: pd.DataFrame, entry_us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    if "trace_id" in frame:
-        return np.array([int(text, 16) for text in frame["trace_id"]], dtype=np.uint64)
-    named = zip(
-        frame["strategy"], frame["symbol"], entry_us.tolist(), frame["predicted_direction"], strict=True
-    )
-    return np.array(
-        [int(make_trace_id(s, symbol, _moment(us), d), 16) for s, symbol, us, d in named], dtype=np.uint64
-    )
-
-
-def _moment(us: int) -> datetime:
-    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
 
 # %% ../nbs/13_analyzer.ipynb #as-columns
 def as_columns(

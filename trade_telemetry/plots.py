@@ -148,6 +148,28 @@ def return_histogram(
     axes[0].set_ylabel("trades", fontsize=8)
     return fig
 
+# %% ../nbs/20_plots.ipynb #draw-curves
+def _step_points(
+    x: npt.NDArray[np.int64], y: npt.NDArray[np.float64], by: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    if len(x) != len(y):
+        raise ValueError(f"a curve needs as many times as values, got {len(x)} and {len(y)}")
+    at = x.astype(np.float64) / 86_400e6 if by == "date" else x.astype(np.float64)  # matplotlib counts days
+    return np.concatenate([at[:1], at]), np.concatenate([np.zeros(len(y[:1])), y])
+
+
+def _label_curves(ax: Axes, by: str) -> None:
+    if by == "date":
+        dates: Any = mdates  # matplotlib leaves these two constructors untyped
+        locator = dates.AutoDateLocator(minticks=3, maxticks=8)
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+    ax.set_xlabel("exit date, UTC" if by == "date" else "trade number", fontsize=8)
+    ax.set_ylabel("cumulative return, %", fontsize=8)
+    ax.tick_params(labelsize=8)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=8, frameon=False)
+
 # %% ../nbs/20_plots.ipynb #cumulative-returns
 def cumulative_returns(
     curves: Mapping[
@@ -174,28 +196,6 @@ def cumulative_returns(
     ax.axhline(0.0, color="#333333", linewidth=0.6)
     _label_curves(ax, by)
     return fig
-
-
-def _step_points(
-    x: npt.NDArray[np.int64], y: npt.NDArray[np.float64], by: str
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    if len(x) != len(y):
-        raise ValueError(f"a curve needs as many times as values, got {len(x)} and {len(y)}")
-    at = x.astype(np.float64) / 86_400e6 if by == "date" else x.astype(np.float64)  # matplotlib counts days
-    return np.concatenate([at[:1], at]), np.concatenate([np.zeros(len(y[:1])), y])
-
-
-def _label_curves(ax: Axes, by: str) -> None:
-    if by == "date":
-        dates: Any = mdates  # matplotlib leaves these two constructors untyped
-        locator = dates.AutoDateLocator(minticks=3, maxticks=8)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-    ax.set_xlabel("exit date, UTC" if by == "date" else "trade number", fontsize=8)
-    ax.set_ylabel("cumulative return, %", fontsize=8)
-    ax.tick_params(labelsize=8)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=8, frameon=False)
 
 # %% ../nbs/20_plots.ipynb #reliability-diagram
 def reliability_diagram(
