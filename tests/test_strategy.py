@@ -161,6 +161,21 @@ def test_each_confidence_is_the_record_of_the_trades_closed_before(name: str) ->
         assert t.confidence == pytest.approx((hits + 10 * pooled) / (len(alike) + 10))
 
 
+@pytest.mark.parametrize(("name", "threshold_pct", "minutes"), [("intraday", 0.8, 5), ("swing", 0.5, 60)])
+def test_the_bundled_strategies_know_how_often_they_are_right(
+    name: str, threshold_pct: float, minutes: int
+) -> None:
+    trades = []
+    for seed in range(4):
+        bars = simulate_bars(f"STOCK{seed}", days=750, seed=seed, minutes=minutes)
+        trades += trade(bars, make_strategy(name), threshold_pct)
+    said = np.array([t.confidence for t in trades], dtype=float)
+    right = np.array([t.direction == t.actual_direction for t in trades], dtype=float)
+    assert len(trades) > 250
+    assert abs((right - said).sum() / sqrt((said * (1 - said)).sum())) < 3.3
+    assert ((said - right) ** 2).mean() < right.var() + 0.02  # learning from few trades costs little
+
+
 # --- no look into the future ---
 
 
