@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from . import classification as cl
-from . import returns as rt
+import trade_telemetry.classification as cl
+import trade_telemetry.returns as rt
 from .comparison import compare
 from trade_telemetry.store import (
     NUMBERS,
@@ -477,22 +477,22 @@ class AccuracyAnalyzer(MetricsComputer):
 
     def plot_confusion_matrix(self, metrics: AccuracyMetrics, output_path: str | Path) -> Path:
         "Draw the confusion matrix, one pane per strategy where there are several."
-        from trade_telemetry import plots
+        from trade_telemetry.plots import confusion_heatmap, save_figure
 
         groups = metrics.by_strategy or {metrics.strategy: metrics}
-        figure = plots.confusion_heatmap({name: one.confusion_matrix for name, one in groups.items()})
-        return plots.save_figure(figure, output_path)
+        figure = confusion_heatmap({name: one.confusion_matrix for name, one in groups.items()})
+        return save_figure(figure, output_path)
 
     def plot_return_distribution(self, traces: Traces, output_path: str | Path) -> Path:
         "Draw the returns per trade, one pane per strategy."
-        from trade_telemetry import plots
+        from trade_telemetry.plots import return_histogram, save_figure
 
         groups = by_strategy(self.columns(traces)) or {"no trades": self.columns([])}
-        figure = plots.return_histogram({name: own.return_pct for name, own in groups.items()})
-        return plots.save_figure(figure, output_path)
+        figure = return_histogram({name: own.return_pct for name, own in groups.items()})
+        return save_figure(figure, output_path)
 
     def plot_cumulative_returns(self, traces: Traces, output_path: str | Path) -> Path:
         "Draw the cumulative returns of all strategies over the exit dates."
-        from trade_telemetry import plots
+        from trade_telemetry.plots import cumulative_returns, save_figure
 
-        return plots.save_figure(plots.cumulative_returns(return_curves(self.columns(traces))), output_path)
+        return save_figure(cumulative_returns(return_curves(self.columns(traces))), output_path)
