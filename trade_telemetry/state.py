@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import classification
 from .alerts import current_alerts
+from .analyzer import AccuracyMetrics, measure
+from .classification import wilson_interval
 from .config import Settings, SettingsError
-from .returns import average_return, curve, exit_days, max_drawdown, sharpe_ratio, win_rate
+from .returns import curve
 from .store import RunInfo, TraceColumns, TraceStore, View, select_view
 from .trace import DIRECTIONS
 
@@ -30,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 
 # %% auto #0
 __all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'CURVE_DAYS', 'MOST_STRATEGIES', 'MOST_SYMBOLS', 'empty_state', 'thin',
-           'shared_axis', 'number_or_none', 'shares_of_rows', 'share_of', 'f1_interval', 'by_direction', 'figures_of',
+           'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows', 'by_direction', 'figures_of',
            'strategy_order', 'rows_of', 'curves_of', 'run_facts', 'utc_from_us', 'view_words', 'why_empty',
            'strategies_of', 'rows_read', 'facts_of', 'window_to', 'dashboard_state', 'state_schema', 'project_root',
            'settings_at', 'StateSource']
@@ -94,6 +95,16 @@ def number_or_none(
     return None if value is None or not np.isfinite(value) else float(value)
 
 
+def share_of(
+    value: float,  # A share in [0, 1], nan where it is not defined
+    interval: tuple[float, float],  # Its 95 % interval, (nan, nan) where there is none
+    n: int,  # Cases behind it
+) -> dict[str, Any]:  # value, low, high, n
+    "A share as the page shows it."
+    low, high = interval
+    return {"value": number_or_none(value), "low": number_or_none(low), "high": number_or_none(high), "n": n}
+
+
 def shares_of_rows(
     counts: Sequence[Sequence[int]],  # Confusion matrix, rows are actual directions
 ) -> list[list[float | None]]:  # Share of each cell in its row; None in a row without cases
@@ -101,51 +112,20 @@ def shares_of_rows(
     totals = [sum(row) for row in counts]
     return [[n / total if total else None for n in row] for row, total in zip(counts, totals, strict=True)]
 
-# %% ../nbs/16_state.ipynb #share-in
-def share_of(
-    right: int,  # Successes
-    n: int,  # Trials
-) -> dict[str, Any]:  # value, low, high (Wilson, 95 %), n; None where there is nothing to divide by
-    "A proportion as the page shows it."
-    low, high = classification.wilson_interval(right, n)
-    value = right / n if n else None
-    return {"value": value, "low": number_or_none(low), "high": number_or_none(high), "n": n}
-
-# %% ../nbs/16_state.ipynb #f1-interval
-def f1_interval(
-    days: Ints,  # Day of each trade, shape (n,)
-    actual: npt.NDArray[np.int8],  # Direction codes, shape (n,)
-    predicted: npt.NDArray[np.int8],  # Direction codes, shape (n,)
-    draws: int = 400,  # Resamples
-) -> tuple[float | None, float | None]:  # 95 % interval of the headline F1; None under five days
-    "Resample days for the interval of F1."
-    _, place = np.unique(days, return_inverse=True)
-    n_days = int(place.max()) + 1 if len(place) else 0
-    if n_days < 5:
-        return None, None
-    called, happened = predicted < 2, actual < 2
-    marks = (called & (actual == predicted), called, happened)
-    right, calls, support = (np.bincount(place, weights=m, minlength=n_days) for m in marks)
-    weights = np.random.default_rng(n_days).multinomial(n_days, np.full(n_days, 1 / n_days), size=draws)
-    whole = weights @ (calls + support)
-    f1 = 2 * (weights @ right)[whole > 0] / whole[whole > 0]
-    low, high = np.quantile(f1, [0.025, 0.975]) if len(f1) else (np.nan, np.nan)
-    return number_or_none(low), number_or_none(high)
-
 # %% ../nbs/16_state.ipynb #by-direction
 def by_direction(
-    matrix: npt.NDArray[np.int64],  # Confusion matrix, shape (3, 3)
+    metrics: AccuracyMetrics,  # Figures of one strategy
 ) -> dict[str, dict[str, Any]]:  # For LONG and SHORT: precision, recall with intervals, F1
-    "Score LONG and SHORT apart."
-    return {
-        name: {
-            "precision": share_of(s.right, s.calls),
-            "recall": share_of(s.right, s.support),
-            "f1": s.f1_score if s.calls + s.support else None,
+    "Scores of LONG and SHORT apart."
+    scores: dict[str, dict[str, Any]] = {}
+    for k, name in enumerate(DIRECTIONS[:2]):
+        right, calls, support = metrics.confusion_matrix[k][k], metrics.calls[name], metrics.support[name]
+        scores[name] = {
+            "precision": share_of(metrics.precision[name], wilson_interval(right, calls), calls),
+            "recall": share_of(metrics.recall[name], wilson_interval(right, support), support),
+            "f1": number_or_none(metrics.f1_score[name]),
         }
-        for name, s in classification.direction_scores(matrix).items()
-        if name != "NOOP"
-    }
+    return scores
 
 # %% ../nbs/16_state.ipynb #figures-of
 def figures_of(
@@ -153,30 +133,25 @@ def figures_of(
     timezone: str = "UTC",  # Zone of daily figures
 ) -> dict[str, Any]:  # JSON-ready; None where there is nothing to divide by
     "Figures of one strategy."
-    c, r = columns, columns.return_pct
-    matrix = classification.confusion_matrix(c.actual, c.predicted)
-    headline = classification.headline_scores(matrix)
-    low, high = f1_interval(exit_days(c.exit_us, timezone), c.actual, c.predicted)
-    f1 = headline.f1_score if headline.calls + headline.support else None
-    sampled = bool((c.sample_rate < 1).any())
-    order, path = curve(c.exit_us, c.trace_id, r)
+    m = measure(columns, timezone=timezone, zero_division=float("nan"))
+    counts = m.confusion_matrix
     return {
-        "trades": len(c),
-        "precision": share_of(headline.right, headline.calls),
-        "recall": share_of(headline.right, headline.support),
-        "f1": {"value": f1, "low": low, "high": high, "n": len(c)},
-        "by_direction": by_direction(matrix),
-        "confusion": {"labels": list(DIRECTIONS), "counts": matrix.tolist(), "row_shares": shares_of_rows(matrix.tolist())},
-        "win_rate": number_or_none(win_rate(r)),
-        "mean_return_pct": number_or_none(average_return(r)),
-        "average_holding_minutes": number_or_none(c.holding_minutes.mean()) if len(c) else None,
-        "cumulative_return_pct": float(path[-1]) if len(path) and not sampled else None,
-        "max_drawdown_pct": max_drawdown(r[order]) if len(path) and not sampled else None,
-        "sharpe_ratio": None if sampled else number_or_none(sharpe_ratio(c.exit_us, r, timezone)),
-        "sampled": sampled,
-        "runs": [c.runs[code] for code in np.unique(c.run).tolist()],
+        "trades": m.total_trades,
+        "precision": share_of(m.headline_precision, m.headline_precision_interval, m.headline_calls),
+        "recall": share_of(m.headline_recall, m.headline_recall_interval, m.headline_support),
+        "f1": share_of(m.headline_f1, m.headline_f1_interval, m.total_trades),
+        "by_direction": by_direction(m),
+        "confusion": {"labels": list(DIRECTIONS), "counts": counts, "row_shares": shares_of_rows(counts)},
+        "win_rate": number_or_none(m.win_rate),
+        "mean_return_pct": number_or_none(m.avg_return),
+        "average_holding_minutes": number_or_none(m.avg_holding_minutes),
+        "cumulative_return_pct": number_or_none(m.cumulative_return_pct) if len(columns) else None,
+        "max_drawdown_pct": number_or_none(m.max_drawdown) if len(columns) else None,
+        "sharpe_ratio": number_or_none(m.sharpe_ratio),
+        "sampled": m.sampled,
+        "runs": [columns.runs[code] for code in np.unique(columns.run).tolist()],
         "reference": None,
-    }  # fmt: skip
+    }
 
 # %% ../nbs/16_state.ipynb #strategy-order
 MOST_STRATEGIES = 12
