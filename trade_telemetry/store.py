@@ -498,11 +498,28 @@ def _arrow_read(
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise _Unclean(str(error)) from None
 
+# %% ../nbs/10_store.ipynb #arrow-numbers
+def _arrow_numbers(
+    column: Any,  # Numeric column or array of pyarrow
+    dtype: type[np.generic],  # The same type in numpy
+) -> npt.NDArray[Any]:  # Its values; nan where one is absent
+    "Take numbers out of pyarrow without pandas."
+    parts = [np.empty(0, dtype=dtype)]
+    for chunk in getattr(column, "chunks", [column]):
+        if n := len(chunk):
+            there, buffer = chunk.buffers()
+            values = np.frombuffer(buffer, dtype=dtype)[chunk.offset : chunk.offset + n]
+            if chunk.null_count:
+                bits = np.unpackbits(np.frombuffer(there, dtype=np.uint8), bitorder="little")
+                values = np.where(bits[chunk.offset : chunk.offset + n] == 1, values, np.nan)
+            parts.append(values)
+    return np.concatenate(parts) if len(parts) != 2 else parts[1]
+
 # %% ../nbs/10_store.ipynb #arrow-parts
 def _arrow_words(column: Any, default: str = "") -> tuple[Codes, list[str]]:
     "Codes and words of a dictionary column; an empty word becomes the default."
     merged = column.unify_dictionaries().combine_chunks()
-    codes = merged.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    codes = _arrow_numbers(merged.indices, np.int32)
     table, words = _coded(word or default for word in merged.dictionary.to_pylist())
     return table[codes], words
 
@@ -519,7 +536,7 @@ def _arrow_times(column: Any, timezone: tzinfo, naive: bool) -> Ints:
 
     if column.null_count:
         raise _Unclean("an empty time")
-    us: Ints = column.cast(pa.int64()).to_numpy()
+    us: Ints = _arrow_numbers(column.cast(pa.int64()), np.int64)
     return from_local(us, timezone) if naive else us
 
 
@@ -627,7 +644,9 @@ def _parse_fast(
     if (n := table.num_rows) != len(lines):
         raise _Unclean(f"{n} rows in {len(lines)} lines")
     numbers: dict[str, Any] = {
-        name: table[column].to_numpy() if column in table.column_names else np.full(n, np.nan)
+        name: _arrow_numbers(table[column], np.float64)
+        if column in table.column_names
+        else np.full(n, np.nan)
         for name, column in NUMBERS.items()
     }
     numbers["sample_rate"] = np.where(np.isnan(numbers["sample_rate"]), 1.0, numbers["sample_rate"])
