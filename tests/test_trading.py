@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trade_telemetry.market import Bar, simulate_bars
-from trade_telemetry.strategy import Signal, Strategy
+from trade_telemetry.market import Bar, find_bars, load_bars, simulate_bars
+from trade_telemetry.strategy import Signal, Strategy, make_strategy
+from trade_telemetry.trace import Direction
 from trade_telemetry.trading import NO_COSTS, Costs, Trade, Trader
 
+ROOT = Path(__file__).parents[1]
 MINUTE = 60_000_000
 
 
@@ -320,3 +323,47 @@ def test_a_position_is_plain_data_that_can_be_copied() -> None:
     assert trader.position is not None
     assert replace(trader.position).features == {"x": 1.0}
     assert trader.position.decision_price == bars[0].close
+
+
+class Recorded(Strategy):
+    "Lets another strategy speak, and remembers what it said when."
+
+    def __init__(self, inner: Strategy) -> None:
+        self.inner, self.intraday, self.name = inner, inner.intraday, inner.name
+
+    def start(self, symbol: str, threshold_pct: float) -> None:
+        self.inner.start(symbol, threshold_pct)
+        self.i, self.said = -1, dict[int, Signal]()
+
+    def on_bar(self, bar: Bar) -> Signal | None:
+        self.i += 1
+        if (signal := self.inner.on_bar(bar)) is not None:
+            self.said[self.i] = signal
+        return signal
+
+    def on_closed(
+        self, direction: Direction, actual_direction: Direction, features: dict[str, float]
+    ) -> None:
+        self.inner.on_closed(direction, actual_direction, features)
+
+
+@pytest.mark.parametrize("name", ["intraday", "swing"])
+@pytest.mark.parametrize("symbol", ["EURUSD", "AAPL", "IBM"])
+def test_the_machine_agrees_with_the_naive_one_on_real_bars_and_bundled_strategies(
+    symbol: str, name: str
+) -> None:
+    path = find_bars(ROOT / "data", [symbol])[symbol]
+    bars = list(load_bars(path, session="FX" if symbol == "EURUSD" else "NYSE")[0].rows())
+    strategy, trades = Recorded(make_strategy(name)), list[Trade]()
+    trader = Trader(strategy, symbol, 0.1, on_close=trades.append)
+    for bar in bars:
+        trader.step(bar)
+    expected, counts = naive(bars, strategy.said, strategy.intraday)
+    got = [
+        (t.direction, t.entry_time, t.entry_price, t.exit_reason, t.exit_price, t.exit_time) for t in trades
+    ]
+    assert got == expected
+    assert trader.rejected_entries == counts["rejected"]
+    assert trader.expired_entries == counts["expired"]
+    if name == "swing" or symbol == "EURUSD":  # daily bars have no inside for an intraday strategy
+        assert len(trades) > 20
