@@ -1,0 +1,246 @@
+"""The verdict in worlds where the truth is known, and on real trades."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from freqtrade_logs import load_log
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from trade_telemetry.comparison import (
+    VerdictRule,
+    compare,
+    compare_samples,
+    newcombe_difference,
+    paired_days_test,
+    welch_t,
+)
+from trade_telemetry.store import TraceColumns
+from trade_telemetry.trace import PredictionTrace
+
+Floats = npt.NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int], Floats]
+DAY = 86_400_000_000
+RULE = VerdictRule(draws=399)
+
+
+def normal(scale: float) -> Draw:
+    return lambda rng, n: rng.normal(0.0, scale, n)
+
+
+def lognormal(rng: np.random.Generator, n: int) -> Floats:
+    return rng.lognormal(0.0, 1.0, n) - np.exp(0.5)
+
+
+def rare_win(chance: float) -> Draw:
+    """One large win among many losses of 1, mean zero."""
+    return lambda rng, n: np.where(rng.random(n) < chance, (1 - chance) / chance, -1.0)
+
+
+def rare_loss(chance: float) -> Draw:
+    return lambda rng, n: -rare_win(chance)(rng, n)
+
+
+# trades and payoff of the first, of the second, and a shock that all trades of a day share
+NULL_WORLDS: dict[str, tuple[int, Draw, int, Draw, float]] = {
+    "normal": (100, normal(1.0), 100, normal(1.0), 0.0),
+    "20 wide against 450 narrow": (20, normal(3.0), 450, normal(0.3), 0.0),
+    "20 narrow against 450 wide": (20, normal(0.3), 450, normal(3.0), 0.0),
+    "large wins": (450, normal(0.3), 60, lognormal, 0.0),
+    "large losses": (450, normal(0.3), 60, lambda rng, n: -lognormal(rng, n), 0.0),
+    "opposite skew": (100, lognormal, 100, lambda rng, n: -lognormal(rng, n), 0.0),
+    "take profit three times the stop": (300, normal(0.3), 60, rare_win(0.25), 0.0),
+    "lottery": (450, normal(0.3), 40, rare_win(0.05), 0.0),
+    "rare crash": (450, normal(0.3), 40, rare_loss(0.05), 0.0),
+    "shocks shared within days": (300, normal(0.5), 60, normal(1.0), 1.0),
+}
+
+
+def one_side(
+    rng: np.random.Generator, trades: int, draw: Draw, shock: float, days: int, name: str
+) -> TraceColumns:
+    """Trades at random times of random weekdays."""
+    template = TraceColumns.from_traces(
+        [PredictionTrace(datetime(2025, 1, 6, tzinfo=UTC), "X", name, "LONG", "LONG", None, 1.0, 1.0, 0, 0.0)]
+    )
+    rows = template.take(np.zeros(trades, dtype=np.int64))
+    day = rng.integers(0, days, trades)
+    exit_us = template.exit_us[0] + (day // 5 * 7 + day % 5) * DAY + rng.integers(0, DAY, trades)
+    returns = draw(rng, trades) + shock * rng.normal(0.0, 1.0, days)[day]
+    return replace_columns(rows, exit_us=exit_us, return_pct=returns, trace_id=rng.integers(0, 2**63, trades))
+
+
+def replace_columns(columns: TraceColumns, **changes: npt.NDArray[np.generic]) -> TraceColumns:
+    return replace(columns, **changes)
+
+
+@pytest.mark.parametrize("days", [20, 60])
+@pytest.mark.parametrize("world", NULL_WORLDS)
+def test_equally_good_strategies_get_a_winner_in_no_more_than_five_percent(
+    world: str, days: int, counts: Callable[[int, int], int]
+) -> None:
+    trades_a, draw_a, trades_b, draw_b, shock = NULL_WORLDS[world]
+    times, named = counts(200, 4000), 0
+    for seed in range(times):
+        rng = np.random.default_rng([seed, days])
+        a = one_side(rng, trades_a, draw_a, shock, days, "a")
+        b = one_side(rng, trades_b, draw_b, shock, days, "b")
+        named += compare_samples(a, b, ("a", "b"), rule=RULE)["significant"]
+    assert named <= stats.binom.ppf(0.999, times, 0.05), f"{named} winners in {times}"
+
+
+@pytest.mark.parametrize("edge", [0.4, -0.4])
+def test_a_real_daily_edge_is_found_with_the_power_of_the_textbook(
+    edge: float, counts: Callable[[int, int], int]
+) -> None:
+    times, days, found = counts(150, 3000), 60, 0
+    noncentral = edge * days**0.5
+    critical = stats.t.ppf(0.975, days - 1)
+    textbook = stats.nct.sf(critical, days - 1, abs(noncentral))
+    for seed in range(times):
+        rng = np.random.default_rng([seed, 7])
+        answer = paired_days_test(rng.normal(edge, 1.0, days), draws=399, seed=seed)
+        found += answer.p_value <= 0.05 and answer.estimate * edge > 0
+    allowed = 4 * (textbook * (1 - textbook) / times) ** 0.5
+    assert textbook - 0.06 - allowed <= found / times <= textbook + allowed
+
+
+def test_the_interval_covers_the_true_daily_difference(counts: Callable[[int, int], int]) -> None:
+    times, covered = counts(300, 4000), 0
+    for seed in range(times):
+        d = np.random.default_rng([seed, 3]).lognormal(0.0, 0.7, 40) - 0.5
+        answer = paired_days_test(d, draws=399, seed=seed)
+        covered += answer.low <= np.exp(0.245) - 0.5 <= answer.high
+    assert covered >= stats.binom.ppf(0.001, times, 0.95)
+
+
+# --- properties ---
+
+samples = st.lists(st.floats(-20, 20).map(lambda x: round(x, 2)), min_size=2, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples, samples)
+def test_welch_equals_scipy_wherever_there_is_spread(a: list[float], b: list[float]) -> None:
+    if len(set(a)) == 1 and len(set(b)) == 1:
+        assert np.isnan(welch_t(a, b).p_value)
+        return
+    ours = welch_t(a, b)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns where one side is constant
+        theirs = stats.ttest_ind(a, b, equal_var=False)
+    assert ours.statistic == pytest.approx(theirs.statistic, rel=1e-9, abs=1e-9)
+    assert ours.p_value == pytest.approx(theirs.pvalue, rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples, st.integers(0, 5))
+def test_the_paired_test_agrees_with_its_interval_and_with_its_mirror(d: list[float], seed: int) -> None:
+    answer, mirror = (
+        paired_days_test(d, draws=199, seed=seed),
+        paired_days_test([-x for x in d], draws=199, seed=seed),
+    )
+    assert (answer.p_value <= 0.05) == (not answer.low <= 0.0 <= answer.high)
+    assert (answer.p_value, answer.estimate) == pytest.approx((mirror.p_value, -mirror.estimate))
+    assert (answer.low, answer.high) == pytest.approx((-mirror.high, -mirror.low), rel=1e-6, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 50), st.integers(1, 50), st.integers(0, 50), st.integers(1, 50))
+def test_a_difference_of_precisions_stays_between_minus_one_and_one(
+    h1: int, m1: int, h2: int, m2: int
+) -> None:
+    answer = newcombe_difference(h1, h1 + m1, h2, h2 + m2)
+    assert -1 <= answer.low <= answer.estimate <= answer.high <= 1
+
+
+def test_the_answer_does_not_depend_on_the_order_of_rows_or_on_other_strategies() -> None:
+    rng = np.random.default_rng(1)
+    parts = [
+        one_side(rng, n, normal(1.0), 0.0, 60, name)
+        for n, name in ((200, "intraday"), (50, "swing"), (90, "other"))
+    ]
+    whole = compare(TraceColumns.concat(parts), rule=RULE)
+    shuffled = TraceColumns.concat(parts[:2]).take(rng.permutation(250))
+    assert repr(compare(shuffled, rule=RULE)) == repr(whole)
+
+
+# --- edges ---
+
+
+def test_a_run_without_a_common_day_is_not_comparable_however_large_the_difference() -> None:
+    rng = np.random.default_rng(2)
+    early = one_side(rng, 100, lambda r, n: r.normal(1.0, 0.3, n), 0.0, 30, "intraday")
+    late = one_side(rng, 100, lambda r, n: r.normal(-1.0, 0.3, n), 0.0, 30, "swing")
+    late = replace_columns(late, exit_us=late.exit_us + 70 * DAY)
+    answer = compare_samples(early, late, ("intraday", "swing"))
+    assert answer["verdict"] == "not comparable: no common days"
+    assert (answer["significant"], answer["winner"], answer["common_days"]) == (False, None, 0)
+
+
+def test_identical_samples_are_inconclusive() -> None:
+    one = one_side(np.random.default_rng(3), 300, lognormal, 1.0, 60, "a")
+    answer = compare_samples(one, one, ("a", "b"))
+    assert answer["verdict"].startswith("inconclusive")
+    assert answer["better_strategy"] is None
+    assert answer["statistical_significance"]["primary"]["p_value"] == 1.0
+
+
+def test_thinned_rows_leave_the_criterion_unbiased() -> None:
+    rng = np.random.default_rng(4)
+    full = one_side(rng, 4000, lambda r, n: r.normal(0.5, 1.0, n), 0.0, 60, "a")
+    other = one_side(rng, 60, normal(1.0), 0.0, 60, "b")
+    values = []
+    for seed in range(60):
+        kept = np.random.default_rng(seed).random(4000) < 0.1
+        thin = replace_columns(full.take(kept), sample_rate=np.full(int(kept.sum()), 0.1))
+        answer = compare_samples(thin, other, ("a", "b"), rule=VerdictRule(draws=99))
+        assert answer["sampled"]
+        assert np.isnan(answer["sharpe_delta"])
+        values.append(answer["criterion_values"]["a"])
+    truth = compare_samples(full, other, ("a", "b"), rule=VerdictRule(draws=99))["criterion_values"]["a"]
+    assert np.mean(values) == pytest.approx(truth, rel=0.05)
+
+
+# --- real trades ---
+
+
+def test_two_real_logs_of_the_same_month_are_compared_as_scipy_would() -> None:
+    quarter, half = (load_log(f"freqtrade_futures_{minutes}m_long_short") for minutes in (15, 30))
+    first, second = (TraceColumns.from_traces(part) for part in (quarter, half))
+    answer = compare_samples(first, second, ("15m", "30m"))
+    theirs = stats.ttest_ind(first.return_pct, second.return_pct, equal_var=False)
+    welch = answer["statistical_significance"]["welch_t"]
+    assert welch["statistic"] == pytest.approx(theirs.statistic, abs=1e-9)
+    assert welch["p_value"] == pytest.approx(theirs.pvalue, abs=1e-9)
+    assert [welch["low"], welch["high"]] == pytest.approx(list(theirs.confidence_interval(0.95)), abs=1e-9)
+    by_day: list[dict[date, float]] = [{}, {}]
+    for table, part in zip(by_day, (quarter, half), strict=True):
+        for t in part:
+            assert t.exit_timestamp is not None
+            table[t.exit_timestamp.date()] = table.get(t.exit_timestamp.date(), 0.0) + t.realized_return_pct
+    start, end = max(min(t) for t in by_day), min(max(t) for t in by_day)
+    days = [start + timedelta(days=k) for k in range((end - start).days + 1)]
+    d = np.array([by_day[0].get(day, 0.0) - by_day[1].get(day, 0.0) for day in days])
+    primary = answer["statistical_significance"]["primary"]
+    assert (answer["common_days"], primary["estimate"]) == (len(days), pytest.approx(d.mean(), abs=1e-9))
+    assert primary["statistic"] == pytest.approx(stats.ttest_1samp(d, 0.0).statistic, abs=1e-9)
+    assert primary["p_value"] >= stats.ttest_1samp(d, 0.0).pvalue - 1e-9
+    assert answer["better_strategy"] == ("15m" if d.mean() > 0 else "30m")
+
+
+def test_a_real_log_against_itself_is_inconclusive_and_against_its_losses_is_not() -> None:
+    traces = load_log("freqtrade_futures_15m_long_short")
+    columns = TraceColumns.from_traces(traces)
+    assert not compare_samples(columns, columns, ("a", "b"))["significant"]
+    worse = replace_columns(columns, return_pct=columns.return_pct - 1.0)
+    answer = compare_samples(columns, worse, ("a", "b"))
+    assert answer["winner"] == "a", answer["verdict"]
