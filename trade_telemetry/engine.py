@@ -65,6 +65,7 @@ class ReplayFeed:
     speed: float = 0.0  # Market seconds per second; 0: as fast as possible
     clock: Callable[[], float] = time.monotonic  # Seconds; tests move it by hand
     mode: str = "replay"  # A replay is never taken for live
+    warm_until: int = 0  # Bars that start before this time (µs since 1970 UTC) pass at once
 
     def __post_init__(self) -> None:
         if not self.speed >= 0:
@@ -76,9 +77,10 @@ class ReplayFeed:
         "Yield each bar when it would have been over; closed hours pass at once."
         symbols = [b.symbol for b in self.bars]
         longest = max((b.bar_minutes for b in self.bars), default=1) * 60_000_000
-        before, due = 0, self.clock()
+        before, due = 0, 0.0
         for end, number, bar in merged(self.bars):
-            if self.speed:
+            if self.speed and bar.time >= self.warm_until:
+                due = due or self.clock()
                 due += min(end - before, longest) / 1e6 / self.speed
                 before = end
                 stop.wait(max(0.0, due - self.clock()))
