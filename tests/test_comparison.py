@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ def rare_win(chance: float) -> Draw:
 
 
 def rare_loss(chance: float) -> Draw:
-    return lambda rng, n: -rare_win(chance)(rng, n)
+    return lambda rng, n: np.negative(rare_win(chance)(rng, n))
 
 
 # trades and payoff of the first, of the second, and a shock that all trades of a day share
@@ -78,7 +79,7 @@ def one_side(
     return replace_columns(rows, exit_us=exit_us, return_pct=returns, trace_id=rng.integers(0, 2**63, trades))
 
 
-def replace_columns(columns: TraceColumns, **changes: npt.NDArray[np.generic]) -> TraceColumns:
+def replace_columns(columns: TraceColumns, **changes: Any) -> TraceColumns:
     return replace(columns, **changes)
 
 

@@ -1,0 +1,230 @@
+"""The front door: every way in gives the same figures, and what goes out is strict JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import empyrical
+import numpy as np
+import pytest
+from freqtrade_logs import NAMES, load_log
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import validate
+from sklearn import metrics as sk
+
+from trade_telemetry.analyzer import AccuracyAnalyzer, AccuracyMetrics, as_columns, to_json_value
+from trade_telemetry.store import TraceColumns
+from trade_telemetry.trace import DIRECTIONS, Direction, PredictionTrace
+from trade_telemetry.writer import TelemetryWriter
+
+START = datetime(2025, 1, 6, 10, tzinfo=UTC)
+directions = st.sampled_from(DIRECTIONS)
+rows = st.lists(
+    st.tuples(
+        directions,
+        directions,
+        st.sampled_from(["intraday", "swing", "mine"]),
+        st.integers(0, 30 * 1440),
+        st.floats(-5, 5).map(lambda x: round(x, 3)),
+        st.one_of(st.none(), st.floats(-0.5, 1.5)),
+    ),
+    max_size=40,
+)
+Row = tuple[Direction, Direction, str, int, float, float | None]
+
+
+def traces_of(given_rows: list[Row]) -> list[PredictionTrace]:
+    return [
+        PredictionTrace(
+            START + timedelta(minutes=minute), f"S{i % 3}", strategy, predicted, actual, confidence, 100.0, 101.0, 30, earned,
+            trace_id=f"{i:016x}", label_threshold_pct=0.3,
+        )
+        for i, (predicted, actual, strategy, minute, earned, confidence) in enumerate(given_rows)
+    ]  # fmt: skip
+
+
+def refuse(constant: str) -> NoReturn:
+    raise AssertionError(f"not strict JSON: {constant}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_record_of_a_real_log_equals_scikit_learn_empyrical_and_brute_force(name: str) -> None:
+    traces = load_log(name)
+    m = AccuracyAnalyzer().compute_metrics(traces)
+    actual, predicted = [t.actual_direction for t in traces], [t.predicted_direction for t in traces]
+    names = list(DIRECTIONS)
+    assert m.confusion_matrix == sk.confusion_matrix(actual, predicted, labels=names).tolist()
+    ours = [[d[n] for n in names] for d in (m.precision, m.recall, m.f1_score)]
+    theirs = sk.precision_recall_fscore_support(actual, predicted, labels=names, zero_division=0)
+    np.testing.assert_allclose(ours, theirs[:3], rtol=0, atol=1e-12)
+    assert [m.support[n] for n in names] == theirs[3].tolist()
+    head = sk.precision_recall_fscore_support(actual, predicted, labels=names[:2], average="micro")[:3]
+    np.testing.assert_allclose(
+        [m.headline_precision, m.headline_recall, m.headline_f1], head, rtol=0, atol=1e-12
+    )
+    for low_high, value in ((m.headline_precision_interval, head[0]), (m.headline_f1_interval, head[2])):
+        assert low_high[0] < value < low_high[1]
+    path = np.concatenate([[0.0], np.cumsum([t.realized_return_pct for t in sorted(traces, key=exit_key)])])
+    brute = min(path[i] - path[: i + 1].max() for i in range(len(path)))
+    assert m.max_drawdown == pytest.approx(brute, abs=1e-9)
+    assert m.cumulative_return_pct == pytest.approx(path[-1], abs=1e-9)
+    assert m.sharpe_ratio == pytest.approx(
+        empyrical.sharpe_ratio(daily(traces) / 100, annualization=365), abs=1e-9
+    )
+    assert (m.confidence_rows, m.mislabelled, m.sampled) == (0, 0, False)
+
+
+def exit_key(trace: PredictionTrace) -> tuple[datetime, int]:
+    assert trace.exit_timestamp is not None
+    return trace.exit_timestamp, int(trace.trace_id, 16)
+
+
+def daily(traces: list[PredictionTrace]) -> Any:
+    days = [exit_key(t)[0].date().toordinal() for t in traces]
+    return np.bincount(np.array(days) - min(days), [t.realized_return_pct for t in traces])
+
+
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_the_literal_rule_marks_right_shorts_of_a_real_log_as_wrong(name: str) -> None:
+    traces = load_log(name)
+    market = AccuracyAnalyzer({"freqtrade": 0.3}).compute_metrics(traces)
+    literal = AccuracyAnalyzer({"freqtrade": 0.3}, label="position").compute_metrics(traces)
+    assert repr(market) == repr(AccuracyAnalyzer().compute_metrics(traces))  # stored labels are the market's
+    lost = [t.realized_return_pct < -0.3 for t in traces if t.predicted_direction == "SHORT"]
+    assert literal.precision["SHORT"] == pytest.approx(
+        np.mean(lost)
+    )  # a SHORT is "right" when it loses money
+    assert market.precision["SHORT"] > literal.precision["SHORT"] + 0.1
+    assert market.precision["LONG"] == pytest.approx(literal.precision["LONG"], abs=0.15)  # costs aside
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows)
+def test_list_columns_and_frame_give_the_same_record_in_any_order(given_rows: list[Row]) -> None:
+    traces, analyzer = traces_of(given_rows), AccuracyAnalyzer()
+    columns = TraceColumns.from_traces(traces)
+    m = analyzer.compute_metrics(traces)
+    assert repr(analyzer.compute_metrics(columns)) == repr(m)
+    assert repr(analyzer.compute_metrics(traces[::-1])) == repr(m)
+    if traces:
+        assert repr(analyzer.compute_metrics(columns.to_pandas())) == repr(m)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows)
+def test_every_record_is_strict_json_and_the_parts_add_up(given_rows: list[Row]) -> None:
+    analyzer = AccuracyAnalyzer()
+    m = analyzer.compute_metrics(traces_of(given_rows))
+    assert json.loads(json.dumps(m.to_dict(), allow_nan=False)) == m.to_dict()
+    parts = analyzer.compute_metrics(traces_of(given_rows), group_by_strategy=True)
+    assert sum(p.total_trades for p in parts.values()) == m.total_trades == len(given_rows)
+    cells = np.sum([np.array(p.confusion_matrix) for p in parts.values()] or [np.zeros((3, 3))], axis=0)
+    assert cells.tolist() == m.confusion_matrix
+    assert json.dumps(
+        to_json_value(analyzer.compute_comparative_metrics(traces_of(given_rows))), allow_nan=False
+    )
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["schema_version", "generated_at", "metrics"],
+    "properties": {
+        "schema_version": {"const": 1},
+        "metrics": {
+            "type": "object",
+            "required": ["precision", "confusion_matrix", "sharpe_ratio", "profit_factor", "by_strategy"],
+            "properties": {
+                "total_trades": {"type": "integer"},
+                "precision": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+                "profit_factor": {"type": ["number", "null"]},
+                "confusion_matrix": {"type": "array", "minItems": 3, "maxItems": 3},
+                "headline_f1_interval": {"type": "array", "minItems": 2, "maxItems": 2},
+            },
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_a_report_of_any_size_is_strict_json_with_a_schema_version(tmp_path: Path, count: int) -> None:
+    traces = traces_of(
+        [("LONG", "LONG", "intraday", 60 * i, 0.5, 0.7) for i in range(count)]
+    )  # no loss at all
+    analyzer = AccuracyAnalyzer()
+    path = analyzer.export_report(analyzer.compute_metrics(traces), tmp_path / "deep" / "report.json")
+    report = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    validate(report, SCHEMA)
+    assert report["metrics"]["profit_factor"] is None
+    assert report["metrics"]["total_trades"] == count
+
+
+def test_what_was_set_aside_while_loading_is_in_the_report_of_the_last_load(tmp_path: Path) -> None:
+    traces = traces_of([("LONG", "SHORT", "intraday", 60 * i, -0.5, 0.7) for i in range(5)])
+    with TelemetryWriter(tmp_path / "live", mode="live") as writer:
+        for t in traces:
+            writer.write_trace(t)
+    file = next((tmp_path / "live").glob("traces_*.csv"))
+    with file.open("a", encoding="utf-8") as out:
+        out.write("not,a,trace\n")
+    analyzer = AccuracyAnalyzer()
+    assert analyzer.last_report.rows == 0
+    assert len(analyzer.load_traces(tmp_path)) == 5
+    assert [bad.line for bad in analyzer.last_report.bad] == [7]
+    assert "1 bad row" in analyzer.last_report.summary()
+    with pytest.raises(ValueError, match="traces_intraday"):
+        analyzer.load_traces(tmp_path, strict=True)
+
+
+def test_a_sample_keeps_rates_and_leaves_sums_out() -> None:
+    traces = traces_of([("LONG", "LONG" if i % 3 else "SHORT", "swing", 60 * i, 0.1, 0.7) for i in range(90)])
+    for t in traces:
+        t.sample_rate = 0.1
+    m = AccuracyAnalyzer().compute_metrics(traces)
+    assert m.sampled
+    assert (m.headline_precision, m.win_rate) == pytest.approx((2 / 3, 1.0))
+    assert all(np.isnan(x) for x in (m.cumulative_return_pct, m.max_drawdown, m.sharpe_ratio))
+
+
+def test_naive_times_of_a_frame_are_taken_in_the_zone_of_the_analyzer() -> None:
+    frame = as_columns(traces_of([("LONG", "LONG", "swing", 0, 0.1, None)])).to_pandas()
+    frame["timestamp"] = frame["timestamp"].dt.tz_localize(None)
+    frame["exit_timestamp"] = frame["exit_timestamp"].dt.tz_localize(None)
+    m = AccuracyAnalyzer(timezone="Asia/Kolkata").compute_metrics(frame)
+    assert m.first_exit == "2025-01-06T05:00:00+00:00"
+
+
+def test_days_are_counted_by_the_dates_of_the_zone() -> None:
+    late = traces_of(
+        [("LONG", "LONG", "swing", 13 * 60 + k, 0.1, None) for k in (0, 60)]
+    )  # 23:30 and 00:30 UTC
+    assert AccuracyAnalyzer().compute_metrics(late).trading_days == 2
+    assert AccuracyAnalyzer(timezone="America/New_York").compute_metrics(late).trading_days == 1
+
+
+def test_pictures_are_drawn_for_every_size_and_form(tmp_path: Path) -> None:
+    analyzer = AccuracyAnalyzer()
+    many = traces_of(
+        [("LONG", "SHORT", s, 60 * i, 0.5 - i, 0.7) for i in range(9) for s in ("intraday", "swing")]
+    )
+    for name, traces in {"none": [], "one": many[:1], "many": many}.items():
+        metrics = analyzer.compute_metrics(traces)
+        draw: list[Callable[[], Path]] = [
+            lambda m=metrics, n=name: analyzer.plot_confusion_matrix(m, tmp_path / f"{n}_matrix.png"),  # type: ignore[misc]
+            lambda t=traces, n=name: analyzer.plot_return_distribution(t, tmp_path / f"{n}_returns.png"),  # type: ignore[misc]
+            lambda t=traces, n=name: analyzer.plot_cumulative_returns(t, tmp_path / f"{n}_curves.png"),  # type: ignore[misc]
+        ]
+        for one in draw:
+            assert one().read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_names_that_were_promised_are_there() -> None:
+    promised = (
+        "precision recall f1_score confusion_matrix hit_ratio win_rate avg_return sharpe_ratio max_drawdown "
+        "profit_factor total_trades avg_holding_minutes by_strategy"
+    )
+    assert set(promised.split()) <= set(AccuracyMetrics.__dataclass_fields__)
