@@ -21,8 +21,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import __version__
 from .config import Settings
+from .writer import package_version
 
 if TYPE_CHECKING:
     from trade_telemetry.analyzer import AccuracyMetrics
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from trade_telemetry.store import TraceColumns
 
 # %% auto #0
-__all__ = ['DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA', 'PAGE', 'CHOICE', 'BACKTEST',
-           'SIDES', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars',
-           'project_folder', 'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila', 'stop_process',
-           'wait_until_listening', 'backtest_summary', 'run_backtest', 'judged', 'metrics_table', 'run_metrics',
-           'run_compare', 'len_of', 'comparison_table', 'run_export', 'serving', 'run_dashboard', 'demo_history',
-           'demo_replay', 'run_demo', 'OneLineParser', 'make_parser', 'main']
+__all__ = ['COMPARED', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA', 'PAGE', 'CHOICE',
+           'BACKTEST', 'SIDES', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure', 'UsageError', 'say', 'settings_from',
+           'read_bars', 'project_folder', 'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila',
+           'stop_process', 'wait_until_listening', 'backtest_summary', 'run_backtest', 'judged', 'metrics_table',
+           'run_metrics', 'len_of', 'comparison_table', 'run_compare', 'run_export', 'serving', 'run_dashboard',
+           'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser', 'main']
 
 # %% ../nbs/22_cli.ipynb #table
 def table(
@@ -357,6 +357,43 @@ def run_metrics(
         print("95 % intervals in brackets; closed trades only, constant stake, open losses not seen")
     return 0
 
+# %% ../nbs/22_cli.ipynb #comparison-rows
+COMPARED = (  # title, key of the answer, factor, unit, test that gives the interval
+    ("precision", "precision_delta", 100.0, " points", "precision"),
+    ("recall", "recall_delta", 100.0, " points", ""),
+    ("F1", "f1_delta", 100.0, " points", ""),
+    ("win rate", "win_rate_delta", 100.0, " points", ""),
+    ("mean return of a trade", "avg_return_delta", 1.0, " %", "welch_t"),
+    ("mean daily return", "criterion_delta", 1.0, " %", "primary"),
+    ("Sharpe (daily, annualised)", "sharpe_delta", 1.0, "", ""),
+)
+
+
+def len_of(
+    answer: dict[str, Any],  # From `compare`
+    name: str,  # Of one side
+) -> int:  # Its trades
+    "Trades of one side of a comparison."
+    return int(answer[f"{name}_trades"])
+
+# %% ../nbs/22_cli.ipynb #comparison-table
+def comparison_table(
+    answer: dict[str, Any],  # From `compare`
+) -> str:  # A line per difference
+    "Lay differences out, first minus second, with the interval where there is one."
+    rows = []
+    for title, key, factor, unit, test in COMPARED:
+        spec = "+.3f" if factor == 1 else "+.1f"
+        row = [title, figure(factor * answer[key], spec, unit), "", ""]
+        if known := answer["statistical_significance"].get(test):
+            low, high = (figure(factor * known[end], spec) for end in ("low", "high"))
+            row[2:] = [f"[{low}, {high}]", figure(known["p_value"], ".3f")]
+        rows.append(row)
+    sides = " − ".join(
+        f"{answer[side]} ({len_of(answer, answer[side]):,} trades)" for side in ("first", "second")
+    )
+    return table([sides, "difference", "95 % interval", "p"], rows)
+
 # %% ../nbs/22_cli.ipynb #run-compare
 def run_compare(
     args: argparse.Namespace,  # Parsed flags
@@ -373,49 +410,6 @@ def run_compare(
     else:
         print(f"{label}\n{comparison_table(answer)}\n{answer['verdict']}")
     return 0 if min(len_of(answer, args.first), len_of(answer, args.second)) else 1
-
-# %% ../nbs/22_cli.ipynb #comparison-table
-def len_of(
-    answer: dict[str, Any],  # From `compare`
-    name: str,  # Of one side
-) -> int:  # Its trades
-    "Trades of one side of a comparison."
-    return int(answer[f"{name}_trades"])
-
-
-def comparison_table(
-    answer: dict[str, Any],  # From `compare`
-) -> str:  # A line per difference
-    "Lay differences out, first minus second, with the interval where there is one."
-    tests = answer["statistical_significance"]
-    rows = []
-    for name, key, scale, unit, test in (
-        ("precision", "precision_delta", 100, " points", "precision"),
-        ("recall", "recall_delta", 100, " points", None),
-        ("F1", "f1_delta", 100, " points", None),
-        ("win rate", "win_rate_delta", 100, " points", None),
-        ("mean return of a trade", "avg_return_delta", 1, " %", "welch_t"),
-        ("mean daily return", "criterion_delta", 1, " %", "primary"),
-        ("Sharpe (daily, annualised)", "sharpe_delta", 1, "", None),
-    ):
-        known = tests.get(test) or {}
-        bounds = [
-            figure(known.get(end), "+.3f") if scale == 1 else figure(scale * known.get(end, 0.0), "+.1f")
-            for end in ("low", "high")
-        ]
-        p_value = figure(known.get("p_value"), ".3f")
-        rows.append(
-            [
-                name,
-                figure(scale * answer[key], "+.3f", unit),
-                f"[{', '.join(bounds)}]" if known else "",
-                p_value if known else "",
-            ]
-        )
-    sides = " − ".join(
-        f"{answer[side]} ({len_of(answer, answer[side]):,} trades)" for side in ("first", "second")
-    )
-    return table([sides, "difference", "95 % interval", "p"], rows)
 
 # %% ../nbs/22_cli.ipynb #run-export
 def run_export(
@@ -586,7 +580,7 @@ CHOICE: Flags = {
     "--format": {"choices": ["table", "json"], "default": "table", "help": "default: table"},
 }
 
-# %% ../nbs/22_cli.ipynb #verbs
+# %% ../nbs/22_cli.ipynb #backtest-flags
 BACKTEST: Flags = {
     "--symbols": {"nargs": "+", "metavar": "SYMBOL", "help": "what to trade (default: every file there is)"},
     "--strategy": {"choices": ["intraday", "swing", "both"], "default": "both", "help": "default: both"},
@@ -609,6 +603,8 @@ BACKTEST: Flags = {
     "--sample-rate": {"type": float, "metavar": "RATE", "help": "share of rows kept, 0 to 1 (default: 1)"},
     "--workers": {"type": int, "default": 1, "metavar": "N", "help": "processes over symbols (default: 1)"},
 }
+
+# %% ../nbs/22_cli.ipynb #other-flags
 SIDES: Flags = {
     "--first": {
         "default": "intraday",
@@ -635,6 +631,8 @@ DEMO: Flags = {
         "help": f"market seconds per second (default: {DEMO_SPEED:g})",
     },
 }
+
+# %% ../nbs/22_cli.ipynb #verbs
 VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
     "demo": (
         run_demo,
@@ -666,7 +664,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="trade-telemetry", description="Record, judge and show the predictions of trading strategies."
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=package_version())
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (work, text, flags) in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")

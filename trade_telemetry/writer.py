@@ -43,12 +43,13 @@ from trade_telemetry.trace import (
     to_row,
 )
 
-logger = logging.getLogger("trade_telemetry")
-
 # %% auto #0
 __all__ = ['logger', 'WriterOptions', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment', 'gzip_segment', 'Segment',
            'csv_lines', 'jsonl_lines', 'Intake', 'WriterStats', 'Sink', 'append_rows', 'RunRecord', 'package_version',
            'TelemetryWriter', 'close_writer']
+
+# %% ../nbs/02_writer.ipynb #logger
+logger = logging.getLogger("trade_telemetry")
 
 # %% ../nbs/02_writer.ipynb #options
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,8 +344,7 @@ class Sink:
         while self.intake.rows:
             self.write(*self.intake.rows.popitem())
         self.flushes[why] += 1
-        self.last_flush = self.clock()
-        took = time.perf_counter() - began
+        self.last_flush, took = self.clock(), time.perf_counter() - began
         self.seconds, self.longest = self.seconds + took, max(self.longest, took)
 
     def write(self, strategy: str, rows: list[list[Any]]) -> None:
