@@ -342,7 +342,10 @@ def _header(data: bytes, path: str) -> list[str]:
     if _is_jsonl(path):
         return []
     text = data.decode("utf-8-sig", "replace").rstrip("\r\n")
-    return [name.strip() for name in next(csv.reader([text]), [])]
+    try:
+        return [name.strip() for name in next(csv.reader([text]), [])]
+    except csv.Error:  # a lone carriage return, an endless field: no header of ours
+        return [text[:40]]
 
 
 def _is_jsonl(path: str) -> bool:
@@ -570,8 +573,11 @@ class _Origin:
 def _is_naive(data: bytes, origin: _Origin) -> bool:
     "Do the times of this block have no offset, judged by its first record?"
     first = data[: data.find(b"\n") + 1].decode("utf-8", "replace")
-    cells = next(csv.reader([first]), [])
     place = origin.header.index("timestamp")
+    try:
+        cells = next(csv.reader([first]), [])
+    except csv.Error:
+        return False
     return place < len(cells) and not re.search(r"(Z|[+-]\d\d:?\d\d)\s*$", cells[place])
 
 # %% ../nbs/10_store.ipynb #fast-exits
@@ -668,9 +674,11 @@ def _parse_fast(
 def _vouch(columns: TraceColumns) -> TraceColumns:
     "Let pass what the careful road would have let pass, and compute ids where the file has none."
     c = columns
-    prices = np.minimum(c.entry_price, c.exit_price)
-    sums = c.entry_price + c.exit_price + c.holding_minutes + c.return_pct  # finite when all four are
-    if not (np.isfinite(sums).all() and (prices > 0).all() and (c.holding_minutes >= 0).all()):
+    needed = (c.entry_price, c.exit_price, c.holding_minutes, c.return_pct)
+    lowest = np.minimum(c.entry_price, c.exit_price)
+    if not (
+        all(np.isfinite(x).all() for x in needed) and (lowest > 0).all() and (c.holding_minutes >= 0).all()
+    ):
         raise _Unclean("a number out of range")
     if (c.exit_us < c.entry_us).any():
         raise _Unclean("an exit before the entry")
@@ -719,56 +727,6 @@ class BadRow:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
 
-# %% ../nbs/10_store.ipynb #parse-slow
-def _parse_slow(
-    data: bytes,  # Whole records
-    ends: Ints,  # Where each ends in `data`
-    lines: Ints,  # First line of each
-    origin: _Origin,  # Their file
-) -> tuple[list[TraceColumns], list[BadRow]]:  # Good rows in order, bad rows
-    "Read records one by one; of a bad one that spans lines, read each line; blank lines are no records."
-    good, places, bad = [], [], []
-    queue = [
-        (data[a:b], line)
-        for a, b, line in zip([0, *ends.tolist()], ends.tolist(), lines.tolist(), strict=False)
-    ]
-    while queue:
-        record, line = queue.pop(0)
-        try:
-            if record.strip():
-                good.append(_parse_record(record, origin.header, origin.mode, origin.timezone))
-                places.append(line)
-        except ValueError as error:
-            pieces = _lines(record)
-            if len(pieces) > 1:
-                queue = [(piece, line + i) for i, piece in enumerate(pieces)] + queue
-            else:
-                bad.append(BadRow(origin.path, line, str(error)))
-    return ([_from_traces(good, origin.run, origin.path, places)] if good else []), bad
-
-# %% ../nbs/10_store.ipynb #parse-block
-def _parse_block(
-    data: bytes,  # Whole records
-    ends: Ints,  # Where each ends in `data`
-    lines: Ints,  # First line of each
-    origin: _Origin,  # Their file
-) -> tuple[list[TraceColumns], list[BadRow]]:  # Good rows in order, bad rows
-    "Read a block quickly where it is in order, its parts where it is not."
-    try:
-        return [_parse_fast(data, lines, origin, newlines=True)], []
-    except _Unclean:
-        if len(ends) <= SLOW:
-            return _parse_slow(data, ends, lines, origin)
-    good: list[TraceColumns] = []
-    bad: list[BadRow] = []
-    for a, b in pairwise(np.linspace(0, len(ends), 17).astype(int).tolist()):
-        if a < b:
-            start = int(ends[a - 1]) if a else 0
-            part = data[start : int(ends[b - 1])]
-            more, worse = _parse_block(part, ends[a:b] - start, lines[a:b], origin)
-            good, bad = good + more, bad + worse
-    return good, bad
-
 # %% ../nbs/10_store.ipynb #parsed
 @dataclass
 class _Parsed:
@@ -776,39 +734,94 @@ class _Parsed:
 
     parts: list[TraceColumns] = field(default_factory=list)  # Good rows in order
     bad: list[BadRow] = field(default_factory=list)
-    used: int = 0  # Bytes that need not be read again
+    used: int = 0  # Bytes that need not be read again; reading stops early where the record ends are in doubt
     line: int = 0  # Line on which the next byte stands, from 1
 
-# %% ../nbs/10_store.ipynb #step
-def _step(head: bytes, origin: _Origin, line: int) -> _Parsed:
-    "Read complete records at the start of `head`, which ends with a line feed; use at least one, or none."
-    feeds = _count(head, 10)
-    balanced = _count(head, 34) % 2 == 0
-    if balanced:
+# %% ../nbs/10_store.ipynb #parse-slow
+def _parse_slow(
+    data: bytes,  # Whole records
+    ends: Ints,  # Where each ends in `data`
+    lines: Ints,  # First line of each
+    origin: _Origin,  # Their file
+) -> _Parsed:  # Rows; `used` stops behind the first line of a bad record that spans lines
+    "Read records one by one; blank lines are no records."
+    good: list[PredictionTrace] = []
+    places: list[int] = []
+    out = _Parsed(used=len(data), line=int(lines[0]) + _count(data, 10) if len(lines) else 0)
+    for start, end, line in zip([0, *ends.tolist()], ends.tolist(), lines.tolist(), strict=False):
+        record = data[start:end]
         try:
+            if record.strip():
+                good.append(_parse_record(record, origin.header, origin.mode, origin.timezone))
+                places.append(line)
+        except ValueError as error:
+            out.bad.append(BadRow(origin.path, line, str(error)))
+            if (first := record.find(b"\n") + 1) not in (0, len(record)):
+                out.used, out.line = start + first, line + 1
+                break
+    if good:
+        out.parts = [_from_traces(good, origin.run, origin.path, places)]
+    return out
+
+# %% ../nbs/10_store.ipynb #parse-block
+def _parse_block(
+    data: bytes,  # Whole records
+    ends: Ints,  # Where each ends in `data`
+    lines: Ints,  # First line of each
+    origin: _Origin,  # Their file
+) -> _Parsed:  # Rows; `used` as in `_parse_slow`
+    "Read a block quickly where it is in order, its parts where it is not."
+    try:
+        rows = _parse_fast(data, lines, origin, newlines=True)
+        return _Parsed([rows], [], len(data), int(lines[0]) + _count(data, 10))
+    except _Unclean:
+        if len(ends) <= SLOW:
+            return _parse_slow(data, ends, lines, origin)
+    done = _Parsed()
+    cuts = np.unique(np.linspace(0, len(ends), 17).astype(int)).tolist()
+    for a, b in pairwise(cuts):
+        stop = int(ends[b - 1])
+        got = _parse_block(data[done.used : stop], ends[a:b] - done.used, lines[a:b], origin)
+        done.used += got.used
+        done.parts, done.bad, done.line = done.parts + got.parts, done.bad + got.bad, got.line
+        if done.used < stop:
+            break
+    return done
+
+# %% ../nbs/10_store.ipynb #step
+def _step(
+    head: bytes,  # Bytes that begin at a record and end with a line feed
+    origin: _Origin,  # Their file
+    line: int,  # The line they begin on
+) -> _Parsed:  # Rows; `used` is 0 if no record is complete
+    "Read as many records as there are without doubt about where they end."
+    if _count(head, 34) % 2 == 0:
+        try:
+            feeds = _count(head, 10)
             rows = _parse_fast(head, np.arange(line, line + feeds), origin)
             return _Parsed([rows], [], len(head), line + feeds)
         except _Unclean:
             pass
     ends, starts = _records(head)
     if len(ends):
-        used = int(ends[-1])
-        parts, bad = _parse_block(head[:used], ends, starts + line, origin)
-        return _Parsed(parts, bad, used, line + _count(head[:used], 10))
+        return _parse_block(head[: int(ends[-1])], ends, starts + line, origin)
     return _resync(head, origin, line)
 
 
 def _resync(head: bytes, origin: _Origin, line: int) -> _Parsed:
-    "Skip a record whose quote never closes, up to the next line that is a record on its own."
+    "Skip lines whose quote never closes, up to the next good record; without one, wait."
     pieces = _lines(head)
-    for i, piece in enumerate(pieces[1:], 1):
+    for i in range(1, len(pieces)):
+        record = next(
+            (r for k in range(1, 9) if (r := b"".join(pieces[i : i + k])).count(b'"') % 2 == 0), b""
+        )
         try:
-            _parse_record(piece, origin.header, origin.mode, origin.timezone)
+            _parse_record(record, origin.header, origin.mode, origin.timezone)
         except ValueError:
             continue
-        bad = BadRow(origin.path, line, "a quote is open")
-        return _Parsed([], [bad], sum(map(len, pieces[:i])), line + i)
-    return _Parsed([], [], 0, line)
+        bad = [BadRow(origin.path, line + k, "a quote is open") for k in range(i) if pieces[k].strip()]
+        return _Parsed([], bad, sum(map(len, pieces[:i])), line + i)
+    return _Parsed(line=line)
 
 # %% ../nbs/10_store.ipynb #parse-bytes
 def _parse_bytes(
@@ -817,27 +830,34 @@ def _parse_bytes(
     line: int,  # The line they begin on, from 1
     final: bool = False,  # Is this the end of a file that will not grow?
 ) -> _Parsed:  # Rows and bad rows; `used` stops before a line half written
-    "Read all complete records."
-    done = _Parsed(line=line)
-    while stop := data.rfind(b"\n", done.used) + 1:
-        got = _step(data[done.used : stop], origin, done.line)
+    "Read all complete records; after a place in doubt go on in small steps, so that many of them stay cheap."
+    done, width = _Parsed(line=line), len(data)
+    while done.used < len(data):
+        stop = data.rfind(b"\n", done.used, done.used + width) + 1
+        got = _step(data[done.used : stop], origin, done.line) if stop else _Parsed(line=done.line)
         done.parts, done.bad = done.parts + got.parts, done.bad + got.bad
         done.used, done.line = done.used + got.used, got.line
-        if not got.used:
+        if not got.used and done.used + width >= len(data):
             break
+        width = WINDOW if 0 < done.used < stop else 4 * width
     tail = data[done.used :]
     if final and tail.strip() and _looks_whole(tail, origin):
-        parts, _ = _parse_slow(tail, np.array([len(tail)]), np.array([done.line]), origin)
-        done.parts, done.used = done.parts + parts, len(data)
+        done.parts += _parse_slow(tail, np.array([len(tail)]), np.array([done.line]), origin).parts
+        done.used = len(data)
     return done
 
 
+WINDOW = 1 << 17  # bytes of a small step
+
+# %% ../nbs/10_store.ipynb #looks-whole
 def _looks_whole(tail: bytes, origin: _Origin) -> bool:
     "Is a last line without line feed complete beyond doubt? JSON that closes says so, a number does not."
     try:
         _parse_record(tail, origin.header, origin.mode, origin.timezone)
-        last = list(_cells(tail, origin.header).items())[-1]
-        return not origin.header or last[0] == "schema_version" or isinstance(orjson.loads(last[1]), dict)
+        name, cell = list(_cells(tail, origin.header).items())[-1]
+        return not origin.header or (
+            bool(cell) if name == "schema_version" else isinstance(orjson.loads(cell), dict)
+        )
     except ValueError:
         return False
 
@@ -939,6 +959,7 @@ class _File:
     tail: bytes = b""  # Last bytes before `used`
     bad: list[BadRow] = field(default_factory=list)
     unfinished: BadRow | None = None  # A last line that is only half there
+    problem: BadRow | None = None  # Why the file itself could not be read to its end
     foreign: bool = False  # Not a trace file
 
     def stat(self) -> tuple[str, int, int, int]:
@@ -1050,7 +1071,7 @@ def _read_file(
         with _open(file) as handle:
             if file.used and not _continues(file, now, handle):
                 return False
-            file.signature, file.unfinished = now, None
+            file.signature, file.unfinished, file.problem = now, None, None
             if not file.used:
                 file.bad, file.foreign, file.origin = [], False, None
             handle.seek(file.used)
@@ -1059,8 +1080,7 @@ def _read_file(
         return False
     except (OSError, EOFError, zlib.error) as error:
         reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        problem = BadRow(str(file.found.path), file.line, reason)
-        file.bad = [*(row for row in file.bad if row != problem), problem]
+        file.problem = BadRow(str(file.found.path), file.line, reason)
     return True
 
 # %% ../nbs/10_store.ipynb #pile
@@ -1156,7 +1176,8 @@ def market_labels(
     threshold_pct: Floats,  # Threshold per row, percent
 ) -> npt.NDArray[np.int8]:  # Direction codes; NOOP at and within the threshold
     "Label rows by the market's move between the fills."
-    return _labels((columns.exit_price / columns.entry_price - 1.0) * 100.0, threshold_pct)
+    with np.errstate(over="ignore"):  # a move beyond all bounds is still LONG
+        return _labels((columns.exit_price / columns.entry_price - 1.0) * 100.0, threshold_pct)
 
 
 def _labels(move_pct: Floats, threshold_pct: Floats) -> npt.NDArray[np.int8]:
@@ -1458,7 +1479,7 @@ def _report(store: TraceStore) -> LoadReport:
     "Account of a store."
     files = list(store._files.values())
     twice = [row for rows in store._twice.values() for row in rows]
-    bad = [row for file in files for row in [*file.bad, *([file.unfinished] if file.unfinished else [])]]
+    bad = [row for file in files for row in (*file.bad, file.unfinished, file.problem) if row is not None]
     kept = len(store.columns)
     return LoadReport(
         files=sum(not file.foreign for file in files),
