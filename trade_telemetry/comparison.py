@@ -27,8 +27,8 @@ from .store import TraceColumns, choose
 # %% auto #0
 __all__ = ['FloatArray', 'Difference', 'as_sample', 'check_confidence', 'welch_t', 'newcombe_difference', 'pair_days',
            'day_statistics', 'resample_statistics', 'cautious_p_value', 'cautious_reach', 'unbend', 'paired_days_test',
-           'VerdictRule', 'Side', 'find_obstacle', 'verdict_of', 'PairedSample', 'pair_samples', 'side_of',
-           'compare_samples', 'compare']
+           'day_autocorrelation', 'VerdictRule', 'Side', 'find_obstacle', 'verdict_of', 'PairedSample', 'pair_samples',
+           'side_of', 'compare_samples', 'compare']
 
 # %% ../nbs/14_comparison.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -259,6 +259,18 @@ def _mean_interval(d: FloatArray, reach: tuple[float, float, float, float]) -> t
     lower = mean - spread * max(t_high / sqrt(n), unbend(h_high, skew, n))
     return lower, mean - spread * min(t_low / sqrt(n), unbend(h_low, skew, n))
 
+# %% ../nbs/14_comparison.ipynb #autocorrelation
+def day_autocorrelation(
+    differences: npt.ArrayLike,  # Daily differences in the order of the days, shape (n,)
+) -> float:  # Correlation with the day before, in [-1, 1]; nan under 3 days or without spread
+    "Measure whether consecutive days are alike."
+    d = as_sample(differences)
+    centered = d - d.mean() if len(d) else d
+    total = float(centered @ centered)
+    if len(d) < 3 or total <= (1e-12 * float(np.abs(d).max())) ** 2:
+        return nan
+    return float(centered[1:] @ centered[:-1]) / total
+
 # %% ../nbs/14_comparison.ipynb #rule
 @dataclass(frozen=True)
 class VerdictRule:
@@ -455,6 +467,7 @@ def compare_samples(
         f"{names[0]}_trades": len(first),
         f"{names[1]}_trades": len(second),
         "common_days": len(pair.days),
+        "day_autocorrelation": day_autocorrelation(pair.first - pair.second),
         "sampled": sampled,
         "statistical_significance": _significance(first, second, primary, rule),
         "significant": winner is not None,
