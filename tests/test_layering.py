@@ -41,7 +41,8 @@ def imports(source: str) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             if node.level:  # relative: all our modules lie side by side
-                yield from ((module or a.name, a.name) for a in node.names)
+                names = [a.name for a in node.names]
+                yield from ((module or ("" if n == "__version__" else n), n) for n in names)
             elif part(module, 0) == LIB:
                 yield from ((part(module, 1), a.name) for a in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
@@ -89,6 +90,7 @@ def test_no_module_imports_from_its_own_floor_or_above() -> None:
         "from . import store",
         "import importlib\nimportlib.import_module('trade_telemetry.store')",
         "from trade_telemetry import load_columns",
+        "from . import __version__, store",
         "import trade_telemetry",
         "from trade_telemetry.elsewhere import thing",
     ],
