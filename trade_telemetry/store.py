@@ -490,7 +490,7 @@ def _arrow_read(
     try:
         return pa_csv.read_csv(
             pa.py_buffer(data),
-            read_options=pa_csv.ReadOptions(column_names=header),
+            read_options=pa_csv.ReadOptions(column_names=header, use_threads=len(data) > 1 << 20),
             parse_options=pa_csv.ParseOptions(newlines_in_values=newlines, ignore_empty_lines=False),
             convert_options=pa_csv.ConvertOptions(
                 column_types={name: special.get(name, pa.float64()) for name in names},
@@ -713,7 +713,7 @@ def _records(
     return feeds[balanced] + 1, starts
 
 # %% ../nbs/10_store.ipynb #bad-row
-SLOW = 64  # records that the careful road takes at once
+SLOW = 512  # records that the careful road takes at once
 
 
 @dataclass(frozen=True)
