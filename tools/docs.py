@@ -117,8 +117,11 @@ class Page(HTMLParser):
                 self.links.append(value)
 
 
-class WithMethods(BasicMarkdownRenderer):  # type: ignore[misc]
+class WithMethods:
     "nbdev documents a class by its signature alone; a class of ours is exported whole, so its own methods belong below it."
+
+    def __init__(self, sym: Any, name: str | None = None, title_level: int = 3) -> None:
+        self.sym, self.title_level = sym, title_level
 
     def _repr_markdown_(self) -> str:
         parts = [self._one(self.sym, self.title_level)]
