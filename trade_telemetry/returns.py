@@ -80,7 +80,9 @@ def drawdown(
 ) -> Floats:  # Distance below the highest point so far after each trade, percentage points, <= 0
     "Fall of the cumulative return from its running peak, the start being the first peak."
     path = np.cumsum(_finite(return_pct), dtype=np.float64)
-    return path - np.maximum(np.maximum.accumulate(path), 0.0)
+    peak = np.maximum.accumulate(path)
+    path -= np.maximum(peak, 0.0, out=peak)
+    return path
 
 
 def max_drawdown(
@@ -199,7 +201,7 @@ def profit_factor(
 ) -> float:  # >= 0; inf with gains and no losses, nan with neither
     "Gains of the winners over losses of the losers."
     r = _finite(return_pct)
-    gains, losses = float(r[r > 0].sum()), float(-r[r < 0].sum())
+    gains, losses = float(np.maximum(r, 0.0).sum()), float(-np.minimum(r, 0.0).sum())
     if losses > 0:
         return gains / losses
     return float("inf") if gains > 0 else float("nan")

@@ -1092,8 +1092,17 @@ class _Pile:
         self.buffers = {name: getattr(columns, name) for name in ARRAYS}
         self.places = {name: {w: i for i, w in enumerate(getattr(columns, WORDS[name]))} for name in WORDS}
 
+    def reserve(self, rows: int) -> None:
+        "Make room for so many more rows; what is there is copied only when the room is used up."
+        for name, buffer in self.buffers.items():
+            if self.rows + rows > len(buffer):
+                wider = np.empty((self.rows + rows) * 5 // 4 + 1024, dtype=buffer.dtype)
+                wider[: self.rows] = buffer[: self.rows]
+                self.buffers[name] = wider
+
     def append(self, columns: TraceColumns) -> None:
         "Add rows at the end; the cost is that of the new rows."
+        self.reserve(len(columns))
         start, self.rows = self.rows, self.rows + len(columns)
         for name, buffer in self.buffers.items():
             values = getattr(columns, name)
@@ -1101,10 +1110,6 @@ class _Pile:
                 place = self.places[name]
                 table = [place.setdefault(word, len(place)) for word in getattr(columns, WORDS[name])]
                 values = np.asarray(table, dtype=np.int32)[values]
-            if self.rows > len(buffer):
-                wider = np.empty(self.rows * 5 // 4 + 1024, dtype=buffer.dtype)
-                wider[:start] = buffer[:start]
-                self.buffers[name] = buffer = wider
             buffer[start : self.rows] = values
 
     def columns(self) -> TraceColumns:
@@ -1458,7 +1463,11 @@ def _drop_runs(store: TraceStore, names: set[str]) -> None:
 # %% ../nbs/10_store.ipynb #take-in
 def _take_in(store: TraceStore, parts: list[TraceColumns]) -> int:
     "Add new rows without their duplicates; returns how many."
-    new = TraceColumns.concat(parts)
+    pile, start = store._pile, store._pile.rows
+    pile.reserve(sum(map(len, parts)))
+    for part in parts:
+        pile.append(part)
+    new = pile.columns().take(slice(start, None))
     keys, fresh = _identity(new), np.ones(len(new), dtype=np.bool_)
     for code, run in enumerate(new.runs):
         rows = np.flatnonzero(new.run == code)
@@ -1467,8 +1476,8 @@ def _take_in(store: TraceStore, parts: list[TraceColumns]) -> int:
         row = BadRow(new.sources[new.source[i]], int(new.line[i]), "duplicate of a trade of the same run")
         store._twice.setdefault(new.runs[new.run[i]], []).append(row)
     if not fresh.all():
-        new = new.take(fresh)
-    store._pile.append(new)
+        new, pile.rows = new.take(fresh), start
+        pile.append(new)
     store._mislabelled += count_mislabelled(new)
     for run, facts in _run_facts(new).items():
         store._facts[run] = _merge_facts(store._facts[run], facts) if run in store._facts else facts
