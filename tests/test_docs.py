@@ -95,3 +95,10 @@ def test_links_of_the_front_page_are_moved_to_the_top_of_the_repository() -> Non
         "[a](nbs/01_trace.ipynb#x) [b](https://e.example/) [c](#here) ![d](nbs/images/p.png) [e](data/README.md)\n"
     )
     assert readme.outside_code("```\n[a](b.ipynb)\n```\n") == "```\n[a](b.ipynb)\n```\n"
+
+
+def test_links_from_a_page_to_the_repository_go_to_its_host() -> None:
+    text = "[a](../LICENSE) [b](01_trace.ipynb) [c](../gone.md) [d](https://e.example/../LICENSE)"
+    host = "https://github.com/trade-telemetry/trade_telemetry/blob/main"
+    moved = docs.to_repository(text, ROOT / "nbs")
+    assert moved == text.replace("../LICENSE)", f"{host}/LICENSE)", 1)

@@ -141,16 +141,32 @@ class WithMethods:
             return f"{head}\n\n{block(symbol.__name__ + str(inspect.signature(symbol)), 'python')}\n\n*{symbol.__doc__}*"
 
 
+def to_repository(markdown: str, folder: Path) -> str:
+    "Point links that leave `nbs/` for a file of the repository at that file on its host; the site does not hold it."
+    config = get_config()
+
+    def fix(m: re.Match[str]) -> str:
+        path = (folder / unquote(m[1])).resolve()
+        ours = path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "nbs") and path.exists()
+        return (
+            f"]({config.git_url}/blob/{config.branch}/{path.relative_to(ROOT).as_posix()}" if ours else m[0]
+        )
+
+    return re.sub(r"\]\((?![\w+.-]+:)([^)#\s]+)", fix, markdown)
+
+
 def prepare(home: str) -> Path:
-    "Make `_proc/`: nbdev's notebooks for the site, with methods documented and without links to what is not."
+    "Make `_proc/`: nbdev's notebooks for the site, with methods documented and without links to what is not there."
     shutil.rmtree(ROOT / "_proc", ignore_errors=True)
     get_config()["renderer"] = f"{Path(__file__).stem}.{WithMethods.__name__}"
     prepared = Path(proc_nbs(n_workers=0, force=True))
     private = re.compile(rf"\[(`[^`]+`)\]\({re.escape(home)}[\w/.]+#_\w+\)")
     for path in prepared.rglob("*.ipynb"):
-        notebook = read_nb(path)
+        notebook, folder = read_nb(path), (ROOT / "nbs" / path.relative_to(prepared)).parent
         for cell in notebook.cells:
             cell["source"] = private.sub(r"\1", joined(cell["source"]))
+            if cell["cell_type"] == "markdown":
+                cell["source"] = to_repository(cell["source"], folder)
         write_nb(notebook, path)
     return prepared
 
