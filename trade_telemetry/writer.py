@@ -32,6 +32,7 @@ from typing import Any
 
 import orjson
 
+from .ledger import Ledger
 from trade_telemetry.trace import (
     COLUMNS,
     MODES,
@@ -45,8 +46,8 @@ from trade_telemetry.trace import (
 
 # %% auto #0
 __all__ = ['logger', 'WriterOptions', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment', 'gzip_segment', 'Segment',
-           'csv_lines', 'jsonl_lines', 'Intake', 'WriterStats', 'Sink', 'append_rows', 'RunRecord', 'package_version',
-           'TelemetryWriter', 'close_writer']
+           'csv_lines', 'jsonl_lines', 'Intake', 'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger',
+           'append_rows', 'RunRecord', 'package_version', 'TelemetryWriter', 'close_writer']
 
 # %% ../nbs/02_writer.ipynb #logger
 logger = logging.getLogger("trade_telemetry")
@@ -71,6 +72,7 @@ class WriterOptions:
     include_features: bool = True  # Write features_json
     timezone: tzinfo = UTC  # Zone of naive times
     poll_seconds: float = 0.25  # How often the thread looks in
+    ledger: bool | None = None  # Keep exact sums of every close beside the rows; None: when rows are sampled
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -242,10 +244,10 @@ def jsonl_lines(
 
 # %% ../nbs/02_writer.ipynb #intake
 class Intake:
-    "Rows waiting to be written, by strategy: built, identified and sampled."
+    "Rows waiting to be written, by strategy: built, identified, counted in the ledger and sampled."
 
-    def __init__(self, options: WriterOptions) -> None:
-        self.options = options
+    def __init__(self, options: WriterOptions, ledger: Ledger | None = None) -> None:
+        self.options, self.ledger = options, ledger
         self.rows: dict[str, list[list[Any]]] = {}
         self.waiting, self.sampled_out = 0, 0
         self.failed = Failures()
@@ -272,6 +274,8 @@ class Intake:
         trace_id = trace.trace_id or make_trace_id(
             trace.strategy, trace.symbol, entry, trace.predicted_direction, leg
         )
+        if self.ledger is not None:
+            self.ledger.add(trace)
         if options.sample_rate < 1 and not is_kept(trace_id, options.sample_rate):
             return None
         row = to_row(trace, options.timezone)
@@ -320,12 +324,19 @@ class WriterStats:
 class Sink:
     "The background half: takes what is queued, decides when to write, writes."
 
-    def __init__(self, options: WriterOptions, clock: Callable[[], float]) -> None:
+    def __init__(self, options: WriterOptions, clock: Callable[[], float], name: str = "") -> None:
         self.options, self.clock, self.last_flush = options, clock, clock()
-        self.intake, self.segments = Intake(options), dict[str, Segment]()
+        wanted = options.sample_rate < 1 if options.ledger is None else options.ledger
+        self.ledger = Ledger(options.output_dir, name, options.mode, options.timezone) if wanted else None
+        self.intake, self.segments = Intake(options, self.ledger), dict[str, Segment]()
         self.flushes: Counter[str] = Counter()
         self.written = self.bytes = 0
         self.seconds = self.longest = 0.0
+
+    @property
+    def anything(self) -> bool:
+        "Is there something to write?"
+        return bool(self.intake.waiting or (self.ledger and self.ledger.dirty))
 
     def take(self, queue: deque[Any]) -> None:
         "Empty the queue as it is now; write whenever enough rows wait."
@@ -333,30 +344,53 @@ class Sink:
             self.intake.add(queue.popleft())
             if self.intake.waiting >= self.options.buffer_size:
                 self.flush("by_size")
-        if self.intake.waiting and self.clock() - self.last_flush >= self.options.throttle_seconds:
+        if self.anything and self.clock() - self.last_flush >= self.options.throttle_seconds:
             self.flush("timed")
 
     def flush(self, why: str) -> None:
-        "Write every waiting row; rows that cannot be written are counted as failed."
-        if not self.intake.waiting:
+        "Write every waiting row and the ledger; rows that cannot be written are counted as failed."
+        if not self.anything:
             return
         began = time.perf_counter()
         while self.intake.rows:
-            self.write(*self.intake.rows.popitem())
+            write_rows(self, *self.intake.rows.popitem())
+        save_ledger(self)
         self.flushes[why] += 1
         self.last_flush, took = self.clock(), time.perf_counter() - began
         self.seconds, self.longest = self.seconds + took, max(self.longest, took)
 
-    def write(self, strategy: str, rows: list[list[Any]]) -> None:
-        "Append rows to their segment; a fresh segment gets a second try."
-        segment = self.segments.setdefault(strategy, Segment(self.options, strategy))
-        written, error = append_rows(segment, rows)
-        self.intake.waiting -= len(rows)
-        if error is None:
-            self.bytes, self.written = self.bytes + written, self.written + len(rows)
-        else:
-            name = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
-            self.intake.failed.note(f"write {name}", error, len(rows))
+# %% ../nbs/02_writer.ipynb #write-rows
+def error_name(
+    error: Exception,  # Whatever a write raised
+) -> str:  # The system's name for it, e.g. ENOSPC, else its class
+    "Name a failure for the account."
+    return errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
+
+
+def write_rows(
+    sink: Sink,  # Whose segments and account
+    strategy: str,  # Decides the segment
+    rows: list[list[Any]],  # Cells from `to_row`
+) -> None:  # Rows are written or counted as failed
+    "Append rows to the segment of their strategy."
+    segment = sink.segments.setdefault(strategy, Segment(sink.options, strategy))
+    written, error = append_rows(segment, rows)
+    sink.intake.waiting -= len(rows)
+    if error is None:
+        sink.bytes, sink.written = sink.bytes + written, sink.written + len(rows)
+    else:
+        sink.intake.failed.note(f"write {error_name(error)}", error, len(rows))
+
+
+def save_ledger(
+    sink: Sink,  # Whose ledger
+) -> None:  # What cannot be written now is tried again with the next flush
+    "Write the ledger where there is one; no trace is lost by a failure here."
+    if sink.ledger is not None:
+        try:
+            sink.ledger.save()
+        except OSError as error:
+            sink.intake.failed.note(f"ledger {error_name(error)}", error, times=0)
 
 # %% ../nbs/02_writer.ipynb #append-rows
 def append_rows(
@@ -379,8 +413,8 @@ class RunRecord:
 
     def __init__(self, options: WriterOptions) -> None:
         started = datetime.now(UTC)
-        name = f"run_{started:%Y%m%dT%H%M%S}_{os.getpid()}_{secrets.token_hex(4)}.json"
-        self.path = options.output_dir / name
+        self.name = f"{started:%Y%m%dT%H%M%S}_{os.getpid()}_{secrets.token_hex(4)}"
+        self.path = options.output_dir / f"run_{self.name}.json"
         self.heartbeat_seconds = max(options.throttle_seconds, 5.0)
         settings = asdict(options) | {
             "output_dir": str(options.output_dir),
@@ -427,7 +461,8 @@ class _Worker:
         self._limit = self.options.max_pending if self.options.throttle_mode == "flush" else 0
         self._closed, self._last_capture = False, self._clock()
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._sink, self._record = Sink(self.options, self._clock), RunRecord(self.options)
+        self._record = RunRecord(self.options)
+        self._sink = Sink(self.options, self._clock, self._record.name)
         self._next_beat = self._clock()
         self._thread = threading.Thread(target=self._loop, name="trade_telemetry", daemon=True)
         if self._background:
