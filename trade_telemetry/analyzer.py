@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['REPORT_SCHEMA_VERSION', 'Paths', 'Traces', 'Interval', 'CallFigures', 'ReturnFigures', 'AccuracyMetrics',
            'to_json_value', 'columns_of_frame', 'as_columns', 'f1_interval', 'measure', 'by_strategy', 'return_curves',
-           'report_bytes', 'TraceLoader', 'MetricsComputer', 'AccuracyAnalyzer']
+           'report_bytes', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures', 'AccuracyAnalyzer']
 
 # %% ../nbs/13_analyzer.ipynb #types
 REPORT_SCHEMA_VERSION = 1
@@ -387,9 +387,9 @@ def report_bytes(
     }
     return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
-# %% ../nbs/13_analyzer.ipynb #trace-loader
-class TraceLoader:
-    "Load traces and label them in one way."
+# %% ../nbs/13_analyzer.ipynb #analyzer-settings
+class AnalyzerSettings:
+    "How traces are labelled and days are counted."
 
     def __init__(
         self,
@@ -405,25 +405,51 @@ class TraceLoader:
         self.label: LabelRule | None = label or ("market" if thresholds_pct is not None else None)
         self.last_report = LoadReport()
 
-    def load_columns(self, path: Paths, strategy: str | None = None, **choice: Any) -> TraceColumns:
-        "Load traces as columns, for speed; the parameters are those of `store.load_columns`."
-        told: dict[str, Any] = {"label": self.label, "thresholds_pct": self.thresholds_pct}
-        columns, self.last_report = load_columns(
-            path, strategy=strategy, timezone=self.timezone, **told, **choice
-        )
-        return columns
-
-    def load_traces(self, path: Paths, strategy: str | None = None, **choice: Any) -> list[PredictionTrace]:
-        "Load traces as objects, for people; `last_report` says what was set aside."
-        return self.load_columns(path, strategy, **choice).to_traces()
-
-    def columns(self, traces: Traces) -> TraceColumns:
-        "Take trades in any form and label them as this analyzer was told to."
+    def columns(
+        self,
+        traces: Traces,  # List of traces, columns or data frame
+    ) -> TraceColumns:  # Columns, relabelled where this analyzer was told to
+        "Take trades in any form."
         columns = as_columns(traces, self.timezone)
         return columns if self.label is None else relabel(columns, self.label, self.thresholds_pct)
 
-# %% ../nbs/13_analyzer.ipynb #metrics-computer
-class MetricsComputer(TraceLoader):
+# %% ../nbs/13_analyzer.ipynb #analyzer-files
+class AnalyzerFiles(AnalyzerSettings):
+    "What is read and written."
+
+    def load_columns(
+        self,
+        path: Paths,  # Files, directories (any depth) or patterns
+        strategy: str | None = None,  # "intraday", "swing", "both" or any name; None takes all
+        **choice: Any,  # symbols, start, end, run, mode, strict: as in `store.load_columns`
+    ) -> TraceColumns:  # Rows; `last_report` says what was set aside
+        "Load traces as columns, for speed."
+        told: dict[str, Any] = {"label": self.label, "thresholds_pct": self.thresholds_pct, **choice}
+        columns, self.last_report = load_columns(path, strategy=strategy, timezone=self.timezone, **told)
+        return columns
+
+    def load_traces(
+        self,
+        path: Paths,  # Files, directories (any depth) or patterns
+        strategy: str | None = None,  # "intraday", "swing", "both" or any name; None takes all
+        **choice: Any,  # symbols, start, end, run, mode, strict: as in `store.load_columns`
+    ) -> list[PredictionTrace]:  # Traces; `last_report` says what was set aside
+        "Load traces as objects, for people."
+        return self.load_columns(path, strategy, **choice).to_traces()
+
+    def export_report(
+        self,
+        metrics: Any,  # A record, a dictionary of records, or a comparison
+        output_path: str | Path,  # Target; missing folders are made
+    ) -> Path:  # Where it was written
+        "Write figures as strict JSON."
+        path = Path(output_path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(report_bytes(metrics))
+        return path
+
+# %% ../nbs/13_analyzer.ipynb #analyzer-figures
+class AnalyzerFigures(AnalyzerFiles):
     "Compute figures and comparisons."
 
     @overload
@@ -465,17 +491,14 @@ class MetricsComputer(TraceLoader):
         return measure(columns, strategy, self.timezone, self.zero_division)
 
 # %% ../nbs/13_analyzer.ipynb #analyzer
-class AccuracyAnalyzer(MetricsComputer):
+class AccuracyAnalyzer(AnalyzerFigures):
     "Load traces, compute figures, compare strategies, write reports and pictures."
 
-    def export_report(self, metrics: Any, output_path: str | Path) -> Path:
-        "Write figures (a record, a dictionary of them, a comparison) as strict JSON."
-        path = Path(output_path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(report_bytes(metrics))
-        return path
-
-    def plot_confusion_matrix(self, metrics: AccuracyMetrics, output_path: str | Path) -> Path:
+    def plot_confusion_matrix(
+        self,
+        metrics: AccuracyMetrics,  # From `compute_metrics`
+        output_path: str | Path,  # Target with suffix .png, .svg or .pdf
+    ) -> Path:  # Where it was written
         "Draw the confusion matrix, one pane per strategy where there are several."
         from trade_telemetry.plots import confusion_heatmap, save_figure
 
@@ -483,15 +506,22 @@ class AccuracyAnalyzer(MetricsComputer):
         figure = confusion_heatmap({name: one.confusion_matrix for name, one in groups.items()})
         return save_figure(figure, output_path)
 
-    def plot_return_distribution(self, traces: Traces, output_path: str | Path) -> Path:
+    def plot_return_distribution(
+        self,
+        traces: Traces,  # List of traces, columns or data frame
+        output_path: str | Path,  # Target with suffix .png, .svg or .pdf
+    ) -> Path:  # Where it was written
         "Draw the returns per trade, one pane per strategy."
         from trade_telemetry.plots import return_histogram, save_figure
 
         groups = by_strategy(self.columns(traces)) or {"no trades": self.columns([])}
-        figure = return_histogram({name: own.return_pct for name, own in groups.items()})
-        return save_figure(figure, output_path)
+        return save_figure(return_histogram({n: own.return_pct for n, own in groups.items()}), output_path)
 
-    def plot_cumulative_returns(self, traces: Traces, output_path: str | Path) -> Path:
+    def plot_cumulative_returns(
+        self,
+        traces: Traces,  # List of traces, columns or data frame
+        output_path: str | Path,  # Target with suffix .png, .svg or .pdf
+    ) -> Path:  # Where it was written
         "Draw the cumulative returns of all strategies over the exit dates."
         from trade_telemetry.plots import cumulative_returns, save_figure
 
