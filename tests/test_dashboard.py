@@ -1,0 +1,747 @@
+"""The dashboard: its parts without a kernel, its clock against a stand-in kernel, and the whole in a real Voilà and a real Chromium.
+
+Screenshots of the states of the page are left in `.tmp/screenshots`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from trade_telemetry.config import Settings
+from trade_telemetry.panels import (
+    Dashboard,
+    HtmlPanel,
+    Panel,
+    ReturnCurve,
+    alerts_html,
+    cards_html,
+    confusion_html,
+    header_html,
+)
+from trade_telemetry.state import StateSource, dashboard_state, state_schema
+from trade_telemetry.store import TraceStore
+from trade_telemetry.trace import PredictionTrace, label_direction, position_return_pct, to_row
+from trade_telemetry.writer import TelemetryWriter
+
+check_against = import_module("jsonschema").validate  # it brings no types
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "nbs" / "dashboard.ipynb"
+SHIPPED = [
+    p for folder in ("share", "static") for p in (ROOT / "trade_telemetry" / folder).rglob("*") if p.is_file()
+]
+SHOTS = ROOT / ".tmp" / "screenshots"
+EVIL = '<img src=x onerror="window.hacked=1">'
+CHROMIUM = next(
+    filter(
+        None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
+    ),
+    None,
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LIMIT = 30_000  # milliseconds that any single wait may take
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here; CI must have one"
+)
+
+
+# ------------------------------------------------------------------------------------------------ traces
+
+
+def make_traces(
+    strategy: str,
+    count: int,
+    skill: float,
+    *,
+    mode: str = "live",
+    days: float = 40.0,
+    seed: int = 0,
+    symbols: tuple[str, ...] = ("SPY", "BAC", "AIG"),
+    ending: datetime | None = None,
+) -> list[PredictionTrace]:
+    "Closed trades, one after the other, of which a share `skill` called the direction right."
+    random, end = Random(seed), (ending or datetime.now(UTC)).replace(microsecond=0)
+    traces = []
+    for i in range(count):
+        entry = end - timedelta(days=days * (1 - i / count), minutes=41)
+        direction = random.choice(("LONG", "SHORT"))
+        size = random.uniform(0.6, 1.4) if random.random() > 0.15 else 0.1
+        move = size if (direction == "LONG") == (random.random() < skill) else -size
+        traces.append(
+            PredictionTrace(
+                entry,
+                symbols[i % len(symbols)],
+                strategy,
+                direction,  # type: ignore[arg-type]
+                label_direction(move, 0.5),
+                0.6,
+                100.0,
+                100.0 + move,
+                40.0,
+                position_return_pct(direction, move, 0.02),  # type: ignore[arg-type]
+                exit_timestamp=entry + timedelta(minutes=40),
+                mode=mode,
+                label_threshold_pct=0.5,
+                fees_pct=0.02,
+            )
+        )
+    return traces
+
+
+def write(directory: Path, *groups: list[PredictionTrace]) -> None:
+    "Write traces as the package does."
+    with TelemetryWriter(directory, mode=groups[0][0].mode) as writer:
+        for trace in (trace for group in groups for trace in group):
+            writer.write_trace(trace)
+
+
+def append(path: Path, traces: list[PredictionTrace]) -> None:
+    "Append rows to a trace file, as a running engine would."
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(to_row(trace) for trace in traces)
+
+
+def sample_traces(base: Path) -> Path:
+    "A backtest, and 2,000 live trades in which the intraday strategy is worse than its backtest."
+    past = datetime.now(UTC) - timedelta(days=200)
+    write(
+        base / "backtest_20250112_143022",
+        make_traces("intraday", 900, 0.72, mode="backtest", seed=1, ending=past),
+        make_traces("swing", 300, 0.72, mode="backtest", days=150, seed=2, ending=past),
+    )
+    write(base / "live", make_traces("intraday", 1600, 0.5, seed=3), make_traces("swing", 400, 0.74, seed=4))
+    return base
+
+
+@pytest.fixture(scope="module")
+def analytics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sample_traces(tmp_path_factory.mktemp("analytics"))
+
+
+# ------------------------------------------------------------------------------- without kernel or browser
+
+
+def make_page(base: Path) -> tuple[Dashboard, dict[str, Any]]:
+    "The dashboard as the notebook makes it, on traces below `base`."
+    parts: dict[str, Any] = {
+        "header": HtmlPanel("tt-title", header_html),
+        "cards": HtmlPanel("tt-cards", cards_html),
+        "curve": ReturnCurve(),
+        "alerts": HtmlPanel("tt-alerts", alerts_html),
+        "confusion": HtmlPanel("tt-confusion", confusion_html),
+    }
+    source = StateSource(Settings.load(telemetry_storage_path=base))
+    panels: list[Panel] = list(parts.values())
+    return Dashboard(source.read, panels), parts
+
+
+def test_a_beat_reads_what_was_appended_and_is_answered(tmp_path: Path) -> None:
+    write(tmp_path / "live", make_traces("intraday", 100, 0.6))
+    page, parts = make_page(tmp_path)
+    assert page.clock.rows == 100
+    append(tmp_path / "live" / "traces_intraday_0.csv", make_traces("intraday", 5, 0.6, days=0.01, seed=9))
+    page.clock.beat = 1
+    assert (page.clock.ack, page.clock.rows) == (1, 105)
+    assert "105 closed trades" in parts["cards"].widget.value
+
+
+def test_the_symbol_of_the_drop_down_governs_every_panel(analytics: Path) -> None:
+    page, parts = make_page(analytics)
+    page.symbol.widget.value = "BAC"
+    assert page.shown is not None
+    assert page.shown["symbol"] == "BAC"
+    bac = [t for t in make_traces("intraday", 1600, 0.5, seed=3) if t.symbol == "BAC"]
+    assert f"{len(bac)} closed trades" in parts["cards"].widget.value
+    assert sum(map(sum, page.shown["strategies"]["intraday"]["confusion"]["counts"])) == len(bac)
+    assert "BAC" in parts["alerts"].widget.value
+
+
+def test_an_empty_a_missing_and_a_broken_directory_are_drawn_and_heal(tmp_path: Path) -> None:
+    page, parts = make_page(tmp_path / "later")
+    assert (page.clock.mode, page.clock.rows) == ("empty", 0)
+    assert "does not exist yet" in parts["cards"].widget.value
+    assert "—" in parts["cards"].widget.value
+    assert "0.0" not in parts["cards"].widget.value
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "traces_intraday_0.csv").write_bytes(b"timestamp,symbol\n\xff\xfe,\n")
+    page.clock.beat = 1
+    assert (page.clock.ack, page.clock.mode) == (1, "empty")
+    write(tmp_path / "later" / "live", make_traces("intraday", 1, 0.6))
+    page.clock.beat = 2
+    assert (page.clock.mode, page.clock.rows) == ("live", 1)
+    assert "1 closed trades" in parts["cards"].widget.value
+    assert not parts["curve"].chart.option["title"]["show"]
+
+
+def test_a_replay_is_never_called_live(tmp_path: Path) -> None:
+    write(tmp_path / "replay_20260101_000000", make_traces("intraday", 60, 0.4, mode="replay"))
+    page, parts = make_page(tmp_path)
+    assert (page.clock.state, page.clock.mode, page.clock.title) == ("historical", "replay", "Replay")
+    assert "Alerts judge live trades only" in parts["alerts"].widget.value
+
+
+def test_a_precision_below_the_threshold_raises_an_alert_and_colors_the_figure(analytics: Path) -> None:
+    page, parts = make_page(analytics)
+    assert page.shown is not None
+    assert [alert["strategy"] for alert in page.shown["alerts"]] == ["intraday"]
+    assert parts["cards"].widget.value.count("tt-low") == 1
+    assert "Intraday · Precision below 55" in parts["alerts"].widget.value
+
+
+def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
+    names = (EVIL, "__ipecharts_jsfn__::WyJhbGVydCgxKSJd", "IPY_MODEL_1234")
+    for i, name in enumerate(names):
+        write(tmp_path / EVIL.replace("/", ""), make_traces(name, 3, 0.5, seed=i, symbols=(name,)))
+    page, parts = make_page(tmp_path)
+    assert page.shown is not None
+    assert set(page.shown["strategies"]) == set(names)
+    for part in ("header", "cards", "alerts", "confusion"):
+        assert "<img" not in parts[part].widget.value
+    drawn = json.dumps(parts["curve"].chart.option["series"])
+    assert "__ipecharts_jsfn__" not in drawn
+    assert "IPY_MODEL_" not in drawn
+    offered = {label for label, _ in page.symbol.widget.options}
+    assert offered == {"All", EVIL, "WyJhbGVydCgxKSJd", "1234"}
+
+
+def test_the_export_is_what_is_shown_and_obeys_the_schema(analytics: Path) -> None:
+    page, _ = make_page(analytics)
+    sent: list[dict[str, Any]] = []
+    page.clock.send = sent.append
+    page.symbol.widget.value = "SPY"
+    page._on_message(page.clock, {"type": "export"}, [])
+    exported = json.loads(sent[0]["text"])
+    check_against(exported, state_schema())
+    again = json.loads(
+        json.dumps(
+            dashboard_state(TraceStore(analytics), Settings.load(telemetry_storage_path=analytics), "SPY")
+        )
+    )
+    assert {**exported, "generated_at": ""} == {**again, "generated_at": ""}
+
+
+def test_a_refresh_of_2000_traces_fits_into_50_kilobytes(analytics: Path) -> None:
+    page, parts = make_page(analytics)
+    html = sum(len(part.widget.value) for name, part in parts.items() if name != "curve")
+    assert page.clock.rows == 3200
+    assert html + len(json.dumps(parts["curve"].chart.option, separators=(",", ":"))) < 50_000
+
+
+def test_the_first_paint_imports_no_pandas_scipy_seaborn_or_matplotlib(analytics: Path) -> None:
+    cells = [c for c in json.loads(NOTEBOOK.read_text())["cells"] if c["cell_type"] == "code"]
+    source = "\n".join("".join(c["source"]) for c in cells)
+    script = (
+        f"{source}\nimport sys\nassert dashboard.clock.rows == 3200\n"
+        "print(sorted({'pandas', 'scipy', 'seaborn', 'matplotlib'} & set(sys.modules)))"
+    )
+    env = {**os.environ, "TELEMETRY_STORAGE_PATH": str(analytics)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_notebook_has_at_most_eight_code_cells_no_function_and_no_output() -> None:
+    cells = [c for c in json.loads(NOTEBOOK.read_text())["cells"] if c["cell_type"] == "code"]
+    assert len(cells) <= 8
+    assert not any(c["outputs"] for c in cells)
+    assert not re.search(r"^\s*(def|class) ", "\n".join("".join(c["source"]) for c in cells), re.M)
+
+
+def test_what_is_shipped_with_the_page_links_to_no_other_host() -> None:
+    allowed = ("http://www.w3.org/2000/svg", "https://json-schema.org/draft/2020-12/schema")
+    assert len(SHIPPED) >= 7
+    for path in SHIPPED:
+        text = path.read_text(encoding="utf-8")
+        for known in allowed:
+            text = text.replace(known, "")
+        assert not re.search(r"(https?:)?//[a-z0-9-]+\.[a-z]", text), path
+
+
+# --------------------------------------------------------------- the clock against a stand-in for the kernel
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+MODEL = """
+window.model = {
+  values: {beat: 0, ack: 0, interval_seconds: 30, state: "live", mode: "live", title: "Live", words: "7 rows", rows: 7, alerts: 0, newest_ms: null},
+  heard: {}, saved: 0, sent: [],
+  get(name) { return this.values[name]; },
+  set(name, value) { this.values[name] = value; },
+  save_changes() { this.saved += 1; },
+  send(message) { this.sent.push(message); },
+  on(events, heard) { for (const e of events.split(" ")) (this.heard[e] ??= []).push(heard); },
+  off() {},
+  tell(name, value) { this.values[name] = value; for (const heard of this.heard["change:" + name] ?? []) heard(); },
+  answer() { this.tell("ack", this.values.beat); },
+};
+"""
+
+
+@pytest.fixture
+def clock(browser: Browser) -> Iterator[Page]:
+    "The clock's script in an empty page, its time in our hands."
+    page = browser.new_page()
+    page.clock.install(time=0)
+    page.set_content('<div class="tt-app"><div id="clock"></div></div>')
+    script = (ROOT / "trade_telemetry" / "static" / "clock.js").read_text(encoding="utf-8")
+    page.evaluate(MODEL)
+    page.add_script_tag(
+        type="module", content=script.replace("export default { render };", "window.render = render;")
+    )
+    page.wait_for_function("typeof window.render === 'function'", polling=20, timeout=LIMIT)
+    page.evaluate("void render({model, el: document.getElementById('clock')})")
+    yield page
+    page.close()
+
+
+def values(clock: Page) -> tuple[int, str, str]:
+    "Beats so far, the clock's state, its words."
+    return (
+        clock.evaluate("model.values.beat"),
+        clock.evaluate("document.getElementById('clock').dataset.state"),
+        clock.evaluate("document.querySelector('.tt-words').textContent"),
+    )
+
+
+@needs_browser
+def test_the_clock_beats_at_once_and_then_once_an_interval(clock: Page) -> None:
+    assert values(clock) == (1, "live", "7 rows · refreshing …")
+    clock.evaluate("model.answer()")
+    clock.clock.run_for(29_000)
+    assert values(clock)[0] == 1
+    clock.clock.run_for(2_000)
+    assert values(clock)[0] == 2
+
+
+@needs_browser
+def test_a_slow_refresh_is_never_queued_and_two_silent_beats_are_called_a_loss(clock: Page) -> None:
+    clock.clock.run_for(58_000)
+    assert values(clock)[:2] == (1, "live")  # no second beat before the first is answered
+    clock.clock.run_for(4_000)
+    assert values(clock) == (1, "lost", "nothing is updating")
+    assert clock.evaluate("document.querySelector('.tt-app').dataset.state") == "lost"
+    clock.evaluate("model.answer()")  # it was only slow
+    assert values(clock)[1] == "live"
+    clock.clock.run_for(2_000)
+    assert values(clock)[0] == 2  # overdue by now, and only one
+
+
+@needs_browser
+def test_a_page_that_was_hidden_catches_up_when_it_is_shown(clock: Page) -> None:
+    clock.evaluate("model.answer()")
+    clock.clock.pause_at(3600)  # an hour in which no timer fired
+    clock.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert values(clock)[0] == 2
+
+
+@needs_browser
+def test_an_error_leaves_the_age_of_the_last_good_data_in_sight(clock: Page) -> None:
+    clock.evaluate("model.answer()")
+    clock.clock.run_for(31_000)
+    clock.evaluate("model.tell('title', 'Refresh error'); model.tell('state', 'error'); model.answer()")
+    clock.clock.run_for(9_000)
+    assert values(clock)[1:] == ("error", "7 rows · data 40 s old")
+
+
+@needs_browser
+def test_what_the_kernel_says_is_shown_as_text(clock: Page) -> None:
+    clock.evaluate("text => { model.tell('title', text); model.tell('words', text); }", EVIL)
+    assert EVIL in values(clock)[2]
+    assert clock.locator("img").count() == 0
+    clock.locator(".tt-export").click()
+    assert clock.evaluate("model.sent") == [{"type": "export"}]
+
+
+# ------------------------------------------------------------------------------- real Voilà, real Chromium
+
+
+@dataclass
+class Server:
+    "A Voilà that serves a dashboard on the loopback interface."
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self.changed:
+                self.lines.append(line)
+                self.changed.notify_all()
+
+    def wait_for(self, words: str, seconds: float = 40.0) -> None:
+        "Wait until a line of the log contains `words`."
+        with self.changed:
+            there = self.changed.wait_for(lambda: any(words in line for line in self.lines), seconds)
+        assert there, "".join(self.lines[-20:])
+
+    def family(self) -> list[psutil.Process]:
+        "The server, its kernels, and whatever else it started."
+        try:
+            own = psutil.Process(self.process.pid)
+            return [own, *own.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kernels(self) -> int:
+        "Kernels that are running."
+        count = 0
+        for member in self.family():
+            with suppress(psutil.Error):  # it may end while we look
+                count += "ipykernel_launcher" in " ".join(member.cmdline())
+        return count
+
+    def connections(self) -> set[str]:
+        "Addresses that the server or one of its kernels is connected to."
+        found = set()
+        for member in self.family():
+            with suppress(psutil.Error):
+                found |= {c.raddr.ip for c in member.net_connections("inet") if c.raddr}
+        return found
+
+    def stop(self) -> None:
+        "End the server and its kernels by their ids, whatever state they are in."
+        family = self.family()
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        for member in family:
+            with suppress(psutil.Error):
+                member.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def serving(notebook: Path, base: Path, **environment: str) -> Iterator[Server]:
+    "Run `voila NOTEBOOK` from the root of the project, as the README says."
+    template = str(ROOT / "trade_telemetry" / "share" / "jupyter")
+    port = free_port()
+    env = {
+        **os.environ,
+        "JUPYTER_PATH": template,
+        "TELEMETRY_STORAGE_PATH": str(base),
+        "DASHBOARD_REFRESH_INTERVAL": "5",
+        **environment,
+    }
+    command = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        server = Server(process, f"http://127.0.0.1:{port}/")
+        reader = threading.Thread(target=server.listen, daemon=True)
+        reader.start()
+        try:
+            server.wait_for("is filled with 1 kernel")
+            yield server
+        finally:
+            server.stop()
+            reader.join(10)
+
+
+@pytest.fixture(scope="module")
+def server(analytics: Path) -> Iterator[Server]:
+    with serving(NOTEBOOK, analytics) as started:
+        yield started
+
+
+@dataclass
+class Watched:
+    "What a page asked for and complained about."
+
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def off_host(self) -> list[str]:
+        hosts = {urlsplit(url).hostname for url in self.requests if not url.startswith(("data:", "blob:"))}
+        return sorted(str(host) for host in hosts - {"127.0.0.1"})
+
+
+HARMLESS = re.compile(
+    r"<svg> attribute (width|height): Expected length, \"auto\""
+)  # said by the chart library
+ALL_PANELS = """
+document.querySelector('.tt-clock')?.dataset.ack > 0
+  && ['.tt-cards .tt-panel', '.tt-curve svg', '.tt-confusion .tt-panel', '.tt-alerts .tt-head', '.tt-symbol select']
+       .every(panel => document.querySelector(panel))
+"""
+
+
+@contextmanager
+def viewing(browser: Browser, server: Server, **options: Any) -> Iterator[tuple[Page, Watched]]:
+    "Open the dashboard and wait until it is complete."
+    context = browser.new_context(
+        **{"viewport": {"width": 1280, "height": 980}, "color_scheme": "light", **options}
+    )
+    context.set_default_timeout(LIMIT)
+    page, seen = context.new_page(), Watched()
+
+    def complain(message: ConsoleMessage) -> None:
+        if message.type == "error" and not HARMLESS.search(message.text):
+            seen.complaints.append(message.text)
+
+    def asked(request: Request) -> None:
+        seen.requests.append(request.url)
+
+    page.on("console", complain)
+    page.on("request", asked)
+    page.on("websocket", lambda socket: seen.requests.append(socket.url))
+    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    try:
+        page.goto(server.url, wait_until="commit")
+        page.wait_for_function(ALL_PANELS, polling="raf", timeout=LIMIT)
+        yield page, seen
+    finally:
+        with page.expect_event("close"):
+            page.close(
+                run_before_unload=True
+            )  # as a viewer does it; closing the context would skip the farewell
+        context.close()
+
+
+def shoot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def until(there: Callable[[], bool], page: Page, seconds: float = 20.0) -> bool:
+    "Wait for something outside the page, letting its events through meanwhile."
+    deadline = time.monotonic() + seconds
+    while not there() and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    return there()
+
+
+def rows(page: Page) -> int:
+    return int(page.get_attribute(".tt-clock", "data-rows") or -1)
+
+
+@needs_browser
+def test_dashboard_loads_cached_data(browser: Browser, server: Server, analytics: Path) -> None:
+    """FR-7: sample telemetry, launch, all panels without errors, no network call: neither by the page nor by its kernel."""
+    with viewing(browser, server) as (page, seen):
+        assert (page.get_attribute(".tt-clock", "data-state"), rows(page)) == ("historical", 3200)
+        assert page.get_attribute(".tt-clock", "data-mode") == "live"
+        cards = page.locator(".tt-card")
+        assert [card.locator("h2").inner_text() for card in cards.all()] == ["Intraday", "Swing"]
+        text = (analytics / "live" / "traces_intraday_0.csv").read_text(encoding="utf-8")
+        live = list(csv.DictReader(text.splitlines()))
+        right = sum(row["predicted_direction"] == row["actual_direction"] for row in live)
+        moved = sum(row["actual_direction"] != "NOOP" for row in live)
+        figures = [100 * right / len(live), 100 * right / moved, 100 * 2 * right / (len(live) + moved)]
+        assert cards.first.locator(".tt-big").all_inner_texts() == [f"{figure:.1f}%" for figure in figures]
+        assert f"n {len(live):,}" in cards.first.inner_text()
+        hits = [
+            cell.inner_text().split()[-1]
+            for cell in page.locator(".tt-confusion table").first.locator(".tt-hit").all()
+        ]
+        assert sum(int(hit.replace(",", "")) for hit in hits) == right
+        assert page.locator(".tt-confusion table").count() == 2
+        assert page.locator(".tt-curve svg path").count() > 4
+        expect(page.locator(".tt-alerts")).to_contain_text("Intraday · Precision below 55")
+        expect(page.locator(".tt-title")).to_contain_text("reference backtest_20250112_143022")
+        shoot(page, "light")
+        assert seen.off_host() == []
+        assert len(seen.requests) > 10
+        assert server.connections() <= {"127.0.0.1"}
+        assert seen.complaints == []
+
+
+@needs_browser
+def test_appended_rows_appear_within_one_interval_and_in_place(
+    browser: Browser, server: Server, analytics: Path
+) -> None:
+    with viewing(browser, server) as (page, seen):
+        before, beat = rows(page), int(page.get_attribute(".tt-clock", "data-beat") or 0)
+        page.evaluate("window.mark = document.querySelector('.tt-curve svg')")
+        append(
+            analytics / "live" / "traces_swing_0.csv",
+            make_traces("swing", 7, 0.7, days=0.01, seed=beat + before),
+        )
+        page.wait_for_function(
+            f"document.querySelector('.tt-clock').dataset.rows == {before + 7}", timeout=7_000
+        )
+        assert int(page.get_attribute(".tt-clock", "data-beat") or 0) > beat
+        assert page.evaluate(
+            "window.mark === document.querySelector('.tt-curve svg')"
+        )  # the chart was not made anew
+        assert seen.complaints == []
+
+
+@needs_browser
+def test_symbol_theme_and_export_do_what_they_say(browser: Browser, server: Server) -> None:
+    with viewing(browser, server) as (page, seen):
+        page.select_option(".tt-symbol select", label="BAC")
+        expect(page.locator(".tt-alerts")).to_contain_text("BAC")
+        with page.expect_download() as download:
+            page.click(".tt-export")
+        exported = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+        check_against(exported, state_schema())
+        assert (exported["symbol"], exported["rows"]["loaded"]) == ("BAC", rows(page))
+        shown = page.locator(".tt-card .tt-big").first.inner_text()
+        assert shown == f"{100 * exported['strategies']['intraday']['precision']['value']:.1f}%"
+        ground = page.evaluate("getComputedStyle(document.querySelector('.tt-app')).backgroundColor")
+        page.click(".tt-theme")
+        page.mouse.move(420, 560)  # the chart's read-out
+        shoot(page, "dark")
+        assert page.evaluate("getComputedStyle(document.querySelector('.tt-app')).backgroundColor") != ground
+        page.reload(wait_until="commit")
+        page.wait_for_function(ALL_PANELS, polling="raf")
+        assert page.evaluate("document.documentElement.dataset.ttTheme") == "dark"
+        assert seen.complaints == []
+
+
+@needs_browser
+def test_a_phone_shows_every_panel_without_sideways_scrolling(browser: Browser, server: Server) -> None:
+    with viewing(browser, server, viewport={"width": 430, "height": 2100}, color_scheme="dark") as (page, _):
+        wide = "[...document.querySelectorAll('.tt-app *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+        assert page.evaluate(wide) == 0
+        assert page.evaluate("document.querySelector('.tt-curve svg').getBoundingClientRect().width") > 300
+        shoot(page, "mobile")
+
+
+@needs_browser
+def test_reload_and_close_leave_no_kernel_and_two_viewers_have_one_each(
+    browser: Browser, server: Server
+) -> None:
+    with viewing(browser, server) as (page, _):
+        with viewing(browser, server) as (other, _):
+            assert until(
+                lambda: server.kernels() == 3, page
+            )  # one each, and one that waits for the next viewer
+            other.select_option(".tt-symbol select", label="SPY")
+            expect(other.locator(".tt-alerts")).to_contain_text("SPY")
+            expect(page.locator(".tt-alerts")).to_contain_text("all symbols")
+        assert until(lambda: server.kernels() == 2, page)
+        page.reload(wait_until="commit")
+        page.wait_for_function(ALL_PANELS, polling="raf")
+        assert until(lambda: server.kernels() == 2, page)
+    idle = browser.new_page()
+    assert until(lambda: server.kernels() == 1, idle)
+    idle.close()
+
+
+@needs_browser
+def test_nothing_but_the_page_is_served(browser: Browser, server: Server) -> None:
+    page = browser.new_page()
+    for path in ("voila/files/dashboard.ipynb", "voila/files/../pyproject.toml", "voila/files/index.ipynb"):
+        answer = page.request.get(server.url + path)
+        assert answer.status in (403, 404), path
+    page.close()
+
+
+def with_a_fault_switch(folder: Path) -> Path:
+    "The dashboard notebook with a refresh that fails while the file `fault` is there."
+    notebook = json.loads(NOTEBOOK.read_text())
+    place = next(i for i, c in enumerate(notebook["cells"]) if c["id"] == "dashboard")
+    switch = [
+        "import pathlib\n",
+        "read = dashboard.read\n",
+        f"fault = pathlib.Path({str(folder / 'fault')!r})\n",
+        "dashboard.read = lambda symbol: open(fault.read_text()) if fault.exists() else read(symbol)\n",
+    ]
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "id": "switch",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+        "source": switch,
+    }
+    notebook["cells"].insert(place + 1, cell)
+    path = folder / "dashboard.ipynb"
+    path.write_text(json.dumps(notebook))
+    return path
+
+
+@needs_browser
+def test_an_empty_page_fills_survives_hostile_rows_and_errors_and_announces_the_end(
+    browser: Browser, tmp_path: Path
+) -> None:
+    base = tmp_path / "analytics"
+    with serving(with_a_fault_switch(tmp_path), base) as server, viewing(browser, server) as (page, seen):
+        assert (page.get_attribute(".tt-clock", "data-mode"), rows(page)) == ("empty", 0)
+        expect(page.locator(".tt-cards")).to_contain_text("does not exist yet")
+        expect(page.locator(".tt-cards .tt-big").first).to_have_text("—")
+        shoot(page, "empty")
+
+        write(
+            base / "live", make_traces("intraday", 50, 0.6), make_traces(EVIL, 20, 0.6, symbols=("SPY", EVIL))
+        )
+        page.click(".tt-refresh")
+        expect(page.locator(".tt-card")).to_have_count(2)
+        expect(page.locator(".tt-cards")).to_contain_text(EVIL)
+        page.select_option(".tt-symbol select", label=EVIL)
+        expect(page.locator(".tt-alerts")).to_contain_text(EVIL)
+        assert page.locator(".tt-app img").count() == 0
+        assert page.evaluate("window.hacked") is None
+        shoot(page, "hostile")
+
+        (tmp_path / "fault").write_text(str(tmp_path / EVIL.replace("/", "")))
+        page.click(".tt-refresh")
+        expect(page.locator(".tt-clock")).to_have_attribute("data-state", "error")
+        expect(page.locator(".tt-alerts")).to_contain_text("Refresh failed")
+        assert page.locator(".tt-card").count() == 1  # the last good figures are still there
+        shoot(page, "error")
+        (tmp_path / "fault").unlink()
+        page.click(".tt-refresh")
+        expect(page.locator(".tt-clock")).not_to_have_attribute("data-state", "error")
+        assert "Refresh failed" not in page.locator(".tt-alerts").inner_text()
+        assert page.evaluate("window.hacked") is None
+        assert (seen.off_host(), seen.complaints) == ([], [])
+
+        server.stop()
+        page.wait_for_function("document.querySelector('.tt-clock').dataset.state == 'lost'", timeout=12_000)
+        expect(page.locator(".tt-words")).to_contain_text("old")
+        expect(page.locator(".tt-reload")).to_be_visible()
+        assert page.locator(".tt-card").count() == 1
+        shoot(page, "lost")
