@@ -301,7 +301,7 @@ def test_a_backward_or_forward_wall_clock_does_not_disturb_the_throttle(
 
 
 def test_hostile_names_stay_inside_the_directory_and_are_recorded_as_they_were(tmp_path: Path) -> None:
-    names = ["../../x", "a\nb", 'quo"te, comma', "CON", "ünï", "", " ", "=1+1", "a" * 300]
+    names = ["../../x", "a\nb", "a\rb", 'quo"te, comma', "CON", "ünï", "", " ", "=1+1", "a" * 300]
     with TelemetryWriter(tmp_path / "inside") as writer:
         for name in names:
             writer.write_trace(trace(1, strategy=name, symbol=name))

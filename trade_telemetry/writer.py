@@ -227,6 +227,9 @@ def csv_lines(
     "Format rows as CSV: standard quoting, every digit of a number."
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
+    if "\r" in text.getvalue():  # before Python 3.13 csv does not quote it where it does not end a line
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
