@@ -279,6 +279,11 @@ def test_the_notebook_has_at_most_eight_code_cells_no_function_and_no_output() -
     assert not re.search(r"^\s*(def|class) ", "\n".join("".join(c["source"]) for c in cells), re.M)
 
 
+def test_both_copies_of_the_server_settings_are_the_same() -> None:
+    packaged = ROOT / "trade_telemetry" / "static" / "voila.json"
+    assert packaged.read_bytes() == (ROOT / "voila.json").read_bytes()
+
+
 def test_what_is_shipped_with_the_page_links_to_no_other_host() -> None:
     allowed = ("http://www.w3.org/2000/svg", "https://json-schema.org/draft/2020-12/schema")
     assert len(SHIPPED) >= 7
@@ -316,20 +321,48 @@ window.model = {
 """
 
 
+BODY = '<div class="tt-app"><div id="clock"></div></div>'
+
+
+def start_clock(page: Page) -> None:
+    script = (ROOT / "trade_telemetry" / "static" / "clock.js").read_text(encoding="utf-8")
+    script = script.replace("export default { render };", "window.render = render;")
+    page.evaluate(MODEL)
+    page.add_script_tag(type="module", content=script)
+    page.wait_for_function("typeof window.render === 'function'", polling=20, timeout=LIMIT)
+    page.evaluate("void render({model, el: document.getElementById('clock')})")
+
+
 @pytest.fixture
 def clock(browser: Browser) -> Iterator[Page]:
     "The clock's script in an empty page, its time in our hands."
     page = browser.new_page()
     page.clock.install(time=0)
-    page.set_content('<div class="tt-app"><div id="clock"></div></div>')
-    script = (ROOT / "trade_telemetry" / "static" / "clock.js").read_text(encoding="utf-8")
-    page.evaluate(MODEL)
-    page.add_script_tag(
-        type="module", content=script.replace("export default { render };", "window.render = render;")
-    )
-    page.wait_for_function("typeof window.render === 'function'", polling=20, timeout=LIMIT)
-    page.evaluate("void render({model, el: document.getElementById('clock')})")
+    page.set_content(BODY)
+    start_clock(page)
     yield page
+    page.close()
+
+
+@needs_browser
+@pytest.mark.parametrize(("kernel", "state"), [("busy", "live"), ("idle", "lost"), ("", "lost")])
+def test_a_kernel_that_is_idle_or_gone_is_announced_before_two_beats_a_busy_one_is_only_slow(
+    browser: Browser, kernel: str, state: str
+) -> None:
+    page = browser.new_page()
+    config = '<script id="jupyter-config-data">{"baseUrl": "/", "kernelId": "k"}</script>'
+    answer = {"status": 200 if kernel else 404, "json": {"execution_state": kernel}}
+    page.route("http://page.test/", lambda route: route.fulfill(content_type="text/html", body=config + BODY))
+    page.route("http://page.test/api/kernels/k", lambda route: route.fulfill(**answer))
+    page.clock.install(time=0)
+    page.goto("http://page.test/")
+    start_clock(page)
+    for _ in range(12):
+        page.clock.run_for(1000)
+        page.evaluate(
+            "fetch('/api/kernels/k').then(answer => answer.text())"
+        )  # let its own question be answered
+    assert values(page)[:2] == (1, state)
     page.close()
 
 

@@ -315,7 +315,11 @@ def curve_head_html(
     "Say which days the curve covers, and that it is not an account statement."
     window = state["window"]
     missing = state["curve"]["left_out"]
-    days = "" if window is None else f", last {window['days']} days to {html_text(str(window['end'])[:10])}"
+    days = (
+        ""
+        if window is None
+        else f', last {window["days"]} days to <span class="tt-date">{html_text(str(window["end"])[:10])}</span>'
+    )
     note = f"% of a constant stake, closed trades only · {html_text(state['timezone'])}"
     if missing:
         note = f"without {', '.join(html_text(name) for name in missing[:3])}: rows are sampled · {note}"

@@ -58,11 +58,12 @@ function kernelUrl() {
   }
 }
 
-async function kernelIsThere(url) {
+async function kernelState(url) {
   try {
-    return (await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(3000) })).ok;
+    const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(3000) });
+    return answer.ok ? (await answer.json()).execution_state : "gone";
   } catch {
-    return false;
+    return "gone";
   }
 }
 
@@ -108,6 +109,7 @@ function render({ model, el }) {
   let freshAt = null; // the same of the last answer without an error
   let lost = false;
   let asking = false;
+  let silent = 0; // times in a row that the kernel had nothing to do and yet did not answer
 
   const seconds = (since) => (performance.now() - since) / 1000;
   const waiting = () => model.get("beat") !== model.get("ack");
@@ -134,6 +136,7 @@ function render({ model, el }) {
   function beat() {
     if (waiting()) return;
     sentAt = performance.now();
+    silent = 0;
     try {
       model.set("beat", model.get("beat") + 1);
       model.save_changes();
@@ -146,9 +149,11 @@ function render({ model, el }) {
   async function ask() {
     if (asking || !url) return;
     asking = true;
-    const there = await kernelIsThere(url);
+    const state = await kernelState(url);
     asking = false;
-    if (!there && waiting()) lost = true;
+    if (!waiting()) return;
+    silent = state === "busy" ? 0 : silent + 1; // a busy kernel is only slow; once may be an answer on its way
+    if (state === "gone" || silent > 1) lost = true;
     paint();
   }
 
