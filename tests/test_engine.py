@@ -21,6 +21,7 @@ from trade_telemetry.backtester import Backtester, exit_order
 from trade_telemetry.config import Settings
 from trade_telemetry.engine import Engine, EngineConfig, ReplayFeed, main
 from trade_telemetry.market import Bar, Bars, simulate_bars
+from trade_telemetry.strategy import IntradayBreakout, Signal, Strategy
 from trade_telemetry.trace import from_row
 from trade_telemetry.trading import Costs, Trade
 from trade_telemetry.writer import Segment
@@ -290,3 +291,30 @@ def test_wrong_use_is_one_clear_line_and_exit_code_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
     assert {p.name for p in tmp_path.iterdir()} == {"data"}  # nothing was begun
+
+
+def test_one_object_as_strategy_becomes_one_for_each_symbol() -> None:
+    bars = markets(40)[:2]
+    mine = IntradayBreakout()
+    config = EngineConfig([b.symbol for b in bars], mine, ReplayFeed(bars), COSTS, Settings())
+    expected = Backtester("intraday", costs=COSTS, settings=Settings()).run(bars).trades
+    assert in_order(Engine(config).run().trades) == expected and len(expected) > 20
+    assert Backtester(mine, costs=COSTS, settings=Settings()).run(bars).trades == expected
+    assert mine.symbol == ""  # the one that was given never traded
+
+
+class FailsOnce(Strategy):
+    name, intraday = "swing", False
+    asked = 0
+
+    def on_bar(self, bar: Bar) -> Signal | None:
+        FailsOnce.asked += 1
+        raise RuntimeError("out of order")
+
+
+def test_a_strategy_that_failed_is_not_asked_again() -> None:
+    FailsOnce.asked = 0
+    bars = [simulate_bars("AAA", days=1)]
+    report = Engine(EngineConfig(["AAA"], FailsOnce(), ReplayFeed(bars), COSTS, Settings())).run()
+    assert (FailsOnce.asked, report.bars) == (1, 390)
+    assert report.failed == {"swing on AAA": "RuntimeError: out of order"}
