@@ -208,12 +208,12 @@ def cards_html(
     "Draw all strategies, or say why there is none."
     if not state["strategies"]:
         words = html_text(state["message"] or "No closed trades to show.", 300)
-        where = html_text(state["directory"], 200)
+        where = f"Looking in <code>{html_text(state['directory'], 200)}</code>; the page fills by itself as soon as traces arrive."
         nothing = {"value": None, "low": None, "high": None, "n": 0}
         three = "".join(figure_html(label, nothing) for label in ("Precision", "Recall", "F1"))
         return (
-            f'<section class="tt-panel tt-empty"><b>{words}</b>Looking in <code>{where}</code>; '
-            f'the page fills by itself as soon as traces arrive.<div class="tt-figures">{three}</div></section>'
+            f'<section class="tt-panel tt-empty"><b>{words}</b>{where if state["directory"] else ""}'
+            f'<div class="tt-figures">{three}</div></section>'
         )
     colors = strategy_colors(list(state["strategies"]))
     low = {a["strategy"] for a in state["alerts"] if "precision" in a["rule"]}
@@ -415,7 +415,8 @@ def calm_html(
     )
     pause = '<svg viewBox="0 0 24 24"><circle cx="12" cy="12" r="9.5"/><path d="M10 9v6M14 9v6"/></svg>'
     if state["mode"] not in ("live", "paper"):
-        return f'<div class="tt-calm tt-quiet">{pause}<b>Nothing is judged</b>Alerts judge live trades only, and nothing here is live.</div>'
+        what = "and this is a replay" if state["mode"] == "replay" else "and nothing here is live"
+        return f'<div class="tt-calm tt-quiet">{pause}<b>Nothing is judged</b>Alerts judge live trades only, {what}.</div>'
     limit = percent_text(state["precision_threshold"], 0)
     return f'<div class="tt-calm">{tick}<b>No active alerts</b>Watching each strategy for a precision below {limit}.</div>'
 
