@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from datetime import UTC, tzinfo
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from .trace import PredictionTrace, as_utc
 
 # %% auto #0
-__all__ = ['LedgerKey', 'LedgerSums', 'add_sums', 'Ledger', 'save_month', 'LedgerRow', 'read_ledger', 'merge_ledgers']
+__all__ = ['LedgerKey', 'LedgerSums', 'add_sums', 'exit_time', 'Ledger', 'as_json', 'save_month', 'LedgerRow', 'read_ledger',
+           'merge_ledgers']
 
 # %% ../nbs/09_ledger.ipynb #ledger-key
 class LedgerKey(NamedTuple):
@@ -47,6 +49,19 @@ def add_sums(
     closes, earned, squares, wins, minutes = (a + b for a, b in zip(first, second, strict=True))
     return LedgerSums(int(closes), earned, squares, int(wins), minutes)
 
+# %% ../nbs/09_ledger.ipynb #exit-time
+def exit_time(
+    trace: PredictionTrace,  # A close
+    timezone: tzinfo = UTC,  # Zone of naive times
+) -> datetime:  # In UTC
+    "Say when a trade was closed: as recorded, else by its metadata, else entry plus holding period."
+    recorded = trace.exit_timestamp
+    if recorded is None and isinstance(trace.metadata, Mapping):
+        recorded = trace.metadata.get("exit_time") or None
+    if recorded is None:
+        return as_utc(trace.timestamp, timezone) + timedelta(minutes=float(trace.holding_period_minutes))
+    return as_utc(datetime.fromisoformat(recorded) if isinstance(recorded, str) else recorded, timezone)
+
 # %% ../nbs/09_ledger.ipynb #ledger
 class Ledger:
     "Exact sums of every close, one file per month."
@@ -63,16 +78,18 @@ class Ledger:
         self.dirty: set[str] = set()
 
     def add(self, trace: PredictionTrace) -> None:
-        "Count one close."
-        when = as_utc(trace.exit_timestamp or trace.timestamp, self.timezone).astimezone(self.timezone)
-        day, earned = when.date().isoformat(), float(trace.realized_return_pct)
+        "Count one close; ValueError or TypeError, and nothing counted, where its numbers are none."
+        day = exit_time(trace, self.timezone).astimezone(self.timezone).date().isoformat()
+        earned, held = float(trace.realized_return_pct), float(trace.holding_period_minutes)
+        if not (isfinite(earned) and isfinite(held)):
+            raise ValueError(f"return and minutes held must be finite, got {earned} and {held}")
         key = LedgerKey(trace.strategy, trace.symbol, day, trace.predicted_direction, trace.actual_direction)
         sums = self.months.setdefault(day[:7], {}).setdefault(key, [0, 0.0, 0.0, 0, 0.0])
         sums[0] += 1
         sums[1] += earned
         sums[2] += earned * earned
         sums[3] += earned > 0
-        sums[4] += float(trace.holding_period_minutes)
+        sums[4] += held
         self.dirty.add(day[:7])
 
     def save(self) -> None:
@@ -80,6 +97,18 @@ class Ledger:
         for month in sorted(self.dirty):
             save_month(self, month)
             self.dirty.discard(month)
+
+# %% ../nbs/09_ledger.ipynb #as-json
+def as_json(
+    content: dict[str, Any],  # With `rows`, whose names may be anything
+) -> bytes:  # JSON
+    "JSON of a ledger; names that are no valid text are written as in the trace files."
+    try:
+        return orjson.dumps(content, default=str)
+    except TypeError:  # half of a surrogate pair
+        rows = [[c.encode("utf-8", "backslashreplace").decode() if isinstance(c, str) else c for c in row]
+                for row in content["rows"]]  # fmt: skip
+        return orjson.dumps({**content, "rows": rows}, default=str)
 
 # %% ../nbs/09_ledger.ipynb #save-month
 def save_month(
@@ -98,7 +127,7 @@ def save_month(
     }
     temporary = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_bytes(orjson.dumps(content, default=str))
+    temporary.write_bytes(as_json(content))
     os.replace(temporary, path)
     return path
 

@@ -45,9 +45,10 @@ from trade_telemetry.trace import (
 )
 
 # %% auto #0
-__all__ = ['logger', 'WriterOptions', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment', 'gzip_segment', 'Segment',
-           'csv_lines', 'jsonl_lines', 'Intake', 'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger',
-           'append_rows', 'RunRecord', 'package_version', 'TelemetryWriter', 'close_writer']
+__all__ = ['logger', 'MOST_OPEN', 'WriterOptions', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment', 'gzip_segment',
+           'identity', 'still_ours', 'release', 'Segment', 'make_file', 'ready', 'csv_lines', 'jsonl_lines', 'Intake',
+           'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger', 'append_rows', 'RunRecord',
+           'package_version', 'TelemetryWriter', 'close_writer']
 
 # %% ../nbs/02_writer.ipynb #logger
 logger = logging.getLogger("trade_telemetry")
@@ -115,9 +116,11 @@ class Failures(Counter[str]):
         times: int = 1,  # Traces concerned
     ) -> None:
         "Count a failure, log it if its kind is new."
-        if reason not in self:
-            logger.warning("telemetry: %s: %s (further ones are only counted)", reason, error)
+        is_new = reason not in self
         self[reason] += times
+        if is_new:
+            with suppress(Exception):  # a log handler is foreign code: it must not end the thread
+                logger.warning("telemetry: %s: %s (further ones are only counted)", reason, error)
 
 # %% ../nbs/02_writer.ipynb #safe-name
 def safe_name(
@@ -179,46 +182,111 @@ def gzip_segment(
     path.unlink()
     return target
 
+# %% ../nbs/02_writer.ipynb #still-ours
+def identity(
+    descriptor: int,  # Open file
+) -> tuple[int, int]:  # Device and inode: what a file is, whatever it is called
+    "Tell files apart."
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def still_ours(
+    descriptor: int,  # Of a segment
+    file: tuple[int, int],  # `identity` when it was opened
+    size: int,  # Bytes written to it
+) -> bool:  # Is it the same file, with a name, and exactly as long as we made it?
+    "Say whether a segment may be continued."
+    try:
+        found = os.fstat(descriptor)
+    except OSError:  # somebody closed it
+        return False
+    return found.st_nlink > 0 and (found.st_dev, found.st_ino) == file and found.st_size == size
+
+
+def release(
+    descriptor: int,  # To be closed
+    file: tuple[int, int],  # `identity` when it was opened
+) -> None:  # Nothing happens where the number means another file by now
+    "Close a descriptor that is still the same file."
+    with suppress(OSError):
+        if identity(descriptor) == file:
+            os.close(descriptor)
+
 # %% ../nbs/02_writer.ipynb #segment
 class Segment:
-    "The open file of one strategy: appends, rotates at a size, compresses what it closes."
+    "The file of one strategy: appends, rotates at a size, compresses what it closes."
 
     def __init__(self, options: WriterOptions, strategy: str) -> None:
         self.options, self.strategy = options, strategy
-        self.descriptor, self.path, self.size, self.opened = -1, Path(), 0, 0
+        self.descriptor, self.path, self.file, self.size, self.opened = -1, Path(), (0, 0), 0, 0
+        self.active = False  # Is there a file to continue?
         self.header = (",".join(COLUMNS) + "\n").encode() if options.format == "csv" else b""
 
     def append(self, data: bytes) -> int:
         "Write whole lines, to a new segment where needed; returns the bytes written."
-        full = self.size + len(data) > self.options.max_file_size_mb * 1_000_000 and self.size > len(
-            self.header
-        )
-        if self.descriptor >= 0 and (full or os.fstat(self.descriptor).st_nlink == 0):
-            self.close()
-        if self.descriptor < 0:
-            suffix = f".{self.options.format}"
-            self.descriptor, self.path = open_segment(self.options.output_dir, self.strategy, suffix)
-            self.size, self.opened = 0, self.opened + 1
-            data = self.header + data
-        try:
-            write_all(self.descriptor, data)
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(self.descriptor, self.size)  # no torn line behind
-            self.close()
-            raise
-        self.size += len(data)
-        return len(data)
+        return _append(self, data)
+
+    def park(self) -> None:
+        "Give the descriptor back; the file stays to be continued."
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            release(descriptor, self.file)
 
     def close(self) -> None:
-        "Close the file; compress it if that is wanted."
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            os.close(descriptor)
-            if self.size == 0:
-                self.path.unlink(missing_ok=True)
-            elif self.options.compression and self.path.exists():
-                gzip_segment(self.path)
+        "Be done with the file; compress it if that is wanted."
+        active, self.active = self.active, False
+        self.park()
+        if active and self.size == 0:
+            self.path.unlink(missing_ok=True)
+        elif active and self.options.compression and self.path.exists():
+            gzip_segment(self.path)
+
+# %% ../nbs/02_writer.ipynb #segment-append
+def _append(segment: Segment, data: bytes) -> int:
+    full = segment.size + len(data) > segment.options.max_file_size_mb * 1_000_000
+    if segment.active and ((full and segment.size > len(segment.header)) or not ready(segment)):
+        segment.close()
+    if not segment.active:
+        make_file(segment)
+        data = segment.header + data
+    try:
+        write_all(segment.descriptor, data)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(segment.descriptor, segment.size)  # no torn line behind
+        segment.close()
+        raise
+    segment.size += len(data)
+    return len(data)
+
+# %% ../nbs/02_writer.ipynb #segment-files
+def make_file(
+    segment: Segment,  # Gets a file of its own
+) -> None:
+    "Begin the next file of a segment."
+    options = segment.options
+    segment.descriptor, segment.path = open_segment(
+        options.output_dir, segment.strategy, f".{options.format}"
+    )
+    segment.file, segment.size = identity(segment.descriptor), 0
+    segment.active, segment.opened = True, segment.opened + 1
+
+
+def ready(
+    segment: Segment,  # With a file to continue; opened again where it was parked
+) -> bool:  # May it be written to?
+    "Make sure that a segment can go on where it stopped."
+    if segment.descriptor < 0:
+        try:
+            segment.descriptor = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        if identity(segment.descriptor) != segment.file:  # another file took the name
+            os.close(segment.descriptor)
+            segment.descriptor = -1
+            return False
+    return still_ours(segment.descriptor, segment.file, segment.size)
 
 # %% ../nbs/02_writer.ipynb #format-rows
 def csv_lines(
@@ -363,6 +431,9 @@ class Sink:
         self.seconds, self.longest = self.seconds + took, max(self.longest, took)
 
 # %% ../nbs/02_writer.ipynb #write-rows
+MOST_OPEN = 16  # Files that one writer holds open: descriptors are the trading process's too
+
+
 def error_name(
     error: Exception,  # Whatever a write raised
 ) -> str:  # The system's name for it, e.g. ENOSPC, else its class
@@ -376,7 +447,10 @@ def write_rows(
     rows: list[list[Any]],  # Cells from `to_row`
 ) -> None:  # Rows are written or counted as failed
     "Append rows to the segment of their strategy."
-    segment = sink.segments.setdefault(strategy, Segment(sink.options, strategy))
+    segment = sink.segments.pop(strategy, None) or Segment(sink.options, strategy)
+    sink.segments[strategy] = segment  # last written, last parked
+    for oldest in list(sink.segments.values())[:-MOST_OPEN]:
+        oldest.park()
     written, error = append_rows(segment, rows)
     sink.intake.waiting -= len(rows)
     if error is None:
@@ -392,7 +466,7 @@ def save_ledger(
     if sink.ledger is not None:
         try:
             sink.ledger.save()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  logged once; the rows are written whatever happens here
             sink.intake.failed.note(f"ledger {error_name(error)}", error, times=0)
 
 # %% ../nbs/02_writer.ipynb #append-rows
@@ -567,8 +641,7 @@ def _locked(writer: _Background, work: Callable[[], object], timeout: float) -> 
 def _finish(writer: _Background, reason: str) -> None:
     "Last take, last write, files closed, record ended; the lock is held."
     sink = writer._sink
-    sink.take(writer._queue)
-    sink.flush("forced")
+    writer._guarded(lambda: _drain(writer))
     for segment in sink.segments.values():
         writer._guarded(segment.close)
     writer._record.save(_account(writer), end_reason=reason)
@@ -602,7 +675,7 @@ class TelemetryWriter(_Background):
         background: bool = True,  # False: nothing happens until `poll`, `flush` or `close`
         **more: Any,  # Other fields of `WriterOptions`: mode, sample_rate, throttle_seconds, max_pending, …
     ) -> None:
-        path, size = Path(output_dir), max_file_size_mb
+        path, size = Path(output_dir).absolute(), max_file_size_mb  # a process may change its directory
         more |= {"format": format, "compression": compression, "buffer_size": buffer_size}
         super().__init__(WriterOptions(output_dir=path, max_file_size_mb=size, **more), clock, background)
         _living.add(self)
@@ -657,8 +730,7 @@ def _after_fork_in_child() -> None:
     "The parent keeps what was queued and its files; the child starts with nothing."
     for writer in _living:
         for segment in writer._sink.segments.values():
-            if segment.descriptor >= 0:
-                os.close(segment.descriptor)
+            segment.park()
         writer._begin()
 
 
