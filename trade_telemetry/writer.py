@@ -536,7 +536,8 @@ class _Worker:
         self._offered, self._throttled = Tally(), Tally()
         self._dropped = {"full": Tally(), "closed": Tally()}
         self._limit = self.options.max_pending if self.options.throttle_mode == "flush" else 0
-        self._closed, self._last_capture = False, self._clock()
+        self._closed, self._finished, self._reason = False, False, ""
+        self._last_capture = self._clock()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._record = RunRecord(self.options)
         self._sink = Sink(self.options, self._clock, self._record.name)
@@ -567,9 +568,9 @@ class _Worker:
 
 # %% ../nbs/02_writer.ipynb #account
 def _account(worker: _Worker) -> WriterStats:
-    "Counters of a worker whose lock is held."
+    "Counters of a worker; exact while its lock is held."
     sink, intake = worker._sink, worker._sink.intake
-    while worker._closed and worker._queue:  # appended by a call that overlapped `close`
+    while worker._finished and worker._queue:  # appended by a call that overlapped `close`
         worker._queue.popleft()
         worker._dropped["closed"].add()
     return WriterStats(
@@ -597,6 +598,8 @@ class _Background(_Worker):
         self.poll()
         while not self._stop.wait(self.options.poll_seconds):
             self.poll()
+        with self._lock:  # here and in `close`: a disk that answers after `close` gave up still gets the rest
+            self._guarded(lambda: _finish(self))
 
     def poll(self) -> None:
         "One look of the thread: take what is queued, write what is due, beat. Never raises."
@@ -612,10 +615,9 @@ class _Background(_Worker):
         except Exception as error:  # noqa: BLE001  the writer's edge: nothing here may reach trading
             self._sink.intake.failed.note(f"background {type(error).__name__}", error, times=0)
 
-    def stats(self) -> WriterStats:
-        "The account; exact whenever no call is in flight."
-        with self._lock:
-            return _account(self)
+    def stats(self, timeout: float = 10.0) -> WriterStats:
+        "The account; exact whenever no call is in flight, roughly right where the disk hangs longer than `timeout`."
+        return _read_account(self, timeout)
 
     def flush(self, timeout: float = 10.0) -> bool:
         "Write all that is queued now; False if the disk did not answer in time."
@@ -637,14 +639,27 @@ def _locked(writer: _Background, work: Callable[[], object], timeout: float) -> 
         writer._lock.release()
     return True
 
+# %% ../nbs/02_writer.ipynb #read-account
+def _read_account(writer: _Background, timeout: float) -> WriterStats:
+    "The account, also where the disk hangs: a trading process must not wait for it at its end."
+    held = writer._lock.acquire(timeout=max(timeout, 0.0))
+    try:
+        return _account(writer)
+    finally:
+        if held:
+            writer._lock.release()
+
 # %% ../nbs/02_writer.ipynb #finish
-def _finish(writer: _Background, reason: str) -> None:
-    "Last take, last write, files closed, record ended; the lock is held."
+def _finish(writer: _Background) -> None:
+    "Last take, last write, files closed, record ended; once, with the lock held."
+    if writer._finished:
+        return
     sink = writer._sink
     writer._guarded(lambda: _drain(writer))
     for segment in sink.segments.values():
         writer._guarded(segment.close)
-    writer._record.save(_account(writer), end_reason=reason)
+    writer._finished = True
+    writer._record.save(_account(writer), end_reason=writer._reason)
 
 
 def _drain(writer: _Background) -> None:
@@ -709,13 +724,13 @@ def close_writer(
     "End a writer: stop the thread, write the rest, end the record. Calling it again does nothing."
     if writer._closed:
         return
-    writer._closed, writer._limit = True, 0
+    writer._reason, writer._closed, writer._limit = reason, True, 0
     _living.discard(writer)
     deadline = time.monotonic() + timeout
     writer._stop.set()
     if writer._thread.is_alive():
         writer._thread.join(timeout)
-    _locked(writer, lambda: _finish(writer, reason), deadline - time.monotonic())
+    _locked(writer, lambda: _finish(writer), deadline - time.monotonic())
 
 # %% ../nbs/02_writer.ipynb #life
 _living: set[TelemetryWriter] = set()
