@@ -69,7 +69,9 @@ def floor() -> tuple[Callable[[], object], Callable[[], object]]:
 
 def our_writer(directory: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     writer = TelemetryWriter(directory, background=False)
-    prepared = PredictionTrace(NOW, "TCS", "intraday", "LONG", "LONG", 0.6, 100.0, 101.0, 5, 1.0, FEATURES, METADATA)
+    prepared = PredictionTrace(
+        NOW, "TCS", "intraday", "LONG", "LONG", 0.6, 100.0, 101.0, 5, 1.0, FEATURES, METADATA
+    )
 
     def call() -> None:
         writer.write_trace(prepared)
@@ -111,7 +113,8 @@ def structlog_peer(directory: Path) -> tuple[Callable[[], object], Callable[[], 
 
     sink = (directory / "structlog.jsonl").open("w")
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(sink), processors=[structlog.processors.TimeStamper(), structlog.processors.JSONRenderer()]
+        structlog.WriteLogger(sink),
+        processors=[structlog.processors.TimeStamper(), structlog.processors.JSONRenderer()],
     )
 
     def call() -> None:
@@ -175,9 +178,13 @@ CASES: dict[str, Callable[[Path], tuple[Callable[[], object], Callable[[], objec
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=20_000, help="calls a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds, of which the fastest counts (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds, of which the fastest counts (default: %(default)s)"
+    )
     args = parser.parse_args()
     base = 0.0
     print(f"{'recording one closed trade':<58}{'ns':>9}{'× floor':>9}")
