@@ -29,13 +29,13 @@ EMPTY_EVERY = 100
 class Slots:
     "The least that can be recorded: an object with twelve fields."
 
-    __slots__ = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l")
+    __slots__ = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "m")
 
     def __init__(
-        self, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any, k: Any, l: Any
+        self, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, i: Any, j: Any, k: Any, m: Any
     ) -> None:  # fmt: skip
         self.a, self.b, self.c, self.d, self.e, self.f = a, b, c, d, e, f
-        self.g, self.h, self.i, self.j, self.k, self.l = g, h, i, j, k, l
+        self.g, self.h, self.i, self.j, self.k, self.m = g, h, i, j, k, m
 
 
 FEATURES = {"range": 1.5, "momentum": 0.2}

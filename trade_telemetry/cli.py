@@ -135,7 +135,8 @@ def kernel_environment(
     environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
     templates = Path(__file__).resolve().parent / "share" / "jupyter"
     paths = [str(templates), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    return {**os.environ, **environment, "JUPYTER_PATH": os.pathsep.join(paths)}
+    inherited = {name: text for name, text in os.environ.items() if name != "TELEMETRY_CONFIG"}  # all is said
+    return {**inherited, **environment, "JUPYTER_PATH": os.pathsep.join(paths)}
 
 # %% ../nbs/22_cli.ipynb #free-port
 def free_port(
