@@ -537,11 +537,10 @@ class _Worker:
         self._dropped = {"full": Tally(), "closed": Tally()}
         self._limit = self.options.max_pending if self.options.throttle_mode == "flush" else 0
         self._closed, self._finished, self._reason = False, False, ""
-        self._last_capture = self._clock()
+        self._last_capture = self._next_beat = self._clock()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._record = RunRecord(self.options)
         self._sink = Sink(self.options, self._clock, self._record.name)
-        self._next_beat = self._clock()
         self._thread = threading.Thread(target=self._loop, name="trade_telemetry", daemon=True)
         if self._background:
             self._thread.start()
@@ -631,7 +630,8 @@ class _Background(_Worker):
 def _locked(writer: _Background, work: Callable[[], object], timeout: float) -> bool:
     "Do something in the thread's place; False if it holds the disk for longer than `timeout` seconds."
     if not writer._lock.acquire(timeout=max(timeout, 0.0)):
-        logger.warning("telemetry: the disk did not answer within %s s", timeout)
+        with suppress(Exception):  # a log handler is foreign code
+            logger.warning("telemetry: the disk did not answer within %s s", timeout)
         return False
     try:
         writer._guarded(work)
