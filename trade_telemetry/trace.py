@@ -164,6 +164,8 @@ def _plain(value: Any) -> Any:
             return made()
     if isinstance(value, set | frozenset):
         return sorted(map(_repr, value))
+    if isinstance(value, Mapping):
+        return dict(value)
     return _repr(value)
 
 
@@ -174,21 +176,25 @@ def _repr(value: Any) -> str:
         return f"<{type(value).__name__}>"
 
 # %% ../nbs/01_trace.ipynb #walk
-def _walk(value: Any, depth: int = 0) -> Any:
+def _walk(value: Any, above: tuple[int, ...] = ()) -> Any:
     "Copy of a nested value in which every part is JSON: the slow road for what orjson refuses."
-    if isinstance(value, Mapping) and depth < 20:
-        return {_text(k): _walk(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple) and depth < 20:
-        return [_walk(v, depth + 1) for v in value]
+    inside = (*above, id(value))
     try:
+        if isinstance(value, Mapping | list | tuple) and len(above) < 20 and id(value) not in above:
+            if isinstance(value, Mapping):
+                return {_text(k): _walk(v, inside) for k, v in value.items()}
+            return [_walk(v, inside) for v in value]
         orjson.dumps(value, default=_plain)
-    except (TypeError, RecursionError):
+    except Exception:  # noqa: BLE001  a foreign value may raise anything; it costs itself
         return _text(value)
     return value
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else str(value) if isinstance(value, int | float) else _repr(value)
+    try:
+        text = str(value) if isinstance(value, str | int | float) else _repr(value)
+    except Exception:  # noqa: BLE001  as above: an integer may be too long to be written
+        text = f"<{type(value).__name__}>"
     return text.encode("utf-8", "backslashreplace").decode()
 
 # %% ../nbs/01_trace.ipynb #dumps
@@ -196,14 +202,15 @@ def dumps(
     value: Any,  # Mapping of features or metadata; anything else is kept under the key "value"
 ) -> str:  # JSON object
     "JSON text of whatever people put into features and metadata; never raises for a strange value."
-    if not value:
+    if value is None or (type(value) in (dict, list, tuple, str) and not value):
         return "{}"
-    if not isinstance(value, Mapping):
-        value = {"value": value}
+    is_mapping = isinstance(value, Mapping)
     try:
-        return orjson.dumps(value, default=_plain).decode()
-    except (TypeError, RecursionError):
-        return orjson.dumps(_walk(value), default=_plain).decode()
+        return orjson.dumps(value if is_mapping else {"value": value}, default=_plain).decode()
+    except Exception:  # noqa: BLE001  see `_walk`
+        walked = _walk(value)
+    is_object = is_mapping and isinstance(walked, dict)
+    return orjson.dumps(walked if is_object else {"value": walked}, default=_plain).decode()
 
 # %% ../nbs/01_trace.ipynb #utc-text
 def utc_text(when: datetime | None, timezone: tzinfo = UTC) -> str:
