@@ -83,7 +83,8 @@ class Ledger:
         earned, held = float(trace.realized_return_pct), float(trace.holding_period_minutes)
         if not (isfinite(earned) and isfinite(held)):
             raise ValueError(f"return and minutes held must be finite, got {earned} and {held}")
-        key = LedgerKey(trace.strategy, trace.symbol, day, trace.predicted_direction, trace.actual_direction)
+        names = trace.strategy, trace.symbol, day, trace.predicted_direction, trace.actual_direction
+        key = LedgerKey(*map(str, names))  # whatever people use as a name
         sums = self.months.setdefault(day[:7], {}).setdefault(key, [0, 0.0, 0.0, 0, 0.0])
         sums[0] += 1
         sums[1] += earned
@@ -104,11 +105,11 @@ def as_json(
 ) -> bytes:  # JSON
     "JSON of a ledger; names that are no valid text are written as in the trace files."
     try:
-        return orjson.dumps(content, default=str)
+        return orjson.dumps(content)
     except TypeError:  # half of a surrogate pair
         rows = [[c.encode("utf-8", "backslashreplace").decode() if isinstance(c, str) else c for c in row]
                 for row in content["rows"]]  # fmt: skip
-        return orjson.dumps({**content, "rows": rows}, default=str)
+        return orjson.dumps({**content, "rows": rows})
 
 # %% ../nbs/09_ledger.ipynb #save-month
 def save_month(

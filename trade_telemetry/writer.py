@@ -47,7 +47,7 @@ from trade_telemetry.trace import (
 # %% auto #0
 __all__ = ['logger', 'MOST_OPEN', 'WriterOptions', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment', 'gzip_segment',
            'identity', 'still_ours', 'release', 'Segment', 'make_file', 'ready', 'csv_lines', 'jsonl_lines', 'Intake',
-           'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger', 'append_rows', 'RunRecord',
+           'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger', 'format_lines', 'append_data', 'RunRecord',
            'package_version', 'TelemetryWriter', 'close_writer']
 
 # %% ../nbs/02_writer.ipynb #logger
@@ -451,12 +451,13 @@ def write_rows(
     sink.segments[strategy] = segment  # last written, last parked
     for oldest in list(sink.segments.values())[:-MOST_OPEN]:
         oldest.park()
-    written, error = append_rows(segment, rows)
+    data, whole = format_lines(rows, sink.options.format, sink.intake.failed)
+    written, error = append_data(segment, data) if whole else (0, None)
     sink.intake.waiting -= len(rows)
     if error is None:
-        sink.bytes, sink.written = sink.bytes + written, sink.written + len(rows)
+        sink.bytes, sink.written = sink.bytes + written, sink.written + whole
     else:
-        sink.intake.failed.note(f"write {error_name(error)}", error, len(rows))
+        sink.intake.failed.note(f"write {error_name(error)}", error, whole)
 
 
 def save_ledger(
@@ -469,16 +470,34 @@ def save_ledger(
         except Exception as error:  # noqa: BLE001  logged once; the rows are written whatever happens here
             sink.intake.failed.note(f"ledger {error_name(error)}", error, times=0)
 
-# %% ../nbs/02_writer.ipynb #append-rows
-def append_rows(
-    segment: Segment,  # Where to
+# %% ../nbs/02_writer.ipynb #append-data
+def format_lines(
     rows: list[list[Any]],  # Cells from `to_row`
+    form: str,  # csv or jsonl
+    failed: Failures,  # A row that cannot be formatted is counted here
+) -> tuple[bytes, int]:  # Lines, and how many rows they hold
+    "Format rows; where one of them cannot be, the others still are."
+    lines = csv_lines if form == "csv" else jsonl_lines
+    try:
+        return lines(rows), len(rows)
+    except Exception:  # noqa: BLE001  a foreign object in a cell may raise anything: find it
+        parts = []
+    for row in rows:
+        try:
+            parts.append(lines([row]))
+        except Exception as error:  # noqa: BLE001
+            failed.note(f"format {type(error).__name__}", error)
+    return b"".join(parts), len(parts)
+
+
+def append_data(
+    segment: Segment,  # Where to
+    data: bytes,  # Whole lines
 ) -> tuple[int, Exception | None]:  # Bytes written and None, or 0 and the error of the second try
-    "Append rows, once more to a fresh segment if the first try failed."
+    "Append lines, once more to a fresh segment if the first try failed."
     failure: Exception | None = None
     for _ in range(2):
         try:
-            data = (csv_lines if segment.options.format == "csv" else jsonl_lines)(rows)
             return segment.append(data), None
         except Exception as error:  # noqa: BLE001  counted by the caller; the thread must live
             failure = error
