@@ -394,7 +394,7 @@ def test_strange_containers_cost_at_most_themselves(tmp_path: Path, place: str) 
 
 
 def test_a_hook_given_anything_never_raises_and_counts_everything(tmp_path: Path, counts: Counts) -> None:
-    rng, calls = Random(4), counts(2_000, 50_000)
+    rng, calls, plain = Random(4), counts(2_000, 50_000), 0
     usual: dict[str, Any] = {
         "symbol": "TCS", "strategy": "intraday", "direction": "LONG", "entry_time": START, "exit_time": START,
         "entry_price": 100.0, "exit_price": 101.0, "confidence": 0.5, "quantity": 1.0, "leverage": 1.0, "fees_pct": 0.1,
@@ -404,9 +404,11 @@ def test_a_hook_given_anything_never_raises_and_counts_everything(tmp_path: Path
     strange += [None, "", -1, 0, "LONG", "1e5", START + timedelta(1), START - timedelta(1), 10**30, [], {}]
     with TelemetryWriter(tmp_path, ledger=True, max_pending=10**6, poll_seconds=0.01) as writer:
         hook = TelemetryHook(writer, {"intraday": 0.3})
-        for _ in range(calls):
+        for k in range(calls):
+            usual |= dict.fromkeys(("entry_time", "exit_time"), START + timedelta(seconds=k))
             wrong = {name: rng.choice(strange) for name in rng.sample(sorted(usual), rng.randrange(4))}
             hook.position_closed(**(usual | wrong))
+            plain += not wrong
         assert writer._thread.is_alive()
     account = writer.stats()
     assert (account.offered, account.accounted, account.pending) == (calls, calls, 0)
@@ -417,7 +419,7 @@ def test_a_hook_given_anything_never_raises_and_counts_everything(tmp_path: Path
     no_line = sum(n for reason, n in account.failed.items() if reason.startswith("format"))
     assert sum(sums.closes for sums in ledger_of(tmp_path).values()) == account.written + no_line
     _, report = load_columns(tmp_path)
-    assert report.kept + len(report.bad) == account.written
+    assert report.kept >= plain > calls / 5
     (record,) = tmp_path.glob("run_*.json")
     assert json.loads(record.read_text())["end_reason"] == "closed"
 
