@@ -355,7 +355,7 @@ class PlantedSkill(Strategy):
         bars: Bars,  # The very bars it will be shown
         skill: float = 0.6,  # P(actual = predicted) for each direction, in [0, 1]
         horizon_bars: int = 30,  # Bars each position is held, at least 1
-        seed: int = 0,  # Same seed, same predictions
+        seed: int = 0,  # Same seed and symbol, same predictions
         threshold_pct: float | None = None,  # Label threshold, percent; None: the host's
         *,
         name: str = "planted",  # Goes into the traces
@@ -372,7 +372,7 @@ class PlantedSkill(Strategy):
         super().start(symbol, threshold_pct if own is None else own)
         self._answers = _answers(self.bars, self.horizon_bars, self.threshold_pct, self.intraday)
         self._index = {t: i for i, t in enumerate(self.bars.time.tolist())}
-        self._random, self._free = Random(self.seed), 0
+        self._random, self._free = Random(f"{self.seed} {symbol}"), 0  # each symbol draws its own luck
         self._direction, self._right = _draw(self._random, self.skill)
 
     def on_bar(self, bar: Bar) -> Signal | None:
