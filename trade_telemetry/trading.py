@@ -15,7 +15,7 @@ from .trace import DIRECTIONS, Direction, label_direction, market_move_pct, posi
 
 # %% auto #0
 __all__ = ['NO_BAR', 'NO_COSTS', 'Costs', 'fill_price', 'Position', 'check_signal', 'open_position', 'Trade', 'close_position',
-           'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Trader']
+           'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Hands', 'Trader']
 
 # %% ../nbs/06_trading.ipynb #constants
 NO_BAR = Bar(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, -1, False)  # what a trader has seen before its first bar
@@ -218,10 +218,10 @@ def next_order(
         return None
     return signal if position is None or position.direction != signal.direction else None
 
-# %% ../nbs/06_trading.ipynb #trader
+# %% ../nbs/06_trading.ipynb #hands
 @dataclass(slots=True, eq=False)
-class Trader:
-    "One strategy on one symbol: what it holds, what it waits for, whom it tells."
+class Hands:
+    "What a trader holds and waits for, and how it gets its fills."
 
     strategy: Strategy  # Asked on the close of every bar; restarted here
     symbol: str  # Instrument
@@ -237,6 +237,30 @@ class Trader:
 
     def __post_init__(self) -> None:
         self.strategy.start(self.symbol, self.threshold_pct)
+
+    def enter(self, order: Signal, bar: Bar) -> None:
+        "Take a position at the bar's open."
+        self.position = open_position(
+            order, bar, symbol=self.symbol, strategy=self.strategy.name,
+            decision_price=self.bar.close, costs=self.costs, stake=self.stake,
+        )  # fmt: skip
+
+    def leave(self, reason: str, price: float, time: int) -> None:
+        "Give up the position at a price seen."
+        if (position := self.position) is not None:
+            self.settle(close_position(position, reason, price, time, self.costs, self.threshold_pct))
+
+    def settle(self, trade: Trade) -> None:
+        "Be flat, and tell whoever wants to know."
+        self.position = None
+        if self.on_close is not None:
+            self.on_close(trade)
+        self.strategy.on_closed(trade.direction, trade.actual_direction, trade.features)
+
+# %% ../nbs/06_trading.ipynb #trader
+@dataclass(slots=True, eq=False)
+class Trader(Hands):
+    "One strategy on one symbol, living through its bars."
 
     def step(self, bar: Bar) -> None:
         "Live through one bar: fill at its open, exit within it, decide on its close."
@@ -260,39 +284,27 @@ class Trader:
             _go_flat(self)
 
 # %% ../nbs/06_trading.ipynb #trader-moves
-def _close(trader: Trader, reason: str, price: float, time: int) -> None:
-    position, trader.position = trader.position, None
-    if position is not None:
-        trade = close_position(position, reason, price, time, trader.costs, trader.threshold_pct)
-        if trader.on_close is not None:
-            trader.on_close(trade)
-        trader.strategy.on_closed(trade.direction, trade.actual_direction, trade.features)
-
-
 def _close_if_due(trader: Trader, held: Position, bar: Bar) -> None:
     if (found := bar_exit(held, bar, trader.strategy.intraday)) is not None:
-        _close(trader, *found)
+        trader.leave(*found)
 
 
 def _fill_order(trader: Trader, bar: Bar) -> None:
     order, trader.order = trader.order, None
     if trader.position is not None:
-        _close(trader, "signal", bar.open, bar.time)
+        trader.leave("signal", bar.open, bar.time)
     elif order is not None and trader.strategy.intraday and bar.last:
         trader.expired_entries += 1
     elif order is not None and not entry_allowed(order, bar.open):
         trader.rejected_entries += 1
     elif order is not None:
-        trader.position = open_position(
-            order, bar, symbol=trader.symbol, strategy=trader.strategy.name,
-            decision_price=trader.bar.close, costs=trader.costs, stake=trader.stake,
-        )  # fmt: skip
+        trader.enter(order, bar)
 
 
 def _go_flat(trader: Trader) -> None:
     if trader.position is not None:
         trader.order = None
-        _close(trader, "session_close", trader.bar.close, trader.bar.end)
+        trader.leave("session_close", trader.bar.close, trader.bar.end)
     elif trader.order is not None:
         trader.order = None
         trader.expired_entries += 1
