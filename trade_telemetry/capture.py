@@ -5,7 +5,9 @@
 # %% ../nbs/03_capture.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
 from itertools import count
 from pathlib import Path
@@ -19,10 +21,11 @@ from trade_telemetry.trace import (
     market_move_pct,
     position_return_pct,
 )
-from .writer import TelemetryWriter
+from .writer import Failures, TelemetryWriter
 
 # %% auto #0
-__all__ = ['ClosedPosition', 'build_trace', 'TelemetryHook', 'run_directory']
+__all__ = ['Reader', 'REQUIRED', 'DECISIVE', 'ClosedPosition', 'build_trace', 'make_readers', 'read_object', 'TelemetryHook',
+           'open_hook', 'run_directory']
 
 # %% ../nbs/03_capture.ipynb #closed-position
 class ClosedPosition(NamedTuple):
@@ -82,41 +85,163 @@ def build_trace(
         fees_pct=closed.fees_pct, slippage_pct=closed.slippage_pct,
     )  # fmt: skip
 
-# %% ../nbs/03_capture.ipynb #telemetry-hook
-class TelemetryHook:
-    "Turn 'a position closed' into a trace, for any engine."
+# %% ../nbs/03_capture.ipynb #readers
+Reader = str | Callable[[Any], Any]
+REQUIRED = ClosedPosition._fields[:7]
+_ABSENT: Any = None  # default of what has to be given: forgetting it must not raise where trades are made
+
+
+def _reader(path: str, default: Any = _ABSENT, *, may_lack: bool = False) -> Callable[[Any], Any]:
+    parts = path.split(".")
+
+    def read(obj: Any) -> Any:
+        for part in parts:
+            if may_lack and not (part in obj if isinstance(obj, dict) else hasattr(obj, part)):
+                return default
+            obj = obj[part] if isinstance(obj, dict) else getattr(obj, part)
+        return obj
+
+    return read
+
+
+def make_readers(
+    fields: Mapping[str, Reader]
+    | None,  # Our name: their dotted name, or a function of the object; None: the same names
+) -> dict[str, Callable[[Any], Any]]:  # Functions of the object; ValueError for a name that is not ours
+    "Prepare the reading of somebody's objects; facts that have to be there keep their name if nothing is said."
+    names: tuple[str, ...] = ClosedPosition._fields
+    if unknown := sorted(set(fields or ()) - set(names)):
+        raise ValueError(f"fields of a closed position are {', '.join(names)}; got {', '.join(unknown)}")
+    if fields is None:
+        defaults = ClosedPosition._field_defaults
+        return {n: _reader(n, defaults.get(n), may_lack=n not in REQUIRED) for n in names}
+    wanted: dict[str, Reader] = {name: name for name in REQUIRED}
+    wanted.update(fields)
+    return {name: _reader(how) if isinstance(how, str) else how for name, how in wanted.items()}
+
+# %% ../nbs/03_capture.ipynb #read-object
+def read_object(
+    obj: Any,  # A closed position, in somebody's form
+    readers: Mapping[str, Callable[[Any], Any]],  # From `make_readers`
+) -> tuple[dict[str, Any], dict[str, Exception]]:  # Facts that could be read, and why others could not
+    "Read the facts now: the object may be another one in a moment."
+    facts, faults = dict[str, Any](), dict[str, Exception]()
+    for name, read in readers.items():
+        try:
+            value = read(obj)
+            facts[name] = value.copy() if type(value) is dict else value
+        except Exception as error:  # noqa: BLE001  anything may hide behind an attribute
+            faults[name] = error
+    return facts, faults
+
+# %% ../nbs/03_capture.ipynb #hook-base
+DECISIVE = frozenset((*REQUIRED, "leverage", "fees_pct", "realized_return_pct", "leg"))
+
+
+class _Hook:
+    "What happens after the call, and to what is broken."
 
     def __init__(
         self,
         writer: TelemetryWriter,  # Where traces go
         thresholds_pct: Mapping[str, float],  # Label threshold of each strategy name, percent
         timezone: tzinfo = UTC,  # Zone of naive times
+        fields: Mapping[str, Reader] | None = None,  # For `position_object`, see `make_readers`
     ) -> None:
         self.writer, self.thresholds_pct, self.timezone = writer, dict(thresholds_pct), timezone
+        self.failures = Failures()  # of the hook itself; what became of queued traces is in `writer.stats()`
+        self._readers, self._lock = make_readers(fields), threading.Lock()
 
-    def position_closed(
-        self, *, symbol: str, strategy: str, direction: str, entry_time: Any, exit_time: Any, entry_price: float,
-        exit_price: float, confidence: float | None = None, quantity: float | None = None, leverage: float = 1.0,
-        fees_pct: float = 0.0, slippage_pct: float | None = None, exit_reason: str = "",
-        realized_return_pct: float | None = None, features: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None, leg: int = 0,
-    ) -> None:  # fmt: skip
-        "Queue one closed position (fields of `ClosedPosition`); never waits, and bad values never raise."
-        if type(features) is dict:
-            features = features.copy()
-        self.writer.write_trace((
-            self._build, symbol, strategy, direction, entry_time, exit_time, entry_price, exit_price, confidence,
-            quantity, leverage, fees_pct, slippage_pct, exit_reason, realized_return_pct, features, metadata, leg,
-        ))  # fmt: skip
+    def _note(self, reason: str, error: BaseException) -> None:
+        with self._lock:
+            self.failures.note(reason, error)
 
     def _build(self, queued: tuple[Any, ...]) -> PredictionTrace:
         "In the writer's thread: the trace of a queued position."
-        closed = ClosedPosition(*queued[1:])
-        threshold = self.thresholds_pct.get(closed.strategy)
-        if threshold is None:
-            known = ", ".join(sorted(self.thresholds_pct)) or "none"
-            raise ValueError(f"no label threshold for strategy {closed.strategy!r} (known: {known})")
-        return build_trace(closed, threshold, self.timezone)
+        return _trace_of(self, ClosedPosition(*queued[1:]))
+
+    def _build_object(self, queued: tuple[Any, ...]) -> PredictionTrace:
+        "In the writer's thread: the same for an object, unless a decisive fact could not be read."
+        _, facts, faults = queued
+        for name, error in faults.items():
+            if name in DECISIVE:
+                raise error
+            self._note(f"field {name} {type(error).__name__}", error)
+        return _trace_of(self, ClosedPosition(**dict.fromkeys(REQUIRED) | facts))
+
+    def _refuse(self, queued: tuple[Any, ...]) -> PredictionTrace:
+        raise TypeError(f"position_closed takes the fields of ClosedPosition as keywords, got {queued[1]}")
+
+# %% ../nbs/03_capture.ipynb #trace-of
+def _trace_of(hook: _Hook, closed: ClosedPosition) -> PredictionTrace:
+    if any(fact is None for fact in closed[:7]):
+        missing = [name for name, fact in zip(REQUIRED, closed, strict=False) if fact is None]
+        raise ValueError(f"a closed position needs {', '.join(missing)}")
+    threshold = hook.thresholds_pct.get(closed.strategy)
+    if threshold is None:
+        known = ", ".join(sorted(hook.thresholds_pct)) or "none"
+        raise ValueError(f"no label threshold for strategy {closed.strategy!r} (known: {known})")
+    return build_trace(closed, threshold, hook.timezone)
+
+# %% ../nbs/03_capture.ipynb #telemetry-hook
+class TelemetryHook(_Hook):
+    "Turn 'a position closed' into a trace, for any engine; never raises, never waits."
+
+    def position_closed(
+        self, *unwanted: Any, symbol: str = _ABSENT, strategy: str = _ABSENT, direction: str = _ABSENT,
+        entry_time: Any = _ABSENT, exit_time: Any = _ABSENT, entry_price: float = _ABSENT, exit_price: float = _ABSENT,
+        confidence: float | None = None, quantity: float | None = None, leverage: float = 1.0,
+        fees_pct: float = 0.0, slippage_pct: float | None = None, exit_reason: str = "",
+        realized_return_pct: float | None = None, features: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None, leg: int = 0, **unknown: Any,
+    ) -> None:  # fmt: skip
+        "Queue one closed position (fields of `ClosedPosition`)."
+        try:
+            if unwanted or unknown:
+                self.writer.write_trace((self._refuse, [*unwanted, *unknown]))
+                return
+            if type(features) is dict:
+                features = features.copy()
+            if type(metadata) is dict:
+                metadata = metadata.copy()
+            self.writer.write_trace((
+                self._build, symbol, strategy, direction, entry_time, exit_time, entry_price, exit_price, confidence,
+                quantity, leverage, fees_pct, slippage_pct, exit_reason, realized_return_pct, features, metadata, leg,
+            ))  # fmt: skip
+        except Exception as error:  # noqa: BLE001  a broken writer is not the trader's problem
+            self._note(f"hook {type(error).__name__}", error)
+
+    def position_object(self, closed: Any, **more: Any) -> None:
+        "Queue one closed position given as an object; `more` overrides single facts."
+        try:
+            facts, faults = read_object(closed, self._readers)
+            faults = {name: error for name, error in faults.items() if name not in more}
+            self.writer.write_trace((self._build_object, facts | more, faults))
+        except Exception as error:  # noqa: BLE001  as above
+            self._note(f"hook {type(error).__name__}", error)
+
+# %% ../nbs/03_capture.ipynb #open-hook
+@contextmanager
+def open_hook(
+    directory: str | Path,  # Where traces go, e.g. data/analytics/live
+    thresholds_pct: Mapping[str, float],  # Label threshold of each strategy name, percent
+    timezone: tzinfo = UTC,  # Zone of naive times
+    fields: Mapping[str, Reader] | None = None,  # For `position_object`: our name → theirs
+    *,
+    mode: str = "live",  # live, paper, replay or backtest
+    sample_rate: float = 0.1,  # Share of rows kept; the ledger counts every close all the same
+    throttle_seconds: float = 60,  # At most one timed write in this many seconds
+    buffer_size: int = 50,  # Rows that trigger a flush
+    include_features: bool = True,  # Write the inputs of each prediction?
+    **options: Any,  # Other options of the writer: throttle_mode, format, max_pending, …
+) -> Iterator[TelemetryHook]:  # Closed, and everything written, at the end of the block
+    "Writer and hook in one: the defaults are those of a live engine."
+    writer = TelemetryWriter(
+        directory, buffer_size=buffer_size, mode=mode, sample_rate=sample_rate, timezone=timezone,
+        throttle_seconds=throttle_seconds, include_features=include_features, **options,
+    )  # fmt: skip
+    with writer:
+        yield TelemetryHook(writer, thresholds_pct, timezone, fields)
 
 # %% ../nbs/03_capture.ipynb #run-directory
 def run_directory(
