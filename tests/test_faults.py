@@ -652,10 +652,11 @@ def test_a_week_of_live_trading_under_random_faults_raises_nothing_and_counts_ev
     assert account.written + account.sampled_out + sum(lost.values()) == good
     assert sum(storm.made.values()) > 100
     assert {"open", "write", "replace", "mkdir"} <= set(storm.made)
-    rows, _ = complete_rows(directory)
-    assert len({r["trace_id"] for r in rows}) <= account.written
-    if mine["removed"] == 0:
-        assert len({r["trace_id"] for r in rows}) == account.written
+    kept = len({r["trace_id"] for r in complete_rows(directory)[0]})
+    assert kept <= account.written + sum(
+        lost.values()
+    )  # after a failed write and a failed cut some are there
+    assert kept >= account.written or mine["removed"] > 0
     assert sum(sums.closes for sums in ledger_of(directory).values()) == good  # the ledger lost none of them
     (record,) = directory.glob("run_*.json")
     assert json.loads(record.read_text())["end_reason"] == "closed"
@@ -684,8 +685,11 @@ def test_the_thread_outlives_a_storm_and_the_ledger_is_whole_afterwards(
         writer.close()
     accounts = [writer.stats() for writer in writers]
     assert [a.offered for a in accounts] == [a.accounted for a in accounts] == [len(traces) // 2] * 2
-    assert sum(a.written for a in accounts) == len({r["trace_id"] for r in complete_rows(tmp_path)[0]})
-    assert sum(sum(a.failed.values()) for a in accounts) > 0
+    written = sum(a.written for a in accounts)
+    failed = sum(sum(a.failed.values()) for a in accounts)
+    kept = len({r["trace_id"] for r in complete_rows(tmp_path)[0]})
+    assert written <= kept <= written + failed  # a failed write whose cut fails too leaves rows behind
+    assert failed > 0
     ledgers = [row for path in (tmp_path / "live").glob("ledger_*") for row in read_ledger(path)]
     assert sum(row.sums.closes for row in ledgers) == len(traces)
     assert (

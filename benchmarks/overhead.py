@@ -1,0 +1,144 @@
+"""What telemetry costs the process that trades: live at the usual rate and at a hundred times that, replayed, and in a backtest.
+
+CPU of the whole process, all threads, with telemetry on and off in pairs. Live: a loop that closes positions at a fixed rate, telemetry as
+the engine sets it (50 rows, 60 s throttle, a tenth of the rows, ledger), start and end of the writer not counted, idle included; at 400
+closes an hour almost all of it is the thread looking into an empty queue. Engine and backtest: the same bars with and without, per closed
+trade and as a share of the run, everything counted.
+`python benchmarks/overhead.py [--seconds N] [--days N] [--pairs N]` prints the table; exit code 1 where a live share reaches 0.05 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from trade_telemetry.backtester import Backtester
+from trade_telemetry.capture import TelemetryHook
+from trade_telemetry.config import Settings
+from trade_telemetry.engine import LIVE_BUFFER, Engine, EngineConfig, ReplayFeed
+from trade_telemetry.market import simulate_bars
+from trade_telemetry.trading import Costs
+from trade_telemetry.writer import TelemetryWriter
+
+START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
+CLOSES_AN_HOUR = 400
+MOST = 0.05  # percent of one core
+
+
+def live_cpu(seconds: float, closes_an_hour: float, on: bool) -> tuple[float, int]:
+    "CPU seconds of a paced loop and its number of closes; the writer's start and end are not counted."
+    with tempfile.TemporaryDirectory() as directory:
+        writer = (
+            TelemetryWriter(
+                directory, mode="live", buffer_size=LIVE_BUFFER, throttle_seconds=60, sample_rate=0.1
+            )
+            if on
+            else None
+        )
+        hook = TelemetryHook(writer, {"intraday": 0.3}) if writer else None
+        pause, every = threading.Event(), 3600 / closes_an_hour
+        pause.wait(0.5)  # the writer has begun
+        began, start, n = time.process_time(), time.monotonic(), 0
+        while (n + 1) * every < seconds:
+            n += 1
+            pause.wait(max(0.0, start + n * every - time.monotonic()))
+            if hook is not None:
+                when = START + timedelta(seconds=n)
+                hook.position_closed(
+                    symbol="TCS", strategy="intraday", direction="LONG", entry_time=when, exit_time=when,
+                    entry_price=100.0, exit_price=100.5, confidence=0.5, fees_pct=0.05, exit_reason="time",
+                    features={"range": 1.5, "momentum": 0.2}, metadata={"stop_loss": 99.0, "take_profit": 102.0},
+                )  # fmt: skip
+        pause.wait(max(0.0, start + seconds - time.monotonic()))
+        spent = time.process_time() - began
+        if writer is not None:
+            writer.close()
+            assert writer.stats().accounted == n
+    return spent, n
+
+
+def run_engine(days: int, on: bool) -> int:
+    bars = [simulate_bars(f"S{k}", days=days, seed=k) for k in range(2)]
+    with tempfile.TemporaryDirectory() as directory:
+        config = EngineConfig(
+            [b.symbol for b in bars], "both", ReplayFeed(bars), Costs(0.01, 0.01), Settings()
+        )
+        return len(Engine(config, enable_telemetry=on, telemetry_dir=directory).run().trades)
+
+
+def run_backtest(days: int, on: bool) -> int:
+    bars = [simulate_bars(f"S{k}", days=days, seed=k) for k in range(2)]
+    with tempfile.TemporaryDirectory() as directory:
+        host = Backtester(
+            "both",
+            costs=Costs(0.01, 0.01),
+            settings=Settings(),
+            enable_telemetry=on,
+            telemetry_dir=directory,
+            progress=False,
+        )
+        return len(host.run(bars).trades)
+
+
+def in_pairs(run: Callable[[int, bool], int], days: int, pairs: int) -> tuple[float, float, int]:
+    "Median CPU seconds without telemetry, median of what it adds, number of trades."
+    without, added, trades = [], [], 0
+    run(2, True)  # imports and caches
+    for _ in range(pairs):
+        cpu = {}
+        for on in (False, True):
+            began = time.process_time()
+            trades = run(days, on)
+            cpu[on] = time.process_time() - began
+        without.append(cpu[False])
+        added.append(cpu[True] - cpu[False])
+    return statistics.median(without), statistics.median(added), trades
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=30, help="length of a live loop (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--days", type=int, default=250, help="days replayed and backtested (default: %(default)s)"
+    )
+    parser.add_argument("--pairs", type=int, default=5, help="runs with and without (default: %(default)s)")
+    args = parser.parse_args()
+    logging.disable(logging.INFO)
+    worst = 0.0
+    print(
+        f"{'live, ' + format(args.seconds, 'g') + ' s':<40}{'closes':>8}{'CPU off':>12}{'CPU on':>12}{'of one core':>14}"
+    )
+    for times in (1, 100):
+        rate = CLOSES_AN_HOUR * times
+        off, _ = live_cpu(args.seconds, rate, on=False)
+        on, n = live_cpu(args.seconds, rate, on=True)
+        share = 100 * (on - off) / args.seconds
+        worst = max(worst, share)
+        print(
+            f"{f'{rate:,} closes an hour':<40}{n:>8,}{1000 * off:>9.1f} ms{1000 * on:>9.1f} ms{share:>12.4f} %"
+        )
+    print(f"{'as fast as it goes':<40}{'trades':>8}{'CPU off':>12}{'added':>12}{'per trade':>14}{'share':>9}")
+    for words, run in (
+        ("engine, replay, a tenth of the rows", run_engine),
+        ("backtest, every row", run_backtest),
+    ):
+        off, added, trades = in_pairs(run, args.days, args.pairs)
+        figures = f"{1000 * off:>9.0f} ms{1000 * added:>9.1f} ms{1e6 * added / trades:>11.1f} µs{100 * added / off:>7.2f} %"
+        print(f"{f'{words}, {args.days} days':<40}{trades:>8,}{figures}")
+    print(f"live share below {MOST} %: {worst < MOST}")
+    return 0 if worst < MOST else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
