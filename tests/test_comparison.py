@@ -19,18 +19,19 @@ from scipy import stats
 from trade_telemetry.comparison import (
     VerdictRule,
     compare,
+    compare_groups,
     compare_samples,
-    newcombe_difference,
     paired_days_test,
-    welch_t,
+    split_by,
 )
+from trade_telemetry.significance import newcombe_difference, welch_t
 from trade_telemetry.store import TraceColumns
 from trade_telemetry.trace import PredictionTrace
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
 DAY = 86_400_000_000
-RULE = VerdictRule(draws=399)
+RULE = VerdictRule(draws=399, reported=False)
 
 
 def normal(scale: float) -> Draw:
@@ -209,6 +210,50 @@ def test_thinned_rows_leave_the_criterion_unbiased() -> None:
         values.append(answer["criterion_values"]["a"])
     truth = compare_samples(full, other, ("a", "b"), rule=VerdictRule(draws=99))["criterion_values"]["a"]
     assert np.mean(values) == pytest.approx(truth, rel=0.05)
+
+
+def test_every_reported_test_is_there_and_adjusted_for_the_family() -> None:
+    rng = np.random.default_rng(6)
+    a, b = (one_side(rng, n, normal(1.0), 0.3, 60, name) for n, name in ((300, "a"), (60, "b")))
+    answer = compare_samples(a, b, ("a", "b"))
+    tests = answer["statistical_significance"]
+    assert list(tests) == [
+        "primary", "welch_t", "precision", "mann_whitney_u", "permutation_t", "hedges_g", "sharpe",
+    ]  # fmt: skip
+    made = {name: t["p_value"] for name, t in tests.items() if not np.isnan(t["p_value"])}
+    for rank, name in enumerate(sorted(made, key=lambda n: made[n])):
+        assert tests[name]["p_holm"] >= min(1.0, made[name] * (len(made) - rank)) - 1e-12
+    assert tests["sharpe"]["estimate"] == pytest.approx(answer["sharpe_delta"], abs=1e-9)
+
+
+@pytest.mark.parametrize("per_day", [0.5, 8.0])
+def test_what_is_needed_follows_rate_and_edge_and_not_the_observed_lead(per_day: float) -> None:
+    rng, days = np.random.default_rng(8), 200
+    count = int(per_day * days)
+    a, b = (one_side(rng, count, normal(1.0), 0.0, days, name) for name in "ab")
+    a, b = (replace_columns(x, actual=rng.integers(0, 2, count).astype(np.int8)) for x in (a, b))
+    small, large = (
+        compare_samples(a, b, ("a", "b"), rule=VerdictRule(minimum_edge_points=points))["trades_needed"][
+            "precision"
+        ]
+        for points in (5.0, 10.0)
+    )
+    assert small["days"] == pytest.approx(4 * large["days"])
+    assert small["trades"]["a"] == pytest.approx(small["days"] * per_day, rel=0.05)
+    assert small["reachable"] == ("not at this rate" not in small["words"])
+    lead = replace_columns(a, return_pct=a.return_pct + 9.0)
+    assert compare_samples(lead, b, ("a", "b"))["trades_needed"]["precision"] == small
+
+
+def test_among_equally_good_groups_a_winner_anywhere_is_rare(counts: Callable[[int, int], int]) -> None:
+    times, named = counts(60, 1000), 0
+    for seed in range(times):
+        rng = np.random.default_rng([seed, 5])
+        rows = TraceColumns.concat([one_side(rng, 120, normal(1.0), 0.0, 40, f"s{k}") for k in range(5)])
+        pairs = compare_groups(split_by(rows), rule=RULE)["pairs"]
+        assert len(pairs) == 10
+        named += any(pair["significant"] for pair in pairs)
+    assert named <= stats.binom.ppf(0.999, times, 0.05), f"{named} of {times}"
 
 
 # --- real trades ---

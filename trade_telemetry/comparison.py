@@ -5,14 +5,16 @@
 # %% ../nbs/14_comparison.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
 from math import floor, inf, isfinite, nan, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .classification import NOOP, confusion_matrix, headline_scores, wilson_interval
+from .classification import NOOP, confusion_matrix, headline_scores
 from trade_telemetry.returns import (
     average_return,
     daily_returns,
@@ -22,104 +24,30 @@ from trade_telemetry.returns import (
     sharpe_of_days,
     win_rate,
 )
-from .store import TraceColumns, choose
+from trade_telemetry.significance import (
+    Difference,
+    as_sample,
+    check_confidence,
+    design_effect,
+    hedges_g,
+    holm_adjusted,
+    mann_whitney_u,
+    needed,
+    newcombe_difference,
+    permutation_t,
+    proportion_p_value,
+    sharpe_difference,
+    welch_t,
+)
+from .store import WORDS, TraceColumns, choose
 
 # %% auto #0
-__all__ = ['FloatArray', 'Difference', 'as_sample', 'check_confidence', 'welch_t', 'newcombe_difference', 'pair_days',
-           'day_statistics', 'resample_statistics', 'cautious_p_value', 'cautious_reach', 'unbend', 'paired_days_test',
-           'day_autocorrelation', 'VerdictRule', 'Side', 'find_obstacle', 'verdict_of', 'PairedSample', 'pair_samples',
-           'side_of', 'compare_samples', 'compare']
+__all__ = ['FloatArray', 'pair_days', 'day_statistics', 'resample_statistics', 'cautious_p_value', 'cautious_reach', 'unbend',
+           'paired_days_test', 'day_autocorrelation', 'VerdictRule', 'Side', 'find_obstacle', 'verdict_of',
+           'PairedSample', 'pair_samples', 'side_of', 'compare_samples', 'compare', 'compare_groups', 'split_by']
 
 # %% ../nbs/14_comparison.ipynb #types
 FloatArray = npt.NDArray[np.float64]
-
-# %% ../nbs/14_comparison.ipynb #difference
-@dataclass(frozen=True)
-class Difference:
-    "A difference between two strategies and how sure it is."
-
-    method: str  # How it was computed
-    estimate: float  # First minus second, in the unit of the input; nan when a side is missing
-    low: float  # Lower end of the interval; -inf when nothing is known
-    high: float  # Upper end; inf when nothing is known
-    p_value: float  # Two-sided, in [0, 1]; nan where the method has none or the data have no spread
-    statistic: float  # What the p-value was read from; nan likewise
-    n_first: int  # Trades (or days) of the first
-    n_second: int  # Trades (or days) of the second
-    confidence: float  # Coverage that the interval aims at, as a fraction
-
-    def to_dict(self) -> dict[str, Any]:  # Field name → value
-        "Return the fields as a plain dictionary."
-        return asdict(self)
-
-
-def as_sample(
-    values: npt.ArrayLike,  # Numbers, shape (n,); 0 entries allowed
-) -> FloatArray:  # The same as float64
-    "Check that `values` is a flat array of finite numbers."
-    sample = np.asarray(values, dtype=np.float64)
-    if sample.ndim != 1:
-        raise ValueError(f"a sample is one-dimensional, got shape {sample.shape}")
-    if not np.isfinite(sample).all():
-        raise ValueError(
-            f"a sample must be finite, got {int((~np.isfinite(sample)).sum())} values that are not"
-        )
-    return sample
-
-
-def check_confidence(
-    confidence: float,  # Coverage of an interval
-) -> float:  # The same
-    "Check that a confidence is a fraction strictly between 0 and 1."
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
-    return confidence
-
-# %% ../nbs/14_comparison.ipynb #welch-t
-def welch_t(
-    first: npt.ArrayLike,  # Returns per trade of the first strategy, percent, shape (n,)
-    second: npt.ArrayLike,  # Returns per trade of the second, percent, shape (m,)
-    confidence: float = 0.95,  # Coverage of the interval, fraction
-) -> Difference:  # Difference of the means in percent; nothing is known when a side has fewer than 2 values
-    "Compare two means without assuming equal variances (Welch 1947)."
-    from scipy.special import stdtr, stdtrit  # a tenth of the import time of scipy.stats
-
-    a, b = as_sample(first), as_sample(second)
-    check_confidence(confidence)
-    estimate = float(a.mean() - b.mean()) if len(a) and len(b) else nan
-    if min(len(a), len(b)) < 2:
-        return Difference("welch_t", estimate, -inf, inf, nan, nan, len(a), len(b), confidence)
-    va, vb = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
-    error = sqrt(va + vb)
-    if error <= 1e-12 * max(float(np.abs(a).max()), float(np.abs(b).max())):  # equal up to rounding
-        return Difference("welch_t", estimate, estimate, estimate, nan, nan, len(a), len(b), confidence)
-    share = va / (va + vb)
-    freedom = 1.0 / (share**2 / (len(a) - 1) + (1.0 - share) ** 2 / (len(b) - 1))
-    t = estimate / error
-    reach = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
-    p_value = float(2 * stdtr(freedom, -abs(t)))
-    return Difference(
-        "welch_t", estimate, estimate - reach, estimate + reach, p_value, t, len(a), len(b), confidence
-    )
-
-# %% ../nbs/14_comparison.ipynb #newcombe
-def newcombe_difference(
-    hits_first: int,  # Correct calls of the first, 0 … calls_first
-    calls_first: int,  # Its calls
-    hits_second: int,  # Correct calls of the second
-    calls_second: int,  # Its calls
-    confidence: float = 0.95,  # Coverage of the interval, fraction
-) -> Difference:  # Difference of the proportions as a fraction; [-1, 1] when a side has no calls
-    "Compare two proportions with Newcombe's interval."
-    check_confidence(confidence)
-    if min(calls_first, calls_second) == 0:
-        return Difference("newcombe", nan, -1.0, 1.0, nan, nan, calls_first, calls_second, confidence)
-    p1, p2 = hits_first / calls_first, hits_second / calls_second
-    l1, u1 = wilson_interval(hits_first, calls_first, confidence)
-    l2, u2 = wilson_interval(hits_second, calls_second, confidence)
-    low = p1 - p2 - sqrt((p1 - l1) ** 2 + (u2 - p2) ** 2)
-    high = p1 - p2 + sqrt((u1 - p1) ** 2 + (p2 - l2) ** 2)
-    return Difference("newcombe", p1 - p2, low, high, nan, nan, calls_first, calls_second, confidence)
 
 # %% ../nbs/14_comparison.ipynb #pair-days
 def pair_days(
@@ -168,6 +96,7 @@ def resample_statistics(
     "Draw days with replacement from the centered differences and studentise each draw."
     rng = np.random.default_rng(seed)
     centered = differences - differences.mean()
+    centered[np.abs(centered) <= 1e-12 * np.abs(differences).max()] = 0.0  # rounding is no spread
     rows = max(1, 2_000_000 // len(centered))  # bounds the memory at any number of days
     parts = []
     for start in range(0, draws, rows):
@@ -284,6 +213,9 @@ class VerdictRule:
     minimum_days: int = 20  # Common days
     minimum_trades: int = 20  # Trades on each side
     minimum_rare_days: int = 5  # Days on which the leader lost, and on which the other won
+    minimum_edge_points: float = 5.0  # Smallest difference of precision that would matter, points
+    minimum_edge_pct: float = 0.05  # Smallest difference of the mean daily return that would matter, percent
+    reported: bool = True  # Make the tests that are reported but do not decide? A simulation can do without
 
 
 @dataclass(frozen=True)
@@ -408,14 +340,32 @@ def _hits(columns: TraceColumns) -> tuple[int, int]:
 
 # %% ../nbs/14_comparison.ipynb #tests
 def _significance(
-    first: TraceColumns, second: TraceColumns, primary: Difference, rule: VerdictRule
+    first: TraceColumns, second: TraceColumns, pair: PairedSample, primary: Difference, rule: VerdictRule
 ) -> dict[str, Any]:
     "The deciding test and those that are only reported."
-    welch = welch_t(first.return_pct, second.return_pct, rule.confidence)
-    precision = newcombe_difference(*_hits(first), *_hits(second), rule.confidence)
-    return {"primary": primary.to_dict(), "welch_t": welch.to_dict(), "precision": precision.to_dict()}
+    a, b, level = first.return_pct, second.return_pct, rule.confidence
+    hits = (*_hits(first), *_hits(second))
+    precision = newcombe_difference(*hits, level).to_dict() | {"p_value": proportion_p_value(*hits)}
+    tests = {
+        "primary": primary.to_dict(),
+        "welch_t": welch_t(a, b, level).to_dict(),
+        "precision": precision,
+    }
+    if not rule.reported:
+        return tests
+    year = days_per_year(pair.days)
+    tests |= {
+        "mann_whitney_u": mann_whitney_u(a, b, level).to_dict(),
+        "permutation_t": permutation_t(a, b, level, max(99, min(rule.draws, 999)), rule.seed).to_dict(),
+        "hedges_g": hedges_g(a, b, level).to_dict(),
+        "sharpe": sharpe_difference(
+            pair.first, pair.second, year, level, min(rule.draws, 999), rule.seed
+        ).to_dict(),
+    }
+    holm = holm_adjusted({name: test["p_value"] for name, test in tests.items()})
+    return {name: test | {"p_holm": holm[name]} for name, test in tests.items()}
 
-
+# %% ../nbs/14_comparison.ipynb #criterion
 def _criterion(pair: PairedSample, names: tuple[str, str]) -> dict[str, Any]:
     "Mean daily returns, on the common days where there are any, and who leads."
     common = len(pair.days) > 0
@@ -428,6 +378,41 @@ def _criterion(pair: PairedSample, names: tuple[str, str]) -> dict[str, Any]:
         "criterion_values": dict(zip(names, means, strict=True)),
         "criterion_delta": delta,
         "better_strategy": leader,
+    }
+
+# %% ../nbs/14_comparison.ipynb #needed
+def _calls_a_day(columns: TraceColumns, timezone: str) -> tuple[float, float]:
+    "Calls per trading day, and the variance that one day's calls contribute to the precision."
+    calls = columns.take(columns.predicted != NOOP)
+    days = len(daily_returns(columns.exit_us, columns.return_pct, timezone)[0])
+    if not len(calls) or not days:
+        return 0.0, nan
+    hits = calls.predicted == calls.actual
+    share = (float(hits.sum()) + 1) / (len(calls) + 2)  # all right so far is not right for ever
+    effect = design_effect(hits, exit_days(calls.exit_us, timezone))
+    return len(calls) / days, share * (1 - share) * effect * days / len(calls)
+
+
+def _trades_needed(
+    first: TraceColumns,
+    second: TraceColumns,
+    names: tuple[str, str],
+    pair: PairedSample,
+    timezone: str,
+    rule: VerdictRule,
+) -> dict[str, Any]:
+    "How long until a difference that matters would show, at the present rates and variances."
+    (rate, variance), (other_rate, other) = (_calls_a_day(own, timezone) for own in (first, second))
+    rates = dict(zip(names, (rate, other_rate), strict=True))
+    year = days_per_year(pair.days)
+    gaps = pair.first - pair.second
+    spread = float(gaps.var(ddof=1)) if len(gaps) > 1 and gaps.any() else nan
+    alike = day_autocorrelation(gaps)
+    alike = min(max(alike, 0.0), 0.9) if isfinite(alike) else 0.0
+    points, daily = rule.minimum_edge_points, rule.minimum_edge_pct
+    return {
+        "precision": needed(points, "points of precision", 1e4 * (variance + other), rates, year),
+        "daily_return": needed(daily, "% a day", spread * (1 + alike) / (1 - alike), rates, year),
     }
 
 # %% ../nbs/14_comparison.ipynb #exit-order
@@ -469,7 +454,8 @@ def compare_samples(
         "common_days": len(pair.days),
         "day_autocorrelation": day_autocorrelation(pair.first - pair.second),
         "sampled": sampled,
-        "statistical_significance": _significance(first, second, primary, rule),
+        "statistical_significance": _significance(first, second, pair, primary, rule),
+        "trades_needed": _trades_needed(first, second, names, pair, timezone, rule),
         "significant": winner is not None,
         "winner": winner,
         "verdict": verdict,
@@ -487,3 +473,37 @@ def compare(
     "Compare two strategies by name."
     first_rows, second_rows = (choose(columns, strategy=name) for name in (first, second))
     return compare_samples(first_rows, second_rows, (first, second), timezone=timezone, rule=rule)
+
+# %% ../nbs/14_comparison.ipynb #compare-groups
+def compare_groups(
+    groups: Mapping[str, TraceColumns],  # Label → its trades, at least two
+    *,
+    timezone: str = "UTC",  # Zone whose dates count
+    rule: VerdictRule = VerdictRule(),  # What each verdict demands
+) -> dict[str, Any]:  # labels; pairs: a comparison each, with p_holm and a verdict that respects it
+    "Compare every pair of two or more groups."
+    if len(groups) < 2:
+        raise ValueError(f"a comparison needs at least two groups, got {len(groups)}")
+    pairs = [
+        compare_samples(groups[a], groups[b], (a, b), timezone=timezone, rule=rule)
+        for a, b in combinations(groups, 2)
+    ]
+    primary = [pair["statistical_significance"]["primary"]["p_value"] for pair in pairs]
+    holm = holm_adjusted({str(k): p for k, p in enumerate(primary)})
+    for k, pair in enumerate(pairs):
+        pair["p_holm"] = holm[str(k)]
+        if pair["significant"] and holm[str(k)] > 1.0 - rule.confidence:
+            words = f"inconclusive among {len(pairs)} pairs (p = {holm[str(k)]:.3f} after Holm): {pair['verdict']}"
+            pair |= {"significant": False, "winner": None, "verdict": words}
+    return {"labels": list(groups), "pairs": pairs}
+
+
+def split_by(
+    columns: TraceColumns,  # Trades
+    by: str = "strategy",  # strategy, symbol, run, mode or exit_reason
+) -> dict[str, TraceColumns]:  # Label → its trades, in the order of the labels
+    "Split trades into groups by a word that each of them carries."
+    if by not in WORDS:
+        raise ValueError(f"by must be one of {', '.join(WORDS)}, got {by!r}")
+    codes, words = getattr(columns, by), getattr(columns, WORDS[by])
+    return {words[c]: columns.take(codes == c) for c in sorted(np.unique(codes), key=lambda c: words[c])}
