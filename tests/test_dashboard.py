@@ -39,6 +39,7 @@ from trade_telemetry.panels import (
     cards_html,
     confusion_html,
     header_html,
+    trades_html,
 )
 from trade_telemetry.state import StateSource, dashboard_state, state_schema
 from trade_telemetry.store import TraceStore
@@ -159,6 +160,7 @@ def make_page(base: Path) -> tuple[Dashboard, dict[str, Any]]:
         "curve": ReturnCurve(),
         "alerts": HtmlPanel("tt-alerts", alerts_html),
         "confusion": HtmlPanel("tt-confusion", confusion_html),
+        "trades": HtmlPanel("tt-trades", trades_html),
     }
     source = StateSource(Settings.load(telemetry_storage_path=base))
     panels: list[Panel] = list(parts.values())
@@ -218,6 +220,26 @@ def test_a_precision_below_the_threshold_raises_an_alert_and_colors_the_figure(a
     assert "Intraday · Precision below 55" in parts["alerts"].widget.value
 
 
+def test_a_cell_opens_its_trades_and_pages_through_all_of_them(analytics: Path) -> None:
+    page, parts = make_page(analytics)
+    assert parts["trades"].widget.value == ""
+    page._on_message(page.clock, {"type": "ask", "name": "cell", "value": "0 1 0"}, [])
+    assert page.shown is not None
+    live = make_traces("intraday", 1600, 0.5, seed=3)
+    wanted = [t for t in live if (t.actual_direction, t.predicted_direction) == ("SHORT", "LONG")]
+    assert page.shown["trades"]["total"] == len(wanted)
+    listed = []
+    for number in range(page.shown["trades"]["pages"]):
+        page.ask("page", str(number))
+        listed += page.shown["trades"]["rows"]
+    assert [t["exit_at"] for t in listed] == sorted(
+        (t.exit_timestamp.isoformat() for t in wanted if t.exit_timestamp), reverse=True
+    )
+    check_against(json.loads(json.dumps(page.shown)), state_schema())
+    page.ask("cell", "0 1 0")  # the second click closes the list
+    assert (page.shown["trades"], parts["trades"].widget.value) == (None, "")
+
+
 def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
     names = (EVIL, "__ipecharts_jsfn__::WyJhbGVydCgxKSJd", "IPY_MODEL_1234")
     for i, name in enumerate(names):
@@ -225,7 +247,9 @@ def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
     page, parts = make_page(tmp_path)
     assert page.shown is not None
     assert set(page.shown["strategies"]) == set(names)
-    for part in ("header", "cards", "alerts", "confusion"):
+    page.ask("cell", "0 0 0")
+    page.ask("cell", "0 1 1")
+    for part in ("header", "cards", "alerts", "confusion", "trades"):
         assert "<img" not in parts[part].widget.value
     drawn = json.dumps(parts["curve"].chart.option["series"])
     assert "__ipecharts_jsfn__" not in drawn
@@ -674,6 +698,33 @@ def test_symbol_theme_and_export_do_what_they_say(browser: Browser, server: Serv
 
 
 @needs_browser
+def test_a_cell_of_a_confusion_matrix_opens_its_trades_by_mouse_and_by_keyboard(
+    browser: Browser, server: Server
+) -> None:
+    with viewing(browser, server) as (page, seen):
+        cell = page.locator(".tt-confusion table").first.locator("td button").first
+        count = cell.locator("span").inner_text()
+        cell.click()
+        expect(page.locator(".tt-trades h2")).to_have_text("Intraday · market LONG, called LONG")
+        expect(page.locator(".tt-trades .tt-note").first).to_contain_text(f"{count} trades")
+        assert page.locator(".tt-trades tbody tr").count() == 20
+        first = page.locator(".tt-trades tbody td").first.inner_text()
+        page.locator(".tt-trades [data-ask=page]").last.press("Enter")
+        expect(page.locator(".tt-trades .tt-buttons .tt-note")).to_contain_text("2 / ")
+        assert page.locator(".tt-trades tbody td").first.inner_text() <= first
+        focused = "document.activeElement.dataset.ask + document.activeElement.textContent"
+        assert page.evaluate(focused).startswith("page")  # the redrawn list has kept the keyboard's place
+        shoot(page, "trades")
+        page.locator(".tt-confusion table").last.locator("td button").last.focus()
+        page.keyboard.press("Space")
+        expect(page.locator(".tt-trades h2")).to_contain_text("Swing")
+        assert page.evaluate("document.activeElement.dataset.ask") == "cell"
+        page.get_by_label("Close the list of trades").click()
+        expect(page.locator(".tt-trades section")).to_have_count(0)
+        assert seen.complaints == []
+
+
+@needs_browser
 def test_a_phone_shows_every_panel_without_sideways_scrolling(browser: Browser, server: Server) -> None:
     with viewing(browser, server, viewport={"width": 430, "height": 2100}, color_scheme="dark") as (page, _):
         wide = "[...document.querySelectorAll('.tt-app *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
@@ -720,7 +771,7 @@ def with_a_fault_switch(folder: Path) -> Path:
         "import pathlib\n",
         "read = dashboard.read\n",
         f"fault = pathlib.Path({str(folder / 'fault')!r})\n",
-        "dashboard.read = lambda symbol: open(fault.read_text()) if fault.exists() else read(symbol)\n",
+        "dashboard.read = lambda asked: open(fault.read_text()) if fault.exists() else read(asked)\n",
     ]
     cell: dict[str, Any] = {
         "cell_type": "code",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -19,17 +20,18 @@ import traitlets
 from ipecharts import EChartsRawWidget
 from ipecharts.tools import encode_js_fn
 
-from .state import empty_state
+from .state import Asked, empty_state
 
 State = Mapping[str, Any]
 
 # %% auto #0
-__all__ = ['State', 'FONT', 'PALETTE', 'SHOW_VALUE', 'LOGO', 'plain_text', 'html_text', 'percent_text', 'number_text',
-           'minutes_text', 'strategy_colors', 'bar_html', 'figure_html', 'facts_html', 'beside_html', 'card_html',
-           'HtmlPanel', 'cards_html', 'wall_clock_ms', 'series_option', 'axis_options', 'curve_option',
-           'curve_head_html', 'ReturnCurve', 'matrix_html', 'confusion_html', 'alert_html', 'calm_html', 'alerts_html',
+__all__ = ['State', 'FONT', 'PALETTE', 'SHOW_VALUE', 'COLUMN_HEADS', 'LOGO', 'plain_text', 'html_text', 'percent_text',
+           'number_text', 'minutes_text', 'strategy_colors', 'bar_html', 'figure_html', 'facts_html', 'beside_html',
+           'card_html', 'HtmlPanel', 'cards_html', 'wall_clock_ms', 'series_option', 'axis_options', 'curve_option',
+           'curve_head_html', 'ReturnCurve', 'ask_button', 'pressed', 'matrix_html', 'chosen_cell', 'confusion_html',
+           'trade_html', 'price_text', 'pager_html', 'trades_html', 'alert_html', 'calm_html', 'alerts_html',
            'runs_text', 'header_html', 'foot_html', 'SymbolChoice', 'package_text', 'RefreshClock', 'clock_words',
-           'Panel', 'with_error', 'box', 'export_text', 'Dashboard']
+           'whole_numbers', 'cell_from', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Dashboard']
 
 # %% ../nbs/21_panels.ipynb #plain-text
 def plain_text(
@@ -348,11 +350,32 @@ class ReturnCurve:
             if before and before != [s["name"] for s in option["series"]]:
                 self.chart.pointer_size = (self.chart.pointer_size or 0) + 1
 
+# %% ../nbs/21_panels.ipynb #ask-button
+def ask_button(
+    name: str,  # What is asked for, a word of ours
+    value: str,  # The answer, a word of ours or positions
+    inner: str,  # HTML inside the button, already escaped
+    words: str,  # What it does, for screen readers; escaped here
+    more: str = "",  # Further attributes, ours
+) -> str:  # A button that the page's clock understands
+    "Draw a button that asks the kernel for something."
+    return f'<button type="button" data-ask="{name}" data-value="{value}" aria-label="{html_text(words, 200)}"{more}>{inner}</button>'
+
+
+def pressed(
+    is_chosen: bool,  # Is this the choice in force?
+) -> str:  # Attribute of a button that stands for a choice
+    "Say whether a choice is in force."
+    return f' aria-pressed="{str(is_chosen).lower()}"'
+
 # %% ../nbs/21_panels.ipynb #matrix-html
 def matrix_html(
     confusion: Mapping[str, Any],  # labels, counts, row_shares (None in a row without cases)
+    place: int = 0,  # Position of the strategy in the state
+    chosen: tuple[int, int]
+    | None = None,  # Actual and predicted position of the cell whose trades are listed
 ) -> str:  # A table
-    "Draw a confusion matrix as a heat map."
+    "Draw a confusion matrix as a heat map whose cells open their trades."
     labels = [html_text(label) for label in confusion["labels"]]
     head = "".join(f'<th scope="col">{label}</th>' for label in labels)
     rows = []
@@ -365,11 +388,25 @@ def matrix_html(
                 cells.append('<td class="tt-void"><b>—</b></td>')
                 continue
             mark = ' class="tt-zero"' if not count else ' class="tt-hit"' if i == j else ""
-            cells.append(
-                f'<td{mark} style="--share:{fraction:.3f}"><b>{percent_text(fraction, 0)}</b><span>{count:,}</span></td>'
-            )
+            inner = f"<b>{percent_text(fraction, 0)}</b><span>{count:,}</span>"
+            if count:
+                words = f"{count} trades, market {confusion['labels'][i]}, called {confusion['labels'][j]}: list them"
+                inner = ask_button("cell", f"{place} {i} {j}", inner, words, pressed(chosen == (i, j)))
+            cells.append(f'<td{mark} style="--share:{fraction:.3f}">{inner}</td>')
         rows.append(f'<tr><th scope="row">{label}<small>{sum(counts):,}</small></th>{"".join(cells)}</tr>')
     return f'<table class="tt-matrix"><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+# %% ../nbs/21_panels.ipynb #chosen-cell
+def chosen_cell(
+    state: State,  # What to show
+    strategy: str,  # A name
+) -> tuple[int, int] | None:  # Actual and predicted position; None where no cell of it is open
+    "Find the cell whose trades are listed."
+    trades = state["trades"]
+    if trades is None or trades["strategy"] != strategy:
+        return None
+    labels = state["strategies"][strategy]["confusion"]["labels"]
+    return labels.index(trades["actual"]), labels.index(trades["predicted"])
 
 # %% ../nbs/21_panels.ipynb #confusion-html
 def confusion_html(
@@ -381,13 +418,85 @@ def confusion_html(
         return '<section class="tt-panel"><div class="tt-head"><h2>Confusion matrices</h2></div><div class="tt-calm tt-quiet">— no predictions to compare with the market —</div></section>'
     colors = strategy_colors(list(strategies))
     panels = []
-    for name, figures in strategies.items():
+    for place, (name, figures) in enumerate(strategies.items()):
         title = html_text(name[:1].upper() + name[1:])
         head = f'<div class="tt-head"><h2><span class="tt-chip"></span>Confusion · {title}</h2><span class="tt-note">rows: actual, columns: predicted</span></div>'
         panels.append(
-            f'<section class="tt-panel" style="--c:{colors[name]}">{head}{matrix_html(figures["confusion"])}</section>'
+            f'<section class="tt-panel" style="--c:{colors[name]}">{head}{matrix_html(figures["confusion"], place, chosen_cell(state, name))}</section>'
         )
     return f'<div class="tt-grid">{"".join(panels)}</div>'
+
+# %% ../nbs/21_panels.ipynb #trade-cells
+COLUMN_HEADS = (
+    "Closed",
+    "Symbol",
+    "Called",
+    "Market",
+    "Return",
+    "Confidence",
+    "Entry",
+    "Exit",
+    "Held",
+    "Exit by",
+)
+
+
+def trade_html(
+    trade: Mapping[str, Any],  # One trade of the state
+    zone: ZoneInfo,  # Zone of the times
+) -> str:  # One row of the table
+    "Draw a trade."
+    closed = datetime.fromisoformat(trade["exit_at"]).astimezone(zone).strftime("%Y-%m-%d %H:%M")
+    tone = "tt-none" if not trade["return_pct"] else "tt-gain" if trade["return_pct"] > 0 else "tt-loss"
+    cells = (
+        closed, html_text(trade["symbol"], 24), trade["predicted"], trade["actual"],
+        f'<b class="{tone}">{number_text(trade["return_pct"], 2, "%", signed=True)}</b>', percent_text(trade["confidence"], 0),
+        price_text(trade["entry_price"]), price_text(trade["exit_price"]), minutes_text(trade["holding_minutes"]),
+        html_text(trade["exit_reason"].replace("_", " ") or "—", 30),
+    )  # fmt: skip
+    hit = ' class="tt-right"' if trade["predicted"] == trade["actual"] else ""
+    return f'<tr{hit} title="{html_text(trade["strategy"])}, {html_text(trade["run"])}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+
+
+def price_text(
+    price: float | None,  # A price
+) -> str:  # With the decimals that a price of this size has
+    "A price in the precision that its size calls for."
+    return number_text(price, 2 if price is None or abs(price) >= 20 else 5)
+
+# %% ../nbs/21_panels.ipynb #trades-html
+def pager_html(
+    trades: Mapping[str, Any],  # page, pages
+) -> str:  # Buttons
+    "Draw the buttons that turn the pages and close the list."
+    page, last = trades["page"], trades["pages"] - 1
+    newer = ask_button("page", str(page - 1), "‹ Newer", "Newer trades", "" if page else " disabled")
+    older = ask_button("page", str(page + 1), "Older ›", "Older trades", "" if page < last else " disabled")
+    close = (
+        ask_button("cell", "", "Close", "Close the list of trades") if trades["strategy"] is not None else ""
+    )
+    return f'<div class="tt-buttons">{newer}<span class="tt-note">{page + 1:,} / {last + 1:,}</span>{older}{close}</div>'
+
+
+def trades_html(
+    state: State,  # What to show
+) -> str:  # The panel; empty where no list is open
+    "Draw the list of trades."
+    trades = state["trades"]
+    if trades is None:
+        return ""
+    what, color = "All trades", "transparent"
+    if (name := trades["strategy"]) is not None:
+        what = f"{html_text(name[:1].upper() + name[1:])} · market {trades['actual']}, called {trades['predicted']}"
+        color = strategy_colors(list(state["strategies"])).get(name, color)
+    note = f"{trades['total']:,} trades, latest first · {html_text(state['timezone'])}"
+    head = f'<div class="tt-head"><h2><span class="tt-chip"></span>{what}</h2><span class="tt-note" role="status">{note}</span>{pager_html(trades)}</div>'
+    zone = ZoneInfo(state["timezone"])
+    heads = "".join(f'<th scope="col">{word}</th>' for word in COLUMN_HEADS)
+    body = "".join(trade_html(trade, zone) for trade in trades["rows"])
+    table = f'<table class="tt-list"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+    empty = '<div class="tt-calm tt-quiet">— no such trades —</div>'
+    return f'<section class="tt-panel" style="--c:{color}">{head}{table if body else empty}</section>'
 
 # %% ../nbs/21_panels.ipynb #alert-html
 def alert_html(
@@ -568,6 +677,44 @@ def clock_words(
         return words
     return f"{words} · to {plain_text(state['newest_trace_at'][:10])}"
 
+# %% ../nbs/21_panels.ipynb #whole-numbers
+def whole_numbers(
+    text: str,  # Such as "0 1 2"
+    most: int = 10_000_000,  # Largest number that makes sense
+) -> list[int] | None:  # The numbers; None where the text is something else
+    "Read numbers that a page sent."
+    parts = text.split() if len(text) <= 40 else ["no"]
+    numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
+    return numbers if len(numbers) == len(parts) and all(n <= most for n in numbers) else None
+
+
+def cell_from(
+    state: State,  # What is on the page
+    value: str,  # Positions of strategy, actual and predicted direction
+) -> tuple[str, int, int] | None:  # The cell; None where there is no such cell
+    "Find the cell that a viewer clicked."
+    names, numbers = list(state["strategies"]), whole_numbers(value)
+    if numbers is None or len(numbers) != 3 or numbers[0] >= len(names) or max(numbers[1:]) > 2:
+        return None
+    return names[numbers[0]], numbers[1], numbers[2]
+
+# %% ../nbs/21_panels.ipynb #asked-after
+def asked_after(
+    asked: Asked,  # Choices so far
+    state: State,  # What is on the page
+    name: str,  # Name of a question
+    value: str,  # Its value
+) -> Asked:  # Choices from now on; the same object where the question makes no sense
+    "Take a viewer's click into account."
+    if name == "cell":
+        cell = cell_from(state, value)
+        if cell is None and value:
+            return asked
+        return replace(asked, cell=None if cell == asked.cell else cell, page=0)
+    if name == "page" and (numbers := whole_numbers(value)) is not None and len(numbers) == 1:
+        return replace(asked, page=numbers[0])
+    return asked
+
 # %% ../nbs/21_panels.ipynb #panel-protocol
 class Panel(Protocol):
     "What the page asks of its parts."
@@ -614,12 +761,13 @@ class Dashboard:
 
     def __init__(
         self,
-        read: Callable[[str | None], State],  # Reads the files and makes the state for a symbol (None: all)
+        read: Callable[[Asked], State],  # Reads the files and makes the state that was asked for
         panels: Sequence[Panel],  # Whatever draws a state
         interval_seconds: float = 30.0,  # Time between two beats of the page
     ) -> None:
         self.read, self.panels = read, panels
         self.shown: State | None = None
+        self.asked = Asked()
         self.clock = RefreshClock(interval_seconds=interval_seconds)
         self.symbol = SymbolChoice(self.refresh)
         self.clock.observe(self._on_beat, names="beat")
@@ -628,8 +776,10 @@ class Dashboard:
 
     def refresh(self) -> None:
         "Read the files and show them; on an error keep the last good state and say so."
+        if self.asked.symbol != self.symbol.symbol:
+            self.asked = replace(self.asked, symbol=self.symbol.symbol, page=0)
         try:
-            self.show(self.read(self.symbol.symbol))
+            self.show(self.read(self.asked))
         except Exception as error:  # noqa: BLE001  whatever goes wrong in a refresh becomes an alert, the page lives on
             self.show(with_error(self.shown or empty_state(), error))
 
@@ -644,7 +794,19 @@ class Dashboard:
         self.clock.ack = change["new"]
 
     def _on_message(self, clock: Any, message: Any, buffers: Any) -> None:
-        if isinstance(message, dict) and message.get("type") == "export":
+        if not isinstance(message, dict) or self.shown is None:
+            return
+        name, value = message.get("name"), message.get("value")
+        if message.get("type") == "export":
             self.clock.send(
                 {"type": "export", "name": "trade_telemetry.json", "text": export_text(self.shown)}
             )
+        elif message.get("type") == "ask" and isinstance(name, str) and isinstance(value, str):
+            self.ask(name, value)
+
+    def ask(self, name: str, value: str) -> None:
+        "Answer a click in the page at once."
+        asked = asked_after(self.asked, self.shown or empty_state(), name, value)
+        if asked is not self.asked:
+            self.asked = asked
+            self.refresh()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import pairwise
@@ -30,14 +30,14 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 # %% auto #0
-__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'CURVE_DAYS', 'MOST_STRATEGIES', 'MOST_SYMBOLS', 'empty_state', 'thin',
-           'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows', 'by_direction', 'figures_of',
-           'strategy_order', 'rows_of', 'curves_of', 'run_facts', 'utc_from_us', 'view_words', 'why_empty',
-           'strategies_of', 'rows_read', 'facts_of', 'window_to', 'dashboard_state', 'state_schema', 'project_root',
-           'settings_at', 'StateSource']
+__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'CURVE_DAYS', 'MOST_STRATEGIES', 'MOST_SYMBOLS', 'PAGE_ROWS', 'empty_state',
+           'thin', 'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows', 'by_direction', 'figures_of',
+           'strategy_order', 'rows_of', 'curves_of', 'run_facts', 'utc_from_us', 'view_words', 'Asked', 'as_asked',
+           'newest', 'trade_rows', 'cell_rows', 'trades_of', 'why_empty', 'strategies_of', 'rows_read', 'facts_of',
+           'window_to', 'dashboard_state', 'state_schema', 'project_root', 'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CURVE_DAYS = 30  # The curve covers so many days, counted back from the newest trace
 
 
@@ -52,7 +52,7 @@ def empty_state(
         "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "symbols": [], "rows": rows, "newest_trace_at": None, "runs": [], "window": None,
-        "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "left_out": []},
+        "trades": None, "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "left_out": []},
         "alerts": [], "errors": [],
     }  # fmt: skip
     return state | facts
@@ -237,6 +237,93 @@ def view_words(
         return {"state": "historical", "mode": mode, "title": f"{name} run ended"}
     return {"state": "stale", "mode": mode, "title": "Stale"}
 
+# %% ../nbs/16_state.ipynb #asked
+@dataclass(frozen=True)
+class Asked:
+    "What a viewer wants to see."
+
+    symbol: str | None = None  # Only this symbol; None: all
+    cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
+    page: int = 0  # Page of that list, the newest trades on page 0
+
+
+def as_asked(
+    wanted: Asked | str | None,  # All choices, or just a symbol
+) -> Asked:  # All choices
+    "Take a symbol for a choice that names nothing else."
+    return wanted if isinstance(wanted, Asked) else Asked(symbol=wanted)
+
+# %% ../nbs/16_state.ipynb #newest
+PAGE_ROWS = 20
+
+
+def newest(
+    columns: TraceColumns,  # Rows in any order
+    start: int,  # So many newer ones are skipped
+    count: int = PAGE_ROWS,  # So many are wanted
+) -> npt.NDArray[np.intp]:  # Their positions, latest exit first, ties by trace id
+    "Find a page of the latest rows."
+    n = len(columns)
+    end = min(start + count, n)
+    if end <= start:
+        return np.array([], dtype=np.intp)
+    limit = np.partition(columns.exit_us, n - end)[n - end]
+    late = np.flatnonzero(columns.exit_us >= limit)
+    order = np.lexsort((columns.trace_id[late], columns.exit_us[late]))[::-1]
+    return late[order[start:end]]
+
+# %% ../nbs/16_state.ipynb #trade-rows
+def trade_rows(
+    columns: TraceColumns,  # Rows to describe, few
+) -> list[dict[str, Any]]:  # One JSON-ready dict per row, in their order
+    "Describe trades one by one."
+    c = columns
+    return [
+        {
+            "entry_at": utc_from_us(int(c.entry_us[i])), "exit_at": utc_from_us(int(c.exit_us[i])),
+            "symbol": c.symbols[c.symbol[i]], "strategy": c.strategies[c.strategy[i]], "run": c.runs[c.run[i]],
+            "predicted": DIRECTIONS[c.predicted[i]], "actual": DIRECTIONS[c.actual[i]],
+            "confidence": number_or_none(c.confidence[i]), "entry_price": number_or_none(c.entry_price[i]),
+            "exit_price": number_or_none(c.exit_price[i]), "return_pct": number_or_none(c.return_pct[i]),
+            "holding_minutes": number_or_none(c.holding_minutes[i]), "exit_reason": c.exit_reasons[c.exit_reason[i]],
+            "trace_id": f"{int(c.trace_id[i]):016x}",
+        }
+        for i in range(len(c))
+    ]  # fmt: skip
+
+
+def cell_rows(
+    columns: TraceColumns,  # Rows of all strategies
+    cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all rows
+) -> TraceColumns:  # Rows of that cell of the strategy's confusion matrix
+    "Choose the rows behind a cell."
+    if cell is None:
+        return columns
+    own = rows_of(columns, cell[0])
+    return own.take((own.actual == cell[1]) & (own.predicted == cell[2]))
+
+# %% ../nbs/16_state.ipynb #trades-of
+def trades_of(
+    columns: TraceColumns,  # Rows that are shown
+    asked: Asked,  # Cell and page
+) -> dict[str, Any] | None:  # One page of trades and where it stands; None where no list was asked for
+    "List the trades that the viewer asked for."
+    if asked.cell is None:
+        return None
+    rows = cell_rows(columns, asked.cell)
+    strategy, actual, predicted = asked.cell
+    pages = max(1, -(-len(rows) // PAGE_ROWS))
+    page = min(max(asked.page, 0), pages - 1)
+    return {
+        "strategy": strategy,
+        "actual": DIRECTIONS[actual],
+        "predicted": DIRECTIONS[predicted],
+        "total": len(rows),
+        "page": page,
+        "pages": pages,
+        "rows": trade_rows(rows.take(newest(rows, page * PAGE_ROWS))),
+    }
+
 # %% ../nbs/16_state.ipynb #why-empty
 def why_empty(
     store: TraceStore,  # What was read
@@ -312,9 +399,11 @@ def window_to(
 def dashboard_state(
     store: TraceStore,  # Trace files below some paths
     settings: Settings,  # Time zone, interval, precision threshold
-    symbol: str | None = None,  # One symbol, or None for all
+    wanted: Asked | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
 ) -> dict[str, Any]:  # Everything that is shown; strict JSON, see `static/dashboard_state.schema.json`
     "Read what is new and describe what is to be seen."
+    asked = as_asked(wanted)
+    symbol = asked.symbol
     store.refresh()
     columns, runs = store.columns, store.runs()
     everything = view = select_view(columns, runs)
@@ -331,6 +420,7 @@ def dashboard_state(
         "strategies": strategies_of(view, names, settings.timezone),
         "strategies_left_out": left_out,
         "curve": curves_of(view.figure, names, end),
+        "trades": trades_of(view.figure, asked),
         "alerts": [asdict(alert) for alert in current_alerts(view, settings)],
     }
 
@@ -381,10 +471,10 @@ class StateSource:
         except SettingsError as error:
             return cls(None, str(error))
 
-    def read(self, symbol: str | None = None) -> dict[str, Any]:
-        "State of this moment, for one symbol or for all."
+    def read(self, wanted: Asked | str | None = None) -> dict[str, Any]:
+        "State of this moment, for what the viewer asked for."
         if self.settings is None:
             return empty_state(
                 state="error", title="Settings error", message=self.problem, errors=[self.problem]
             )
-        return dashboard_state(self.store, self.settings, symbol)
+        return dashboard_state(self.store, self.settings, wanted)

@@ -111,6 +111,7 @@ function render({ model, el }) {
   let asking = false;
   let silent = 0; // times in a row that the kernel had nothing to do and yet did not answer
 
+  const app = () => el.closest(".tt-app");
   const seconds = (since) => (performance.now() - since) / 1000;
   const waiting = () => model.get("beat") !== model.get("ack");
 
@@ -118,8 +119,7 @@ function render({ model, el }) {
     const state = lost ? "lost" : model.get("state");
     const mode = model.get("mode");
     Object.assign(el.dataset, { state, mode, rows: model.get("rows"), beat: model.get("beat"), ack: model.get("ack"), waiting: String(waiting()) });
-    const app = el.closest(".tt-app");
-    if (app) app.dataset.state = state;
+    if (app()) app().dataset.state = state;
     name.textContent = (!lost && model.get("title")) || NAMES[state] || state;
     const old = freshAt === null ? "nothing is updating" : `data ${ageText(Math.max(2, seconds(freshAt))).replace(" ago", " old")}`;
     const fresh = freshAt === null ? "refreshing …" : `refreshed ${ageText(seconds(freshAt))}`;
@@ -175,6 +175,48 @@ function render({ model, el }) {
     paint();
   }
 
+  // Buttons of the panels say what they ask for; the kernel translates it and draws the answer. Drawing replaces the
+  // button, so the keyboard's place is kept by its meaning.
+  let place = null;
+
+  function onClick(event) {
+    const button = event.target.closest?.("[data-ask]");
+    if (!button || button.disabled || !app()?.contains(button)) return;
+    const { ask: name, value } = button.dataset;
+    if (name === "cell") scrollTo = value ? ".tt-trades section" : null;
+    model.send({ type: "ask", name, value });
+  }
+
+  function onFocus(event) {
+    const { ask, value } = event.target.dataset ?? {};
+    place = ask && app()?.contains(event.target) ? { ask, value, label: event.target.getAttribute("aria-label") } : null;
+  }
+
+  let scrollTo = null;
+
+  function sameButton() {
+    const alike = [...app().querySelectorAll(`[data-ask="${place.ask}"]`)];
+    return alike.find((b) => b.dataset.value === place.value) ?? alike.find((b) => b.getAttribute("aria-label") === place.label);
+  }
+
+  function onDrawn() {
+    if (place && document.activeElement === document.body) sameButton()?.focus({ preventScroll: true });
+    const found = scrollTo && app()?.querySelector(scrollTo);
+    if (!found) return;
+    scrollTo = null;
+    found.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }
+
+  function onPointer(event) {
+    if (!event.target.closest?.("[data-ask]")) place = null;
+  }
+
+  const drawn = new MutationObserver(onDrawn);
+  requestAnimationFrame(() => app() && drawn.observe(app(), { childList: true, subtree: true }));
+  document.addEventListener("click", onClick);
+  document.addEventListener("focusin", onFocus);
+  document.addEventListener("pointerdown", onPointer);
+
   function onShown() {
     if (!document.hidden) tick(); // timers of hidden tabs are slowed down: catch up at once
   }
@@ -203,6 +245,10 @@ function render({ model, el }) {
   return () => {
     clearInterval(timer);
     boxes.disconnect();
+    drawn.disconnect();
+    document.removeEventListener("click", onClick);
+    document.removeEventListener("focusin", onFocus);
+    document.removeEventListener("pointerdown", onPointer);
     document.removeEventListener("visibilitychange", onShown);
     model.off("change:ack", onAnswer);
     model.off("change:words change:state change:rows change:alerts change:title", paint);
