@@ -136,7 +136,7 @@ def test_telemetry_that_breaks_changes_no_trade(
     else:
         assert any(m in caplog.text for m in ("No space left", "Telemetry is off"))
     if fault == "disk full":
-        assert f"{len(expected)} lost: {{'write ENOSPC': {len(expected)}}}" in engine.stats_line()
+        assert f"{len(expected)} failed {{'write ENOSPC': {len(expected)}}}" in engine.account_line()
     if fault == "hook raises":
         assert engine.telemetry_failures == len(expected)
         assert caplog.text.count("Telemetry capture failed") == 1

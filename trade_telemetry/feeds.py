@@ -369,7 +369,7 @@ class FollowFeed:
                 found, more = _look(self, tails)
                 yield from found if not stop.is_set() else ()
                 if not more:
-                    self.history = False
+                    _caught_up(self)
                     stop.wait(self.poll_seconds)
         finally:
             for tail in tails.values():
@@ -380,6 +380,12 @@ def _followed(feed: FollowFeed, symbol: str) -> Followed:
     s = find_session(feed.sessions.get(symbol, "NYSE"))
     zone = feed.timezone or s.naive_timezone or s.timezone
     return Followed(symbol, s, zone, feed.bar_minutes, feed.day_first, early_minutes(feed.early_closes))
+
+
+def _caught_up(feed: FollowFeed) -> None:
+    if feed.history:
+        logger.info("%s bars were there, waiting for more", sum(f.kept for f in feed.files.values()))
+    feed.history = False
 
 
 def _begin(f: Followed, header: str) -> None:
