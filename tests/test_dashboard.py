@@ -202,7 +202,7 @@ def test_an_empty_a_missing_and_a_broken_directory_are_drawn_and_heal(tmp_path: 
     page.clock.beat = 2
     assert (page.clock.mode, page.clock.rows) == ("live", 1)
     assert "1 closed trades" in parts["cards"].widget.value
-    assert not parts["curve"].chart.option["title"]["show"]
+    assert not parts["curve"].chart.option["title"][0]["show"]
 
 
 def test_a_replay_is_never_called_live(tmp_path: Path) -> None:
@@ -232,9 +232,7 @@ def test_a_cell_opens_its_trades_and_pages_through_all_of_them(analytics: Path) 
     for number in range(page.shown["trades"]["pages"]):
         page.ask("page", str(number))
         listed += page.shown["trades"]["rows"]
-    assert [t["exit_at"] for t in listed] == sorted(
-        (t.exit_timestamp.isoformat() for t in wanted if t.exit_timestamp), reverse=True
-    )
+    assert [t["return_pct"] for t in listed] == [t.realized_return_pct for t in reversed(wanted)]
     check_against(json.loads(json.dumps(page.shown)), state_schema())
     page.ask("cell", "0 1 0")  # the second click closes the list
     assert (page.shown["trades"], parts["trades"].widget.value) == (None, "")
@@ -251,7 +249,8 @@ def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
     page.ask("cell", "0 1 1")
     for part in ("header", "cards", "alerts", "confusion", "trades"):
         assert "<img" not in parts[part].widget.value
-    drawn = json.dumps(parts["curve"].chart.option["series"])
+    option = parts["curve"].chart.option
+    drawn = json.dumps([option["series"], option["legend"]])
     assert "__ipecharts_jsfn__" not in drawn
     assert "IPY_MODEL_" not in drawn
     offered = {label for label, _ in page.symbol.widget.options}
@@ -721,6 +720,33 @@ def test_a_cell_of_a_confusion_matrix_opens_its_trades_by_mouse_and_by_keyboard(
         assert page.evaluate("document.activeElement.dataset.ask") == "cell"
         page.get_by_label("Close the list of trades").click()
         expect(page.locator(".tt-trades section")).to_have_count(0)
+        assert seen.complaints == []
+
+
+@needs_browser
+def test_the_range_is_chosen_and_the_zoom_is_kept_over_refreshes(browser: Browser, server: Server) -> None:
+    with viewing(browser, server) as (page, seen):
+        expect(page.locator(".tt-curve h2")).to_contain_text("last 30 days")
+        page.get_by_label("Last 7 days").click()
+        expect(page.locator(".tt-curve h2")).to_contain_text("last 7 days")
+        expect(page.get_by_label("Last 7 days")).to_have_attribute("aria-pressed", "true")
+        labels = "[...document.querySelectorAll('.tt-curve svg text')].map(e => e.textContent).join(' ')"
+        week = page.evaluate(labels)
+        box = page.locator(".tt-curve svg").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 300, box["y"] + 100)
+        page.keyboard.down("Shift")
+        for _ in range(4):
+            page.mouse.wheel(0, -300)
+        page.keyboard.up("Shift")
+        page.wait_for_function(f"{labels} !== {json.dumps(week)}")
+        expect(page.locator(".tt-curve")).to_contain_text("precision")  # the read-out beside the cross-hair
+        shoot(page, "zoomed")
+        zoomed = page.evaluate(labels)
+        beat = int(page.get_attribute(".tt-clock", "data-beat") or 0)
+        page.click(".tt-refresh")
+        page.wait_for_function(f"document.querySelector('.tt-clock').dataset.ack > {beat}")
+        assert page.evaluate(labels) == zoomed
         assert seen.complaints == []
 
 

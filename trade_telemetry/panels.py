@@ -20,18 +20,20 @@ import traitlets
 from ipecharts import EChartsRawWidget
 from ipecharts.tools import encode_js_fn
 
-from .state import Asked, empty_state
+from .state import RANGES, Asked, empty_state
 
 State = Mapping[str, Any]
 
 # %% auto #0
-__all__ = ['State', 'FONT', 'PALETTE', 'SHOW_VALUE', 'COLUMN_HEADS', 'LOGO', 'plain_text', 'html_text', 'percent_text',
-           'number_text', 'minutes_text', 'strategy_colors', 'bar_html', 'figure_html', 'facts_html', 'beside_html',
-           'card_html', 'HtmlPanel', 'cards_html', 'wall_clock_ms', 'series_option', 'axis_options', 'curve_option',
-           'curve_head_html', 'ReturnCurve', 'ask_button', 'pressed', 'matrix_html', 'chosen_cell', 'confusion_html',
-           'trade_html', 'price_text', 'pager_html', 'trades_html', 'alert_html', 'calm_html', 'alerts_html',
-           'runs_text', 'header_html', 'foot_html', 'SymbolChoice', 'package_text', 'RefreshClock', 'clock_words',
-           'whole_numbers', 'cell_from', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Dashboard']
+__all__ = ['State', 'FONT', 'PALETTE', 'READ_OUT', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE', 'COLUMN_HEADS', 'LOGO',
+           'plain_text', 'html_text', 'percent_text', 'number_text', 'minutes_text', 'strategy_colors', 'ask_button',
+           'pressed', 'bar_html', 'figure_html', 'facts_html', 'beside_html', 'card_html', 'HtmlPanel', 'cards_html',
+           'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of', 'zoom_options',
+           'axis_options', 'curve_option', 'range_buttons', 'curve_head_html', 'ReturnCurve', 'matrix_html',
+           'chosen_cell', 'confusion_html', 'trade_html', 'price_text', 'pager_html', 'trades_html', 'alert_html',
+           'calm_html', 'alerts_html', 'runs_text', 'header_html', 'foot_html', 'SymbolChoice', 'package_text',
+           'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from', 'asked_after', 'Panel', 'with_error', 'box',
+           'export_text', 'Dashboard']
 
 # %% ../nbs/21_panels.ipynb #plain-text
 def plain_text(
@@ -98,6 +100,24 @@ def strategy_colors(
     return {n: c for n, c in fixed.items() if n in names} | {
         n: PALETTE[2 + i % (len(PALETTE) - 2)] for i, n in enumerate(others)
     }
+
+# %% ../nbs/21_panels.ipynb #ask-button
+def ask_button(
+    name: str,  # What is asked for, a word of ours
+    value: str,  # The answer, a word of ours or positions
+    inner: str,  # HTML inside the button, already escaped
+    words: str,  # What it does, for screen readers; escaped here
+    more: str = "",  # Further attributes, ours
+) -> str:  # A button that the page's clock understands
+    "Draw a button that asks the kernel for something."
+    return f'<button type="button" data-ask="{name}" data-value="{value}" aria-label="{html_text(words, 200)}"{more}>{inner}</button>'
+
+
+def pressed(
+    is_chosen: bool,  # Is this the choice in force?
+) -> str:  # Attribute of a button that stands for a choice
+    "Say whether a choice is in force."
+    return f' aria-pressed="{str(is_chosen).lower()}"'
 
 # %% ../nbs/21_panels.ipynb #bar
 def bar_html(
@@ -232,60 +252,144 @@ def wall_clock_ms(
     shown = (datetime.fromtimestamp(t / 1000, zone).replace(tzinfo=UTC) for t in times_ms)
     return [round(t.timestamp() * 1000) for t in shown]
 
-# %% ../nbs/21_panels.ipynb #curve-parts
-SHOW_VALUE = encode_js_fn(
-    ["value"],
-    "return value == null ? '—' : ((value > 0 ? '+' : '') + Number(value).toFixed(2) + ' %').replace('-', '−')",
+# %% ../nbs/21_panels.ipynb #read-out
+READ_OUT = encode_js_fn(
+    ["items"],
+    """
+    const box = document.createElement("div"), add = (tag, text, css) => {
+      const node = box.appendChild(document.createElement(tag));
+      node.textContent = text;
+      node.style.cssText = css ?? "";
+    };
+    const sign = (v) => ((v > 0 ? "+" : "") + v.toFixed(2) + " %").replace("-", "−");
+    const share = (v) => (100 * v).toFixed(1);
+    add("b", new Date(items[0].axisValue).toISOString().slice(0, 16).replace("T", " "));
+    for (const { seriesId, seriesName, value, encode, color } of items) {
+      const at = encode.y[0], v = value[at];
+      if (v == null || !"cp".includes(seriesId[0])) continue;
+      add("br", "");
+      add("i", "", "width:14px;height:8px;border-radius:2px;display:inline-block;margin-right:6px");
+      box.lastChild.style.background = color;
+      const words = seriesId[0] === "c" ? `${sign(v)}, ${value[at + 1] ? value[at + 1].toFixed(2) + " points below its peak" : "at its peak"}` : `precision ${share(v)} % (${share(value[at + 1])}–${share(value[at + 1] + value[at + 2])})`;
+      add("span", `${seriesName} ${words}`);
+    }
+    return box;
+    """,
 )
 
+# %% ../nbs/21_panels.ipynb #percent-axis
+PERCENT_AXIS = encode_js_fn(["value"], "return Math.round(100 * value) + ' %'")
 
-def series_option(
+# %% ../nbs/21_panels.ipynb #series-options
+def line_option(
+    kind: str,  # c curve, d depth of the drawdown, p precision, l lower edge, b width of the band
+    place: int,  # Position of the strategy
     name: str,  # Strategy, as plain text
     color: str,  # CSS color
-    dimension: str,  # Column of the data set
-) -> dict[str, Any]:  # One line of the chart
-    "Describe one line."
-    return {
-        "type": "line",
-        "name": name,
-        "encode": {"x": "time", "y": dimension},
-        "showSymbol": False,
-        "step": "end",
-        "emphasis": {"disabled": True},
-        "lineStyle": {"width": 2, "color": color},
-        "itemStyle": {"color": color},
-        "areaStyle": {"color": color, "opacity": 0.05},
-    }
+) -> dict[str, Any]:  # One series of the chart
+    "Describe one series."
+    lower, shade = int(kind in "plb"), kind in "db"
+    option: dict[str, Any] = {
+        "id": f"{kind}{place}", "type": "line", "name": name, "datasetIndex": lower, "xAxisIndex": lower, "yAxisIndex": lower,
+        "encode": {"x": "time", "y": f"{kind}{place}"}, "showSymbol": False, "emphasis": {"disabled": True},
+        "lineStyle": {"width": 2 if kind in "cp" else 0, "color": color}, "itemStyle": {"color": color},
+    }  # fmt: skip
+    if not lower:
+        option["step"] = "end"
+    if kind != "p":
+        option |= {"stack": f"{'band' if lower else 'fall'}{place}", "stackStrategy": "all"}
+    return option | ({"areaStyle": {"color": color, "opacity": 0.14}, "silent": True} if shade else {})
+
+
+def lines_of(
+    names: Sequence[str],  # Strategies
+    left_out: Sequence[str],  # Those without a curve
+    colors: Mapping[str, str],  # CSS color of each
+) -> list[dict[str, Any]]:  # All series
+    "Describe the series of all strategies."
+    return [
+        line_option(kind, place, plain_text(name), colors[name])
+        for place, name in enumerate(names)
+        for kind in ("plb" if name in left_out else "cdplb")
+    ]
+
+# %% ../nbs/21_panels.ipynb #chart-tables
+def upper_table(
+    state: State,  # What to show
+) -> list[list[float | None]]:  # Time, then curve and depth below the peak of each strategy
+    "Put the curves into rows."
+    curve, columns = state["curve"], []
+    for name, values in curve["cumulative_return_pct"].items():
+        columns += [values, [-v + 0.0 for v in curve["drawdown_pct"][name]]]
+    return [
+        list(row) for row in zip(wall_clock_ms(curve["time_ms"], state["timezone"]), *columns, strict=True)
+    ]
+
+
+def lower_table(
+    state: State,  # What to show
+) -> list[list[float | None]]:  # Time, then value, lower edge and width of the band of each strategy
+    "Put the rolling precision into rows."
+    rolling, columns = state["rolling"], []
+    for band in rolling["precision"].values():
+        width = [
+            None if low is None else round(high - low, 4)
+            for low, high in zip(band["low"], band["high"], strict=True)
+        ]
+        columns += [band["value"], band["low"], width]
+    return [
+        list(row) for row in zip(wall_clock_ms(rolling["time_ms"], state["timezone"]), *columns, strict=True)
+    ]
+
+
+def dimensions_of(
+    kinds: str,  # "cd" or "plb"
+    places: Sequence[int],  # Positions of the strategies that have these columns
+) -> list[str]:  # Names of the columns of a table
+    "Name the columns of a table."
+    return ["time", *(f"{kind}{place}" for place in places for kind in kinds)]
 
 # %% ../nbs/21_panels.ipynb #axis-options
-def axis_options(
+MUTED = "var(--tt-muted)"
+AXIS_LABEL = {"color": MUTED, "fontSize": 11.5, "hideOverlap": True}
+LINE = {"lineStyle": {"color": "var(--tt-line)"}}
+
+
+def zoom_options(
     has_data: bool,  # Is there anything to zoom into?
-) -> dict[str, Any]:  # Part of the option
-    "Describe grid, axes, cross-hair and zoom: all that does not depend on the curves."
-    label = {"color": "var(--tt-muted)", "fontSize": 11.5, "hideOverlap": True}
-    line = {"lineStyle": {"color": "var(--tt-line)"}}
+) -> list[dict[str, Any]]:  # Slider, and wheel with shift
+    "Describe the zoom; no start and no end, so that the viewer's own survives a refresh."
+    faint = {"lineStyle": {"color": MUTED, "opacity": 0.5}, "areaStyle": {"color": MUTED, "opacity": 0.15}}
+    handle = {"color": "var(--tt-panel)", "borderColor": MUTED}
+    return [
+        {"type": "slider", "xAxisIndex": [0, 1], "show": has_data, "height": 18, "bottom": 6, "borderColor": "var(--tt-line)", "backgroundColor": "transparent", "fillerColor": "rgba(120,140,175,.16)",
+         "showDetail": False, "dataBackground": faint, "selectedDataBackground": faint, "handleStyle": handle, "moveHandleSize": 0, "brushSelect": False},
+        {"type": "inside", "xAxisIndex": [0, 1], "zoomOnMouseWheel": "shift", "moveOnMouseWheel": False},
+    ]  # fmt: skip
+
+
+def axis_options() -> dict[str, Any]:  # Part of the option
+    "Describe grids, axes and cross-hair."
     split = {"lineStyle": {"color": "var(--tt-grid)"}}
-    faint = {
-        "lineStyle": {"color": "var(--tt-muted)", "opacity": 0.5},
-        "areaStyle": {"color": "var(--tt-muted)", "opacity": 0.15},
-    }
-    handle = {
-        "handleStyle": {"color": "var(--tt-panel)", "borderColor": "var(--tt-muted)"},
-        "moveHandleSize": 0,
-        "brushSelect": False,
-    }
+    time = {"type": "time", "axisLine": LINE, "axisTick": LINE, "splitLine": {"show": False}}
+    pointer = {"lineStyle": {"color": MUTED, "type": "dashed"}, "label": {"show": False}}
     return {
-        "grid": {"left": 8, "right": 14, "top": 32, "bottom": 40, "containLabel": True},
-        "xAxis": {"type": "time", "axisLabel": label, "axisLine": line, "axisTick": line, "splitLine": {"show": False}},
-        "yAxis": {"type": "value", "axisLabel": label | {"formatter": "{value} %"}, "splitLine": split},
-        "tooltip": {
-            "trigger": "axis", "confine": True, "valueFormatter": SHOW_VALUE, "backgroundColor": "var(--tt-panel)", "borderColor": "var(--tt-line)",
-            "textStyle": {"color": "var(--tt-ink)", "fontSize": 12}, "axisPointer": {"lineStyle": {"color": "var(--tt-muted)", "type": "dashed"}},
-        },
-        "dataZoom": [
-            {"type": "slider", "show": has_data, "height": 18, "bottom": 8, "borderColor": "var(--tt-line)", "backgroundColor": "transparent", "fillerColor": "rgba(120,140,175,.16)", "showDetail": False, "dataBackground": faint, "selectedDataBackground": faint, **handle},
-            {"type": "inside", "zoomOnMouseWheel": "shift", "moveOnMouseWheel": False},
+        "grid": [
+            {"left": 52, "right": 14, "top": 32, "height": 172},
+            {"left": 52, "right": 14, "top": 240, "height": 80},
         ],
+        "xAxis": [
+            time | {"gridIndex": 0, "axisLabel": {"show": False}, "axisTick": {"show": False}},
+            time | {"gridIndex": 1, "axisLabel": AXIS_LABEL},
+        ],
+        "yAxis": [
+            {"type": "value", "gridIndex": 0, "axisLabel": AXIS_LABEL | {"formatter": "{value} %"}, "splitLine": split, "splitNumber": 4},
+            {"type": "value", "gridIndex": 1, "axisLabel": AXIS_LABEL | {"formatter": PERCENT_AXIS}, "splitLine": split, "splitNumber": 2, "scale": True},
+        ],
+        "axisPointer": {"link": [{"xAxisIndex": "all"}], **pointer},
+        "tooltip": {
+            "trigger": "axis", "confine": True, "formatter": READ_OUT, "backgroundColor": "var(--tt-panel)", "borderColor": "var(--tt-line)", "textStyle": {"color": "var(--tt-ink)", "fontSize": 12},
+        },
     }  # fmt: skip
 
 # %% ../nbs/21_panels.ipynb #curve-option
@@ -293,22 +397,51 @@ def curve_option(
     state: State,  # What to show
 ) -> dict[str, Any]:  # Full option of the chart
     "Describe the whole chart."
-    curves: dict[str, Any] = state["curve"]["cumulative_return_pct"]
-    colors = strategy_colors(list(state["strategies"]) or list(curves))
-    dimensions = [f"s{i}" for i in range(len(curves))]
-    rows = zip(wall_clock_ms(state["curve"]["time_ms"], state["timezone"]), *curves.values(), strict=True)
-    title = {"text": "No closed trades in this window", "left": "center", "top": "middle", "show": not curves}
+    names = list(state["rolling"]["precision"])
+    colors = strategy_colors(list(state["strategies"]) or names)
+    with_curve = [i for i, name in enumerate(names) if name in state["curve"]["cumulative_return_pct"]]
+    left_out = [name for i, name in enumerate(names) if i not in with_curve]
+    words = {"color": MUTED, "fontSize": 12, "fontWeight": "normal"}
+    nothing = {
+        "text": "No closed trades in this window",
+        "left": "center",
+        "top": "middle",
+        "show": not names,
+        "textStyle": words,
+    }
+    below = {
+        "text": f"Precision of the last {state['rolling']['calls']} calls",
+        "left": 0,
+        "top": 216,
+        "show": bool(names),
+        "textStyle": words,
+    }
     return {
         "animation": False,
         "useUTC": True,
         "backgroundColor": "transparent",
         "textStyle": {"fontFamily": FONT},
-        "title": title | {"textStyle": {"color": "var(--tt-muted)", "fontSize": 13, "fontWeight": "normal"}},
-        "legend": {"left": 0, "top": 0, "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": {"color": "var(--tt-soft)", "fontSize": 12}, "inactiveColor": "var(--tt-line)"},
-        "dataset": {"dimensions": ["time", *dimensions], "source": [list(row) for row in rows]},
-        "series": [series_option(plain_text(n), colors[n], d) for n, d in zip(curves, dimensions, strict=True)],
-        **axis_options(bool(curves)),
+        "title": [nothing, below],
+        "legend": {"data": [plain_text(name) for name in names], "left": 0, "top": 0, "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": {"color": "var(--tt-soft)", "fontSize": 12}, "inactiveColor": "var(--tt-line)"},
+        "dataset": [
+            {"dimensions": dimensions_of("cd", with_curve), "source": upper_table(state)},
+            {"dimensions": dimensions_of("plb", range(len(names))), "source": lower_table(state)},
+        ],
+        "series": lines_of(names, left_out, colors),
+        "dataZoom": zoom_options(bool(names)),
+        **axis_options(),
     }  # fmt: skip
+
+# %% ../nbs/21_panels.ipynb #range-buttons
+def range_buttons(
+    days: int | None,  # The choice in force
+) -> str:  # Buttons
+    "Draw the choice of the time range."
+    drawn = "".join(
+        ask_button("days", str(d or "all"), f"{d} d" if d else "All", f"Last {d} days" if d else "All days", pressed(d == days))
+        for d in RANGES
+    )  # fmt: skip
+    return f'<div class="tt-buttons" role="group" aria-label="Time range">{drawn}</div>'
 
 # %% ../nbs/21_panels.ipynb #curve-note
 def curve_head_html(
@@ -317,15 +450,15 @@ def curve_head_html(
     "Say which days the curve covers, and that it is not an account statement."
     window = state["window"]
     missing = state["curve"]["left_out"]
-    days = (
-        ""
-        if window is None
-        else f', last {window["days"]} days to <span class="tt-date">{html_text(str(window["end"])[:10])}</span>'
-    )
+    days = buttons = ""
+    if window is not None:
+        span = f"last {window['days']} days to" if window["days"] else f"{html_text(window['start'][:10])} to"
+        days = f', {span} <span class="tt-date">{html_text(window["end"][:10])}</span>'
+        buttons = range_buttons(window["days"])
     note = f"% of a constant stake, closed trades only · {html_text(state['timezone'])}"
     if missing:
         note = f"without {', '.join(html_text(name) for name in missing[:3])}: rows are sampled · {note}"
-    return f'<div class="tt-head"><h2>Cumulative return{days}</h2><span class="tt-note">{note}</span></div>'
+    return f'<div class="tt-head"><h2>Cumulative return{days}</h2>{buttons}<span class="tt-note tt-below">{note}</span></div>'
 
 # %% ../nbs/21_panels.ipynb #return-curve
 class ReturnCurve:
@@ -333,7 +466,7 @@ class ReturnCurve:
 
     def __init__(self) -> None:
         self.head = ipywidgets.HTML()
-        style = {"height": "268px", "width": "100%"}
+        style = {"height": "374px", "width": "100%"}
         self.chart = EChartsRawWidget(option={}, renderer="svg", theme="light", style=style)
         self.widget = ipywidgets.VBox([self.head, self.chart])
         self.widget.add_class("tt-curve").add_class("tt-panel")
@@ -344,29 +477,16 @@ class ReturnCurve:
         option = curve_option(state)
         if option == self.chart.option:
             return
-        before = [s["name"] for s in self.chart.option.get("series", [])]
+        before = self._lines(self.chart.option)
         with self.chart.hold_sync():
             self.chart.option = option
-            if before and before != [s["name"] for s in option["series"]]:
+            if before and before != self._lines(option):
                 self.chart.pointer_size = (self.chart.pointer_size or 0) + 1
 
-# %% ../nbs/21_panels.ipynb #ask-button
-def ask_button(
-    name: str,  # What is asked for, a word of ours
-    value: str,  # The answer, a word of ours or positions
-    inner: str,  # HTML inside the button, already escaped
-    words: str,  # What it does, for screen readers; escaped here
-    more: str = "",  # Further attributes, ours
-) -> str:  # A button that the page's clock understands
-    "Draw a button that asks the kernel for something."
-    return f'<button type="button" data-ask="{name}" data-value="{value}" aria-label="{html_text(words, 200)}"{more}>{inner}</button>'
-
-
-def pressed(
-    is_chosen: bool,  # Is this the choice in force?
-) -> str:  # Attribute of a button that stands for a choice
-    "Say whether a choice is in force."
-    return f' aria-pressed="{str(is_chosen).lower()}"'
+    @staticmethod
+    def _lines(option: Mapping[str, Any]) -> list[tuple[str, str]]:
+        "Which lines a chart has."
+        return [(line["id"], line["name"]) for line in option.get("series", [])]
 
 # %% ../nbs/21_panels.ipynb #matrix-html
 def matrix_html(
@@ -711,6 +831,8 @@ def asked_after(
         if cell is None and value:
             return asked
         return replace(asked, cell=None if cell == asked.cell else cell, page=0)
+    if name == "days" and value in [str(days or "all") for days in RANGES]:
+        return replace(asked, days=None if value == "all" else int(value))
     if name == "page" and (numbers := whole_numbers(value)) is not None and len(numbers) == 1:
         return replace(asked, page=numbers[0])
     return asked

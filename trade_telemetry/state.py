@@ -22,7 +22,7 @@ from .alerts import current_alerts
 from .analyzer import AccuracyMetrics, measure
 from .classification import wilson_interval
 from .config import Settings, SettingsError
-from .returns import curve
+from .returns import curve, drawdown
 from .store import RunInfo, TraceColumns, TraceStore, View, select_view
 from .trace import DIRECTIONS
 
@@ -30,15 +30,17 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 # %% auto #0
-__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'CURVE_DAYS', 'MOST_STRATEGIES', 'MOST_SYMBOLS', 'PAGE_ROWS', 'empty_state',
-           'thin', 'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows', 'by_direction', 'figures_of',
-           'strategy_order', 'rows_of', 'curves_of', 'run_facts', 'utc_from_us', 'view_words', 'Asked', 'as_asked',
-           'newest', 'trade_rows', 'cell_rows', 'trades_of', 'why_empty', 'strategies_of', 'rows_read', 'facts_of',
-           'window_to', 'dashboard_state', 'state_schema', 'project_root', 'settings_at', 'StateSource']
+__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MOST_STRATEGIES', 'MOST_SYMBOLS', 'CURVE_POINTS',
+           'ROLLING_POINTS', 'PAGE_ROWS', 'empty_state', 'thin', 'shared_axis', 'number_or_none', 'share_of',
+           'shares_of_rows', 'by_direction', 'figures_of', 'strategy_order', 'rows_of', 'curves_of', 'wilson_band',
+           'rolling_precision', 'rolling_of', 'run_facts', 'utc_from_us', 'view_words', 'Asked', 'as_asked', 'newest',
+           'trade_rows', 'cell_rows', 'trades_of', 'why_empty', 'strategies_of', 'rows_read', 'facts_of', 'window_of',
+           'dashboard_state', 'state_schema', 'project_root', 'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
 SCHEMA_VERSION = 2
-CURVE_DAYS = 30  # The curve covers so many days, counted back from the newest trace
+RANGES = (7, 30, 90, None)  # Days that the curves may cover, counted back from the newest trace; None: all
+ROLLING_CALLS = 50  # The rolling precision looks back on so many calls
 
 
 def empty_state(
@@ -52,8 +54,8 @@ def empty_state(
         "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "symbols": [], "rows": rows, "newest_trace_at": None, "runs": [], "window": None,
-        "trades": None, "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "left_out": []},
-        "alerts": [], "errors": [],
+        "trades": None, "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "drawdown_pct": {}, "left_out": []},
+        "rolling": {"calls": ROLLING_CALLS, "time_ms": [], "precision": {}}, "alerts": [], "errors": [],
     }  # fmt: skip
     return state | facts
 
@@ -179,26 +181,83 @@ def rows_of(
     return columns.take(columns.strategy == code)
 
 # %% ../nbs/16_state.ipynb #curves-of
+CURVE_POINTS = 640  # Points of all curves together
+
+
 def curves_of(
     columns: TraceColumns,  # Rows that are shown
     names: Sequence[str],  # Strategies
-    end_us: int,  # Newest exit of the runs shown
-) -> dict[str, Any]:  # time_ms, cumulative_return_pct by strategy, left_out (sampled)
-    "Cumulative return of the last days, from zero at the start of the window."
-    start = end_us - CURVE_DAYS * 86_400_000_000
-    curves, left_out = {}, []
+    start_us: int,  # Where the window starts
+) -> dict[str, Any]:  # time_ms, cumulative_return_pct and drawdown_pct by strategy, left_out (sampled)
+    "Cumulative return in the window, from zero at its start, and how far below its peak it is."
+    curves, below, left_out = {}, {}, []
     for name in names:
         own = rows_of(columns, name)
-        own = own.take(own.exit_us > start)
+        own = own.take(own.exit_us > start_us)
         if (own.sample_rate < 1).any():
             left_out.append(name)
             continue
         order, path = curve(own.exit_us, own.trace_id, own.return_pct)
-        kept = thin(path, 1200 // max(len(names), 2))
-        curves[name] = (own.exit_us[order][kept] // 1000, path[kept])
-    times, values = shared_axis(curves, start // 1000)
-    rounded = {name: np.round(v, 3).tolist() for name, v in values.items()}
-    return {"time_ms": times.tolist(), "cumulative_return_pct": rounded, "left_out": left_out}
+        kept = thin(path, CURVE_POINTS // max(len(names), 2))
+        at = own.exit_us[order][kept] // 1000
+        curves[name] = (at, path[kept])
+        below[name] = (at, drawdown(own.return_pct[order])[kept])
+    times, values = shared_axis(curves, start_us // 1000)
+    _, depths = shared_axis(below, start_us // 1000)
+    return {
+        "time_ms": times.tolist(),
+        "cumulative_return_pct": {name: np.round(v, 2).tolist() for name, v in values.items()},
+        "drawdown_pct": {name: (np.round(v, 2) + 0.0).tolist() for name, v in depths.items()},
+        "left_out": left_out,
+    }
+
+# %% ../nbs/16_state.ipynb #wilson-band
+def wilson_band(
+    right: Ints,  # Right calls of each window, shape (m,)
+    n: int,  # Calls in each window, > 0
+) -> tuple[Floats, Floats]:  # Lower and upper bounds of the 95 % intervals, in [0, 1]
+    "Wilson's interval for many shares of the same n."
+    z = 1.959963984540054
+    p, scale = right / n, 1 + z * z / n
+    half = z * np.sqrt(p * (1 - p) / n + z * z / (4.0 * n * n))
+    center = p + z * z / (2 * n)
+    return np.maximum((center - half) / scale, 0.0), np.minimum((center + half) / scale, 1.0)
+
+# %% ../nbs/16_state.ipynb #rolling-of
+ROLLING_POINTS = 120
+
+
+def rolling_precision(
+    columns: TraceColumns,  # Rows of one strategy
+    at_us: Ints,  # Moments, ascending
+    calls: int = ROLLING_CALLS,  # Calls in each window
+) -> dict[str, list[float | None]]:  # value, low, high at each moment; None until so many calls are closed
+    "Precision of the last calls at each moment."
+    taken = columns.predicted < 2
+    times, hits = columns.exit_us[taken], (columns.predicted == columns.actual)[taken]
+    order = np.lexsort((columns.trace_id[taken], times))
+    total = np.concatenate([[0], np.cumsum(hits[order])]).astype(np.int64)
+    place = np.searchsorted(times[order], at_us, side="right")
+    enough = place >= calls
+    right = total[place] - total[np.maximum(place - calls, 0)]
+    found = {"value": right / calls, **dict(zip(("low", "high"), wilson_band(right, calls), strict=True))}
+    return {
+        key: [round(v, 4) if ok else None for v, ok in zip(values.tolist(), enough.tolist(), strict=True)]
+        for key, values in found.items()
+    }
+
+
+def rolling_of(
+    columns: TraceColumns,  # Rows that are shown
+    names: Sequence[str],  # Strategies
+    start_us: int,  # Window
+    end_us: int,
+) -> dict[str, Any]:  # calls, time_ms, precision by strategy
+    "Rolling precision of all strategies on one time axis."
+    at = np.linspace(start_us, end_us, ROLLING_POINTS).astype(np.int64)
+    at[-1] = end_us
+    found = {name: rolling_precision(rows_of(columns, name), at) for name in names}
+    return {"calls": ROLLING_CALLS, "time_ms": (at // 1000).tolist(), "precision": found}
 
 # %% ../nbs/16_state.ipynb #view-words
 def run_facts(
@@ -243,6 +302,7 @@ class Asked:
     "What a viewer wants to see."
 
     symbol: str | None = None  # Only this symbol; None: all
+    days: int | None = 30  # Days that the curves cover; None: all
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
     page: int = 0  # Page of that list, the newest trades on page 0
 
@@ -383,17 +443,19 @@ def facts_of(
         "precision_threshold": settings.dashboard_alert_precision_threshold,
         "symbols": symbols[:MOST_SYMBOLS],
         "newest_trace_at": utc_from_us(end),
-        "window": None if end is None else window_to(end),
         "runs": [run_facts(run, role) for run, role in runs],
     }
 
 
-def window_to(
-    end_us: int,  # Newest exit of the runs shown
-) -> dict[str, Any]:  # days, start, end
-    "Window of the curve."
-    start = utc_from_us(end_us - CURVE_DAYS * 86_400_000_000)
-    return {"days": CURVE_DAYS, "start": start, "end": utc_from_us(end_us)}
+def window_of(
+    figure: TraceColumns,  # Rows of all symbols, at least one
+    days: int | None,  # Days to look back; None: all
+) -> tuple[
+    int, int
+]:  # Start and end, microseconds since 1970 UTC; every exit of the window lies after its start
+    "Window of the curves: it ends with the newest trace."
+    end = int(figure.exit_us.max())
+    return (int(figure.exit_us.min()) - 1_000_000 if days is None else end - days * 86_400_000_000), end
 
 # %% ../nbs/16_state.ipynb #dashboard-state
 def dashboard_state(
@@ -414,12 +476,14 @@ def dashboard_state(
     state = empty_state(**facts_of(store, settings, everything), symbol=symbol, rows=rows_read(store, view))
     if not names:
         return state | {"message": why_empty(store, symbol)}
-    end = int(everything.figure.exit_us.max())
+    start, end = window_of(everything.figure, asked.days)
     return state | {
         "message": None,
+        "window": {"days": asked.days, "start": utc_from_us(start), "end": utc_from_us(end)},
         "strategies": strategies_of(view, names, settings.timezone),
         "strategies_left_out": left_out,
-        "curve": curves_of(view.figure, names, end),
+        "curve": curves_of(view.figure, names, start),
+        "rolling": rolling_of(view.figure, names, start, end),
         "trades": trades_of(view.figure, asked),
         "alerts": [asdict(alert) for alert in current_alerts(view, settings)],
     }
