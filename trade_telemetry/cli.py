@@ -28,15 +28,17 @@ if TYPE_CHECKING:
     from trade_telemetry.analyzer import AccuracyMetrics
     from trade_telemetry.backtester import BacktestResult
     from trade_telemetry.market import Bars
-    from trade_telemetry.store import TraceColumns
+    from trade_telemetry.store import TraceColumns, TraceStore, View
 
 # %% auto #0
-__all__ = ['COMPARED', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA', 'PAGE', 'CHOICE',
-           'BACKTEST', 'SIDES', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure', 'UsageError', 'say', 'settings_from',
-           'read_bars', 'project_folder', 'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila',
-           'stop_process', 'wait_until_listening', 'backtest_summary', 'run_backtest', 'judged', 'metrics_table',
-           'run_metrics', 'len_of', 'comparison_table', 'run_compare', 'run_export', 'serving', 'run_dashboard',
-           'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser', 'main']
+__all__ = ['COMPARED', 'EFFECTS', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA',
+           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure', 'UsageError', 'say',
+           'settings_from', 'read_bars', 'project_folder', 'kernel_environment', 'free_port', 'dashboard_notebook',
+           'start_voila', 'stop_process', 'wait_until_listening', 'backtest_summary', 'run_backtest', 'opened',
+           'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics', 'len_of', 'difference_row',
+           'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups', 'run_compare', 'run_export',
+           'serving', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser',
+           'main']
 
 # %% ../nbs/22_cli.ipynb #table
 def table(
@@ -278,13 +280,12 @@ def run_backtest(
     print(backtest_summary(result))
     return 1 if result.failed_symbols or not result.trades else 0
 
-# %% ../nbs/22_cli.ipynb #judged
-def judged(
-    args: argparse.Namespace,  # Parsed flags
+# %% ../nbs/22_cli.ipynb #opened
+def opened(
     settings: Settings,  # Directory and zone
-) -> tuple[TraceColumns, str]:  # Rows to judge and where they come from; UsageError for a missing directory
-    "Choose the rows that a verb judges; what could not be read is said."
-    from trade_telemetry.store import TraceStore, choose, select_view
+) -> TraceStore:  # Everything below the directory; UsageError where it is missing
+    "Read the telemetry directory; what could not be read is said."
+    from trade_telemetry.store import TraceStore
 
     directory = settings.telemetry_storage_path
     if not directory.is_dir():
@@ -293,13 +294,46 @@ def judged(
     store.refresh()
     if store.report.bad or store.report.mislabelled:
         say(store.report.summary())
-    columns = choose(store.columns, strategy=args.strategy, symbols=args.symbols)
+    return store
+
+
+def all_rows(
+    args: argparse.Namespace,  # Parsed flags
+    settings: Settings,  # Directory and zone
+) -> TraceColumns:  # Rows of every run
+    "Rows of all runs, by strategy and symbol."
+    from trade_telemetry.store import choose
+
+    return choose(opened(settings).columns, strategy=args.strategy, symbols=args.symbols)
+
+# %% ../nbs/22_cli.ipynb #judged
+def judged_view(
+    args: argparse.Namespace,  # Parsed flags
+    settings: Settings,  # Directory and zone
+) -> View:  # What is live, and the newest backtest of each strategy
+    "What the dashboard shows, by strategy and symbol; `--run` names another run as the backtest."
+    from trade_telemetry.store import choose, select_view
+
+    store = opened(settings)
+    columns, runs = choose(store.columns, strategy=args.strategy, symbols=args.symbols), store.runs()
     if args.run is not None:
-        names = [run.name for run in store.runs()]
+        names = [run.name for run in runs]
         if args.run not in names:
             raise UsageError(f"no run {args.run!r}; there are: {', '.join(names) or 'none'}")
-        return choose(columns, run=args.run), f"run {args.run}"
-    view = select_view(columns, store.runs())
+        runs = [run for run in runs if run.mode != "backtest" or run.name == args.run]
+    return select_view(columns, runs)
+
+
+def judged(
+    args: argparse.Namespace,  # Parsed flags
+    settings: Settings,  # Directory and zone
+) -> tuple[TraceColumns, str]:  # Rows to judge and where they come from; UsageError for a missing directory
+    "Choose the rows that a verb judges."
+    from trade_telemetry.store import choose
+
+    view = judged_view(args, settings)
+    if args.run is not None:
+        return choose(all_rows(args, settings), run=args.run), f"run {args.run}"
     return view.figure, view.label
 
 # %% ../nbs/22_cli.ipynb #metrics-table
@@ -365,8 +399,13 @@ COMPARED = (  # title, key of the answer, factor, unit, test that gives the inte
     ("F1", "f1_delta", 100.0, " points", ""),
     ("win rate", "win_rate_delta", 100.0, " points", ""),
     ("mean return of a trade", "avg_return_delta", 1.0, " %", "welch_t"),
-    ("mean daily return", "criterion_delta", 1.0, " %", "primary"),
-    ("Sharpe (daily, annualised)", "sharpe_delta", 1.0, "", ""),
+    ("mean daily return (decides)", "criterion_delta", 1.0, " %", "primary"),
+    ("Sharpe (daily, annualised)", "sharpe_delta", 1.0, "", "sharpe"),
+)
+EFFECTS = (  # the same: effect sizes and tests without a difference of their own
+    ("Cliff's delta (Mann–Whitney)", "mann_whitney_u"),
+    ("Hedges' g", "hedges_g"),
+    ("mean return (permutation)", "permutation_t"),
 )
 
 
@@ -378,22 +417,122 @@ def len_of(
     return int(answer[f"{name}_trades"])
 
 # %% ../nbs/22_cli.ipynb #comparison-table
+def difference_row(
+    title: str,  # What is compared
+    value: float,  # Difference
+    test: dict[str, Any] | None,  # Test with interval, p-value and Holm's; None without
+    factor: float = 1.0,  # To the unit shown
+    unit: str = "",  # Unit shown
+) -> list[str]:  # Title, difference, interval, p, p after Holm
+    "One line of a comparison."
+    spec = "+.3f" if factor == 1 else "+.1f"
+    row = [title, figure(factor * value, spec, unit), "", "", ""]
+    if test:
+        low, high = (figure(factor * test[end], spec) for end in ("low", "high"))
+        row[2:] = [f"[{low}, {high}]", figure(test["p_value"], ".3f"), figure(test.get("p_holm"), ".3f")]
+    return row
+
+
 def comparison_table(
     answer: dict[str, Any],  # From `compare`
-) -> str:  # A line per difference
+) -> str:  # A line per difference, then how many trades would show one that matters
     "Lay differences out, first minus second, with the interval where there is one."
-    rows = []
-    for title, key, factor, unit, test in COMPARED:
-        spec = "+.3f" if factor == 1 else "+.1f"
-        row = [title, figure(factor * answer[key], spec, unit), "", ""]
-        if known := answer["statistical_significance"].get(test):
-            low, high = (figure(factor * known[end], spec) for end in ("low", "high"))
-            row[2:] = [f"[{low}, {high}]", figure(known["p_value"], ".3f")]
-        rows.append(row)
+    tests = answer["statistical_significance"]
+    rows = [
+        difference_row(title, answer[key], tests.get(test), factor, unit)
+        for title, key, factor, unit, test in COMPARED
+    ]
+    rows += [difference_row(title, tests[t]["estimate"], tests[t]) for title, t in EFFECTS if t in tests]
     sides = " − ".join(
         f"{answer[side]} ({len_of(answer, answer[side]):,} trades)" for side in ("first", "second")
     )
-    return table([sides, "difference", "95 % interval", "p"], rows)
+    needed = "".join(f"\nto see {need['words']}" for need in answer["trades_needed"].values())
+    return table([sides, "difference", "95 % interval", "p", "p (Holm)"], rows) + needed
+
+# %% ../nbs/22_cli.ipynb #live-table
+def live_table(
+    answer: dict[str, Any],  # One strategy of `live_vs_backtest`
+    name: str,  # Of the strategy
+) -> str:  # A line per figure and exit reason
+    "Lay live and backtest out side by side."
+    from trade_telemetry.live_vs_backtest import MEASURES
+
+    rows = []
+    lines = [
+        (f"{test['title']}, {test['unit']}", test, MEASURES[key][2])
+        for key, test in answer["measures"].items()
+    ]
+    lines += [(f"exits by {reason}, points", test, 100.0) for reason, test in answer["exit_reasons"].items()]
+    for title, test, factor in lines:
+        spec = ".1f" if factor == 100 else ".3f"
+        gap = test["difference"]
+        low, high = (figure(factor * gap[end], "+" + spec) for end in ("low", "high"))
+        shown = [figure(factor * value, spec) for value in (test["live"], test["reference"])]
+        interval = f"[{low}, {high}]" if gap["estimate"] == gap["estimate"] else "—"
+        rows.append(
+            [
+                title,
+                *shown,
+                figure(factor * gap["estimate"], "+" + spec),
+                interval,
+                figure(test["p_holm"], ".3f"),
+            ]
+        )
+    count = f"{name} ({answer['live_trades']:,} live, {answer['reference_trades']:,} backtest)"
+    return table([count, "live", "backtest", "difference", "95 % interval", "p (Holm)"], rows)
+
+# %% ../nbs/22_cli.ipynb #run-live
+def run_live_vs_backtest(
+    args: argparse.Namespace,  # Parsed flags
+) -> int:  # 0, or 1 where something got worse or nothing can be compared
+    "`trade-telemetry compare --live-vs-backtest`."
+    from trade_telemetry.analyzer import to_json_value
+    from trade_telemetry.live_vs_backtest import RULE, live_vs_backtest
+
+    settings = settings_from(args)
+    answer = live_vs_backtest(judged_view(args, settings), timezone=settings.timezone)
+    if args.format == "json":
+        print(json.dumps(to_json_value(answer), indent=1, allow_nan=False))
+    else:
+        runs = ", ".join(answer["reference_runs"]) or "none"
+        print(f"{answer['rows_from']}, against backtest: {runs}")
+        for name, one in answer["strategies"].items():
+            print(
+                f"\n{live_table(one, name)}\n" * bool(one["live_trades"] and one["reference_trades"]), end=""
+            )
+            print("\n".join([f"{name}: {one['verdict']}", *one["needed"].values(), *one["notes"]]))
+        print(
+            f"days are the unit of evidence; {RULE.draws:,} resamples of days; p after Holm over all strategies"
+        )
+    compared = any(one["live_trades"] and one["reference_trades"] for one in answer["strategies"].values())
+    return 0 if compared and not answer["degraded"] else 1
+
+# %% ../nbs/22_cli.ipynb #groups
+def run_compare_groups(
+    args: argparse.Namespace,  # Parsed flags
+) -> int:  # 0, or 1 where there are not two groups with trades
+    "`trade-telemetry compare --by …` and `--labels …`: every pair of groups."
+    from trade_telemetry.analyzer import to_json_value
+    from trade_telemetry.comparison import compare_groups, split_by
+
+    settings = settings_from(args)
+    columns, label = judged(args, settings)
+    if args.by == "run" and args.run is None:
+        columns, label = all_rows(args, settings), "all runs"
+    groups = split_by(columns, args.by)
+    if missing := [name for name in args.labels or () if name not in groups]:
+        raise UsageError(f"no {args.by} {missing[0]!r}; there are: {', '.join(groups) or 'none'}")
+    groups = {name: groups[name] for name in args.labels or groups}
+    if len(groups) < 2:
+        say(f"a comparison needs two groups; there are: {', '.join(groups) or 'none'}")
+        return 1
+    answer = compare_groups(groups, timezone=settings.timezone)
+    if args.format == "json":
+        print(json.dumps({"rows_from": label, **to_json_value(answer)}, indent=1, allow_nan=False))
+    else:
+        parts = [f"{comparison_table(pair)}\n{pair['verdict']}" for pair in answer["pairs"]]
+        print("\n\n".join([label, *parts]))
+    return 0
 
 # %% ../nbs/22_cli.ipynb #run-compare
 def run_compare(
@@ -401,15 +540,21 @@ def run_compare(
 ) -> int:  # 0, or 1 where a side has no trades
     "`trade-telemetry compare`."
     from trade_telemetry.analyzer import to_json_value
-    from trade_telemetry.comparison import compare
+    from trade_telemetry.comparison import VerdictRule, compare
 
-    settings = settings_from(args)
+    if getattr(args, "live_vs_backtest", False):
+        return run_live_vs_backtest(args)
+    if getattr(args, "labels", None) or getattr(args, "by", None):
+        args.by = args.by or "strategy"
+        return run_compare_groups(args)
+    settings, rule = settings_from(args), VerdictRule()
     columns, label = judged(args, settings)
-    answer = compare(columns, args.first, args.second, timezone=settings.timezone)
+    answer = compare(columns, args.first, args.second, timezone=settings.timezone, rule=rule)
     if args.format == "json":
         print(json.dumps({"rows_from": label, **to_json_value(answer)}, indent=1, allow_nan=False))
     else:
         print(f"{label}\n{comparison_table(answer)}\n{answer['verdict']}")
+        print(f"only the daily return on common days decides, with {rule.draws:,} resamples of days")
     return 0 if min(len_of(answer, args.first), len_of(answer, args.second)) else 1
 
 # %% ../nbs/22_cli.ipynb #run-export
@@ -607,6 +752,15 @@ BACKTEST: Flags = {
 
 # %% ../nbs/22_cli.ipynb #other-flags
 SIDES: Flags = {
+    "--live-vs-backtest": {
+        "action": "store_true",
+        "help": "is live as good as the backtest, strategy by strategy (exit code 1: it is worse)",
+    },
+    "--by": {
+        "choices": ["strategy", "run", "symbol", "mode", "exit_reason"],
+        "help": "compare every pair of these groups",
+    },
+    "--labels": {"nargs": "+", "metavar": "NAME", "help": "only these groups (default of --by: strategy)"},
     "--first": {
         "default": "intraday",
         "metavar": "NAME",
@@ -644,7 +798,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
     "metrics": (run_metrics, "precision, recall, F1, returns of what was recorded", COMMON | CHOICE),
     "compare": (
         run_compare,
-        "which of two strategies is better, if that can be said",
+        "which strategy is better, or is live worse than its backtest, if that can be said",
         COMMON | CHOICE | SIDES,
     ),
     "export": (run_export, "what the dashboard shows, as JSON", COMMON | EXPORT),

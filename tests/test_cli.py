@@ -1,0 +1,138 @@
+"""The command line in real processes: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trade_telemetry import PredictionTrace, TelemetryWriter
+from trade_telemetry.trace import Direction
+
+COMMAND = [
+    sys.executable,
+    "-W",
+    "error",
+    "-c",
+    "import sys; from trade_telemetry.cli import main; sys.exit(main())",
+]
+START = datetime(2025, 1, 6, 15, tzinfo=UTC)
+
+
+def call(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TELEMETRY_", "DASHBOARD_"))}
+    root = str(Path(__file__).parents[1])
+    return subprocess.run(
+        [*COMMAND, *map(str, words)],
+        capture_output=True, text=True, timeout=120, check=False, cwd=cwd,
+        env=clean | environment | {"PYTHONPATH": root},
+    )  # fmt: skip
+
+
+def traces(
+    mode: str, days: int, skill: float, seed: int, weeks: int = 0, strategy: str = "intraday"
+) -> list[PredictionTrace]:
+    """Six closed trades a day, right with a given chance."""
+    rng, out = np.random.default_rng(seed), []
+    for k in range(6 * days):
+        day = k // 6
+        when = START + timedelta(weeks=weeks, days=day // 5 * 7 + day % 5, minutes=20 * (k % 6))
+        predicted: Direction = "LONG" if rng.random() < 0.5 else "SHORT"
+        right = bool(rng.random() < skill)
+        up = right == (predicted == "LONG")
+        actual: Direction = "LONG" if up else "SHORT"
+        move, earned = (1.0 if up else -1.0), (1.0 if right else -1.0)
+        out.append(
+            PredictionTrace(
+                when, "EURUSD", strategy, predicted, actual, 0.62, 100.0, 100.0 + move, 15,
+                earned + float(rng.normal(0, 0.1)), label_threshold_pct=0.3, mode=mode,
+            )
+        )  # fmt: skip
+    return out
+
+
+def write(folder: Path, rows: list[PredictionTrace]) -> None:
+    with TelemetryWriter(folder, mode=rows[0].mode) as writer:
+        for row in rows:
+            writer.write_trace(row)
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("healthy")
+    write(folder / "backtest_20250106_000000", traces("backtest", 120, 0.62, 1))
+    write(folder / "live", traces("live", 40, 0.64, 2, weeks=30))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def degraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("degraded")
+    write(folder / "backtest_20250106_000000", traces("backtest", 120, 0.62, 1))
+    write(folder / "live", traces("live", 40, 0.40, 3, weeks=30))
+    return folder
+
+
+# --- compare ---
+
+
+def test_live_against_backtest_ends_with_one_where_a_planted_loss_is_and_with_zero_where_none_is(
+    healthy: Path, degraded: Path
+) -> None:
+    good = call("compare", "--live-vs-backtest", "--telemetry-dir", healthy, cwd=healthy)
+    bad = call("compare", "--live-vs-backtest", "--telemetry-dir", degraded, cwd=degraded)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert (bad.returncode, bad.stderr) == (1, "")
+    assert "intraday: worse than the backtest: precision -" in bad.stdout
+    assert "worse" not in good.stdout
+    for title in ("slippage", "holding time", "calibration gap", "mean daily return"):
+        assert title in good.stdout
+
+
+def test_live_against_backtest_speaks_strict_json(degraded: Path) -> None:
+    done = call(
+        "compare", "--live-vs-backtest", "--format", "json", "--telemetry-dir", degraded, cwd=degraded
+    )
+    answer = json.loads(done.stdout, parse_constant=lambda word: pytest.fail(word))
+    assert answer["degraded"] == ["intraday"]
+    assert answer["strategies"]["intraday"]["measures"]["slippage"]["live"] is None
+
+
+def test_every_pair_of_groups_is_compared(tmp_path: Path) -> None:
+    rows = [
+        replace(t, strategy=name, trace_id="")
+        for k, name in enumerate(("one", "two", "three"))
+        for t in traces("backtest", 40, 0.6, 10 + k)
+    ]
+    write(tmp_path / "backtest_20250106_000000", rows)
+    done = call("compare", "--by", "strategy", "--format", "json", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    pairs = json.loads(done.stdout)["pairs"]
+    assert [(p["first"], p["second"]) for p in pairs] == [("one", "three"), ("one", "two"), ("three", "two")]
+    table = call("compare", "--labels", "one", "two", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    assert table.returncode == 0
+    assert "Cliff's delta" in table.stdout
+    wrong = call("compare", "--labels", "one", "four", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "trade-telemetry compare: no strategy 'four'; there are: one, three, two\n"
+
+
+def test_a_missing_directory_is_one_line_and_two(tmp_path: Path) -> None:
+    done = call("compare", "--live-vs-backtest", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "no such telemetry directory" in done.stderr
+
+
+def test_metrics_and_export_print_json_of_the_same_rows(healthy: Path) -> None:
+    metrics = call("metrics", "--format", "json", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
+    export = call("export", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
+    assert (metrics.returncode, export.returncode) == (0, 0)
+    assert json.loads(metrics.stdout)["total_trades"] == 240
+    assert set(json.loads(export.stdout)["strategies"]) == {"intraday"}

@@ -1,0 +1,143 @@
+"""Live against backtest: a planted degradation is found, and where there is none it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from freqtrade_logs import load_log
+from scipy import stats
+
+from trade_telemetry.comparison import VerdictRule
+from trade_telemetry.live_vs_backtest import day_difference, day_mean, live_vs_backtest
+from trade_telemetry.store import RunInfo, TraceColumns, View, select_view
+from trade_telemetry.trace import PredictionTrace
+
+START = datetime(2025, 1, 6, 15, tzinfo=UTC)
+DAY = 86_400_000_000
+RULE = VerdictRule(draws=199)
+
+
+def side(
+    rng: np.random.Generator,
+    mode: str,
+    days: int,
+    skill: float,
+    weeks: int = 0,
+    per_day: int = 5,
+    payoff: float = 1.0,
+) -> TraceColumns:
+    """Trades whose calls of a day agree (correlation 0.2); a right call wins `payoff` times what a wrong one loses."""
+    right = PredictionTrace(START, "X", "s", "LONG", "LONG", 0.6, 100.0, 101.0, 30, payoff, mode=mode)
+    wrong = PredictionTrace(START, "X", "s", "LONG", "SHORT", 0.6, 100.0, 99.0, 30, -1.0, mode=mode)
+    rows = TraceColumns.from_traces([right, wrong], mode)
+    day = np.repeat(np.arange(days), per_day)
+    missed = rng.random(len(day)) >= rng.beta(4 * skill, 4 * (1 - skill), days)[day]
+    shift = (weeks * 7 + day // 5 * 7 + day % 5) * DAY + rng.integers(0, 10**9, len(day))
+    picked = rows.take(missed.astype(np.int64))
+    ids = rng.integers(0, 2**63, len(day)).astype(np.uint64)
+    noisy = picked.return_pct + rng.normal(0, 0.1, len(day))
+    return replace(picked, exit_us=picked.exit_us + shift, trace_id=ids, return_pct=noisy)
+
+
+def view(*parts: TraceColumns) -> View:
+    return select_view(
+        TraceColumns.concat(parts),
+        [RunInfo(p.runs[0], p.modes[0], len(p), tuple(p.strategies)) for p in parts],
+    )
+
+
+def statuses(times: int, days: int, live_skill: float, payoff: float = 1.0, seed: int = 0) -> list[str]:
+    found = []
+    for k in range(times):
+        rng = np.random.default_rng([seed, k])
+        world = view(
+            side(rng, "backtest", 150, 0.6, payoff=payoff),
+            side(rng, "live", days, live_skill, weeks=40, payoff=payoff),
+        )
+        found.append(live_vs_backtest(world, rule=RULE)["strategies"]["s"]["status"])
+    return found
+
+
+@pytest.mark.parametrize("payoff", [1.0, 8.0])
+@pytest.mark.parametrize("days", [10, 30])
+def test_nothing_is_found_above_five_percent_where_nothing_changed(
+    days: int, payoff: float, counts: Callable[[int, int], int]
+) -> None:
+    times = counts(150, 3000)
+    named = [s for s in statuses(times, days, 0.6, payoff) if s in {"worse", "better"}]
+    assert len(named) <= stats.binom.ppf(0.999, times, 0.05), f"{len(named)} of {times}"
+
+
+def test_a_planted_degradation_is_found(counts: Callable[[int, int], int]) -> None:
+    times = counts(60, 1000)
+    assert statuses(times, 40, 0.40, seed=1).count("worse") > 0.85 * times
+    assert statuses(times, 40, 0.78, seed=2).count("better") > 0.75 * times
+
+
+def test_the_interval_of_a_difference_covers_it(counts: Callable[[int, int], int]) -> None:
+    times, covered = counts(300, 4000), 0
+    for k in range(times):
+        rng = np.random.default_rng([7, k])
+        live, reference = (
+            day_mean(
+                side(rng, "live", days, skill).predicted == side(rng, "live", days, skill).actual,
+                np.arange(days * 5) // 5,
+                True,
+            )
+            for days, skill in ((20, 0.5), (120, 0.6))
+        )
+        answer = day_difference(live, reference, draws=199, seed=k)
+        covered += answer.low <= -0.1 <= answer.high
+    assert covered >= stats.binom.ppf(0.001, times, 0.95)
+
+
+def test_a_real_log_against_itself_is_no_degradation_and_against_shifted_returns_it_is() -> None:
+    traces = load_log("freqtrade_futures_15m_long_short")
+    base = TraceColumns.from_traces([replace(t, mode="backtest") for t in traces], "backtest_1")
+    shift = timedelta(days=365)
+    later = [
+        replace(
+            t,
+            mode="live",
+            trace_id="",
+            timestamp=t.timestamp + shift,
+            exit_timestamp=(t.exit_timestamp or t.timestamp) + shift,
+        )
+        for t in traces
+    ]
+    live = TraceColumns.from_traces(later, "live")
+    same = live_vs_backtest(view(base, live))
+    assert same["degraded"] == []
+    assert same["strategies"]["freqtrade"]["measures"]["precision"]["difference"]["estimate"] == 0.0
+    worse = replace(live, return_pct=live.return_pct - 1.0)
+    answer = live_vs_backtest(view(base, worse))["strategies"]["freqtrade"]
+    assert answer["status"] == "worse"
+    assert answer["measures"]["expectancy"]["difference"]["estimate"] == pytest.approx(-1.0)
+    assert "precision" not in answer["verdict"]
+
+
+def test_thinned_live_rows_do_not_look_like_a_loss() -> None:
+    rng = np.random.default_rng(3)
+    full = side(rng, "live", 60, 0.6, weeks=40, per_day=40, payoff=1.5)
+    kept = rng.random(len(full)) < 0.1
+    thin = replace(full.take(kept), sample_rate=np.full(int(kept.sum()), 0.1))
+    reference = side(rng, "backtest", 200, 0.6, per_day=40, payoff=1.5)
+    answer = live_vs_backtest(view(reference, thin), rule=RULE)["strategies"]["s"]
+    assert answer["status"] in {"held", "no difference"}
+    daily = answer["measures"]["daily_return"]
+    assert daily["live"] == pytest.approx(daily["reference"], rel=0.5)
+
+
+def test_a_new_symbol_and_a_missing_side_are_told() -> None:
+    rng = np.random.default_rng(4)
+    base, live = side(rng, "backtest", 50, 0.6), side(rng, "live", 20, 0.6, weeks=20)
+    other = replace(live, symbols=["NEW"])
+    assert "NEW" in live_vs_backtest(view(base, other), rule=RULE)["strategies"]["s"]["notes"][0]
+    assert (
+        live_vs_backtest(view(base), rule=RULE)["strategies"]["s"]["verdict"]
+        == "not comparable: no live trades"
+    )
