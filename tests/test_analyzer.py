@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +20,8 @@ from jsonschema import validate
 from sklearn import metrics as sk
 
 from trade_telemetry.analyzer import AccuracyAnalyzer, AccuracyMetrics, as_columns, to_json_value
-from trade_telemetry.store import TraceColumns
+from trade_telemetry.classification import wilson_interval
+from trade_telemetry.store import TraceColumns, TraceStore
 from trade_telemetry.trace import DIRECTIONS, Direction, PredictionTrace
 from trade_telemetry.writer import TelemetryWriter
 
@@ -228,3 +231,76 @@ def test_the_names_that_were_promised_are_there() -> None:
         "profit_factor total_trades avg_holding_minutes by_strategy"
     )
     assert set(promised.split()) <= set(AccuracyMetrics.__dataclass_fields__)
+
+
+LEDGER_FIGURES = (
+    "total_trades", "confusion_matrix", "headline_precision", "headline_recall", "headline_f1", "hit_ratio", "mcc", "win_rate",
+    "avg_return", "cumulative_return_pct", "sharpe_ratio", "max_drawdown_daily", "avg_holding_minutes", "trading_days",
+)  # fmt: skip
+
+
+def write_run(folder: Path, traces: list[PredictionTrace], **options: Any) -> None:
+    with TelemetryWriter(folder, **options) as writer:
+        for trace in traces:
+            writer.write_trace(trace)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows, st.sampled_from([0.0, 0.1, 0.5]))
+def test_a_ledger_gives_the_figures_of_the_unsampled_run(given_rows: list[Row], rate: float) -> None:
+    traces = traces_of(given_rows)
+    for i, trace in enumerate(traces):
+        trace.trace_id = f"{i * 0x9E3779B97F4A7C15 % 2**64:016x}"
+    with tempfile.TemporaryDirectory() as folder:
+        write_run(Path(folder) / "tenth", traces, sample_rate=rate)
+        write_run(Path(folder) / "whole", traces)
+        tenth, whole = (AccuracyAnalyzer().load_columns(Path(folder) / name) for name in ("tenth", "whole"))
+    here, there = (AccuracyAnalyzer().compute_metrics(c) for c in (tenth, whole))
+    assert here.by_strategy.keys() == there.by_strategy.keys()
+    if traces:
+        assert (here.source, there.source) == ("ledger", "rows")
+    for name in LEDGER_FIGURES:
+        np.testing.assert_allclose(getattr(here, name), getattr(there, name), rtol=1e-9, atol=1e-9)
+
+
+def test_writers_with_and_without_a_sample_in_one_directory_are_counted_once_each(tmp_path: Path) -> None:
+    traces = load_log(NAMES[2])
+    write_run(tmp_path / "live", traces[:200], mode="live")
+    write_run(tmp_path / "live", traces[200:400], mode="live", ledger=True)
+    write_run(tmp_path / "live", traces[400:], mode="live", sample_rate=0.2)
+    write_run(tmp_path / "whole", traces, mode="live")
+    here = AccuracyAnalyzer().compute_metrics(AccuracyAnalyzer().load_columns(tmp_path / "live"))
+    there = AccuracyAnalyzer().compute_metrics(AccuracyAnalyzer().load_columns(tmp_path / "whole"))
+    assert (here.source, here.sampled, here.total_trades) == ("ledger", True, len(traces))
+    for name in LEDGER_FIGURES:
+        np.testing.assert_allclose(getattr(here, name), getattr(there, name), rtol=1e-9, atol=1e-9)
+
+
+def test_without_a_ledger_sums_are_unknown_and_intervals_are_of_the_rows_seen(tmp_path: Path) -> None:
+    traces = load_log(NAMES[2])
+    write_run(tmp_path / "live", traces, mode="live", sample_rate=0.2, ledger=False)
+    columns = AccuracyAnalyzer().load_columns(tmp_path)
+    m = AccuracyAnalyzer().compute_metrics(columns)
+    assert (m.source, m.sampled, m.total_trades) == ("rows", True, len(columns))
+    assert not np.isfinite(
+        [m.sharpe_ratio, m.cumulative_return_pct, m.max_drawdown, m.max_drawdown_daily]
+    ).any()
+    right = sum(m.confusion_matrix[k][k] for k in (0, 1))
+    assert m.headline_precision_interval == wilson_interval(right, m.headline_calls)
+
+
+def test_a_store_sees_a_ledger_grow_and_reads_only_the_month_that_changed(tmp_path: Path) -> None:
+    traces = [replace(t, trace_id=f"{2**63 + i:016x}") for i, t in enumerate(traces_of([("LONG", "LONG", "swing", 60 * 24 * k, 0.5, None) for k in range(60)]))]  # fmt: skip
+    store = TraceStore(tmp_path)
+    with TelemetryWriter(tmp_path / "live", mode="live", sample_rate=0.1, background=False) as writer:
+        for n, trace in enumerate(traces, 1):
+            writer.write_trace(trace)
+            if n in (20, 40, 60):
+                writer.flush()
+                before = dict(store._books)
+                assert store.refresh()
+                assert not store.refresh()
+                assert AccuracyAnalyzer().compute_metrics(store.columns).total_trades == n
+                assert len(store.columns) == 0  # none is in the sample
+    kept = [path for path, book in before.items() if store._books[path] is book]
+    assert len(kept) == 1 and len(store._books) == 3

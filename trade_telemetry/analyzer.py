@@ -19,6 +19,7 @@ import orjson
 
 import trade_telemetry.classification as cl
 import trade_telemetry.returns as rt
+from .closes import Closes, matrix_of, totals_of
 from .comparison import compare
 from trade_telemetry.store import (
     NUMBERS,
@@ -29,6 +30,7 @@ from trade_telemetry.store import (
     TraceColumns,
     choose,
     count_mislabelled,
+    exact_closes,
     load_columns,
     relabel,
 )
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['REPORT_SCHEMA_VERSION', 'Paths', 'Traces', 'Interval', 'CallFigures', 'ReturnFigures', 'AccuracyMetrics',
-           'to_json_value', 'columns_of_frame', 'as_columns', 'f1_interval', 'measure', 'by_strategy', 'return_curves',
-           'report_bytes', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures', 'AccuracyAnalyzer']
+           'to_json_value', 'columns_of_frame', 'as_columns', 'f1_of_days', 'f1_interval', 'measure', 'by_strategy',
+           'return_curves', 'report_bytes', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures', 'AccuracyAnalyzer']
 
 # %% ../nbs/13_analyzer.ipynb #types
 REPORT_SCHEMA_VERSION = 1
@@ -83,10 +85,11 @@ class ReturnFigures:
     win_rate: float  # Trades with a return above 0 / trades
     win_rate_interval: Interval  # Wilson
     avg_return: float  # Mean return of a trade, %
-    cumulative_return_pct: float  # Sum on a constant stake, %; nan when sampled
-    sharpe_ratio: float  # Daily, annualised by √252 or √365; nan when sampled
+    cumulative_return_pct: float  # Sum on a constant stake, %; nan when sampled without a ledger
+    sharpe_ratio: float  # Daily, annualised by √252 or √365; nan when sampled without a ledger
     sharpe_per_trade: float  # Mean / standard deviation of trades, not annualised
     max_drawdown: float  # Deepest fall of the cumulative return, percentage points, <= 0; nan when sampled
+    max_drawdown_daily: float  # The same of the daily curve; nan when sampled without a ledger
     profit_factor: float  # Gains / losses; inf without losses
     payoff_ratio: float  # Average win / average loss
     avg_holding_minutes: float  # Mean holding period, minutes
@@ -104,6 +107,9 @@ class AccuracyMetrics(ReturnFigures, CallFigures):
     mislabelled: int  # Labels that disagree with the prices of their own row
     sampled: bool  # Were trades left out by sampling?
     sample_rate: float  # Smallest share of trades kept; nan without trades
+    source: Literal[
+        "rows", "ledger"
+    ]  # Of counts, rates and daily sums; relabelled calls are always from rows
     by_strategy: dict[str, AccuracyMetrics] = field(default_factory=dict)  # Where there are several
 
     def to_dict(self) -> dict[str, Any]:  # Field name → value; nan and inf are None
@@ -231,6 +237,29 @@ def as_columns(
         return columns_of_frame(given, timezone)
     return TraceColumns.from_traces(list(given))
 
+# %% ../nbs/13_analyzer.ipynb #f1-of-days
+def f1_of_days(
+    day: npt.NDArray[np.int64],  # Exit date of a line, days since 1970, shape (m,)
+    predicted: npt.NDArray[np.int8],  # Direction codes, shape (m,)
+    actual: npt.NDArray[np.int8],  # Direction codes, shape (m,)
+    closes: npt.NDArray[Any],  # Trades that the line stands for, shape (m,)
+    level: float = 0.95,  # Coverage, fraction
+    draws: int = 999,  # Resamples
+    seed: int = 0,  # Seed of the resampling
+) -> Interval:  # Lower and upper end in [0, 1]; nan under two days or without any call
+    "Bootstrap the headline F1 over days, from rows or from lines of a ledger."
+    present, place = np.unique(day, return_inverse=True)
+    called, happened = predicted != cl.NOOP, actual != cl.NOOP
+    right = called & (predicted == actual)
+    weights = (2 * right * closes, (called.astype(np.int64) + happened) * closes)
+    daily = np.stack([np.bincount(place, w, minlength=len(present)) for w in weights])
+    if len(present) < 2 or not daily[1].any():
+        return nan, nan
+    rng, shares = np.random.default_rng(seed), np.full(len(present), 1.0 / len(present))
+    above, below = daily @ rng.multinomial(len(present), shares, size=draws).T
+    low, high = np.quantile(above[below > 0] / below[below > 0], [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
 # %% ../nbs/13_analyzer.ipynb #f1-interval
 def f1_interval(
     columns: TraceColumns,  # Trades
@@ -239,27 +268,20 @@ def f1_interval(
     draws: int = 999,  # Resamples
     seed: int = 0,  # Seed of the resampling
 ) -> Interval:  # Lower and upper end in [0, 1]; nan under two days or without any call
-    "Bootstrap the headline F1 over days."
+    "Bootstrap the headline F1 over the days of some rows."
     day = rt.exit_days(columns.exit_us, timezone)
-    present, place = np.unique(day, return_inverse=True)
-    called, happened = columns.predicted != cl.NOOP, columns.actual != cl.NOOP
-    right = called & (columns.predicted == columns.actual)
-    daily = (
-        np.stack([np.bincount(place, 2 * right), np.bincount(place, called.astype(int) + happened)])
-        if len(day)
-        else np.empty((2, 0))
-    )
-    if len(present) < 2 or not daily[1].any():
-        return nan, nan
-    rng, shares = np.random.default_rng(seed), np.full(len(present), 1.0 / len(present))
-    above, below = daily @ rng.multinomial(len(present), shares, size=draws).T
-    low, high = np.quantile(above[below > 0] / below[below > 0], [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
+    return f1_of_days(day, columns.predicted, columns.actual, np.ones(len(day)), level, draws, seed)
 
 # %% ../nbs/13_analyzer.ipynb #measure-calls
-def _call_figures(columns: TraceColumns, timezone: str, zero_division: float) -> dict[str, Any]:
+def _calls(columns: TraceColumns, timezone: str, exact: Closes | None) -> tuple[cl.Matrix, Interval]:
+    "Confusion matrix and interval of F1, from every close or, where that is unknown, from the rows."
+    if exact is None or not exact.labelled:
+        return cl.confusion_matrix(columns.actual, columns.predicted), f1_interval(columns, timezone)
+    return matrix_of(exact), f1_of_days(exact.day, exact.predicted, exact.actual, exact.closes)
+
+
+def _call_figures(matrix: cl.Matrix, interval: Interval, zero_division: float) -> dict[str, Any]:
     "Figures of the calls: matrix, rates, agreement, intervals."
-    matrix = cl.confusion_matrix(columns.actual, columns.predicted)
     by, head = cl.direction_scores(matrix, zero_division), cl.headline_scores(matrix, zero_division)
     return {
         "precision": {d: s.precision for d, s in by.items()},
@@ -273,7 +295,7 @@ def _call_figures(columns: TraceColumns, timezone: str, zero_division: float) ->
         "headline_f1": head.f1_score,
         "headline_precision_interval": cl.wilson_interval(head.right, head.calls),
         "headline_recall_interval": cl.wilson_interval(head.right, head.support),
-        "headline_f1_interval": f1_interval(columns, timezone),
+        "headline_f1_interval": interval,
         "headline_calls": head.calls,
         "headline_support": head.support,
         "hit_ratio": cl.hit_ratio(matrix),
@@ -282,7 +304,7 @@ def _call_figures(columns: TraceColumns, timezone: str, zero_division: float) ->
         "cohen_kappa": cl.cohen_kappa(matrix),
     }
 
-
+# %% ../nbs/13_analyzer.ipynb #measure-confidence
 def _confidence_figures(columns: TraceColumns) -> dict[str, Any]:
     rows = cl.confidence_rows(columns.confidence, columns.actual, columns.predicted)
     return {
@@ -293,7 +315,7 @@ def _confidence_figures(columns: TraceColumns) -> dict[str, Any]:
 
 # %% ../nbs/13_analyzer.ipynb #measure-returns
 def _return_figures(columns: TraceColumns, timezone: str, sampled: bool) -> dict[str, Any]:
-    "Figures of the money; sums over a sample are left out."
+    "Figures of the money from rows; sums over a sample are left out."
     r = columns.return_pct[rt.exit_order(columns.exit_us, columns.trace_id, columns.return_pct)]
     days, daily = rt.daily_returns(columns.exit_us, columns.return_pct, timezone)
     return {
@@ -304,6 +326,7 @@ def _return_figures(columns: TraceColumns, timezone: str, sampled: bool) -> dict
         "sharpe_ratio": nan if sampled else rt.sharpe_of_days(daily, rt.days_per_year(days)),
         "sharpe_per_trade": rt.sharpe_per_trade(r),
         "max_drawdown": nan if sampled else rt.max_drawdown(r),
+        "max_drawdown_daily": nan if sampled else rt.max_drawdown(daily),
         "profit_factor": rt.profit_factor(r),
         "payoff_ratio": rt.payoff_ratio(r),
         "avg_holding_minutes": float(columns.holding_minutes.mean()) if len(r) else nan,
@@ -316,6 +339,36 @@ def _return_figures(columns: TraceColumns, timezone: str, sampled: bool) -> dict
 def _iso(us: np.int64) -> str:
     return _moment(int(us)).isoformat()
 
+# %% ../nbs/13_analyzer.ipynb #measure-ledger
+def _exact_figures(exact: Closes) -> dict[str, Any]:
+    "Figures of the money that sums by day give exactly."
+    total = totals_of(exact)
+    days, daily = rt.fill_days(exact.day, exact.return_sum)
+    n = total.closes
+    return {
+        "total_trades": n,
+        "win_rate": total.wins / n if n else nan,
+        "win_rate_interval": cl.wilson_interval(total.wins, n),
+        "avg_return": total.mean,
+        "cumulative_return_pct": total.return_sum,
+        "sharpe_ratio": rt.sharpe_of_days(daily, rt.days_per_year(days)),
+        "sharpe_per_trade": total.sharpe_per_trade,
+        "max_drawdown_daily": rt.max_drawdown(daily),
+        "avg_holding_minutes": total.minutes_sum / n if n else nan,
+        "trading_days": len(days),
+    }
+
+
+def sampled_closes(
+    columns: TraceColumns,  # Trades
+    timezone: str = "UTC",  # Zone of the exit dates of rows; a ledger has its own
+) -> tuple[bool, Closes | None]:  # Were trades left out by sampling? Every close, where a ledger knows them
+    "Ask whether rows are a sample, and for the ledger that completes it."
+    sampled = bool((columns.sample_rate < 1).any()) or bool(
+        columns.ledger is not None and len(columns.ledger)
+    )
+    return sampled, exact_closes(columns, timezone) if sampled else None
+
 # %% ../nbs/13_analyzer.ipynb #measure
 def measure(
     columns: TraceColumns,  # Trades of one group
@@ -324,18 +377,19 @@ def measure(
     zero_division: float = 0.0,  # Value of a rate whose denominator is 0: 0.0, 1.0 or nan
 ) -> AccuracyMetrics:  # Every figure
     "Compute every figure of one group of trades."
-    columns = columns.take(rt.exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
-    rate = float(columns.sample_rate.min()) if len(columns) else nan
-    return AccuracyMetrics(
-        strategy=strategy,
-        total_trades=len(columns),
-        mislabelled=count_mislabelled(columns),
-        sampled=rate < 1.0,
-        sample_rate=rate,
-        **_call_figures(columns, timezone, zero_division),
-        **_confidence_figures(columns),
-        **_return_figures(columns, timezone, rate < 1.0),
-    )
+    sampled, exact = sampled_closes(columns, timezone)
+    rows = columns.take(rt.exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
+    facts: dict[str, Any] = {
+        "total_trades": len(rows),
+        "mislabelled": count_mislabelled(rows),
+        "sampled": sampled,
+        "sample_rate": float(rows.sample_rate.min()) if len(rows) else nan,
+        "source": "rows" if exact is None else "ledger",
+        **_call_figures(*_calls(rows, timezone, exact), zero_division),
+        **_confidence_figures(rows),
+        **_return_figures(rows, timezone, sampled),
+    }
+    return AccuracyMetrics(strategy=strategy, **facts | ({} if exact is None else _exact_figures(exact)))
 
 # %% ../nbs/13_analyzer.ipynb #groups
 def by_strategy(
@@ -343,18 +397,23 @@ def by_strategy(
 ) -> dict[str, TraceColumns]:  # Strategy → its trades, in alphabetical order
     "Split trades by strategy."
     present = np.flatnonzero(np.bincount(columns.strategy, minlength=len(columns.strategies)))
-    groups = {columns.strategies[code]: columns.take(columns.strategy == code) for code in present.tolist()}
-    return dict(sorted(groups.items()))
+    names = {columns.strategies[code] for code in present.tolist()}
+    names |= set() if columns.ledger is None else set(columns.ledger.strategy)
+    return {name: columns.only(strategy=name) for name in sorted(names)}
 
 # %% ../nbs/13_analyzer.ipynb #curves
 def return_curves(
     columns: TraceColumns,  # Trades
 ) -> dict[
     str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
-]:  # Strategy → exit times, µs UTC, and running sum, %
+]:  # Strategy → exit times, µs UTC, and running sum, %; day by day where only a ledger knows every close
     "Compute the cumulative return of every strategy, ready to draw."
     curves = {}
     for name, own in by_strategy(columns).items():
+        if (exact := sampled_closes(own)[1]) is not None:
+            days, daily = rt.fill_days(exact.day, exact.return_sum)
+            curves[name] = (days.astype("datetime64[us]").astype(np.int64) + 86_399_999_999, np.cumsum(daily))
+            continue
         order, total = rt.curve(own.exit_us, own.trace_id, own.return_pct)
         curves[name] = (own.exit_us[order], total)
     return curves

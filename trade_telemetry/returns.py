@@ -13,9 +13,9 @@ import numpy.typing as npt
 from .store import Floats, Ints, utc_offsets
 
 # %% auto #0
-__all__ = ['Days', 'exit_order', 'curve', 'drawdown', 'max_drawdown', 'max_drawdown_compounded', 'exit_days', 'daily_returns',
-           'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade', 'cumulative_return', 'average_return',
-           'win_rate', 'profit_factor', 'payoff_ratio']
+__all__ = ['Days', 'exit_order', 'curve', 'drawdown', 'max_drawdown', 'max_drawdown_compounded', 'exit_days', 'fill_days',
+           'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade', 'cumulative_return',
+           'average_return', 'win_rate', 'profit_factor', 'payoff_ratio']
 
 # %% ../nbs/11_returns.ipynb #dates
 Days = npt.NDArray[np.datetime64]
@@ -112,23 +112,30 @@ def exit_days(
     return days
 
 
+def fill_days(
+    day: Ints,  # Days since 1970-01-01, shape (n,), any order, with repeats
+    sums: npt.ArrayLike,  # Returns to add up, percent, shape (n,)
+) -> tuple[Days, Floats]:  # Every trading day from first to last; summed returns of each, percent
+    "Sum returns by day, days without a trade included."
+    r = _finite(sums)
+    if not len(r):
+        return r.astype("datetime64[D]"), r
+    first = int(day.min())
+    place = day - first
+    totals: Floats = np.bincount(place, weights=r).astype(np.float64, copy=False)
+    weekend = (np.arange(first, first + len(totals)) + 3) % 7 >= 5  # 1970-01-01 was a Thursday, 3
+    keep = np.ones(len(totals), dtype=np.bool_) if np.bincount(place)[weekend].any() else ~weekend
+    daily: Floats = totals[keep]
+    return np.arange(first, first + len(totals))[keep].astype("datetime64[D]"), daily
+
+# %% ../nbs/11_returns.ipynb #daily-of-trades
 def daily_returns(
     exit_us: Ints,  # Exit times, microseconds since 1970 UTC, shape (n,)
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,), any order
     timezone: str | tzinfo = "UTC",  # Zone whose dates count
 ) -> tuple[Days, Floats]:  # Every trading day from first to last exit; summed returns of each, percent
-    "Sum returns by exit date, days without a trade included."
-    r = _finite(return_pct)
-    if not len(r):
-        return r.astype("datetime64[D]"), r
-    days = exit_days(exit_us, timezone)
-    first = int(days.min())
-    sums: Floats = np.bincount(days - first, weights=r).astype(np.float64, copy=False)
-    counts = np.bincount(days - first)
-    weekend = (np.arange(first, first + len(sums)) + 3) % 7 >= 5  # 1970-01-01 was a Thursday, 3
-    keep = np.ones(len(sums), dtype=np.bool_) if counts[weekend].any() else ~weekend
-    daily: Floats = sums[keep]
-    return np.arange(first, first + len(sums))[keep].astype("datetime64[D]"), daily
+    "Sum returns by exit date."
+    return fill_days(exit_days(exit_us, timezone), return_pct)
 
 
 def days_per_year(

@@ -21,13 +21,15 @@ from hashlib import blake2b
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from .closes import Closes, closes_of, join_closes, only_closes
+from .ledger import read_ledger
 from trade_telemetry.trace import (
     COLUMNS,
     DIRECTIONS,
@@ -43,11 +45,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Floats', 'Ints', 'Codes', 'LabelRule', 'PathLike', 'CODE_OF', 'WORDS', 'NUMBERS', 'ARRAYS', 'TIMES', 'WORD_COLUMNS',
-           'NEEDED', 'SLOW', 'SUFFIXES', 'DEFAULT_THRESHOLDS_PCT', 'RunState', 'Moment', 'ColumnArrays', 'TraceColumns',
-           'words_of', 'load_extras', 'utc_offsets', 'from_local', 'BadRow', 'FoundFile', 'mode_of_run', 'expand_paths',
-           'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel', 'LoadReport', 'RunInfo', 'TraceStore',
-           'choose', 'load_columns', 'View', 'select_view']
+__all__ = ['Floats', 'Ints', 'Codes', 'LabelRule', 'PathLike', 'CODE_OF', 'WORDS', 'NUMBERS', 'NO_ARRAYS', 'ARRAYS', 'TIMES',
+           'WORD_COLUMNS', 'NEEDED', 'SLOW', 'SUFFIXES', 'DEFAULT_THRESHOLDS_PCT', 'RunState', 'Moment', 'ColumnArrays',
+           'ChosenColumns', 'TraceColumns', 'words_of', 'load_extras', 'utc_offsets', 'from_local', 'BadRow',
+           'FoundFile', 'mode_of_run', 'expand_paths', 'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel',
+           'LoadReport', 'RunInfo', 'exact_closes', 'TraceStore', 'choose', 'load_columns', 'View', 'select_view']
 
 # %% ../nbs/10_store.ipynb #types
 Floats = npt.NDArray[np.float64]
@@ -92,6 +94,7 @@ class ColumnArrays:
     sources: list[str]  # Files; "" for rows that were never in one
     line: Ints  # Line of the row in its file, from 1
     extras: npt.NDArray[np.object_] | None = None  # (features, metadata) of rows made from objects
+    ledger: Closes | None = None  # Exact sums of the runs whose rows are a sample; None: no run has any
 
 # %% ../nbs/10_store.ipynb #names
 WORDS = {
@@ -104,7 +107,8 @@ NUMBERS = {
     "threshold_pct": "label_threshold_pct", "sample_rate": "sample_rate", "fees_pct": "fees_pct",
     "slippage_pct": "slippage_pct", "quantity": "quantity",
 }  # fmt: skip
-ARRAYS = tuple(f.name for f in fields(ColumnArrays) if f.name != "extras" and f.name not in WORDS.values())
+NO_ARRAYS = ("extras", "ledger", *WORDS.values())
+ARRAYS = tuple(f.name for f in fields(ColumnArrays) if f.name not in NO_ARRAYS)
 TIMES = ("timestamp", "exit_timestamp")
 WORD_COLUMNS = ("symbol", "strategy", "predicted_direction", "actual_direction", "mode", "exit_reason")
 NEEDED = COLUMNS[:10]  # without these ten a file holds no traces
@@ -130,9 +134,16 @@ def _pool_extras(parts: Sequence[ColumnArrays]) -> npt.NDArray[np.object_] | Non
         [np.full(len(p.line), None, dtype=object) if p.extras is None else p.extras for p in parts]
     )
 
-# %% ../nbs/10_store.ipynb #trace-columns
-class TraceColumns(ColumnArrays):
-    "Closed positions as columns: what every figure is computed from."
+
+def _pool_ledgers(parts: Sequence[ColumnArrays]) -> Closes | None:
+    "Ledgers of all parts; none where a run has one in two parts, which would count its closes twice."
+    own = [part.ledger for part in parts if part.ledger is not None]
+    runs = [run for ledger in own for run in set(ledger.run)]
+    return join_closes(own) if own and len(runs) == len(set(runs)) else None
+
+# %% ../nbs/10_store.ipynb #chosen-columns
+class ChosenColumns(ColumnArrays):
+    "Columns of which some rows may be chosen."
 
     def __len__(self) -> int:
         return len(self.exit_us)
@@ -140,10 +151,26 @@ class TraceColumns(ColumnArrays):
     def take(
         self,
         rows: npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]] | slice,  # Mask, positions or slice
-    ) -> TraceColumns:
-        "Choose rows; the word lists stay."
+    ) -> Self:
+        "Choose rows; the word lists stay. The ledger does not: it knows no single rows, see `only`."
         extras = None if self.extras is None else self.extras[rows]
-        return replace(self, extras=extras, **{name: getattr(self, name)[rows] for name in ARRAYS})
+        return replace(
+            self, extras=extras, ledger=None, **{name: getattr(self, name)[rows] for name in ARRAYS}
+        )
+
+    def only(
+        self,
+        strategy: str | None = None,  # A name; None all
+        symbols: Sequence[str] | None = None,  # Names; None all
+        run: str | None = None,  # A name; None all
+        mode: str | None = None,  # live, paper, replay or backtest; None all
+    ) -> Self:
+        "Choose rows by name, and the same of the ledger."
+        return _only(self, None if strategy is None else [strategy], symbols, run, mode)
+
+# %% ../nbs/10_store.ipynb #trace-columns
+class TraceColumns(ChosenColumns):
+    "Closed positions as columns: what every figure is computed from."
 
     @classmethod
     def concat(cls, parts: Sequence[TraceColumns]) -> TraceColumns:
@@ -156,7 +183,7 @@ class TraceColumns(ColumnArrays):
                 stacked[name], stacked[WORDS[name]] = _pool(parts, name)
             else:
                 stacked[name] = np.concatenate([getattr(part, name) for part in parts])
-        return cls(**stacked, extras=_pool_extras(parts))
+        return cls(**stacked, extras=_pool_extras(parts), ledger=_pool_ledgers(parts))
 
     @classmethod
     def from_traces(cls, traces: Sequence[PredictionTrace], run: str = "") -> TraceColumns:
@@ -208,6 +235,30 @@ def _coded(words: Iterable[str]) -> tuple[Codes, list[str]]:
     place: dict[str, int] = {}
     codes = [place.setdefault(word, len(place)) for word in words]
     return np.asarray(codes, dtype=np.int32), list(place)
+
+# %% ../nbs/10_store.ipynb #choose-by-name
+Chosen = TypeVar("Chosen", bound=ChosenColumns)
+
+
+def _only(
+    columns: Chosen,  # Rows and perhaps a ledger
+    strategies: Sequence[str] | None,  # Names; None all
+    symbols: Sequence[str] | None,  # Names; None all
+    run: str | None,  # A name; None all
+    mode: str | None,  # A name; None all
+) -> Chosen:  # Rows and lines that meet every condition
+    "Choose rows and ledger lines by name."
+    mask = np.ones(len(columns), dtype=np.bool_)
+    wanted = {"strategy": strategies, "symbol": symbols, "run": run and (run,), "mode": mode and (mode,)}
+    for name, words in wanted.items():
+        if words is not None:
+            listed = getattr(columns, WORDS[name])
+            table = np.array([word in words for word in listed], dtype=np.bool_)
+            mask &= table[getattr(columns, name)] if len(listed) else mask
+    kept = columns if mask.all() else columns.take(mask)
+    if columns.ledger is None:
+        return kept
+    return replace(kept, ledger=only_closes(columns.ledger, strategies, symbols, run, mode))
 
 # %% ../nbs/10_store.ipynb #from-traces
 def _from_traces(
@@ -924,15 +975,15 @@ def _run_name(root: Path, directory: Path, taken: dict[str, Path]) -> str:
 
 def find_files(
     roots: Iterable[Path],  # Files and directories
-) -> tuple[list[FoundFile], dict[str, list[Path]]]:  # Candidates; run records (`run_….json`) by run
-    "Look for trace files and run records, at any depth."
+) -> tuple[list[FoundFile], dict[str, list[Path]]]:  # Candidates; `run_….json` and `ledger_….json` by run
+    "Look for trace files, run records and ledgers, at any depth."
     files: dict[str, FoundFile] = {}
     records: dict[str, list[Path]] = {}
     taken: dict[str, Path] = {}
     for root, directory, names in _walk(roots):
         for name in names:
             path = directory / name
-            if name.startswith("run_") and name.endswith(".json"):
+            if name.startswith(("run_", "ledger_")) and name.endswith(".json"):
                 found = records.setdefault(_run_name(root, directory, taken), [])
                 found += [path] if path not in found else []
             elif name.endswith(SUFFIXES) and not name.startswith("."):
@@ -1214,7 +1265,8 @@ def relabel(
     actual = (
         market_labels(columns, threshold) if label == "market" else _labels(columns.return_pct, threshold)
     )
-    return replace(columns, actual=actual, threshold_pct=threshold)
+    ledger = None if columns.ledger is None else replace(columns.ledger, labelled=False)
+    return replace(columns, actual=actual, threshold_pct=threshold, ledger=ledger)
 
 # %% ../nbs/10_store.ipynb #load-report
 @dataclass(frozen=True)
@@ -1378,6 +1430,130 @@ def _merge_facts(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         "modes": list(dict.fromkeys(old["modes"] + new["modes"])),
     }
 
+# %% ../nbs/10_store.ipynb #book
+@dataclass(frozen=True)
+class _Book:
+    "A ledger file as it was last read."
+
+    signature: tuple[int, int, int, float]  # inode, size, mtime, rate of its writer
+    closes: Closes | None  # None: of a writer that keeps every row, or unreadable
+    bad: list[BadRow]
+
+
+def _rate_of(path: Path) -> float:
+    "Sample rate of the writer of a ledger, from its run record; nan where there is none."
+    name = path.name.removeprefix("ledger_").rpartition("_")[0]
+    settings = _read_record(path.with_name(f"run_{name}.json")).get("settings")
+    rate = settings.get("sample_rate") if isinstance(settings, Mapping) else None
+    return float(rate) if isinstance(rate, int | float) else float("nan")
+
+
+def _read_book(path: Path, run: str, old: _Book | None) -> _Book | None:
+    "Read a ledger file if it changed; None if it has gone."
+    try:
+        now = path.stat()
+        rate = (
+            old.signature[3] if old is not None and old.signature[3] == old.signature[3] else _rate_of(path)
+        )
+        signature = (now.st_ino, now.st_size, now.st_mtime_ns, rate)
+        if old is not None and old.signature[:3] == signature[:3] and str(old.signature) == str(signature):
+            return old
+        if rate == 1.0:
+            return _Book(signature, None, [])
+        closes, reasons = closes_of(read_ledger(path), run)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        return _Book(signature, None, [BadRow(str(path), 1, str(error))])
+    return _Book(signature, closes, [BadRow(str(path), 1, reason) for reason in reasons])
+
+# %% ../nbs/10_store.ipynb #read-books
+def _read_books(store: TraceStore, beside: Mapping[str, Sequence[Path]]) -> bool:
+    "Bring the ledgers of a store up to date; True if one changed."
+    before = store._books
+    store._books = {}
+    for run, paths in beside.items():
+        for path in paths:
+            if path.name.startswith("ledger_"):
+                book = _read_book(path, run, before.get(path))
+                if book is not None:
+                    store._books[path] = book
+    return any(before.get(path) is not book for path, book in store._books.items()) or len(before) != len(
+        store._books
+    )
+
+
+def _with_ledger(columns: TraceColumns, books: Sequence[_Book]) -> TraceColumns:
+    "Set the ledgers beside the rows, of the runs in which they can be believed."
+    ledger = join_closes([book.closes for book in books if book.closes is not None])
+    if not len(ledger):
+        return columns
+    return replace(columns, ledger=_believed(columns, ledger))
+
+# %% ../nbs/10_store.ipynb #unbelieved
+def _word_codes(words: Iterable[str], place: dict[str, int]) -> Ints:
+    return np.array([place.setdefault(word, len(place)) for word in words], dtype=np.int64)
+
+
+def _kinds(day: Ints, predicted: Any, actual: Any, strategy: Ints, symbol: Ints) -> Ints:
+    "One number for what a ledger line counts."
+    kind = ((strategy << 20 | symbol) << 20 | day + 2**19) * 9
+    return np.asarray(kind + predicted.astype(np.int64) * 3 + actual, dtype=np.int64)
+
+
+def _is_known(rows: TraceColumns, lines: Closes) -> bool:
+    "Does the ledger have at least as many closes of every kind as there are rows?"
+    zones = set(lines.zone)
+    if len(zones) != 1:  # dates of two zones cannot be told apart
+        return not len(rows)
+    day = (rows.exit_us + utc_offsets(rows.exit_us, zones.pop())) // 86_400_000_000
+    words: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    known = _kinds(
+        lines.day,
+        lines.predicted,
+        lines.actual,
+        _word_codes(lines.strategy, words[0]),
+        _word_codes(lines.symbol, words[1]),
+    )
+    tables = (_word_codes(rows.strategies, words[0]), _word_codes(rows.symbols, words[1]))
+    codes = (table[own] for table, own in zip(tables, (rows.strategy, rows.symbol), strict=True))
+    kinds, counts = np.unique(_kinds(day, rows.predicted, rows.actual, *codes), return_counts=True)
+    order = np.argsort(known)
+    place = np.searchsorted(known[order], kinds)
+    closes = np.concatenate([[0], np.cumsum(lines.closes[order])])
+    return bool((closes[np.searchsorted(known[order], kinds, side="right")] - closes[place] >= counts).all())
+
+# %% ../nbs/10_store.ipynb #believed
+def _believed(columns: TraceColumns, ledger: Closes) -> Closes:
+    "The ledger without the runs that have rows it does not know."
+    sampled = columns.take(columns.sample_rate < 1)
+    for run in sorted(set(ledger.run)):
+        rows = sampled.take(sampled.run == (columns.runs.index(run) if run in columns.runs else -1))
+        if not _is_known(rows, ledger.take(ledger.run == run)):
+            ledger = ledger.take(ledger.run != run)
+    return ledger
+
+# %% ../nbs/10_store.ipynb #exact-closes
+def exact_closes(
+    columns: TraceColumns,  # Rows, and a ledger where there is one
+    timezone: str | tzinfo = "UTC",  # Zone of the exit dates of rows; a ledger has its own
+) -> Closes | None:  # Lines that stand for every close; None where rows are a sample that no ledger completes
+    "Every close: sampled ones from the ledger, the others from the rows."
+    sampled, ledger = columns.sample_rate < 1, columns.ledger
+    known = set() if ledger is None else set(ledger.run)
+    if not {columns.runs[code] for code in np.unique(columns.run[sampled]).tolist()} <= known:
+        return None
+    rows = columns.take(~sampled)
+    day = (rows.exit_us + utc_offsets(rows.exit_us, timezone)) // 86_400_000_000
+    kinds, place = np.unique(day * 9 + rows.predicted.astype(np.int64) * 3 + rows.actual, return_inverse=True)
+    r, n, blank = rows.return_pct, len(kinds), np.full(len(kinds), "", dtype=object)
+    sums = [np.bincount(place, w, minlength=n).astype(np.float64) for w in (r, r * r, rows.holding_minutes)]
+    own = Closes(
+        blank, blank, blank, blank, blank, kinds // 9, (kinds % 9 // 3).astype(np.int8), (kinds % 3).astype(np.int8),
+        np.bincount(place, minlength=n), sums[0], sums[1], np.bincount(place, r > 0, minlength=n).astype(np.int64), sums[2],
+    )  # fmt: skip
+    return own if ledger is None else join_closes([own, ledger])
+
 # %% ../nbs/10_store.ipynb #trace-store
 class TraceStore:
     "Trace files below some paths, kept up to date by reading only what is new."
@@ -1395,6 +1571,7 @@ class TraceStore:
         self._final, self._now = final, now
         self._files: dict[str, _File] = {}
         self._records: dict[str, list[Path]] = {}
+        self._books: dict[Path, _Book] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -1421,7 +1598,8 @@ class TraceStore:
 # %% ../nbs/10_store.ipynb #refresh
 def _refresh(store: TraceStore) -> bool:
     "Bring a store up to date."
-    files, store._records = find_files(expand_paths(store.paths))
+    files, beside = find_files(expand_paths(store.paths))
+    store._records = {run: [p for p in paths if p.name.startswith("run_")] for run, paths in beside.items()}
     found = {file.key: file for file in files}
     parts: list[TraceColumns] = []
     changed = {file.found.run for key, file in store._files.items() if key not in found}
@@ -1440,9 +1618,10 @@ def _refresh(store: TraceStore) -> bool:
             if file.found.run in changed:
                 _read_file(file, store._final, parts)
     added = _take_in(store, parts) if parts else 0
-    if added or changed:
-        store.columns = store._pile.columns()
-    return bool(added or changed)
+    booked = _read_books(store, beside)  # after the rows: a writer saves its ledger behind them
+    if added or changed or booked:
+        store.columns = _with_ledger(store._pile.columns(), list(store._books.values()))
+    return bool(added or changed or booked)
 
 # %% ../nbs/10_store.ipynb #drop-runs
 def _drop_runs(store: TraceStore, names: set[str]) -> None:
@@ -1489,6 +1668,7 @@ def _report(store: TraceStore) -> LoadReport:
     files = list(store._files.values())
     twice = [row for rows in store._twice.values() for row in rows]
     bad = [row for file in files for row in (*file.bad, file.unfinished, file.problem) if row is not None]
+    bad += [row for book in store._books.values() for row in book.bad]
     kept = len(store.columns)
     return LoadReport(
         files=sum(not file.foreign for file in files),
@@ -1533,23 +1713,18 @@ def choose(
     timezone: str | tzinfo = "UTC",  # Zone of naive moments
 ) -> TraceColumns:  # Rows that meet every condition
     "Choose rows."
-    mask = np.ones(len(columns), dtype=np.bool_)
-    wanted = {
-        "strategy": {"both": ("intraday", "swing")}.get(strategy, (strategy,)) if strategy else None,
-        "symbol": None if symbols is None else tuple(symbols),
-        "run": run and (run,),
-        "mode": mode and (mode,),
-    }
-    for name, words in wanted.items():
-        if words is not None:
-            listed = getattr(columns, WORDS[name])
-            table = np.array([word in words for word in listed], dtype=np.bool_)
-            mask &= table[getattr(columns, name)] if len(listed) else mask
-    if start is not None:
-        mask &= columns.exit_us >= _moment(start, timezone, False)
-    if end is not None:
-        mask &= columns.exit_us < _moment(end, timezone, True)
-    return columns if mask.all() else columns.take(mask)
+    names = {"both": ["intraday", "swing"]}.get(strategy, [strategy]) if strategy else None
+    kept = _only(columns, names, None if symbols is None else list(symbols), run or None, mode or None)
+    if start is None and end is None:
+        return kept
+    first = None if start is None else _moment(start, timezone, False)
+    last = None if end is None else _moment(end, timezone, True)
+    mask = np.ones(len(kept), dtype=np.bool_)
+    if first is not None:
+        mask &= kept.exit_us >= first
+    if last is not None:
+        mask &= kept.exit_us < last
+    return replace(kept.take(mask), ledger=_ledger_between(kept.ledger, first, last))
 
 # %% ../nbs/10_store.ipynb #moment
 def _moment(value: str | datetime | date, timezone: str | tzinfo, end: bool) -> int:
@@ -1603,6 +1778,22 @@ def load_columns(
     )
     return (relabel(columns, label, thresholds_pct) if label is not None else columns), report
 
+# %% ../nbs/10_store.ipynb #ledger-between
+def _ledger_between(ledger: Closes | None, first: int | None, last: int | None) -> Closes | None:
+    "Lines of the days between two moments; None where a moment cuts through a day, which no line can follow."
+    if ledger is None:
+        return None
+    mask = np.ones(len(ledger), dtype=np.bool_)
+    for name in set(ledger.zone):
+        own = ledger.zone == name
+        begins, ends = (from_local((ledger.day[own] + k) * 86_400_000_000, name) for k in (0, 1))
+        low, high = -(2**62) if first is None else first, 2**62 if last is None else last
+        inside, outside = (begins >= low) & (ends <= high), (ends <= low) | (begins >= high)
+        if not (inside | outside).all():
+            return None
+        mask[own] = inside
+    return ledger.take(mask)
+
 # %% ../nbs/10_store.ipynb #view
 @dataclass(frozen=True)
 class View:
@@ -1627,8 +1818,8 @@ def _rows_of(
     mode: str | None = None,  # Only rows of this mode; None: all of the run
 ) -> TraceColumns:  # Their rows
     "Rows of some runs."
-    mask = np.zeros(len(columns), dtype=np.bool_)
-    for strategy, run in pairs:
+    mask, listed = np.zeros(len(columns), dtype=np.bool_), list(pairs)
+    for strategy, run in listed:
         if run.name in columns.runs:
             part = columns.run == columns.runs.index(run.name)
             if strategy is not None and strategy in columns.strategies:
@@ -1636,7 +1827,13 @@ def _rows_of(
             mask |= part
     if mode is not None and mode in columns.modes:
         mask &= columns.mode == columns.modes.index(mode)
-    return columns if mask.all() else columns.take(mask)
+    kept = columns if mask.all() else columns.take(mask)
+    if (ledger := columns.ledger) is None:
+        return kept
+    lines = np.zeros(len(ledger), dtype=np.bool_)
+    for strategy, run in listed:
+        lines |= (ledger.run == run.name) & (True if strategy is None else ledger.strategy == strategy)
+    return replace(kept, ledger=ledger.take(lines if mode is None else lines & (ledger.mode == mode)))
 
 # %% ../nbs/10_store.ipynb #select-view
 def select_view(
