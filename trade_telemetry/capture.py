@@ -20,12 +20,13 @@ from trade_telemetry.trace import (
     label_direction,
     market_move_pct,
     position_return_pct,
+    utc_text,
 )
 from .writer import Failures, TelemetryWriter
 
 # %% auto #0
-__all__ = ['Reader', 'REQUIRED', 'DECISIVE', 'ClosedPosition', 'build_trace', 'make_readers', 'read_object', 'TelemetryHook',
-           'open_hook', 'run_directory']
+__all__ = ['Reader', 'REQUIRED', 'DECISIVE', 'ClosedPosition', 'as_dict', 'build_trace', 'make_readers', 'read_object',
+           'TelemetryHook', 'open_hook', 'run_directory']
 
 # %% ../nbs/03_capture.ipynb #closed-position
 class ClosedPosition(NamedTuple):
@@ -53,6 +54,18 @@ class ClosedPosition(NamedTuple):
     metadata: Mapping[str, Any] | None = None  # Anything else
     leg: int = 0  # Tells partial exits and entries at the same time apart
 
+# %% ../nbs/03_capture.ipynb #as-dict
+def as_dict(
+    value: Any,  # Features or metadata as people hand them in
+) -> dict[str, Any]:  # A copy; what is no mapping stands under "value"
+    "Make a dictionary of anything; a mapping that breaks leaves its kind."
+    if value is None:
+        return {}
+    try:
+        return dict(value) if isinstance(value, Mapping) else {"value": value}
+    except Exception:  # noqa: BLE001  foreign code; the trace matters more
+        return {"value": f"<{type(value).__name__}>"}
+
 # %% ../nbs/03_capture.ipynb #build-trace
 def build_trace(
     closed: ClosedPosition,  # Facts
@@ -70,17 +83,17 @@ def build_trace(
     earned = closed.realized_return_pct
     if earned is None:
         earned = position_return_pct(direction, move, closed.fees_pct, closed.leverage)
-    facts: dict[str, Any] = {"exit_reason": closed.exit_reason, "market_move_pct": move}
-    facts |= {"entry_time": entry.isoformat(), "exit_time": exit_.isoformat()}
-    facts |= {
-        k: v
-        for k, v in (("leverage", closed.leverage), ("leg", closed.leg))
-        if v != ClosedPosition._field_defaults[k]
-    }
+    metadata = as_dict(closed.metadata)
+    metadata |= {"exit_reason": closed.exit_reason, "market_move_pct": move}
+    metadata |= {"entry_time": utc_text(entry), "exit_time": utc_text(exit_)}
+    if closed.leverage != 1.0:
+        metadata["leverage"] = closed.leverage
+    if closed.leg != 0:
+        metadata["leg"] = closed.leg
     return PredictionTrace(
         entry, closed.symbol, closed.strategy, direction, label_direction(move, threshold_pct), closed.confidence,
         closed.entry_price, closed.exit_price, (exit_ - entry).total_seconds() / 60, earned,
-        dict(closed.features or {}), {**(closed.metadata or {}), **facts}, exit_timestamp=exit_,
+        as_dict(closed.features), metadata, exit_timestamp=exit_,
         label_threshold_pct=threshold_pct, exit_reason=closed.exit_reason, quantity=closed.quantity,
         fees_pct=closed.fees_pct, slippage_pct=closed.slippage_pct,
     )  # fmt: skip
@@ -174,7 +187,7 @@ class _Hook:
 
 # %% ../nbs/03_capture.ipynb #trace-of
 def _trace_of(hook: _Hook, closed: ClosedPosition) -> PredictionTrace:
-    if any(fact is None for fact in closed[:7]):
+    if None in closed[:7]:
         missing = [name for name, fact in zip(REQUIRED, closed, strict=False) if fact is None]
         raise ValueError(f"a closed position needs {', '.join(missing)}")
     threshold = hook.thresholds_pct.get(closed.strategy)

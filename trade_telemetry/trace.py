@@ -215,7 +215,7 @@ def dumps(
 # %% ../nbs/01_trace.ipynb #utc-text
 def utc_text(when: datetime | None, timezone: tzinfo = UTC) -> str:
     "ISO 8601 in UTC with offset; empty for None."
-    return "" if when is None else as_utc(when, timezone).isoformat()
+    return "" if when is None else orjson.dumps(as_utc(when, timezone))[1:-1].decode()  # isoformat, faster
 
 # %% ../nbs/01_trace.ipynb #to-row
 def to_row(

@@ -45,10 +45,10 @@ from trade_telemetry.trace import (
 )
 
 # %% auto #0
-__all__ = ['logger', 'MOST_OPEN', 'WriterOptions', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment', 'gzip_segment',
-           'identity', 'still_ours', 'release', 'Segment', 'make_file', 'ready', 'csv_lines', 'jsonl_lines', 'Intake',
-           'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger', 'format_lines', 'append_data', 'RunRecord',
-           'package_version', 'TelemetryWriter', 'close_writer']
+__all__ = ['logger', 'MOST_OPEN', 'WriterOptions', 'check_options', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment',
+           'gzip_segment', 'identity', 'still_ours', 'release', 'Segment', 'make_file', 'ready', 'csv_lines',
+           'jsonl_lines', 'Intake', 'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger', 'format_lines',
+           'append_data', 'RunRecord', 'package_version', 'TelemetryWriter', 'close_writer']
 
 # %% ../nbs/02_writer.ipynb #logger
 logger = logging.getLogger("trade_telemetry")
@@ -72,24 +72,31 @@ class WriterOptions:
     max_pending: int = 100_000  # Traces waiting in memory; beyond it new ones are dropped and counted
     include_features: bool = True  # Write features_json
     timezone: tzinfo = UTC  # Zone of naive times
-    poll_seconds: float = 0.25  # How often the thread looks in
+    poll_seconds: float = 0.0  # How often the thread looks in; 0: a twelfth of the throttle, 0.25 to 5
     ledger: bool | None = None  # Keep exact sums of every close beside the rows; None: when rows are sampled
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("format", ("csv", "jsonl")),
-            ("mode", MODES),
-            ("throttle_mode", ("flush", "capture")),
-        ):
-            if (got := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {got!r}")
-        if not 0 <= self.sample_rate <= 1:
-            raise ValueError(f"sample_rate must be in [0, 1], got {self.sample_rate}")
-        for name in ("buffer_size", "max_file_size_mb", "max_pending", "poll_seconds"):
-            if not (got := getattr(self, name)) > 0:
-                raise ValueError(f"{name} must be > 0, got {got}")
-        if not self.throttle_seconds >= 0:
-            raise ValueError(f"throttle_seconds must be >= 0, got {self.throttle_seconds}")
+        check_options(self)
+        if not self.poll_seconds:
+            object.__setattr__(self, "poll_seconds", min(max(self.throttle_seconds / 12, 0.25), 5.0))
+
+# %% ../nbs/02_writer.ipynb #check-options
+def check_options(
+    options: WriterOptions,  # As given
+) -> None:  # ValueError where they cannot be
+    "Say what is wrong: the rule and what was given."
+    words = {"format": ("csv", "jsonl"), "mode": MODES, "throttle_mode": ("flush", "capture")}
+    for name, allowed in words.items():
+        if (got := getattr(options, name)) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {got!r}")
+    if not 0 <= options.sample_rate <= 1:
+        raise ValueError(f"sample_rate must be in [0, 1], got {options.sample_rate}")
+    for name in ("buffer_size", "max_file_size_mb", "max_pending"):
+        if not (got := getattr(options, name)) > 0:
+            raise ValueError(f"{name} must be > 0, got {got}")
+    for name in ("throttle_seconds", "poll_seconds"):
+        if not (got := getattr(options, name)) >= 0:
+            raise ValueError(f"{name} must be >= 0, got {got}")
 
 # %% ../nbs/02_writer.ipynb #tally
 class Tally:
