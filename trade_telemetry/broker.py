@@ -11,6 +11,7 @@ from datetime import UTC
 from math import isfinite
 from typing import Literal, NamedTuple, Protocol
 
+from .feeds import say
 from .market import Bar
 from .strategy import Signal
 from .trace import Direction, as_utc, make_trace_id, position_return_pct
@@ -25,10 +26,7 @@ from trade_telemetry.trading import (
 )
 
 # %% auto #0
-__all__ = ['logger', 'Order', 'Fill', 'Broker', 'check_fill', 'slippage', 'PaperBroker', 'LiveTrader', 'hand']
-
-# %% ../nbs/07_broker.ipynb #logger
-logger = logging.getLogger("trade_telemetry")
+__all__ = ['Order', 'Fill', 'Broker', 'check_fill', 'slippage', 'PaperBroker', 'LiveTrader', 'hand']
 
 # %% ../nbs/07_broker.ipynb #order
 class Order(NamedTuple):
@@ -172,7 +170,14 @@ def _enter(trader: LiveTrader, wanted: Signal, bar: Bar) -> None:
         fill = check_fill(hand(trader).open(order))
     except Exception as error:  # noqa: BLE001  a broker is foreign code: no position, and the loop goes on
         trader.refused_entries += 1
-        logger.warning("%s on %s: entry not filled: %s: %s", name, order.symbol, type(error).__name__, error)
+        say(
+            logging.WARNING,
+            "%s on %s: entry not filled: %s: %s",
+            name,
+            order.symbol,
+            type(error).__name__,
+            error,
+        )
         return
     held = open_position(
         wanted, bar, symbol=order.symbol, strategy=name, decision_price=trader.bar.close,
@@ -203,7 +208,7 @@ def _leave(trader: LiveTrader, order: Order, expected: float) -> None:
         trader.refused_exits, trader.unfilled = trader.refused_exits + 1, order._replace(price=expected)
         said = f"{type(error).__name__}: {error}"
         text = "%s on %s: exit not filled, next try at the next bar: %s"
-        logger.log(logging.ERROR, text, order.strategy, order.symbol, said)
+        say(logging.ERROR, text, order.strategy, order.symbol, said)
         return
     trader.unfilled = None
     trade = close_position(

@@ -22,7 +22,7 @@ from .backtester import StrategyLike, load_history, strategy_for, strategy_list,
 from .broker import Broker, LiveTrader
 from .capture import ClosedPosition, TelemetryHook, build_trace, run_directory
 from .config import Settings, thresholds_pct
-from .feeds import Feed, FollowFeed, ReplayFeed
+from .feeds import Feed, FollowFeed, ReplayFeed, say
 from .market import Bar, find_bars
 from .strategy import Signal, Strategy
 from .trace import PredictionTrace
@@ -30,13 +30,12 @@ from .trading import NO_COSTS, Costs, Trade
 from .writer import TelemetryWriter, WriterStats
 
 # %% auto #0
-__all__ = ['logger', 'LIVE_BUFFER', 'EngineConfig', 'make_traders', 'SessionReport', 'retire', 'trade_on', 'live_directory',
+__all__ = ['LIVE_BUFFER', 'EngineConfig', 'make_traders', 'SessionReport', 'retire', 'trade_on', 'live_directory',
            'open_telemetry', 'stats_line', 'account_line', 'Engine', 'live_facts', 'close_all', 'make_parser',
            'add_feed_flags', 'add_telemetry_flags', 'feed_from', 'engine_from', 'stopped_by_signals', 'main', 'Feed',
            'FollowFeed', 'ReplayFeed']
 
 # %% ../nbs/08_engine.ipynb #constants
-logger = logging.getLogger("trade_telemetry")
 _all_ = ["Feed", "FollowFeed", "ReplayFeed"]  # an engine's user needs them too
 LIVE_BUFFER = 50  # rows that trigger a flush: smaller than in a backtest, so that little is lost in a crash
 
@@ -123,7 +122,7 @@ def retire(
     "Ask a failed strategy no more."
     key = f"{trader.strategy.name} on {trader.symbol}"
     report.failed.setdefault(key, f"{type(error).__name__}: {error}")
-    logger.error("%s failed and is not asked again", key, exc_info=error)
+    say(logging.ERROR, "%s failed and is not asked again", key, error=error)
     if trader.position is None:
         mine.remove(trader)
     trader.strategy = _Silent(trader.strategy)
@@ -181,10 +180,10 @@ def open_telemetry(
             timezone=ZoneInfo(settings.timezone),
         )  # fmt: skip
     except OSError as error:
-        logger.warning("Telemetry is off, trading goes on without it: %s", error)
+        say(logging.WARNING, "Telemetry is off, trading goes on without it: %s", error)
         return None
     rate = f"throttle={throttle_seconds:g}s, sample_rate={sample_rate:g}"
-    logger.info("Telemetry enabled: dir=%s, %s", directory, rate)
+    say(logging.INFO, "Telemetry enabled: dir=%s, %s", directory, rate)
     return writer
 
 # %% ../nbs/08_engine.ipynb #stats-line
@@ -298,7 +297,7 @@ def _close_position(engine: Engine, trade: Trade) -> None:
     except Exception as error:  # noqa: BLE001  whatever telemetry does, the position is closed
         engine.telemetry_failures += 1
         if engine.telemetry_failures == 1:
-            logger.warning("Telemetry capture failed: %s (further failures are only counted)", error)
+            say(logging.WARNING, "Telemetry capture failed: %s (further failures are only counted)", error)
 
 
 def _build_trace(engine: Engine, trade: Trade) -> PredictionTrace:
@@ -313,7 +312,7 @@ def _run_session(engine: Engine, max_bars: int | None, stop: threading.Event) ->
     every = [trader for mine in traders.values() for trader in mine]
     trade_all = config.feed.mode != "live" if config.trade_history is None else config.trade_history
     _start_telemetry(engine)
-    logger.info("Trading session started...")
+    say(logging.INFO, "Trading session started...")
     try:
         feed = config.feed.stream(stop)
         done = trade_on(
@@ -340,8 +339,8 @@ def close_all(
         trader.unfilled = None  # asked once more, whatever happened before
         try:
             trader.leave("interrupted", trader.bar.close, trader.bar.end)
-        except Exception:  # a strategy is told of the close, and is foreign code
-            logger.exception("%s on %s failed at the end", trader.strategy.name, trader.symbol)
+        except Exception as error:  # noqa: BLE001  a strategy is told of the close, and is foreign code
+            say(logging.ERROR, "%s failed at the end", trader.strategy.name, error=error)
 
 # %% ../nbs/08_engine.ipynb #session-telemetry
 def _start_telemetry(engine: Engine) -> None:
@@ -355,7 +354,7 @@ def _start_telemetry(engine: Engine) -> None:
             zone = ZoneInfo(settings.timezone)
             engine._hook = TelemetryHook(engine.telemetry_writer, thresholds_pct(settings), zone)
     except Exception as error:  # noqa: BLE001  trading begins, with telemetry or without
-        logger.warning("Telemetry is off: %s", error)
+        say(logging.WARNING, "Telemetry is off: %s", error)
 
 
 def _end_telemetry(engine: Engine) -> None:
@@ -366,12 +365,12 @@ def _end_telemetry(engine: Engine) -> None:
         writer.close(engine.report.ended)
         stats = writer.stats()
         lost = bool(stats.dropped or stats.failed or engine.telemetry_failures)
-        logger.info("%s", engine.stats_line())
-        logger.log(logging.WARNING if lost else logging.INFO, "%s", engine.account_line())
+        say(logging.INFO, "%s", engine.stats_line())
+        say(logging.WARNING if lost else logging.INFO, "%s", engine.account_line())
         if engine.telemetry_failures:
-            logger.warning("Telemetry: %s closes were never offered", engine.telemetry_failures)
+            say(logging.WARNING, "Telemetry: %s closes were never offered", engine.telemetry_failures)
     except Exception as error:  # noqa: BLE001  the session is over, its report must not be lost
-        logger.warning("Telemetry could not be closed: %s", error)
+        say(logging.WARNING, "Telemetry could not be closed: %s", error)
 
 # %% ../nbs/08_engine.ipynb #arguments
 class _Parser(argparse.ArgumentParser):
@@ -444,9 +443,9 @@ def feed_from(
     history, reports, failed = load_history(args.data_dir, args.symbols, settings)
     for report in reports:
         if report.rejected or report.jumps:
-            logger.warning("%s", report.summary())
+            say(logging.WARNING, "%s", report.summary())
     for symbol, reason in failed.items():
-        logger.warning("%s is left out: %s", symbol, reason)
+        say(logging.WARNING, "%s is left out: %s", symbol, reason)
     if not history:
         raise ValueError("no bars to trade")
     return [b.symbol for b in history], ReplayFeed(history, args.speed)
@@ -506,14 +505,26 @@ def main(
         except (ValueError, OSError) as error:
             parser.error(str(error))
         r = engine.run(stop=stop)
-    logger.info("%s: %s bars, %s trades, %s still open", r.ended, r.bars, len(r.trades), r.open_positions)
+    say(
+        logging.INFO,
+        "%s: %s bars, %s trades, %s still open",
+        r.ended,
+        r.bars,
+        len(r.trades),
+        r.open_positions,
+    )
     refused = {"entries": r.refused_entries, "exits": r.refused_exits}
     if any(refused.values()):
-        logger.warning("the broker refused %s", refused)
+        say(logging.WARNING, "the broker refused %s", refused)
     if isinstance(feed := engine.config.feed, FollowFeed):
         for symbol, f in feed.files.items():
-            logger.info(
-                "%s: %s rows, %s bars, rejected: %s", symbol, f.rows, f.kept, dict(f.rejected) or "none"
+            say(
+                logging.INFO,
+                "%s: %s rows, %s bars, rejected: %s",
+                symbol,
+                f.rows,
+                f.kept,
+                dict(f.rejected) or "none",
             )
     return 0
 

@@ -18,14 +18,14 @@ from datetime import date, datetime
 from glob import escape
 from heapq import merge
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 # %% auto #0
-__all__ = ['logger', 'CHUNK_BYTES', 'LONGEST_LINE', 'IN_STEP_SECONDS', 'Feed', 'merged', 'ReplayFeed', 'Tail', 'Followed',
-           'reject', 'close_time', 'learn', 'rows_from', 'bars_from', 'early_minutes', 'find_file', 'FollowFeed']
+__all__ = ['CHUNK_BYTES', 'LONGEST_LINE', 'IN_STEP_SECONDS', 'say', 'Feed', 'merged', 'ReplayFeed', 'Tail', 'Followed', 'reject',
+           'close_time', 'learn', 'rows_from', 'bars_from', 'early_minutes', 'find_file', 'FollowFeed']
 
 # %% ../nbs/05_feeds.ipynb #parser-imports
 from trade_telemetry.market import (
@@ -55,10 +55,20 @@ from trade_telemetry.market import (
 )
 
 # %% ../nbs/05_feeds.ipynb #constants
-logger = logging.getLogger("trade_telemetry")
 CHUNK_BYTES = 1 << 20  # read at a time
 LONGEST_LINE = 1 << 16  # bytes without a line end that are still waited for
 IN_STEP_SECONDS = 900  # a bar read within this time of its end says that the file keeps pace with the clock
+
+# %% ../nbs/05_feeds.ipynb #say
+def say(
+    level: int,  # logging.INFO, logging.WARNING, …
+    text: str,  # With %s for each of `args`
+    *args: Any,  # What to fill in
+    error: BaseException | None = None,  # Log its traceback
+) -> None:  # A handler that raises is ignored
+    "Log something without ever raising."
+    with suppress(Exception):
+        logging.getLogger("trade_telemetry").log(level, text, *args, exc_info=error)
 
 # %% ../nbs/05_feeds.ipynb #feed
 class Feed(Protocol):
@@ -211,7 +221,7 @@ def reject(
 ) -> None:  # The first of each kind is logged
     "Set rows aside."
     if reason not in f.rejected:
-        logger.warning("%s: %s (further ones are only counted)", f.symbol, reason)
+        say(logging.WARNING, "%s: %s (further ones are only counted)", f.symbol, reason)
     f.rejected[reason] += times
 
 
@@ -237,7 +247,7 @@ def learn(
         try:
             f.day_first = _is_day_first(cells[columns.stamp[0]] for cells in rows) if rows else None
         except MarketError as error:
-            logger.debug("%s: %s", f.symbol, error)
+            say(logging.DEBUG, "%s: %s", f.symbol, error)
     if f.day_first is not None and f.bar_minutes is None:
         raw = _read_rows(["", *f.waiting], columns, f.day_first)[0]
         stamps = np.unique(raw.wall - np.where(raw.ahead == NAIVE, 0, raw.ahead))
@@ -245,7 +255,7 @@ def learn(
             try:
                 f.bar_minutes = _bar_minutes(stamps, bool(raw.has_clock.any()))
             except MarketError as error:
-                logger.warning("%s: %s; one-minute bars are assumed", f.symbol, error)
+                say(logging.WARNING, "%s: %s; one-minute bars are assumed", f.symbol, error)
                 f.bar_minutes = 1
     return f.day_first is not None and f.bar_minutes is not None
 
@@ -304,7 +314,8 @@ def bars_from(
         return []
     prices = _adjust(raw.take(inside), day[inside], by_column=False, splits={})
     bars = build_bars(f.symbol, time_us[inside], prices, session=f.session, bar_minutes=f.bar_minutes or 1)
-    made = [bar._replace(last=bar.last or bar.end >= close_time(f, bar.day)) for bar in bars.rows()]
+    closes = {d: close_time(f, d) for d in set(bars.day.tolist())}
+    made = [bar._replace(last=bar.last or bar.end >= closes[bar.day]) for bar in bars.rows()]
     f.bar = made[-1]
     return made
 
@@ -384,7 +395,7 @@ def _followed(feed: FollowFeed, symbol: str) -> Followed:
 
 def _caught_up(feed: FollowFeed) -> None:
     if feed.history:
-        logger.info("%s bars were there, waiting for more", sum(f.kept for f in feed.files.values()))
+        say(logging.INFO, "%s bars were there, waiting for more", sum(f.kept for f in feed.files.values()))
     feed.history = False
 
 
@@ -393,7 +404,7 @@ def _begin(f: Followed, header: str) -> None:
     try:
         f.columns = _find_columns(header.removeprefix("\ufeff"))
     except MarketError as error:
-        logger.warning("%s: %s", f.symbol, error)
+        say(logging.WARNING, "%s: %s", f.symbol, error)
         f.columns = None
 
 # %% ../nbs/05_feeds.ipynb #look
