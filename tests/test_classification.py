@@ -155,3 +155,52 @@ def test_the_planted_skill_comes_back_within_its_interval() -> None:
     low, high = tt.wilson_interval(head.right, head.calls, 0.999)
     assert low < 0.6 < high
     assert high - low < 0.03
+
+
+stated = st.lists(
+    st.tuples(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0])), st.booleans()), max_size=60
+)
+
+
+def rows_of(pairs: list[tuple[float, bool]]) -> tt.ConfidenceRows:
+    return tt.confidence_rows(
+        [p for p, _ in pairs], [0 if right else 1 for _, right in pairs], [0] * len(pairs)
+    )
+
+
+@given(stated, st.one_of(st.none(), st.integers(1, 30)))
+def test_the_terms_of_the_brier_score_add_up_to_it_with_any_bins(
+    pairs: list[tuple[float, bool]], bins: int | None
+) -> None:
+    rows = rows_of(pairs)
+    t = tt.brier_terms(rows, bins)
+    added = t.reliability - t.resolution + t.uncertainty + t.within_variance - t.within_covariance
+    np.testing.assert_allclose(added, tt.brier_score(rows), rtol=0, atol=1e-12)
+
+
+@given(stated)
+def test_auc_and_log_loss_equal_scikit_learn_wherever_it_gives_an_answer(
+    pairs: list[tuple[float, bool]],
+) -> None:
+    rows = rows_of(pairs)
+    right = [r for _, r in pairs]
+    if len(set(right)) < 2:
+        assert np.isnan(tt.auc(rows))
+    else:
+        assert tt.auc(rows) == pytest.approx(sk.roc_auc_score(right, [p for p, _ in pairs]), abs=1e-12)
+    if pairs:
+        clipped = np.clip([p for p, _ in pairs], 1e-15, 1 - 1e-15)
+        theirs = sk.log_loss(right, clipped, labels=[False, True])
+        assert tt.log_loss(rows) == pytest.approx(theirs, rel=1e-9, abs=1e-9)
+    else:
+        assert np.isnan(tt.log_loss(rows))
+
+
+@given(stated)
+def test_the_order_of_rows_and_a_rising_change_of_all_claims_leave_the_auc(
+    pairs: list[tuple[float, bool]],
+) -> None:
+    rows = rows_of([(round(p, 3), right) for p, right in pairs])
+    bent = tt.ConfidenceRows(rows.stated / (1 + rows.stated), rows.right, 0, 0)
+    np.testing.assert_allclose(tt.auc(bent), tt.auc(rows), atol=1e-12)
+    np.testing.assert_allclose(tt.auc(rows_of(pairs[::-1])), tt.auc(rows_of(pairs)), atol=1e-12)

@@ -17,7 +17,7 @@ from .trace import DIRECTIONS, Direction
 __all__ = ['Matrix', 'DirectionCodes', 'LONG', 'SHORT', 'NOOP', 'confusion_matrix', 'confusion_matrices', 'Scores',
            'direction_scores', 'headline_scores', 'hit_ratio', 'named_labels', 'balanced_accuracy', 'macro_scores',
            'mcc', 'cohen_kappa', 'wilson_interval', 'ConfidenceRows', 'confidence_rows', 'brier_score',
-           'ReliabilityBin', 'reliability_table', 'calibration_error']
+           'ReliabilityBin', 'reliability_table', 'calibration_error', 'log_loss', 'auc', 'BrierTerms', 'brier_terms']
 
 # %% ../nbs/12_classification.ipynb #confusion
 Matrix = npt.NDArray[np.int64]
@@ -253,3 +253,66 @@ def calibration_error(
     total = sum(b.n for b in table)
     gaps = sum(b.n * abs(b.observed - b.stated) for b in table if b.n)
     return gaps / total if total else float("nan")
+
+# %% ../nbs/12_classification.ipynb #log-loss
+def log_loss(
+    rows: ConfidenceRows,  # Usable rows
+    clip: float = 1e-15,  # Claims are kept this far from 0 and 1, in (0, 0.5)
+) -> float:  # >= 0, lower is better, ln 2 for "always 0.5"; nan without rows
+    "Mean negative log of the probability given to what happened."
+    if not 0 < clip < 0.5:
+        raise ValueError(f"clip must lie in (0, 0.5), got {clip}")
+    if not len(rows.stated):
+        return float("nan")
+    stated = np.clip(rows.stated, clip, 1 - clip)
+    return float(-np.mean(np.log(np.where(rows.right, stated, 1 - stated))))
+
+
+def auc(
+    rows: ConfidenceRows,  # Usable rows
+) -> float:  # In [0, 1], 0.5 is a coin; nan unless there are right and wrong calls
+    "Chance that a right call was stated with more confidence than a wrong one."
+    right = int(np.count_nonzero(rows.right))
+    wrong = len(rows.right) - right
+    if not right or not wrong:
+        return float("nan")
+    _, place, counts = np.unique(rows.stated, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # mid ranks from 1
+    return float((ranks[place[rows.right]].sum() - right * (right + 1) / 2) / (right * wrong))
+
+# %% ../nbs/12_classification.ipynb #murphy
+@dataclass(frozen=True)
+class BrierTerms:
+    "Brier score = reliability - resolution + uncertainty + within_variance - within_covariance."
+
+    reliability: float  # Weighted squared distance between claims and outcomes, >= 0, lower is better
+    resolution: (
+        float  # Weighted squared distance between outcomes of groups and of all, >= 0, higher is better
+    )
+    uncertainty: float  # Variance of the outcomes, in [0, 0.25]
+    within_variance: float  # Variance of the claims within bins; 0 for groups of equal claims
+    within_covariance: float  # Twice the covariance of claims and outcomes within bins; 0 likewise
+
+
+def brier_terms(
+    rows: ConfidenceRows,  # Usable rows
+    bins: int | None = None,  # Bins of equal width over [0, 1]; None: groups of equal claims, exact
+) -> BrierTerms:  # All nan without rows
+    "Split the Brier score into its parts."
+    if bins is not None and bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    if not (m := len(rows.stated)):
+        return BrierTerms(*[float("nan")] * 5)
+    groups = rows.stated if bins is None else np.minimum((rows.stated * bins).astype(np.intp), bins - 1)
+    _, place, n = np.unique(groups, return_inverse=True, return_counts=True)
+    right = rows.right.astype(np.float64)
+    claim, truth = np.bincount(place, rows.stated) / n, np.bincount(place, right) / n
+    base = right.mean()
+    off, came = rows.stated - claim[place], right - truth[place]
+    within = (0.0, 0.0) if bins is None else (float(off @ off / m), float(2 * (off @ came) / m))
+    return BrierTerms(
+        float(n @ (claim - truth) ** 2 / m),
+        float(n @ (truth - base) ** 2 / m),
+        float(base * (1 - base)),
+        *within,
+    )
