@@ -196,8 +196,8 @@ def fails(*args: object, **kwargs: object) -> Any:
     raise OSError(28, "No space left on device")
 
 
-FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
-    "directory is a file": lambda patch, base: base.write_text("") and None,
+FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
+    "directory is a file": lambda patch, base: base.write_text(""),
     "directory cannot be made": lambda patch, base: patch.setattr(Path, "mkdir", fails),
     "disk full": lambda patch, base: patch.setattr(Segment, "append", fails),
     "no file can be opened": lambda patch, base: patch.setattr("trade_telemetry.writer.open_segment", fails),
