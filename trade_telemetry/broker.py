@@ -132,6 +132,13 @@ class LiveTrader(Trader):
         if self.order is not None and hand(self).fills == "at_once":
             _send_now(self, bar)
 
+    def end_session(self) -> None:
+        "Go home; an exit that was refused is asked again at the last price seen."
+        if (order := self.unfilled) is not None:
+            _leave(self, order._replace(price=self.bar.close, time=self.bar.end), order.price)
+        else:
+            Trader.end_session(self)
+
     def watch(self, bar: Bar) -> None:
         "Show the strategy a bar and trade nothing: history, or an exit that has to come first."
         self.bar, self.order = bar, None

@@ -205,7 +205,7 @@ class Followed:
     previous: tuple[int, int] = (0, -(2**62))  # Wall clock and UTC of the last row, µs
     bar: Bar | None = None  # The last one
     in_step: bool = False  # Did it come when it was over?
-    over: int = 0  # Day whose end was told by the clock
+    over: tuple[int, int] = (0, 0)  # Day whose end the clock told, and when it was told last, µs
     latest: int = 2**62  # A bar that starts later than this (µs since 1970 UTC) is a mistake
     rows: int = 0  # Rows that were not blank
     kept: int = 0  # Rows that became bars
@@ -431,11 +431,16 @@ def _look(feed: FollowFeed, tails: Mapping[str, Tail]) -> tuple[list[tuple[str, 
 
 
 def _is_over(f: Followed, now: int, grace_seconds: float) -> bool:
-    "Did the clock end a session that no bar ended? True once a day."
-    if f.bar is None or f.over == f.bar.day:
+    "Has the clock ended a session? Said once, and again each minute for a quarter of an hour."
+    if f.bar is None:
         return False
-    f.in_step = f.in_step or now - f.bar.end < IN_STEP_SECONDS * 1_000_000
-    if f.bar.last or not f.in_step or now < close_time(f, f.bar.day) + grace_seconds * 1e6:
+    f.in_step = f.in_step or abs(now - f.bar.end) < IN_STEP_SECONDS * 1_000_000
+    due = close_time(f, f.bar.day) + round(grace_seconds * 1e6)
+    if not f.in_step or now < due:
         return False
-    f.over, f.in_step = f.bar.day, False
+    day, told = f.over
+    if day == f.bar.day and (now > due + 15 * 60_000_000 or now < told + 60_000_000):
+        f.in_step = now <= due + 15 * 60_000_000
+        return False
+    f.over = f.bar.day, now
     return True
