@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import empyrical
@@ -149,3 +150,34 @@ def test_the_run_up_of_a_mirrored_account_is_its_drawdown(returns: list[float]) 
     path = np.concatenate([[0.0], np.cumsum(returns)])
     run_up = max((path[t] - path[s] for t in range(len(path)) for s in range(t + 1)), default=0.0)
     assert tt.max_drawdown([-r for r in returns]) == pytest.approx(-run_up, abs=1e-9)
+
+
+daily_lists = st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), max_size=40)
+
+
+@given(daily_lists, st.floats(0.1, 10))
+def test_a_larger_stake_changes_no_ratio_of_days(daily: list[float], factor: float) -> None:
+    for ratio in (tt.sortino_of_days, tt.calmar_of_days, tt.probabilistic_sharpe_ratio):
+        np.testing.assert_allclose(ratio([factor * d for d in daily]), ratio(daily), rtol=1e-6, atol=1e-9)
+
+
+@given(daily_lists)
+def test_sortino_is_empyricals_wherever_a_day_lost(daily: list[float]) -> None:
+    ours = tt.sortino_of_days(daily)
+    if len(daily) > 1 and min(daily) < 0:
+        theirs = empyrical.sortino_ratio(np.array(daily) / 100)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+    else:
+        assert np.isnan(ours)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.floats(-5, 5)), max_size=40), st.randoms())
+def test_the_interval_of_the_mean_does_not_depend_on_the_order_of_trades(
+    trades: list[tuple[int, float]], random: Any
+) -> None:
+    def interval(some: list[tuple[int, float]]) -> tuple[float, float]:
+        days = np.array([d for d, _ in some], dtype=np.int64)
+        return tt.mean_interval(days, [r for _, r in some], np.ones(len(some)), draws=99)
+
+    shuffled = random.sample(trades, len(trades))
+    np.testing.assert_allclose(interval(shuffled), interval(trades), rtol=1e-9, atol=1e-9)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import tzinfo
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ from .store import Floats, Ints, utc_offsets
 # %% auto #0
 __all__ = ['Days', 'exit_order', 'curve', 'drawdown', 'max_drawdown', 'max_drawdown_compounded', 'exit_days', 'fill_days',
            'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade', 'cumulative_return',
-           'average_return', 'win_rate', 'profit_factor', 'payoff_ratio']
+           'average_return', 'win_rate', 'profit_factor', 'payoff_ratio', 'sortino_of_days', 'calmar_of_days',
+           'probabilistic_sharpe_ratio', 'mean_interval', 'average_win', 'average_loss', 'longest_streak', 'exposure',
+           'days_under_water', 'cost_total']
 
 # %% ../nbs/11_returns.ipynb #dates
 Days = npt.NDArray[np.datetime64]
@@ -221,3 +224,117 @@ def payoff_ratio(
     r = _finite(return_pct)
     wins, losses = r[r > 0], r[r < 0]
     return float(wins.mean() / -losses.mean()) if len(wins) and len(losses) else float("nan")
+
+# %% ../nbs/11_returns.ipynb #sortino
+def sortino_of_days(
+    daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
+    periods: int = 252,  # Days per year
+) -> float:  # Annualised; nan under two days or without a losing day
+    "Mean daily return over downside deviation, target 0."
+    d = _finite(daily_pct)
+    downside = float(np.sqrt(np.mean(np.minimum(d, 0.0) ** 2))) if len(d) > 1 else 0.0
+    return float(d.mean() / downside * np.sqrt(periods)) if downside > 0 else float("nan")
+
+
+def calmar_of_days(
+    daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
+    periods: int = 252,  # Days per year
+) -> float:  # Yearly return over deepest fall; nan without days or without a fall
+    "Yearly return on a constant stake over the deepest fall of the daily curve."
+    d = _finite(daily_pct)
+    fall = -max_drawdown(d)
+    return float(d.mean()) * periods / fall if fall > 0 else float("nan")
+
+# %% ../nbs/11_returns.ipynb #psr
+def probabilistic_sharpe_ratio(
+    daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
+    benchmark: float = 0.0,  # Sharpe ratio to exceed, annualised
+    periods: int = 252,  # Days per year
+) -> float:  # In [0, 1]; nan under two days or without spread
+    "Confidence that the true Sharpe ratio exceeds a benchmark."
+    d = _finite(daily_pct)
+    if np.isnan(per_day := _ratio(d)):
+        return float("nan")
+    z = (d - d.mean()) / d.std()
+    skewness, kurtosis = float(np.mean(z**3)), float(np.mean(z**4))
+    variance = 1 - skewness * per_day + (kurtosis - 1) / 4 * per_day**2
+    if variance <= 0:
+        return float("nan")
+    above = per_day - benchmark / float(np.sqrt(periods))
+    return NormalDist().cdf(above * float(np.sqrt((len(d) - 1) / variance)))
+
+# %% ../nbs/11_returns.ipynb #mean-interval
+def mean_interval(
+    day: Ints,  # Exit date of a trade or of a line of trades, days since 1970, shape (m,)
+    return_sum: npt.ArrayLike,  # Its return, or sum of returns, percent, shape (m,)
+    closes: npt.ArrayLike,  # Trades it stands for, shape (m,)
+    level: float = 0.95,  # Coverage, in (0, 1)
+    draws: int = 999,  # Resamples
+    seed: int = 0,  # Seed of the resampling
+) -> tuple[float, float]:  # Lower and upper end, percent; nan under two days
+    "Bootstrap the mean return of a trade over days."
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    present, place = np.unique(day, return_inverse=True)
+    if (n := len(present)) < 2:
+        return float("nan"), float("nan")
+    sums, counts = (
+        np.bincount(place, _finite(return_sum)),
+        np.bincount(place, np.asarray(closes, dtype=np.float64)),
+    )
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+# %% ../nbs/11_returns.ipynb #streaks
+def average_win(
+    return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
+) -> float:  # > 0; nan without winners
+    "Mean return of the trades that made money."
+    r = _finite(return_pct)
+    return float(r[r > 0].mean()) if (r > 0).any() else float("nan")
+
+
+def average_loss(
+    return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
+) -> float:  # < 0; nan without losers
+    "Mean return of the trades that lost money."
+    return -average_win(-_finite(return_pct))
+
+
+def longest_streak(
+    hits: npt.ArrayLike,  # Truth of something for each trade in exit order, shape (n,)
+) -> int:  # Trades; 0 where it never happened
+    "Longest run of consecutive trades for which something holds."
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(hits, dtype=np.int8), [0]])))
+    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
+
+# %% ../nbs/11_returns.ipynb #exposure
+def exposure(
+    entry_us: Ints,  # Entry times, microseconds since 1970 UTC, shape (n,)
+    exit_us: Ints,  # Exit times, the same
+) -> float:  # In [0, 1]; nan without trades or where no time passes
+    "Share of the time with a position open."
+    if not len(entry_us) or (span := int(exit_us.max() - entry_us.min())) <= 0:
+        return float("nan")
+    order = np.argsort(entry_us, kind="stable")
+    begins = entry_us[order]
+    reached = np.maximum.accumulate(exit_us[order])  # latest exit so far
+    idle = np.maximum(begins[1:] - reached[:-1], 0).sum()
+    return float(1 - idle / span)
+
+
+def days_under_water(
+    daily_pct: npt.ArrayLike,  # Daily returns, percent, every day, shape (n,)
+) -> int:  # Trading days
+    "Longest stretch of days below an earlier peak of the daily curve."
+    return longest_streak(drawdown(daily_pct) < -1e-9)  # rounding is no fall
+
+# %% ../nbs/11_returns.ipynb #cost-total
+def cost_total(
+    cost_pct: npt.ArrayLike,  # Cost of each trade, percent, nan where unknown, shape (n,)
+) -> tuple[float, int]:  # Sum, percent of the stake, nan where none is known; trades that it is of
+    "Add up a cost over the trades for which it is known."
+    cost = np.asarray(cost_pct, dtype=np.float64)
+    known = np.isfinite(cost)
+    return (float(cost[known].sum()) if known.any() else float("nan")), int(np.count_nonzero(known))
