@@ -18,12 +18,14 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from trade_telemetry.backtester import Backtester
 from trade_telemetry.capture import TelemetryHook
 from trade_telemetry.config import Settings
 from trade_telemetry.engine import LIVE_BUFFER, Engine, EngineConfig, ReplayFeed
-from trade_telemetry.market import simulate_bars
+from trade_telemetry.market import Bars, simulate_bars
+from trade_telemetry.strategy import PlantedSkill
 from trade_telemetry.trading import Costs
 from trade_telemetry.writer import TelemetryWriter
 
@@ -65,41 +67,45 @@ def live_cpu(seconds: float, closes_an_hour: float, on: bool) -> tuple[float, in
     return spent, n
 
 
-def run_engine(days: int, on: bool) -> int:
-    bars = [simulate_bars(f"S{k}", days=days, seed=k) for k in range(2)]
-    with tempfile.TemporaryDirectory() as directory:
-        config = EngineConfig(
-            [b.symbol for b in bars], "both", ReplayFeed(bars), Costs(0.01, 0.01), Settings()
-        )
-        return len(Engine(config, enable_telemetry=on, telemetry_dir=directory).run().trades)
+Run = Callable[[list[Bars], Path, bool], int]
 
 
-def run_backtest(days: int, on: bool) -> int:
-    bars = [simulate_bars(f"S{k}", days=days, seed=k) for k in range(2)]
-    with tempfile.TemporaryDirectory() as directory:
-        host = Backtester(
-            "both",
-            costs=Costs(0.01, 0.01),
-            settings=Settings(),
-            enable_telemetry=on,
-            telemetry_dir=directory,
-            progress=False,
-        )
-        return len(host.run(bars).trades)
+def busy(bars: Bars) -> PlantedSkill:
+    "A strategy that trades every few minutes, so that there is something to measure."
+    return PlantedSkill(bars, skill=0.5, horizon_bars=3, seed=1, threshold_pct=0.3, name="intraday")
 
 
-def in_pairs(run: Callable[[int, bool], int], days: int, pairs: int) -> tuple[float, float, int]:
+def run_engine(bars: list[Bars], directory: Path, on: bool) -> int:
+    config = EngineConfig([b.symbol for b in bars], busy, ReplayFeed(bars), Costs(0.01, 0.01), Settings())
+    return len(Engine(config, enable_telemetry=on, telemetry_dir=directory).run().trades)
+
+
+def run_backtest(bars: list[Bars], directory: Path, on: bool) -> int:
+    host = Backtester(
+        busy,
+        costs=Costs(0.01, 0.01),
+        settings=Settings(),
+        enable_telemetry=on,
+        telemetry_dir=directory,
+        progress=False,
+    )
+    return len(host.run(bars).trades)
+
+
+def in_pairs(run: Run, days: int, pairs: int) -> tuple[float, float, int]:
     "Median CPU seconds without telemetry, median of what it adds, number of trades."
+    bars = [simulate_bars(f"S{k}", days=days, seed=k) for k in range(2)]
     without, added, trades = [], [], 0
-    run(2, True)  # imports and caches
-    for _ in range(pairs):
-        cpu = {}
-        for on in (False, True):
-            began = time.process_time()
-            trades = run(days, on)
-            cpu[on] = time.process_time() - began
-        without.append(cpu[False])
-        added.append(cpu[True] - cpu[False])
+    with tempfile.TemporaryDirectory() as directory:
+        run(bars, Path(directory), True)  # imports and caches
+        for _ in range(pairs):
+            cpu = {}
+            for on in (False, True):
+                began = time.process_time()
+                trades = run(bars, Path(directory), on)
+                cpu[on] = time.process_time() - began
+            without.append(cpu[False])
+            added.append(cpu[True] - cpu[False])
     return statistics.median(without), statistics.median(added), trades
 
 
@@ -111,9 +117,9 @@ def main() -> int:
         "--seconds", type=float, default=120, help="length of a live loop (default: %(default)s)"
     )
     parser.add_argument(
-        "--days", type=int, default=250, help="days replayed and backtested (default: %(default)s)"
+        "--days", type=int, default=100, help="days replayed and backtested (default: %(default)s)"
     )
-    parser.add_argument("--pairs", type=int, default=5, help="runs with and without (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=9, help="runs with and without (default: %(default)s)")
     args = parser.parse_args()
     logging.disable(logging.INFO)
     worst = 0.0

@@ -4,7 +4,8 @@ The bare loop formats the same 22 cells (times with isoformat, features and meta
 it neither counts nor samples nor rotates. Once both are given the trace ids, and once both work them out (blake2b). Thread CPU time,
 fastest of several rounds taken in turns. Then the whole way: CPU of all threads from `write_trace` or the hook to the file.
 `python benchmarks/writing.py [--rows N] [--rounds N]` prints the table; exit code 1 where the thread costs more than 1.25 × the bare loop,
-where a row of the whole file costs more than 1.2 × a row of its first quarter, or where a written trace costs more than 10 µs.
+where a row of the last quarter costs more than 1.2 × a row of the first, or where a written trace costs more than 10 µs on a machine that
+runs the bare loop in 4.8 µs (2.08 × the bare loop on a slower or busier one).
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def same(directory: Path) -> None:
             sorted((directory / "ours").glob("traces_*"), key=lambda p: int(p.stem.split("_")[-1]))
         )
     )
-    assert ours.replace(b",42.0,", b",42.0,") == (directory / "bare.csv").read_bytes()
+    assert ours == (directory / "bare.csv").read_bytes()
 
 
 def whole_file(rows: int) -> list[float]:
@@ -167,24 +168,26 @@ def main() -> int:
     args = parser.parse_args()
     rows = max(4 * CHUNK, args.rows // (4 * CHUNK) * 4 * CHUNK)
     print(f"{'CPU of one written row':<52}{'bare µs':>9}{'ours µs':>9}{'ratio':>8}")
-    ratios = []
+    ratios, bares = [], []
     for words, with_id in (
         ("writing thread, trace ids given", True),
         ("writing thread, both work out the ids", False),
     ):
         bare, ours = against_bare(args.rounds, with_id)
         ratios.append(ours / bare)
+        bares.append(bare)
         print(f"{words:<52}{bare:>9.2f}{ours:>9.2f}{ratios[-1]:>8.2f}")
     quarters = whole_file(rows)
     for k, us in enumerate(quarters):
         print(f"{f'quarter {k + 1} of {rows:,} rows':<52}{'':>9}{us:>9.2f}{us / quarters[0]:>8.2f}")
     whole = [all_threads(args.rounds, keywords) for keywords in (False, True)]
     for words, us in zip(("all threads, write_trace", "all threads, hook with keywords"), whole, strict=True):
-        print(f"{words:<52}{'':>9}{us:>9.2f}")
+        print(f"{words:<52}{bares[-1]:>9.2f}{us:>9.2f}{us / bares[-1]:>8.2f}")
     fine = {
         "thread at most 1.25 × bare": max(ratios) <= 1.25,
         "linear": quarters[-1] <= 1.2 * quarters[0],
-        "at most 10 µs in all": max(whole) <= 10,
+        "at most 10 µs in all, or as many where the bare loop takes 4.8": max(whole)
+        <= 10 / 4.8 * max(4.8, bares[-1]),
     }
     print("; ".join(f"{words}: {is_so}" for words, is_so in fine.items()))
     return 0 if all(fine.values()) else 1
