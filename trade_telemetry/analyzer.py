@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['REPORT_SCHEMA_VERSION', 'Paths', 'Traces', 'Interval', 'CallFigures', 'ReturnFigures', 'AccuracyMetrics',
-           'to_json_value', 'columns_of_frame', 'as_columns', 'f1_of_days', 'f1_interval', 'measure', 'by_strategy',
-           'return_curves', 'report_bytes', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures', 'AccuracyAnalyzer']
+__all__ = ['REPORT_SCHEMA_VERSION', 'Paths', 'Traces', 'Interval', 'CallFigures', 'ReturnFigures', 'RiskFigures',
+           'AccuracyMetrics', 'to_json_value', 'columns_of_frame', 'as_columns', 'f1_of_days', 'f1_interval', 'measure',
+           'by_strategy', 'return_curves', 'report_bytes', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures',
+           'AccuracyAnalyzer']
 
 # %% ../nbs/13_analyzer.ipynb #types
 REPORT_SCHEMA_VERSION = 1
@@ -75,6 +76,11 @@ class CallFigures:
     cohen_kappa: float  # Agreement beyond chance
     brier_score: float  # Mean squared error of the stated confidence
     calibration_error: float  # Expected calibration error, ten bins
+    log_loss: float  # Mean negative log of the confidence in what happened, claims kept 1e-15 from 0 and 1
+    auc: float  # Chance that a right call was stated with more confidence than a wrong one
+    brier_reliability: float  # Part of the Brier score: distance between claims and outcomes, lower is better
+    brier_resolution: float  # Part of it: how far the claims tell good trades from bad ones, higher is better
+    brier_uncertainty: float  # Part of it: variance of the outcomes; score = reliability - resolution + this
     confidence_rows: int  # Trades with a confidence in [0, 1]
 
 # %% ../nbs/13_analyzer.ipynb #return-figures
@@ -84,7 +90,8 @@ class ReturnFigures:
 
     win_rate: float  # Trades with a return above 0 / trades
     win_rate_interval: Interval  # Wilson
-    avg_return: float  # Mean return of a trade, %
+    avg_return: float  # Mean return of a trade, %: the expectancy
+    avg_return_interval: Interval  # Bootstrap of days
     cumulative_return_pct: float  # Sum on a constant stake, %; nan when sampled without a ledger
     sharpe_ratio: float  # Daily, annualised by √252 or √365; nan when sampled without a ledger
     sharpe_per_trade: float  # Mean / standard deviation of trades, not annualised
@@ -97,9 +104,28 @@ class ReturnFigures:
     first_exit: str | None  # ISO 8601, UTC; None without trades
     last_exit: str | None  # ISO 8601, UTC; None without trades
 
+# %% ../nbs/13_analyzer.ipynb #risk-figures
+@dataclass(frozen=True)
+class RiskFigures:
+    "What did the way there look like? What needs single trades or their order is nan (None) when sampled."
+
+    sortino_ratio: float  # Daily, annualised; nan when sampled without a ledger
+    calmar_ratio: float  # Yearly return over max_drawdown_daily; likewise
+    probabilistic_sharpe_ratio: float  # Confidence that the true Sharpe ratio is above 0; likewise
+    days_under_water: int | None  # Longest stretch of trading days below a peak; likewise
+    avg_win: float  # Mean return of winners, %
+    avg_loss: float  # Mean return of losers, %, < 0
+    longest_winning_streak: int | None  # Consecutive trades above 0
+    longest_losing_streak: int | None  # Consecutive trades below 0
+    exposure: float  # Share of the time from first entry to last exit with a position open
+    fees_total_pct: float | None  # Sum over the trades whose fees are known, % of the stake; None of none
+    fees_known: int  # So many trades
+    slippage_total_pct: float | None  # The same for slippage, which the fills contain
+    slippage_known: int  # So many trades
+
 # %% ../nbs/13_analyzer.ipynb #accuracy-metrics
 @dataclass(frozen=True)
-class AccuracyMetrics(ReturnFigures, CallFigures):
+class AccuracyMetrics(RiskFigures, ReturnFigures, CallFigures):
     "Every figure of one group of trades; nan where the data cannot say."
 
     strategy: str  # Name, or "all" for several
@@ -307,37 +333,75 @@ def _call_figures(matrix: cl.Matrix, interval: Interval, zero_division: float) -
 # %% ../nbs/13_analyzer.ipynb #measure-confidence
 def _confidence_figures(columns: TraceColumns) -> dict[str, Any]:
     rows = cl.confidence_rows(columns.confidence, columns.actual, columns.predicted)
+    terms = cl.brier_terms(rows)
     return {
         "brier_score": cl.brier_score(rows),
         "calibration_error": cl.calibration_error(cl.reliability_table(rows)),
         "confidence_rows": len(rows.stated),
+        "log_loss": cl.log_loss(rows),
+        "auc": cl.auc(rows),
+        "brier_reliability": terms.reliability,
+        "brier_resolution": terms.resolution,
+        "brier_uncertainty": terms.uncertainty,
     }
 
 # %% ../nbs/13_analyzer.ipynb #measure-returns
 def _return_figures(columns: TraceColumns, timezone: str, sampled: bool) -> dict[str, Any]:
     "Figures of the money from rows; sums over a sample are left out."
     r = columns.return_pct[rt.exit_order(columns.exit_us, columns.trace_id, columns.return_pct)]
-    days, daily = rt.daily_returns(columns.exit_us, columns.return_pct, timezone)
+    day = rt.exit_days(columns.exit_us, timezone)
+    days, daily = rt.fill_days(day, columns.return_pct)
     return {
+        **_daily_figures(daily if not sampled else daily[:0], rt.days_per_year(days)),
+        "days_under_water": None if sampled else rt.days_under_water(daily),
         "win_rate": rt.win_rate(r),
         "win_rate_interval": cl.wilson_interval(int(np.count_nonzero(r > 0)), len(r)),
         "avg_return": rt.average_return(r),
+        "avg_return_interval": rt.mean_interval(day, columns.return_pct, np.ones(len(r))),
         "cumulative_return_pct": nan if sampled else rt.cumulative_return(r),
-        "sharpe_ratio": nan if sampled else rt.sharpe_of_days(daily, rt.days_per_year(days)),
         "sharpe_per_trade": rt.sharpe_per_trade(r),
         "max_drawdown": nan if sampled else rt.max_drawdown(r),
         "max_drawdown_daily": nan if sampled else rt.max_drawdown(daily),
         "profit_factor": rt.profit_factor(r),
         "payoff_ratio": rt.payoff_ratio(r),
+        **_trade_figures(columns, r, sampled),
         "avg_holding_minutes": float(columns.holding_minutes.mean()) if len(r) else nan,
         "trading_days": len(days),
         "first_exit": _iso(columns.exit_us.min()) if len(r) else None,
         "last_exit": _iso(columns.exit_us.max()) if len(r) else None,
     }
 
-
+# %% ../nbs/13_analyzer.ipynb #measure-risk
 def _iso(us: np.int64) -> str:
     return _moment(int(us)).isoformat()
+
+
+def _daily_figures(daily: npt.NDArray[np.float64], periods: int) -> dict[str, Any]:
+    "Ratios of a daily series; nan where it is empty."
+    return {
+        "sharpe_ratio": rt.sharpe_of_days(daily, periods),
+        "sortino_ratio": rt.sortino_of_days(daily, periods),
+        "calmar_ratio": rt.calmar_of_days(daily, periods),
+        "probabilistic_sharpe_ratio": rt.probabilistic_sharpe_ratio(daily, 0.0, periods),
+    }
+
+
+def _trade_figures(columns: TraceColumns, r: npt.NDArray[np.float64], sampled: bool) -> dict[str, Any]:
+    "Figures that need single trades: averages of what is there, and paths and totals only where all are."
+    none = columns.fees_pct[:0]
+    fees, fees_known = rt.cost_total(none if sampled else columns.fees_pct)
+    slippage, slippage_known = rt.cost_total(none if sampled else columns.slippage_pct)
+    return {
+        "avg_win": rt.average_win(r),
+        "avg_loss": rt.average_loss(r),
+        "longest_winning_streak": None if sampled else rt.longest_streak(r > 0),
+        "longest_losing_streak": None if sampled else rt.longest_streak(r < 0),
+        "exposure": nan if sampled else rt.exposure(columns.entry_us, columns.exit_us),
+        "fees_total_pct": fees if fees_known else None,
+        "fees_known": fees_known,
+        "slippage_total_pct": slippage if slippage_known else None,
+        "slippage_known": slippage_known,
+    }
 
 # %% ../nbs/13_analyzer.ipynb #measure-ledger
 def _exact_figures(exact: Closes) -> dict[str, Any]:
@@ -350,8 +414,10 @@ def _exact_figures(exact: Closes) -> dict[str, Any]:
         "win_rate": total.wins / n if n else nan,
         "win_rate_interval": cl.wilson_interval(total.wins, n),
         "avg_return": total.mean,
+        "avg_return_interval": rt.mean_interval(exact.day, exact.return_sum, exact.closes),
         "cumulative_return_pct": total.return_sum,
-        "sharpe_ratio": rt.sharpe_of_days(daily, rt.days_per_year(days)),
+        **_daily_figures(daily, rt.days_per_year(days)),
+        "days_under_water": rt.days_under_water(daily),
         "sharpe_per_trade": total.sharpe_per_trade,
         "max_drawdown_daily": rt.max_drawdown(daily),
         "avg_holding_minutes": total.minutes_sum / n if n else nan,
