@@ -164,7 +164,7 @@ def make_page(base: Path) -> tuple[Dashboard, dict[str, Any]]:
     }
     source = StateSource(Settings.load(telemetry_storage_path=base))
     panels: list[Panel] = list(parts.values())
-    return Dashboard(source.read, panels), parts
+    return Dashboard(source.read, panels, trades_csv=source.trades_csv), parts
 
 
 def test_a_beat_reads_what_was_appended_and_is_answered(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_beat_reads_what_was_appended_and_is_answered(tmp_path: Path) -> None:
 
 def test_the_symbol_of_the_drop_down_governs_every_panel(analytics: Path) -> None:
     page, parts = make_page(analytics)
-    page.symbol.widget.value = "BAC"
+    page.filters.symbol.widget.value = "BAC"
     assert page.shown is not None
     assert page.shown["symbol"] == "BAC"
     bac = [t for t in make_traces("intraday", 1600, 0.5, seed=3) if t.symbol == "BAC"]
@@ -215,9 +215,46 @@ def test_a_replay_is_never_called_live(tmp_path: Path) -> None:
 def test_a_precision_below_the_threshold_raises_an_alert_and_colors_the_figure(analytics: Path) -> None:
     page, parts = make_page(analytics)
     assert page.shown is not None
-    assert [alert["strategy"] for alert in page.shown["alerts"]] == ["intraday"]
+    assert {alert["strategy"] for alert in page.shown["alerts"]} == {"intraday"}
     assert parts["cards"].widget.value.count("tt-low") == 1
     assert "Intraday · Precision below 55" in parts["alerts"].widget.value
+
+
+def test_direction_run_and_mode_narrow_every_panel_and_stay_over_beats(analytics: Path) -> None:
+    page, _ = make_page(analytics)
+    page.filters.direction.widget.value = "SHORT"
+    assert page.shown is not None
+    short = [t for t in make_traces("intraday", 1600, 0.5, seed=3) if t.predicted_direction == "SHORT"]
+    assert page.shown["strategies"]["intraday"]["trades"] == len(short)
+    page.filters.run.widget.value = "run backtest_20250112_143022"
+    page.filters.symbol.widget.value = "SPY"
+    page.clock.beat = 1
+    assert (page.shown["mode"], page.shown["direction"], page.shown["symbol"]) == (
+        "historical",
+        "SHORT",
+        "SPY",
+    )
+    past = make_traces("intraday", 900, 0.72, mode="backtest", seed=1)
+    wanted = [t for t in past if (t.predicted_direction, t.symbol) == ("SHORT", "SPY")]
+    assert page.shown["strategies"]["intraday"]["trades"] == len(wanted)
+    page.filters.run.widget.value = "mode live"
+    assert (page.shown["mode"], page.shown["run"], page.shown["run_mode"]) == ("live", None, "live")
+
+
+def test_the_csv_holds_the_trades_behind_the_page(analytics: Path) -> None:
+    page, _ = make_page(analytics)
+    sent: list[dict[str, Any]] = []
+    page.clock.send = sent.append
+    page.filters.symbol.widget.value = "BAC"
+    page.ask("cell", "0 1 0")
+    page._on_message(page.clock, {"type": "export", "name": "csv"}, [])
+    found = list(csv.DictReader(sent[0]["text"].splitlines()))
+    assert page.shown is not None
+    assert len(found) == page.shown["trades"]["total"] > 50
+    assert {(r["symbol"], r["strategy"], r["actual"], r["predicted"]) for r in found} == {
+        ("BAC", "intraday", "SHORT", "LONG")
+    }
+    assert [r["trace_id"] for r in found[:20]] == [t["trace_id"] for t in page.shown["trades"]["rows"]]
 
 
 def test_a_cell_opens_its_trades_and_pages_through_all_of_them(analytics: Path) -> None:
@@ -253,7 +290,7 @@ def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
     drawn = json.dumps([option["series"], option["legend"]])
     assert "__ipecharts_jsfn__" not in drawn
     assert "IPY_MODEL_" not in drawn
-    offered = {label for label, _ in page.symbol.widget.options}
+    offered = {label for label, _ in page.filters.symbol.widget.options}
     assert offered == {"All", EVIL, "WyJhbGVydCgxKSJd", "1234"}
 
 
@@ -261,7 +298,7 @@ def test_the_export_is_what_is_shown_and_obeys_the_schema(analytics: Path) -> No
     page, _ = make_page(analytics)
     sent: list[dict[str, Any]] = []
     page.clock.send = sent.append
-    page.symbol.widget.value = "SPY"
+    page.filters.symbol.widget.value = "SPY"
     page._on_message(page.clock, {"type": "export"}, [])
     exported = json.loads(sent[0]["text"])
     check_against(exported, state_schema())
@@ -683,8 +720,21 @@ def test_symbol_theme_and_export_do_what_they_say(browser: Browser, server: Serv
         exported = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
         check_against(exported, state_schema())
         assert (exported["symbol"], exported["rows"]["loaded"]) == ("BAC", rows(page))
+        with page.expect_download() as download:
+            page.click(".tt-export-csv")
+        saved = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines()))
+        assert len(saved) == exported["rows"]["shown"]
         shown = page.locator(".tt-card .tt-big").first.inner_text()
         assert shown == f"{100 * exported['strategies']['intraday']['precision']['value']:.1f}%"
+        page.select_option(".tt-direction select", label="LONG")
+        page.select_option(".tt-run select", label="Mode: backtest")
+        expect(page.locator(".tt-clock")).to_have_attribute("data-mode", "historical")
+        page.click(".tt-refresh")
+        page.wait_for_function("document.querySelector('.tt-clock').dataset.waiting === 'false'")
+        chosen = (
+            "[...document.querySelectorAll('.tt-filters select')].map(s => s.selectedOptions[0].textContent.replaceAll('\u00a0', ' '))"
+        )
+        assert page.evaluate(chosen) == ["BAC", "LONG", "Mode: backtest"]
         ground = page.evaluate("getComputedStyle(document.querySelector('.tt-app')).backgroundColor")
         page.click(".tt-theme")
         page.mouse.move(420, 560)  # the chart's read-out

@@ -25,15 +25,17 @@ from .state import RANGES, Asked, empty_state
 State = Mapping[str, Any]
 
 # %% auto #0
-__all__ = ['State', 'FONT', 'PALETTE', 'READ_OUT', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE', 'COLUMN_HEADS', 'LOGO',
-           'plain_text', 'html_text', 'percent_text', 'number_text', 'minutes_text', 'strategy_colors', 'ask_button',
-           'pressed', 'bar_html', 'figure_html', 'facts_html', 'beside_html', 'card_html', 'HtmlPanel', 'cards_html',
-           'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of', 'zoom_options',
-           'axis_options', 'curve_option', 'range_buttons', 'curve_head_html', 'ReturnCurve', 'matrix_html',
-           'chosen_cell', 'confusion_html', 'trade_html', 'price_text', 'pager_html', 'trades_html', 'alert_html',
-           'calm_html', 'alerts_html', 'runs_text', 'header_html', 'foot_html', 'SymbolChoice', 'package_text',
-           'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from', 'asked_after', 'Panel', 'with_error', 'box',
-           'export_text', 'Dashboard']
+__all__ = ['State', 'FONT', 'PALETTE', 'ARROWS', 'READ_OUT', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE', 'COLUMN_HEADS',
+           'LOGO', 'MANY_SYMBOLS', 'plain_text', 'html_text', 'percent_text', 'number_text', 'minutes_text',
+           'strategy_colors', 'ask_button', 'pressed', 'bar_html', 'figure_html', 'facts_html', 'difference_html',
+           'recent_html', 'beside_html', 'card_html', 'HtmlPanel', 'cards_html', 'wall_clock_ms', 'line_option',
+           'lines_of', 'upper_table', 'lower_table', 'dimensions_of', 'zoom_options', 'grid_options', 'axis_options',
+           'curve_option', 'range_buttons', 'curve_head_html', 'ReturnCurve', 'matrix_html', 'chosen_cell',
+           'confusion_html', 'trade_html', 'price_text', 'pager_html', 'trades_html', 'alert_html', 'calm_html',
+           'alerts_html', 'runs_text', 'coverage_words', 'header_html', 'foot_html', 'Choice', 'symbol_options',
+           'run_options', 'run_chosen', 'with_choices', 'Filters', 'package_text', 'RefreshClock', 'clock_words',
+           'whole_numbers', 'cell_from', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Page',
+           'Dashboard']
 
 # %% ../nbs/21_panels.ipynb #plain-text
 def plain_text(
@@ -171,21 +173,64 @@ def facts_html(
         '<div class="tt-facts">' + "".join(f"<div>{k} <b>{v}</b></div>" for k, v in facts.items()) + "</div>"
     )
 
+# %% ../nbs/21_panels.ipynb #difference-html
+ARROWS = {"up": "▲", "down": "▼", "unclear": "≈"}
 
+
+def difference_html(
+    found: Mapping[str, float | None],  # difference, low, high
+    scale: float,  # Factor into the unit shown
+    digits: int,  # Decimals
+    unit: str,  # Such as "pts"
+) -> str:  # Such as "−14.5 pts (−18.4 to −10.5)"
+    "Draw a difference with its interval."
+    gap, low, high = (None if v is None else scale * v for v in found.values())
+    words = number_text(gap, digits, unit, signed=True)
+    if low is None or high is None:
+        return f"<b>{words}</b>"
+    tone = ' class="tt-loss"' if high < 0 else ' class="tt-gain"' if low > 0 else ""
+    ends = f"{number_text(low, digits, signed=True)} to {number_text(high, digits, signed=True)}"
+    return f"<b{tone}>{words}</b> <span>({ends})</span>"
+
+
+def recent_html(
+    figures: Mapping[str, Any],  # Figures of one strategy
+) -> str:  # One line; empty without calls
+    "Say how the last calls compare with the earlier ones."
+    recent = figures["recent"]
+    if not recent["calls"]:
+        return ""
+    share = percent_text(recent["precision"]["value"])
+    if recent["direction"] is None:
+        return f'<div class="tt-recent">Last {recent["calls"]} calls <b>{share}</b> <span>too few to compare</span></div>'
+    words = {"up": "better than before", "down": "worse than before", "unclear": "no clear change"}
+    arrow = f'<i data-direction="{recent["direction"]}" aria-hidden="true">{ARROWS[recent["direction"]]}</i>'
+    change = difference_html(recent["change"], 100, 1, "pts")
+    return f'<div class="tt-recent">{arrow} Last {recent["calls"]} calls <b>{share}</b>, {change} {words[recent["direction"]]}</div>'
+
+# %% ../nbs/21_panels.ipynb #beside-html
 def beside_html(
     figures: Mapping[str, Any],  # Figures of one strategy
-) -> str:  # One line, empty where there is no reference
-    "Say what the reference run promised."
-    reference = figures["reference"]
-    if reference is None:
+) -> str:  # A small table, empty where there is no reference
+    "Compare with what the reference run promised."
+    then, against = figures["reference"], figures["against"]
+    if then is None or against is None:
         return ""
-    now, then = figures["precision"]["value"], reference["precision"]["value"]
-    change = "—" if now is None or then is None else number_text(100 * (now - then), 1, "pts", signed=True)
-    runs = ", ".join(html_text(run) for run in reference["runs"])
-    return (
-        f'<div class="tt-beside"><span>vs <b>{runs}</b></span><span>precision <b>{percent_text(then)}</b></span><span>difference <b>{change}</b></span>'
-        f"<span>mean {number_text(reference['mean_return_pct'], 3, '%', signed=True)}</span><span>n {reference['trades']:,}</span></div>"
-    )
+    runs = ", ".join(html_text(run) for run in then["runs"])
+    rows = []
+    for label, key, scale, digits, unit in (
+        ("Precision", "precision", 100, 1, "pts"), ("Per trade", "mean_return_pct", 1, 3, "%"), ("Per day", "daily_return_pct", 1, 2, "%"),
+    ):  # fmt: skip
+        if key == "precision":
+            pair = [percent_text(side[key]["value"]) for side in (figures, then)]
+        else:
+            pair = [number_text(side[key], digits, "%", signed=True) for side in (figures, then)]
+        cells = "".join(
+            f"<td>{cell}</td>" for cell in (*pair, difference_html(against[key], scale, digits, unit))
+        )
+        rows.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
+    head = f'<caption>vs <b>{runs}</b>, n {then["trades"]:,}: <b class="tt-verdict">{html_text(against["verdict"])}</b></caption>'
+    return f'<table class="tt-beside">{head}<tbody>{"".join(rows)}</tbody></table>'
 
 # %% ../nbs/21_panels.ipynb #card-html
 def card_html(
@@ -202,7 +247,7 @@ def card_html(
         for label, key in (("Precision", "precision"), ("Recall", "recall"), ("F1", "f1"))
     )
     head = f'<div class="tt-head"><h2><span class="tt-chip"></span>{title}</h2><span class="tt-note">{figures["trades"]:,} closed trades</span></div>'
-    body = f'{head}<div class="tt-figures">{three}</div>{facts_html(figures)}{beside_html(figures)}'
+    body = f'{head}<div class="tt-figures">{three}</div>{recent_html(figures)}{facts_html(figures)}{beside_html(figures)}'
     return f'<section class="tt-panel tt-card" style="--c:{color}">{body}</section>'
 
 # %% ../nbs/21_panels.ipynb #html-panel
@@ -368,16 +413,21 @@ def zoom_options(
     ]  # fmt: skip
 
 
+def grid_options() -> list[dict[str, int]]:  # Upper and lower grid
+    "Describe where the two charts stand."
+    return [
+        {"left": 52, "right": 14, "top": 32, "height": 172},
+        {"left": 52, "right": 14, "top": 240, "height": 80},
+    ]
+
+# %% ../nbs/21_panels.ipynb #axes
 def axis_options() -> dict[str, Any]:  # Part of the option
     "Describe grids, axes and cross-hair."
     split = {"lineStyle": {"color": "var(--tt-grid)"}}
     time = {"type": "time", "axisLine": LINE, "axisTick": LINE, "splitLine": {"show": False}}
     pointer = {"lineStyle": {"color": MUTED, "type": "dashed"}, "label": {"show": False}}
     return {
-        "grid": [
-            {"left": 52, "right": 14, "top": 32, "height": 172},
-            {"left": 52, "right": 14, "top": 240, "height": 80},
-        ],
+        "grid": grid_options(),
         "xAxis": [
             time | {"gridIndex": 0, "axisLabel": {"show": False}, "axisTick": {"show": False}},
             time | {"gridIndex": 1, "axisLabel": AXIS_LABEL},
@@ -685,6 +735,17 @@ def runs_text(
     return ", ".join(f"<b>{name}</b>" for name in names[:most]) + rest
 
 
+def coverage_words(
+    state: State,  # What to show
+) -> list[str]:  # Such as ["rows 212 of 2,104 closes"]; empty where nobody knows
+    "Say how many of all closes stand behind the figures."
+    coverage = state["coverage"]
+    if coverage is None:
+        return []
+    lost = f", {coverage['lost']:,} lost" if coverage["lost"] else ""
+    return [f"rows {coverage['rows']:,} of {coverage['closes']:,} closes{lost}"]
+
+
 def header_html(
     state: State,  # What to show
 ) -> str:  # Name of the page and the runs shown
@@ -692,6 +753,7 @@ def header_html(
     figure, reference = runs_text(state["runs"], "figure"), runs_text(state["runs"], "reference")
     parts = [f"Shown {figure}" if figure else "Waiting for traces"]
     parts += [f"reference {reference}"] if reference else []
+    parts += coverage_words(state)
     return f'<div class="tt-brand">{LOGO}<h1>Trade Telemetry</h1></div><div class="tt-runs">{" · ".join(parts)}</div>'
 
 # %% ../nbs/21_panels.ipynb #foot-html
@@ -712,41 +774,130 @@ def foot_html(
     meaning = "Precision, recall and F1 over LONG and SHORT, given that a position was taken; bars show 95 % intervals. Returns: closed trades only, constant stake, open losses not seen."
     return f'<div class="tt-foot">{"; ".join([read, *notes])}. {meaning}</div>'
 
-# %% ../nbs/21_panels.ipynb #symbol-choice
-class SymbolChoice:
-    "The drop-down of symbols; calls back when the viewer, not an update, changes it."
+# %% ../nbs/21_panels.ipynb #choice
+class Choice:
+    "A drop-down; calls back when the viewer, not an update, changes it."
 
     def __init__(
         self,
+        name: str,  # CSS class
+        label: str,  # Words beside it
+        offer: Callable[[State], list[tuple[str, str]]],  # Label and value of each option; "" is no choice
+        chosen: Callable[[State], str | None],  # The value in force
         on_change: Callable[[], None],  # Called after the viewer chose
     ) -> None:
-        self.on_change = on_change
+        self.offer, self.chosen, self.on_change = offer, chosen, on_change
         self.updating = False
         self.widget = ipywidgets.Dropdown(
-            options=[("All", "")], description="Symbol", style={"description_width": "auto"}
+            options=[("All", "")], description=label, style={"description_width": "auto"}
         )
-        self.widget.add_class("tt-symbol")
+        self.widget.add_class(name).add_class("tt-choice")
         self.widget.observe(self._changed, names="value")
 
     @property
-    def symbol(self) -> str | None:
-        "The chosen symbol, None for all."
+    def value(self) -> str | None:
+        "What is chosen, None for no choice."
         return self.widget.value or None
 
     def update(self, state: State) -> None:
-        "Offer the symbols of a state and show its choice."
-        options = [("All", "")] + [(plain_text(s), s) for s in state["symbols"]]
+        "Offer the options of a state and show its choice."
+        options, value = self.offer(state), self.chosen(state) or ""
         self.updating = True
         try:
             if list(self.widget.options) != options:
                 self.widget.options = options
-            self.widget.value = state["symbol"] if state["symbol"] in state["symbols"] else ""
+            self.widget.value = value if value in [v for _, v in options] else ""
         finally:
             self.updating = False
 
     def _changed(self, change: Mapping[str, Any]) -> None:
         if not self.updating:
             self.on_change()
+
+# %% ../nbs/21_panels.ipynb #offers
+def symbol_options(
+    state: State,  # What to show
+    words: str = "",  # Part of a name; "" for all
+) -> list[tuple[str, str]]:  # Label and value; the symbol in force is always among them
+    "Offer the symbols whose names contain `words`."
+    found = [s for s in state["symbols"] if words.casefold() in s.casefold() or s == state["symbol"]]
+    return [("All", ""), *((plain_text(s), s) for s in found)]
+
+
+def run_options(
+    state: State,  # What to show
+) -> list[tuple[str, str]]:  # Label and value: "mode M" or "run NAME"
+    "Offer what can be the figure: by itself, a mode, a run."
+    modes = dict.fromkeys(run["mode"] for run in state["available_runs"])
+    if (mode := state["run_mode"]) is not None:
+        modes[mode] = None
+    names = dict.fromkeys(run["name"] for run in state["available_runs"])
+    if (name := state["run"]) is not None:
+        names[name] = None
+    named = [(f"Mode: {plain_text(mode)}", f"mode {mode}") for mode in modes]
+    return [("Live first", ""), *named, *((plain_text(name), f"run {name}") for name in names)]
+
+
+def run_chosen(
+    state: State,  # What to show
+) -> str | None:  # The value in force
+    "Say which option of `run_options` is in force."
+    if state["run"] is not None:
+        return f"run {state['run']}"
+    return f"mode {state['run_mode']}" if state["run_mode"] is not None else None
+
+# %% ../nbs/21_panels.ipynb #with-choices
+def with_choices(
+    asked: Asked,  # What was asked for so far
+    symbol: str | None,  # Values of the drop-downs
+    direction: str | None,
+    run: str | None,  # "mode M" or "run NAME"
+) -> Asked:  # What is asked for now; other trades start at their first page
+    "Put the choices into what is asked for."
+    kind, _, name = (run or "").partition(" ")
+    named, mode = (name if kind == word else None for word in ("run", "mode"))
+    now = replace(asked, symbol=symbol, direction=direction, run=named, run_mode=mode)
+    return now if now == asked else replace(now, page=0)
+
+# %% ../nbs/21_panels.ipynb #filters
+MANY_SYMBOLS = 12  # From here on a search field stands beside the symbols
+
+
+class Filters:
+    "Symbol with its search field, direction, and run."
+
+    def __init__(
+        self,
+        on_change: Callable[[], None],  # Called after the viewer chose
+    ) -> None:
+        self.shown: State | None = None
+        self.search = ipywidgets.Text(placeholder="find symbol", layout={"display": "none"})
+        self.search.add_class("tt-find").observe(self._narrow, names="value")
+        both = [("Both", ""), ("LONG", "LONG"), ("SHORT", "SHORT")]
+        self.symbol = Choice(
+            "tt-symbol", "Symbol", lambda s: symbol_options(s, self.search.value), lambda s: s["symbol"], on_change
+        )  # fmt: skip
+        self.direction = Choice("tt-direction", "Called", lambda _: both, lambda s: s["direction"], on_change)
+        self.run = Choice("tt-run", "Run", run_options, run_chosen, on_change)
+        self.widget = ipywidgets.Box(
+            [self.search, *(c.widget for c in (self.symbol, self.direction, self.run))]
+        )
+        self.widget.add_class("tt-filters")
+
+    def update(self, state: State) -> None:
+        "Offer what a state offers and show its choices."
+        self.shown = state
+        for choice in (self.symbol, self.direction, self.run):
+            choice.update(state)
+        self.search.layout.display = "" if len(state["symbols"]) > MANY_SYMBOLS else "none"
+
+    def applied(self, asked: Asked) -> Asked:
+        "Put the choices into what is asked for."
+        return with_choices(asked, self.symbol.value, self.direction.value, self.run.value)
+
+    def _narrow(self, change: Mapping[str, Any]) -> None:
+        if self.shown is not None:
+            self.symbol.update(self.shown)
 
 # %% ../nbs/21_panels.ipynb #clock
 def package_text(
@@ -878,28 +1029,23 @@ def export_text(
     return json.dumps(state, indent=2, ensure_ascii=False, allow_nan=False)
 
 # %% ../nbs/21_panels.ipynb #dashboard
-class Dashboard:
-    "Clock, symbol choice and panels around one source of states."
+class Page:
+    "Filters and panels around one source of states; shows what was asked for."
 
     def __init__(
         self,
         read: Callable[[Asked], State],  # Reads the files and makes the state that was asked for
         panels: Sequence[Panel],  # Whatever draws a state
-        interval_seconds: float = 30.0,  # Time between two beats of the page
+        clock: RefreshClock,  # Shows how fresh the page is
     ) -> None:
-        self.read, self.panels = read, panels
+        self.read, self.panels, self.clock = read, panels, clock
         self.shown: State | None = None
         self.asked = Asked()
-        self.clock = RefreshClock(interval_seconds=interval_seconds)
-        self.symbol = SymbolChoice(self.refresh)
-        self.clock.observe(self._on_beat, names="beat")
-        self.clock.on_msg(self._on_message)
-        self.refresh()
+        self.filters = Filters(self.refresh)
 
     def refresh(self) -> None:
         "Read the files and show them; on an error keep the last good state and say so."
-        if self.asked.symbol != self.symbol.symbol:
-            self.asked = replace(self.asked, symbol=self.symbol.symbol, page=0)
+        self.asked = self.filters.applied(self.asked)
         try:
             self.show(self.read(self.asked))
         except Exception as error:  # noqa: BLE001  whatever goes wrong in a refresh becomes an alert, the page lives on
@@ -907,9 +1053,33 @@ class Dashboard:
 
     def show(self, state: State) -> None:
         "Draw a state."
-        for part in (self.symbol, *self.panels, self.clock):
+        for part in (self.filters, *self.panels, self.clock):
             part.update(state)
         self.shown = state
+
+    def ask(self, name: str, value: str) -> None:
+        "Answer a click in the page at once."
+        asked = asked_after(self.asked, self.shown or empty_state(), name, value)
+        if asked is not self.asked:
+            self.asked = asked
+            self.refresh()
+
+# %% ../nbs/21_panels.ipynb #dashboard-messages
+class Dashboard(Page):
+    "A page that answers its clock."
+
+    def __init__(
+        self,
+        read: Callable[[Asked], State],  # Reads the files and makes the state that was asked for
+        panels: Sequence[Panel],  # Whatever draws a state
+        interval_seconds: float = 30.0,  # Time between two beats of the page
+        trades_csv: Callable[[Asked], str] | None = None,  # Writes the trades behind the page
+    ) -> None:
+        super().__init__(read, panels, RefreshClock(interval_seconds=interval_seconds))
+        self.trades_csv = trades_csv
+        self.clock.observe(self._on_beat, names="beat")
+        self.clock.on_msg(self._on_message)
+        self.refresh()
 
     def _on_beat(self, change: Mapping[str, Any]) -> None:
         self.refresh()
@@ -918,17 +1088,13 @@ class Dashboard:
     def _on_message(self, clock: Any, message: Any, buffers: Any) -> None:
         if not isinstance(message, dict) or self.shown is None:
             return
-        name, value = message.get("name"), message.get("value")
-        if message.get("type") == "export":
-            self.clock.send(
-                {"type": "export", "name": "trade_telemetry.json", "text": export_text(self.shown)}
-            )
-        elif message.get("type") == "ask" and isinstance(name, str) and isinstance(value, str):
+        kind, name, value = (message.get(key) for key in ("type", "name", "value"))
+        if kind == "export" and name == "csv" and self.trades_csv is not None:
+            self._save("trade_telemetry.csv", self.trades_csv(self.asked))
+        elif kind == "export" and name is None:
+            self._save("trade_telemetry.json", export_text(self.shown))
+        elif kind == "ask" and isinstance(name, str) and isinstance(value, str):
             self.ask(name, value)
 
-    def ask(self, name: str, value: str) -> None:
-        "Answer a click in the page at once."
-        asked = asked_after(self.asked, self.shown or empty_state(), name, value)
-        if asked is not self.asked:
-            self.asked = asked
-            self.refresh()
+    def _save(self, name: str, text: str) -> None:
+        self.clock.send({"type": "export", "name": name, "text": text})

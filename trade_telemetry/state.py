@@ -5,10 +5,12 @@
 # %% ../nbs/16_state.ipynb #imports
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import pairwise
@@ -22,7 +24,8 @@ from .alerts import current_alerts
 from .analyzer import AccuracyMetrics, measure
 from .classification import wilson_interval
 from .config import Settings, SettingsError
-from .returns import curve, drawdown
+from .returns import curve, daily_returns, drawdown, exit_days
+from .significance import newcombe_difference
 from .store import RunInfo, TraceColumns, TraceStore, View, select_view
 from .trace import DIRECTIONS
 
@@ -30,12 +33,15 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 # %% auto #0
-__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MOST_STRATEGIES', 'MOST_SYMBOLS', 'CURVE_POINTS',
-           'ROLLING_POINTS', 'PAGE_ROWS', 'empty_state', 'thin', 'shared_axis', 'number_or_none', 'share_of',
-           'shares_of_rows', 'by_direction', 'figures_of', 'strategy_order', 'rows_of', 'curves_of', 'wilson_band',
-           'rolling_precision', 'rolling_of', 'run_facts', 'utc_from_us', 'view_words', 'Asked', 'as_asked', 'newest',
-           'trade_rows', 'cell_rows', 'trades_of', 'why_empty', 'strategies_of', 'rows_read', 'facts_of', 'window_of',
-           'dashboard_state', 'state_schema', 'project_root', 'settings_at', 'StateSource']
+__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIMUM_CALLS', 'MINIMUM_DAYS', 'PAGE_ROWS',
+           'MOST_STRATEGIES', 'MOST_SYMBOLS', 'CURVE_POINTS', 'ROLLING_POINTS', 'TRADE_KEYS', 'MOST_RUNS', 'CSV_ROWS',
+           'empty_state', 'thin', 'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows', 'by_direction',
+           'hits_of', 'difference_of', 'precision_difference', 'mean_by_days', 'mean_difference', 'newest', 'recent_of',
+           'against_of', 'verdict_words', 'figures_of', 'strategy_order', 'rows_of', 'curves_of', 'wilson_band',
+           'rolling_precision', 'rolling_of', 'run_facts', 'utc_from_us', 'view_words', 'Asked', 'as_asked',
+           'trade_rows', 'cell_rows', 'trades_of', 'asked_run', 'view_asked', 'called', 'why_empty', 'strategies_of',
+           'rows_read', 'coverage_of', 'facts_of', 'window_of', 'choices_of', 'dashboard_state', 'sheet_text',
+           'trades_csv', 'state_schema', 'project_root', 'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
 SCHEMA_VERSION = 2
@@ -53,7 +59,7 @@ def empty_state(
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
-        "symbol": None, "symbols": [], "rows": rows, "newest_trace_at": None, "runs": [], "window": None,
+        "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [], "rows": rows, "newest_trace_at": None, "runs": [], "coverage": None, "window": None,
         "trades": None, "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "drawdown_pct": {}, "left_out": []},
         "rolling": {"calls": ROLLING_CALLS, "time_ms": [], "precision": {}}, "alerts": [], "errors": [],
     }  # fmt: skip
@@ -129,6 +135,134 @@ def by_direction(
         }
     return scores
 
+# %% ../nbs/16_state.ipynb #hits-of
+MINIMUM_CALLS = 30  # With fewer on a side nothing is said about a difference of precisions
+
+
+def hits_of(
+    columns: TraceColumns,  # Rows
+) -> tuple[int, int]:  # Right calls and calls, LONG or SHORT
+    "Count right calls."
+    calls = columns.predicted < 2
+    return int(np.count_nonzero(calls & (columns.predicted == columns.actual))), int(np.count_nonzero(calls))
+
+
+def difference_of(
+    estimate: float,  # First minus second
+    low: float,  # Its 95 % interval
+    high: float,
+) -> dict[str, float | None]:  # difference, low, high
+    "A difference as the page shows it."
+    found = {"difference": estimate, "low": low, "high": high}
+    return {key: number_or_none(value) for key, value in found.items()}
+
+
+def precision_difference(
+    first: tuple[int, int],  # Right calls and calls
+    second: tuple[int, int],  # The same of the other side
+) -> dict[str, float | None]:  # First minus second as a fraction; no interval under `MINIMUM_CALLS`
+    "Compare two precisions."
+    found, nan = newcombe_difference(*first, *second), float("nan")
+    sure = min(first[1], second[1]) >= MINIMUM_CALLS
+    return difference_of(found.estimate, *((found.low, found.high) if sure else (nan, nan)))
+
+# %% ../nbs/16_state.ipynb #mean-by-days
+MINIMUM_DAYS = 10  # With fewer on a side a difference of means has no interval
+
+
+def mean_by_days(
+    values: Floats,  # One per trade
+    days: Ints,  # Day of each
+) -> tuple[float, float, int]:  # Mean over trades, variance of that mean, days
+    "Average over trades, with an error that knows that trades of one day belong together."
+    if not len(values):
+        return float("nan"), float("nan"), 0
+    place = np.unique(days, return_inverse=True)[1]
+    sums, counts = np.bincount(place, values), np.bincount(place)
+    n, total = len(sums), float(counts.sum())
+    mean = float(sums.sum()) / total
+    spread = float(np.square(sums - mean * counts).sum()) / total**2
+    return mean, spread * n / (n - 1) if n > 1 else float("nan"), n
+
+
+def mean_difference(
+    first: tuple[float, float, int],  # From `mean_by_days`
+    second: tuple[float, float, int],  # The same of the other side
+) -> dict[str, float | None]:  # First minus second, in their unit
+    "Compare two means."
+    gap, few = first[0] - second[0], min(first[2], second[2]) < MINIMUM_DAYS
+    reach = float("nan") if few else 1.959963984540054 * float(np.sqrt(first[1] + second[1]))
+    return difference_of(gap, gap - reach, gap + reach)
+
+# %% ../nbs/16_state.ipynb #newest
+PAGE_ROWS = 20
+
+
+def newest(
+    columns: TraceColumns,  # Rows in any order
+    start: int,  # So many newer ones are skipped
+    count: int = PAGE_ROWS,  # So many are wanted
+) -> npt.NDArray[np.intp]:  # Their positions, latest exit first, ties by trace id
+    "Find a page of the latest rows."
+    n = len(columns)
+    end = min(start + count, n)
+    if end <= start:
+        return np.array([], dtype=np.intp)
+    limit = np.partition(columns.exit_us, n - end)[n - end]
+    late = np.flatnonzero(columns.exit_us >= limit)
+    order = np.lexsort((columns.trace_id[late], columns.exit_us[late]))[::-1]
+    return late[order[start:end]]
+
+# %% ../nbs/16_state.ipynb #recent-of
+def recent_of(
+    columns: TraceColumns,  # Rows of one strategy
+    calls: int = ROLLING_CALLS,  # So many of the latest
+) -> dict[str, Any]:  # calls, precision, change against the earlier ones, direction (up, down, unclear, None)
+    "Compare the last calls with all earlier ones."
+    taken = columns.predicted < 2
+    own = columns if taken.all() else columns.take(taken)
+    late = hits_of(own.take(newest(own, 0, calls)))
+    every = hits_of(own)
+    change = precision_difference(late, (every[0] - late[0], every[1] - late[1]))
+    low, high = change["low"], change["high"]
+    clear = None if low is None or high is None else "up" if low > 0 else "down" if high < 0 else "unclear"
+    share = late[0] / late[1] if late[1] else float("nan")
+    return {"calls": late[1], "precision": share_of(share, wilson_interval(*late), late[1]), "change": change, "direction": clear}  # fmt: skip
+
+# %% ../nbs/16_state.ipynb #against-of
+def against_of(
+    figure: TraceColumns,  # Rows of one strategy
+    reference: TraceColumns,  # Its backtest
+    timezone: str = "UTC",  # Zone of days
+) -> dict[str, Any]:  # precision, mean_return_pct, daily_return_pct: differences; verdict in words
+    "Compare a strategy with its reference."
+    trades = [mean_by_days(c.return_pct, exit_days(c.exit_us, timezone)) for c in (figure, reference)]
+    daily = [daily_returns(c.exit_us, c.return_pct, timezone)[1] for c in (figure, reference)]
+    sums = [mean_by_days(d, np.arange(len(d))) for d in daily]
+    hits = hits_of(figure), hits_of(reference)
+    precision = precision_difference(*hits)
+    sampled = bool((figure.sample_rate < 1).any() or (reference.sample_rate < 1).any())
+    nan = float("nan")
+    return {
+        "precision": precision,
+        "mean_return_pct": mean_difference(*trades),
+        "daily_return_pct": difference_of(nan, nan, nan) if sampled else mean_difference(*sums),
+        "verdict": verdict_words(precision, min(h[1] for h in hits)),
+    }
+
+
+def verdict_words(
+    precision: Mapping[str, float | None],  # From `precision_difference`
+    calls: int,  # On the smaller side
+) -> str:  # One of four sentences
+    "Say what the difference of the precisions amounts to."
+    low, high = precision["low"], precision["high"]
+    if low is None or high is None:
+        return f"too early to say: {calls} calls, {MINIMUM_CALLS} are needed"
+    if high < 0:
+        return "worse than its backtest"
+    return "better than its backtest" if low > 0 else "no clear difference from its backtest"
+
 # %% ../nbs/16_state.ipynb #figures-of
 def figures_of(
     columns: TraceColumns,  # Closed trades of one strategy
@@ -151,8 +285,13 @@ def figures_of(
         "max_drawdown_pct": number_or_none(m.max_drawdown) if len(columns) else None,
         "sharpe_ratio": number_or_none(m.sharpe_ratio),
         "sampled": m.sampled,
-        "runs": [columns.runs[code] for code in np.unique(columns.run).tolist()],
+        "daily_return_pct": None
+        if m.sampled or not len(columns)
+        else number_or_none(float(daily_returns(columns.exit_us, columns.return_pct, timezone)[1].mean())),
+        "runs": [columns.runs[code] for code in np.flatnonzero(np.bincount(columns.run)).tolist()],
+        "recent": recent_of(columns),
         "reference": None,
+        "against": None,
     }
 
 # %% ../nbs/16_state.ipynb #strategy-order
@@ -302,6 +441,9 @@ class Asked:
     "What a viewer wants to see."
 
     symbol: str | None = None  # Only this symbol; None: all
+    direction: str | None = None  # Only trades called LONG or SHORT; None: both
+    run: str | None = None  # Only this run; None: what `select_view` chooses
+    run_mode: str | None = None  # Only runs of this mode: live, paper, replay, backtest
     days: int | None = 30  # Days that the curves cover; None: all
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
     page: int = 0  # Page of that list, the newest trades on page 0
@@ -313,26 +455,13 @@ def as_asked(
     "Take a symbol for a choice that names nothing else."
     return wanted if isinstance(wanted, Asked) else Asked(symbol=wanted)
 
-# %% ../nbs/16_state.ipynb #newest
-PAGE_ROWS = 20
-
-
-def newest(
-    columns: TraceColumns,  # Rows in any order
-    start: int,  # So many newer ones are skipped
-    count: int = PAGE_ROWS,  # So many are wanted
-) -> npt.NDArray[np.intp]:  # Their positions, latest exit first, ties by trace id
-    "Find a page of the latest rows."
-    n = len(columns)
-    end = min(start + count, n)
-    if end <= start:
-        return np.array([], dtype=np.intp)
-    limit = np.partition(columns.exit_us, n - end)[n - end]
-    late = np.flatnonzero(columns.exit_us >= limit)
-    order = np.lexsort((columns.trace_id[late], columns.exit_us[late]))[::-1]
-    return late[order[start:end]]
-
 # %% ../nbs/16_state.ipynb #trade-rows
+TRADE_KEYS = (
+    "entry_at", "exit_at", "symbol", "strategy", "run", "predicted", "actual", "confidence",
+    "entry_price", "exit_price", "return_pct", "holding_minutes", "exit_reason", "trace_id",
+)  # fmt: skip
+
+
 def trade_rows(
     columns: TraceColumns,  # Rows to describe, few
 ) -> list[dict[str, Any]]:  # One JSON-ready dict per row, in their order
@@ -384,6 +513,49 @@ def trades_of(
         "rows": trade_rows(rows.take(newest(rows, page * PAGE_ROWS))),
     }
 
+# %% ../nbs/16_state.ipynb #view-asked
+def asked_run(
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    asked: Asked,  # Run and mode
+) -> RunInfo | None:  # The run that was asked for by name or as the newest replay; None where none was
+    "Find the run that a viewer named."
+    if asked.run is not None:
+        return next((run for run in runs if run.name == asked.run), None)
+    replays = [run for run in runs if run.mode == asked.run_mode == "replay" and run.rows]
+    return replays[-1] if replays else None
+
+
+def view_asked(
+    columns: TraceColumns,  # All rows, perhaps of one symbol only
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    asked: Asked,  # Run and mode
+) -> View:  # Figure and reference
+    "Select what was asked for, else what is shown by itself."
+    run = asked_run(runs, asked)
+    if run is None:
+        kept = [r for r in runs if asked.run_mode is None or r.mode in (asked.run_mode, "backtest")]
+        if asked.run_mode not in (None, *(r.mode for r in kept)):
+            kept = []  # nothing of that mode: an empty page, not another mode's figures
+        return select_view(columns, kept)
+    past = select_view(columns, [r for r in runs if r.mode == "backtest" and r is not run])
+    own = columns.take(columns.run == (columns.runs.index(run.name) if run.name in columns.runs else -1))
+    state = {"live": "live", "paper": "live", "replay": "replay"}.get(run.mode, "historical")
+    reference = past.figure if past.figure_runs else None
+    return View(state, own, reference, [run], past.figure_runs, run.mode)  # type: ignore[arg-type]
+
+# %% ../nbs/16_state.ipynb #called
+def called(
+    view: View,  # What is shown
+    direction: str | None,  # LONG or SHORT; None: both
+) -> View:  # The same of trades that were called so
+    "Narrow a view to one predicted direction."
+    if direction is None:
+        return view
+    code = DIRECTIONS.index(direction)
+    figure, beside = view.figure, view.reference
+    beside = None if beside is None else beside.take(beside.predicted == code)
+    return replace(view, figure=figure.take(figure.predicted == code), reference=beside)
+
 # %% ../nbs/16_state.ipynb #why-empty
 def why_empty(
     store: TraceStore,  # What was read
@@ -408,9 +580,11 @@ def strategies_of(
     "Figures of all strategies."
     found = {}
     for name in names:
-        found[name] = figures_of(rows_of(view.figure, name), timezone)
+        own = rows_of(view.figure, name)
+        found[name] = figures_of(own, timezone)
         if view.reference is not None and len(beside := rows_of(view.reference, name)):
             found[name]["reference"] = figures_of(beside, timezone)
+            found[name]["against"] = against_of(own, beside, timezone)
     return found
 
 
@@ -424,6 +598,24 @@ def rows_read(
         "loaded": len(store.columns), "shown": len(view.figure), "set_aside": len(report.bad) - report.duplicates,
         "duplicates": report.duplicates, "mislabelled": report.mislabelled,
     }  # fmt: skip
+
+# %% ../nbs/16_state.ipynb #coverage-of
+def coverage_of(
+    runs: Sequence[RunInfo],  # Runs behind the figures
+) -> dict[str, int] | None:  # rows, closes, lost; None where a run has no record
+    "Compare rows with what the writers were offered."
+    counts = [run.counters for run in runs]
+    if not counts or any(not isinstance(count.get("offered"), int) for count in counts):
+        return None
+    gone = [count.get(kind) or {} for count in counts for kind in ("dropped", "failed")]
+    lost = sum(
+        n for kinds in gone if isinstance(kinds, Mapping) for n in kinds.values() if isinstance(n, int)
+    )
+    return {
+        "rows": sum(run.rows for run in runs),
+        "closes": sum(int(count["offered"]) for count in counts),
+        "lost": lost,
+    }
 
 # %% ../nbs/16_state.ipynb #facts-of
 def facts_of(
@@ -444,6 +636,7 @@ def facts_of(
         "symbols": symbols[:MOST_SYMBOLS],
         "newest_trace_at": utc_from_us(end),
         "runs": [run_facts(run, role) for run, role in runs],
+        "coverage": coverage_of(view.figure_runs),
     }
 
 
@@ -457,6 +650,19 @@ def window_of(
     end = int(figure.exit_us.max())
     return (int(figure.exit_us.min()) - 1_000_000 if days is None else end - days * 86_400_000_000), end
 
+# %% ../nbs/16_state.ipynb #choices-of
+MOST_RUNS = 50
+
+
+def choices_of(
+    asked: Asked,  # Choices of the viewer
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+) -> dict[str, Any]:  # Part of the state
+    "State the choices in force, and the runs that could be chosen."
+    newest = [{"name": run.name, "mode": run.mode} for run in reversed(runs) if run.rows]
+    chosen = {key: getattr(asked, key) for key in ("symbol", "direction", "run", "run_mode")}
+    return chosen | {"available_runs": newest[:MOST_RUNS]}
+
 # %% ../nbs/16_state.ipynb #dashboard-state
 def dashboard_state(
     store: TraceStore,  # Trace files below some paths
@@ -468,12 +674,15 @@ def dashboard_state(
     symbol = asked.symbol
     store.refresh()
     columns, runs = store.columns, store.runs()
-    everything = view = select_view(columns, runs)
+    everything = judged = view_asked(columns, runs, asked)
     if symbol is not None:
         code = columns.symbols.index(symbol) if symbol in columns.symbols else -1
-        view = select_view(columns.take(columns.symbol == code), runs)
+        judged = view_asked(columns.take(columns.symbol == code), runs, asked)
+    view = called(judged, asked.direction)
     names, left_out = strategy_order(view.figure)
-    state = empty_state(**facts_of(store, settings, everything), symbol=symbol, rows=rows_read(store, view))
+    state = empty_state(
+        **facts_of(store, settings, everything), **choices_of(asked, runs), rows=rows_read(store, view)
+    )
     if not names:
         return state | {"message": why_empty(store, symbol)}
     start, end = window_of(everything.figure, asked.days)
@@ -485,8 +694,38 @@ def dashboard_state(
         "curve": curves_of(view.figure, names, start),
         "rolling": rolling_of(view.figure, names, start, end),
         "trades": trades_of(view.figure, asked),
-        "alerts": [asdict(alert) for alert in current_alerts(view, settings)],
+        "alerts": [asdict(alert) for alert in current_alerts(judged, settings)],
     }
+
+# %% ../nbs/16_state.ipynb #trades-csv
+CSV_ROWS = 50_000
+
+
+def sheet_text(
+    value: Any,  # A cell
+) -> Any:  # The same, harmless for a spreadsheet
+    "Keep text from becoming a formula."
+    risky = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if risky else value
+
+
+def trades_csv(
+    store: TraceStore,  # What was read
+    wanted: Asked | str | None = None,  # What the viewer asked for
+) -> str:  # CSV with a header, latest exit first, at most `CSV_ROWS` rows
+    "Write the trades behind the page."
+    asked, columns = as_asked(wanted), store.columns
+    if asked.symbol is not None:
+        code = columns.symbols.index(asked.symbol) if asked.symbol in columns.symbols else -1
+        columns = columns.take(columns.symbol == code)
+    view = called(view_asked(columns, store.runs(), asked), asked.direction)
+    rows = cell_rows(view.figure, asked.cell)
+    out = io.StringIO()
+    sheet = csv.writer(out, lineterminator="\n")
+    trades = trade_rows(rows.take(newest(rows, 0, CSV_ROWS)))
+    sheet.writerow(TRADE_KEYS)
+    sheet.writerows([sheet_text(trade[key]) for key in TRADE_KEYS] for trade in trades)
+    return out.getvalue()
 
 # %% ../nbs/16_state.ipynb #schema
 def state_schema() -> dict[str, Any]:  # JSON Schema, draft 2020-12
@@ -542,3 +781,7 @@ class StateSource:
                 state="error", title="Settings error", message=self.problem, errors=[self.problem]
             )
         return dashboard_state(self.store, self.settings, wanted)
+
+    def trades_csv(self, wanted: Asked | str | None = None) -> str:
+        "Trades behind the page as CSV."
+        return trades_csv(self.store, wanted) if self.settings else ""

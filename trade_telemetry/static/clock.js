@@ -69,7 +69,7 @@ async function kernelState(url) {
 
 function saveFile(name, text) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.href = URL.createObjectURL(new Blob([text], { type: name.endsWith(".csv") ? "text/csv" : "application/json" }));
   link.download = name;
   document.body.append(link);
   link.click();
@@ -103,6 +103,7 @@ function render({ model, el }) {
   const refresh = makeButton("tt-refresh", "refresh", "Refresh now", el);
   const theme = makeButton("tt-theme", "theme", "Light or dark", el);
   const save = makeButton("tt-export", "save", "Export what is shown as JSON", el, "Export JSON");
+  const sheet = makeButton("tt-export-csv", "", "Save the trades behind the page as CSV", el, "CSV");
 
   const url = kernelUrl();
   let sentAt = -Infinity; // performance.now() of the last beat
@@ -129,7 +130,7 @@ function render({ model, el }) {
     else if (state === "error") words.textContent = `${model.get("words")} · ${old}`;
     else words.textContent = `${model.get("words")}${last} · ${fresh}`;
     reload.style.display = lost ? "" : "none";
-    refresh.disabled = save.disabled = lost;
+    refresh.disabled = save.disabled = sheet.disabled = lost;
     if (url) document.title = lost ? "Connection lost · Trade Telemetry" : `${model.get("alerts") ? `(${model.get("alerts")}) ` : ""}Trade Telemetry`;
   }
 
@@ -229,6 +230,7 @@ function render({ model, el }) {
   refresh.addEventListener("click", beat);
   theme.addEventListener("click", () => setTheme(document.documentElement.dataset.ttTheme === "dark" ? "light" : "dark"));
   save.addEventListener("click", () => model.send({ type: "export" }));
+  sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);
   model.on("change:words change:state change:rows change:alerts change:title", paint);
   model.on("msg:custom", onMessage);
