@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -256,6 +256,38 @@ def test_control_c_ends_a_session_cleanly(tmp_path: Path, signum: signal.Signals
     assert record(tmp_path / "out")["end_reason"] == "stopped"
 
 
+def test_control_c_at_any_moment_of_a_replay_that_waits_all_the_time_is_an_orderly_end(
+    tmp_path: Path, counts: Callable[[int, int], int]
+) -> None:
+    """The handler must not wait for a lock that the interrupted thread holds: `stop.wait` takes one at every bar."""
+    write_csv(simulate_bars("AAA", days=60), tmp_path / "data")
+    for k in range(counts(4, 60)):
+        out = f"out{k}"
+        running = command(
+            "--enable-telemetry", "--telemetry-dir", out, "--telemetry-sample-rate", "1.0", "--speed", "3e6",
+            "--on-interrupt", "close", cwd=tmp_path,
+        )  # fmt: skip
+        assert running.stderr is not None
+        deadline = threading.Timer(60, running.kill)
+        deadline.start()
+        try:
+            heard: list[str] = []
+            while not heard or "session started" not in heard[-1]:
+                heard.append(running.stderr.readline())
+                assert heard[-1], heard
+            threading.Event().wait(0.002 * (k * 37 % 101))
+            running.send_signal(signal.SIGINT)
+            _, rest = running.communicate()
+        finally:
+            deadline.cancel()
+            running.kill()
+        assert running.returncode == 0, rest
+        found = re.search(r"Telemetry: (\d+) traces captured", rest)
+        assert found and int(found[1]) == len(rows(tmp_path / out)), rest
+        assert "0 still open" in rest or "end of feed" in rest
+        assert record(tmp_path / out)["end_reason"] in ("stopped", "end of feed")
+
+
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
@@ -273,6 +305,12 @@ def test_control_c_ends_a_session_cleanly(tmp_path: Path, signum: signal.Signals
         (["--fee-pct", "-1"], "fee_pct is a percentage in [0, 100), got -1.0"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["--symbols", "EMPTY"], "no bars to trade"),
+        (["--feed", "follow", "--data-dir", "missing"], "no such data directory: missing"),
+        (["--feed", "follow", "--data-dir", "missing", "--symbols", "A"], "no such data directory: missing"),
+        (["--feed", "follow", "--poll-seconds", "0"], "poll_seconds must be > 0, got 0.0"),
+        (["--feed", "follow", "--early-close", "tomorrow"], "an early close is a date and a time like 13:00"),
+        (["--on-interrupt", "panic"], "invalid choice: 'panic'"),
+        (["--telemetry-throttle-mode", "never"], "invalid choice: 'never'"),
     ],
 )
 def test_wrong_use_is_one_clear_line_and_exit_code_2(

@@ -134,6 +134,7 @@ class Tail:
         self.find = find  # The file by its present name; None: not there yet
         self.descriptor, self.file = -1, (0, 0)
         self.place, self.before, self.rest = 0, b"", b""
+        self.unfinished = 0  # Lines whose second half never came
 
     def read(self) -> tuple[bool, list[str]]:
         "Was a file begun, and its new lines; OSError where it cannot be read."
@@ -141,11 +142,10 @@ class Tail:
         if self.descriptor < 0:
             return False, []
         if not begun and _rewritten(self):
-            begun, self.place, self.before, self.rest = True, 0, b"", b""
+            begun = _start(self)
         data = os.pread(self.descriptor, CHUNK_BYTES, self.place)
         self.place, self.before = self.place + len(data), (self.before + data)[-64:]
         if not data and _moved_on(self):
-            data = b"\n" if self.rest else b""  # what its writer left is all there will ever be
             self.close()
         *lines, self.rest = (self.rest + data).split(b"\n")
         if len(self.rest) > LONGEST_LINE:
@@ -156,6 +156,7 @@ class Tail:
         "Give the descriptor back."
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
+            _start(self)
             os.close(descriptor)
 
 # %% ../nbs/05_feeds.ipynb #tail-moves
@@ -169,8 +170,15 @@ def _open_tail(tail: Tail) -> bool:
         return False
     with suppress(FileNotFoundError):
         tail.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        tail.file, tail.place, tail.before, tail.rest = _identity(os.fstat(tail.descriptor)), 0, b"", b""
+        tail.file = _identity(os.fstat(tail.descriptor))
     return tail.descriptor >= 0
+
+
+def _start(tail: Tail) -> bool:
+    "Read from the beginning; half a line could be half a price, so it is thrown away and counted."
+    tail.unfinished += tail.rest != b""
+    tail.place, tail.before, tail.rest = 0, b"", b""
+    return True
 
 
 def _rewritten(tail: Tail) -> bool:
@@ -414,7 +422,7 @@ def _look(feed: FollowFeed, tails: Mapping[str, Tail]) -> tuple[list[tuple[str, 
     more, now = False, round(feed.clock() * 1e6)
     for symbol, tail in tails.items():
         f = feed.files[symbol]
-        f.latest, reading = now + DAY, tail.descriptor >= 0
+        f.latest, reading, halves = now + DAY, tail.descriptor >= 0, tail.unfinished
         try:
             begun, lines = tail.read()
         except OSError as error:
@@ -422,6 +430,9 @@ def _look(feed: FollowFeed, tails: Mapping[str, Tail]) -> tuple[list[tuple[str, 
             tail.close()
             continue
         f.files, f.begun = f.files + begun, f.begun and not begun
+        if lost := tail.unfinished - halves:
+            reject(f, "unfinished line", lost)
+            f.rows += lost
         more = more or bool(lines) or (reading and tail.descriptor < 0)  # the next file is there already
         if lines and not f.begun:
             _begin(f, lines.pop(0))
