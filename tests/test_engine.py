@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,7 @@ def test_control_c_at_any_moment_of_a_replay_that_waits_all_the_time_is_an_order
 ) -> None:
     """The handler must not wait for a lock that the interrupted thread holds: `stop.wait` takes one at every bar."""
     write_csv(simulate_bars("AAA", days=60), tmp_path / "data")
-    for k in range(counts(4, 60)):
+    for k in range(counts(4, 40)):
         out = f"out{k}"
         running = command(
             "--enable-telemetry", "--telemetry-dir", out, "--telemetry-sample-rate", "1.0", "--speed", "3e6",
@@ -275,7 +276,8 @@ def test_control_c_at_any_moment_of_a_replay_that_waits_all_the_time_is_an_order
             while not heard or "session started" not in heard[-1]:
                 heard.append(running.stderr.readline())
                 assert heard[-1], heard
-            threading.Event().wait(0.002 * (k * 37 % 101))
+            with suppress(subprocess.TimeoutExpired):  # some moment of the replay, or its end
+                running.wait(0.002 * (k * 37 % 101))
             running.send_signal(signal.SIGINT)
             _, rest = running.communicate()
         finally:
