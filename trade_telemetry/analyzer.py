@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ['REPORT_SCHEMA_VERSION', 'Paths', 'Traces', 'Interval', 'CallFigures', 'ReturnFigures', 'RiskFigures',
            'AccuracyMetrics', 'to_json_value', 'columns_of_frame', 'as_columns', 'f1_of_days', 'f1_interval', 'measure',
            'by_strategy', 'return_curves', 'report_bytes', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures',
-           'AccuracyAnalyzer']
+           'AccuracyAnalyzer', 'CoreFigures', 'core_figures']
 
 # %% ../nbs/13_analyzer.ipynb #types
 REPORT_SCHEMA_VERSION = 1
@@ -651,3 +651,35 @@ class AccuracyAnalyzer(AnalyzerFigures):
         from trade_telemetry.plots import cumulative_returns, save_figure
 
         return save_figure(cumulative_returns(return_curves(self.columns(traces))), output_path)
+
+# %% ../nbs/13_analyzer.ipynb #core-figures
+@dataclass(frozen=True)
+class CoreFigures:
+    "The figures that need no resampling, from rows as they are."
+
+    confusion_matrix: cl.Matrix  # Counts, shape (3, 3), rows actual, columns predicted
+    precision: float  # Headline: right calls / calls over LONG and SHORT; 0 without calls
+    recall: float  # Headline: right calls / times LONG or SHORT happened
+    f1_score: float  # Headline: harmonic mean of both
+    win_rate: float  # Trades above 0 / trades
+    avg_return: float  # Mean return, %
+    deviation: float  # Standard deviation of the returns (ddof 1), %
+    cumulative_return_pct: float  # Sum on a constant stake, %
+    max_drawdown: float  # Deepest fall, percentage points, <= 0
+    sharpe_ratio: float  # Daily, annualised
+
+
+def core_figures(
+    columns: TraceColumns,  # Trades; sampled rows count as they are
+    timezone: str = "UTC",  # Zone whose dates count
+) -> CoreFigures:  # nan as in `AccuracyMetrics`
+    "Compute the core figures only."
+    matrix = cl.confusion_matrix(columns.actual, columns.predicted)
+    head, n = cl.headline_scores(matrix), len(columns)
+    path = rt.curve(columns.exit_us, columns.trace_id, columns.return_pct)[1]
+    days, daily = rt.daily_returns(columns.exit_us, columns.return_pct, timezone)
+    return CoreFigures(
+        matrix, head.precision, head.recall, head.f1_score, rt.win_rate(columns.return_pct), float(path[-1]) / n if n else nan,
+        float(columns.return_pct.std(ddof=1)) if n > 1 else nan, float(path[-1]) if n else 0.0, rt.deepest_fall(path),
+        rt.sharpe_of_days(daily, rt.days_per_year(days)),
+    )  # fmt: skip

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from .store import Floats, Ints, utc_offsets
 
 # %% auto #0
-__all__ = ['Days', 'exit_order', 'curve', 'drawdown', 'max_drawdown', 'max_drawdown_compounded', 'exit_days', 'fill_days',
-           'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade', 'cumulative_return',
-           'average_return', 'win_rate', 'profit_factor', 'payoff_ratio', 'sortino_of_days', 'calmar_of_days',
-           'probabilistic_sharpe_ratio', 'mean_interval', 'average_win', 'average_loss', 'longest_streak', 'exposure',
-           'days_under_water', 'cost_total']
+__all__ = ['Days', 'exit_order', 'curve', 'drawdown', 'deepest_fall', 'max_drawdown', 'max_drawdown_compounded', 'exit_days',
+           'fill_days', 'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade',
+           'cumulative_return', 'average_return', 'win_rate', 'profit_factor', 'payoff_ratio', 'sortino_of_days',
+           'calmar_of_days', 'probabilistic_sharpe_ratio', 'mean_interval', 'average_win', 'average_loss',
+           'longest_streak', 'exposure', 'days_under_water', 'cost_total']
 
 # %% ../nbs/11_returns.ipynb #dates
 Days = npt.NDArray[np.datetime64]
@@ -88,12 +88,25 @@ def drawdown(
     return path
 
 
+def deepest_fall(
+    path: Floats,  # Cumulative return after each trade, percent, shape (n,)
+) -> float:  # Percentage points, <= 0; 0.0 without trades
+    "Largest fall of a curve from its highest point so far, 0 being the first."
+    lowest, step, peak = 0.0, 1 << 15, 0.0
+    for start in range(0, len(path), step):  # blocks stay in the cache
+        block = path[start : start + step]
+        highest = np.maximum.accumulate(block)
+        np.maximum(highest, peak, out=highest)
+        peak = float(highest[-1])
+        lowest = min(lowest, float(np.subtract(block, highest, out=highest).min()))
+    return lowest
+
+
 def max_drawdown(
     return_pct: npt.ArrayLike,  # Returns in exit order, percent, shape (n,)
 ) -> float:  # Deepest fall in percentage points, <= 0; 0.0 without trades
     "Largest fall of the cumulative return on a constant stake."
-    below = drawdown(return_pct)
-    return float(below.min()) + 0.0 if len(below) else 0.0
+    return deepest_fall(np.cumsum(_finite(return_pct), dtype=np.float64))
 
 
 def max_drawdown_compounded(
