@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -136,3 +137,65 @@ def test_metrics_and_export_print_json_of_the_same_rows(healthy: Path) -> None:
     assert (metrics.returncode, export.returncode) == (0, 0)
     assert json.loads(metrics.stdout)["total_trades"] == 240
     assert set(json.loads(export.stdout)["strategies"]) == {"intraday"}
+
+
+# --- check ---
+
+
+def test_check_ends_with_zero_one_and_two(healthy: Path, degraded: Path, tmp_path: Path) -> None:
+    good = call("check", "--telemetry-dir", healthy, cwd=healthy)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout == "no active alerts; judged: 240 trades of intraday\n"
+    bad = call("check", "--telemetry-dir", degraded, cwd=degraded)
+    assert (bad.returncode, bad.stderr) == (1, "")
+    assert "CRITICAL intraday: Skill lost, since 2025-" in bad.stdout
+    assert "a lasting loss of 10%" in bad.stdout
+    missing = call("check", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
+    assert (missing.returncode, missing.stdout, missing.stderr.count("\n")) == (2, "", 1)
+    (tmp_path / "rules.yaml").write_text("budget: 0\n")
+    wrong = call("check", "--telemetry-dir", degraded, "--rules", tmp_path / "rules.yaml", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.endswith("rules.yaml: budget must be between 0 and 1, got 0\n")
+    nothing = call("check", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert nothing.stderr.startswith("nothing is live in")
+
+
+def test_on_alert_gets_json_on_its_input_and_its_output_stays_out_of_the_answer(
+    degraded: Path, tmp_path: Path
+) -> None:
+    words = ("check", "--format", "json", "--telemetry-dir", degraded, "--remember", tmp_path / "told")
+    hook = f"cat > {tmp_path / 'heard.json'}; echo hook was here"
+    first = call(*words, "--on-alert", hook, cwd=tmp_path)
+    answer, heard = json.loads(first.stdout), json.loads((tmp_path / "heard.json").read_text())
+    assert first.returncode == 1
+    assert first.stderr == "hook was here\n"
+    assert heard["alerts"] == answer["alerts"]
+    assert {a["rule"] for a in answer["alerts"]} >= {"lost_skill", "precision_below_threshold"}
+    again = call(*words, "--on-alert", hook, cwd=tmp_path)  # nothing new: nobody is called twice
+    assert (again.returncode, again.stderr) == (1, "")
+
+
+def test_rules_in_the_directory_hold_for_check(degraded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(degraded, folder)
+    (folder / "alerts.yaml").write_text(
+        "disabled: [lost_skill, drawdown, calibration_drift, precision_below_threshold]\n"
+    )
+    assert call("check", "--telemetry-dir", folder, cwd=tmp_path).returncode == 0
+
+
+def test_a_killed_writer_is_told_apart_from_a_quiet_one(healthy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(healthy, folder)
+    (ledger,) = (folder / "live").glob("run_*.json")
+    record = json.loads(ledger.read_text())
+    now = datetime.now(UTC)
+    quiet = record | {"ended_at": None, "end_reason": None, "heartbeat_at": now.isoformat()}
+    ledger.write_text(json.dumps(quiet))
+    assert call("check", "--telemetry-dir", folder, cwd=tmp_path).returncode == 0
+    dead = quiet | {"heartbeat_at": (now - timedelta(hours=2)).isoformat(), "heartbeat_seconds": 60}
+    ledger.write_text(json.dumps(dead))
+    done = call("check", "--telemetry-dir", folder, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "CRITICAL Recording of live went silent" in done.stdout

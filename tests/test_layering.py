@@ -16,6 +16,7 @@ LOWERED = {
     "ledger": 1.5,  # numbered where reading begins, but the writer keeps it
     "plots": 9,  # numbered with the pages, but takes plain arrays only, so that the analyzer may draw
     "significance": 12.4,  # numbered beside the comparison that reads it
+    "sequential": 9,  # numbered beside the alerts that read it, but takes plain arrays only
     "comparison": 12.5,  # read after the analyzer, but built on columns, so that the analyzer may compare
 }
 

@@ -5,24 +5,28 @@
 # %% ../nbs/15_alerts.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from math import ceil, lgamma
+from math import ceil, exp, isfinite, lgamma
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .classification import NOOP, wilson_interval
-from .returns import exit_days, exit_order
-from .store import TraceColumns, View
+from .returns import daily_returns, exit_days, exit_order, max_drawdown
+from .sequential import YEAR, Watch, expected_days, latched, on_since, watch_share
+from .store import RunInfo, TraceColumns, View
 
 if TYPE_CHECKING:
     from trade_telemetry.config import Settings
 
 # %% auto #0
-__all__ = ['FloatArray', 'BoolArray', 'IntArray', 'MINIMUM_CALLS', 'Severity', 'Alert', 'precision_path', 'below_since',
-           'effective_calls', 'chance_below', 'current_alerts']
+__all__ = ['FloatArray', 'BoolArray', 'IntArray', 'MINIMUM_CALLS', 'Severity', 'RULES', 'Alert', 'precision_path', 'below_since',
+           'effective_calls', 'chance_below', 'AlertRules', 'load_rules', 'find_rules', 'DailyCalls', 'daily_calls',
+           'sequential_alerts', 'drawdown_range', 'heartbeat_alerts', 'current_alerts']
 
 # %% ../nbs/15_alerts.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -72,12 +76,12 @@ def below_since(
     path: FloatArray,  # Precision after each call, shape (n,)
     threshold: float,  # Line, as a fraction; exactly at it is not below
     minimum: int = MINIMUM_CALLS,  # Calls before the rule speaks at all
+    hysteresis: float = 0.0,  # How far above the line the path must come to count as back
 ) -> int | None:  # Position of the call since which the path is below; None when it is not below now
     "Find when the present stay below the line began."
-    if len(path) < minimum or not path[-1] < threshold:
-        return None
-    above = np.flatnonzero(~(path[minimum - 1 :] < threshold))
-    return int(minimum - 1 + (above[-1] + 1 if len(above) else 0))
+    seen = path[minimum - 1 :]
+    since = on_since(latched(seen < threshold, seen >= threshold + hysteresis))
+    return None if since is None else minimum - 1 + since
 
 # %% ../nbs/15_alerts.ipynb #effective-calls
 def effective_calls(
@@ -113,6 +117,70 @@ def chance_below(
     first = lgamma(n + b) + lgamma(a + b) - lgamma(n + a + b) - lgamma(b)  # log of P(K = 0)
     return float(min(1.0, np.exp(first + np.concatenate([[0.0], np.cumsum(steps)])).sum()))
 
+# %% ../nbs/15_alerts.ipynb #rules
+RULES = (
+    "precision_below_threshold",
+    "lost_skill",
+    "quiet_market",
+    "calibration_drift",
+    "drawdown",
+    "writer_silent",
+)
+
+
+@dataclass(frozen=True)
+class AlertRules:
+    "What is watched, and how strictly."
+
+    precision_threshold: float | None = None  # Line of the precision, fraction; None: the setting
+    minimum_calls: int = MINIMUM_CALLS  # Calls before the precision rule speaks, per strategy
+    window: int | None = None  # Calls that it looks back on; None looks back on all that are shown
+    hysteresis: float = 0.02  # How far above its line precision must come to clear the alert, fraction
+    budget: float = 0.05  # Chance of any false alarm of the sequential rules in a year, all of them together
+    drawdown_budget: float = 0.01  # Chance of a false drawdown alarm in a year, per strategy
+    loss: float = 0.10  # Size of a lasting loss whose detection time is told, fraction
+    disabled: tuple[str, ...] = ()  # Rules that are not applied
+
+    def __post_init__(self) -> None:
+        for name, low in (("minimum_calls", 1), ("window", 1), ("hysteresis", 0)):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
+        for name in ("budget", "drawdown_budget", "loss"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if unknown := sorted(set(self.disabled) - set(RULES)):
+            raise ValueError(f"no rule {unknown[0]!r}; there are: {', '.join(RULES)}")
+
+# %% ../nbs/15_alerts.ipynb #load-rules
+def load_rules(
+    path: str | Path,  # YAML file: names of `AlertRules` and their values
+) -> AlertRules:  # Checked; ValueError with one line otherwise
+    "Read rules from a file."
+    from yaml import YAMLError, safe_load
+
+    try:
+        given = safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:120]}") from None
+    known = [f.name for f in fields(AlertRules)]
+    if not isinstance(given, Mapping) or (unknown := [str(k) for k in given if k not in known]):
+        what = f"unknown rule setting {unknown[0]!r}" if isinstance(given, Mapping) else "not a mapping"
+        raise ValueError(f"{path}: {what}; there are: {', '.join(known)}")
+    try:
+        values: dict[str, Any] = {k: tuple(v) if k == "disabled" else v for k, v in given.items()}
+        return AlertRules(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def find_rules(
+    settings: Settings,  # Tells the telemetry directory
+) -> AlertRules:  # Rules of `alerts.yaml` in it, else the defaults
+    "Rules that hold for a telemetry directory."
+    path = settings.telemetry_storage_path / "alerts.yaml"
+    return load_rules(path) if path.is_file() else AlertRules()
+
 # %% ../nbs/15_alerts.ipynb #calls
 @dataclass(frozen=True)
 class _Calls:
@@ -137,12 +205,14 @@ def _calls_of(columns: TraceColumns, strategy: str, timezone: str) -> _Calls:
 
 # %% ../nbs/15_alerts.ipynb #precision-alert
 def _precision_alert(
-    strategy: str, calls: _Calls, reference: _Calls, threshold: float, minimum: int, window: int | None
+    strategy: str, calls: _Calls, reference: _Calls, threshold: float, rules: AlertRules
 ) -> Alert | None:
+    window = rules.window
     path = precision_path(calls.hits, window)
-    since = below_since(path, threshold, minimum)
+    since = below_since(path, threshold, rules.minimum_calls, rules.hysteresis)
     if since is None:
         return None
+    back = "" if path[-1] < threshold else f", recovering: clears at {threshold + rules.hysteresis:.0%}"
     recent = slice(-window if window else None, None)
     seen = _Calls(calls.hits[recent], calls.day[recent], calls.exit_us[recent])
     n, worth = len(seen.hits), seen.effective
@@ -153,7 +223,7 @@ def _precision_alert(
         rule="precision_below_threshold",
         severity="critical" if high < threshold else "warning",
         strategy=strategy,
-        title=f"Precision below {threshold:.0%}",
+        title=f"Precision below {threshold:.0%}{back}",
         evidence=f"{path[-1]:.1%} of {n:,} calls on {days:,} day{'s' * (days != 1)}, 95% interval {low:.1%} to {high:.1%}, worth {worth:,.0f} independent calls",
         since=datetime.fromtimestamp(calls.exit_us[since] / 1e6, UTC).isoformat(timespec="seconds"),
         n=n,
@@ -175,28 +245,266 @@ def _error_rate(worth: float, threshold: float, reference: _Calls) -> tuple[floa
         f"in {chance:.1%} of single looks, more often when watched all the time"
     )
 
+# %% ../nbs/15_alerts.ipynb #daily-calls
+@dataclass(frozen=True)
+class DailyCalls:
+    "Calls of one strategy (or one of its symbols) by day, days without a call left out, arrays of shape (days,)."
+
+    last_us: IntArray  # Exit of the last trade of the day, microseconds since 1970 UTC
+    calls: FloatArray  # LONG and SHORT calls
+    directional: FloatArray  # Those whose market moved beyond the threshold
+    right: FloatArray  # Right calls
+    stated: FloatArray  # Calls with a confidence in [0, 1]
+    gap: FloatArray  # Sum of confidence minus right over those
+
+
+def daily_calls(
+    own: TraceColumns,  # Trades of one strategy
+    timezone: str,  # Zone whose dates count
+) -> DailyCalls:  # Ascending by day
+    "Sum calls by exit date."
+    own = own.take(own.predicted != NOOP)
+    day, right = exit_days(own.exit_us, timezone), own.predicted == own.actual
+    _, at = np.unique(day, return_inverse=True)
+    days = int(at.max()) + 1 if len(at) else 0
+    last = np.zeros(days, dtype=np.int64)
+    np.maximum.at(last, at, own.exit_us)
+    known = (own.confidence >= 0) & (own.confidence <= 1)
+
+    def summed(values: npt.NDArray[Any]) -> FloatArray:
+        return np.bincount(at, values, days).astype(np.float64)
+
+    gap = np.where(known, own.confidence - right, 0.0)
+    return DailyCalls(
+        last, summed(np.ones(len(at))), summed(own.actual != NOOP), summed(right), summed(known), summed(gap)
+    )
+
+# %% ../nbs/15_alerts.ipynb #shares
+def _shares(days: DailyCalls) -> dict[str, tuple[FloatArray, FloatArray]]:
+    "Score sums and counts by rule."
+    return {
+        "lost_skill": (days.right, days.directional),
+        "quiet_market": (days.directional, days.calls),
+        "calibration_drift": ((days.stated - days.gap) / 2, days.stated),
+    }
+
+
+SAYS: dict[
+    str, tuple[str, str, Callable[[float], str], Severity]
+] = {  # title, what the share is, how a score becomes the number shown, severity
+    "lost_skill": ("Skill lost", "right when the market moved", lambda x: f"{x:.1%}", "critical"),
+    "quiet_market": ("Quieter market", "outcomes with a direction", lambda x: f"{x:.1%}", "warning"),
+    "calibration_drift": (
+        "Confidence too high",
+        "stated minus right",
+        lambda x: f"{1 - 2 * x:+.1%}",
+        "warning",
+    ),
+}
+
+# %% ../nbs/15_alerts.ipynb #share-alert
+def _share_alert(
+    rule: str, who: tuple[str, str], live: DailyCalls, reference: DailyCalls, budget: float, rules: AlertRules
+) -> Alert | None:
+    "Judge one share of one strategy (or of one of its symbols)."
+    (sums, counts), (base, base_counts) = _shares(live)[rule], _shares(reference)[rule]
+    there, before = counts > 0, base_counts > 0
+    if not there.any() or not before.any():
+        return None
+    watch = watch_share(sums[there], counts[there], base[before], base_counts[before], budget)
+    if watch is None or watch.since is None:
+        return None
+    n, days = int(counts.sum()), int(there.sum())
+    title, what, shown, severity = SAYS[rule]
+    now, promised = float(sums.sum()) / n, watch.baseline
+    return Alert(
+        rule=rule,
+        severity=severity,
+        strategy=who[0],
+        title=title + (f" on {who[1]}" if who[1] else ""),
+        evidence=f"{what} {shown(now)} of {n:,} calls on {days:,} days, backtest {shown(promised.share)} of "
+        f"{promised.calls:,} on {promised.days:,} days; odds {_odds(watch)} against a healthy strategy",
+        since=_iso(live.last_us[there][watch.since]),
+        n=n,
+        error_rate=_budget_words(watch, rules, n / days),
+        false_alarm=budget,
+    )
+
+# %% ../nbs/15_alerts.ipynb #words
+def _iso(us: Any) -> str:
+    return datetime.fromtimestamp(int(us) / 1e6, UTC).isoformat(timespec="seconds")
+
+
+def _odds(watch: Watch) -> str:
+    top = float(watch.log_evidence[-1])
+    return f"{exp(min(top, 50)):,.0f} : 1" if top < 14 else "more than a million : 1"
+
+
+def _budget_words(watch: Watch, rules: AlertRules, calls_a_day: float) -> str:
+    days = expected_days(watch.baseline, rules.loss, calls_a_day, watch.budget)
+    when = (
+        f"is found after about {days:,.0f} days"
+        if isfinite(days)
+        else "is too small for this backtest to be found"
+    )
+    return (
+        f"at most {watch.budget:.2%} of healthy years of {YEAR} days ({rules.budget:.0%} for all rules together); "
+        f"a lasting loss of {rules.loss:.0%} {when} with {calls_a_day:.1f} calls a day"
+    )
+
+# %% ../nbs/15_alerts.ipynb #by-name
+def _by_name(
+    figure: TraceColumns, reference: TraceColumns, by: str
+) -> Iterator[tuple[str, TraceColumns, TraceColumns]]:
+    "Both sides split by strategy or symbol; names that only one side has cannot be judged."
+    plural = {"strategy": "strategies", "symbol": "symbols"}[by]
+    words, others = getattr(figure, plural), getattr(reference, plural)
+    codes, other_codes = getattr(figure, by), getattr(reference, by)
+    for code in np.unique(codes).tolist():
+        if words[code] in others:
+            base = reference.take(other_codes == others.index(words[code]))
+            if len(base):
+                yield words[code], figure.take(codes == code), base
+
+# %% ../nbs/15_alerts.ipynb #sequential-alerts
+def sequential_alerts(
+    figure: TraceColumns,  # Live trades
+    reference: TraceColumns,  # Newest backtest of each strategy
+    timezone: str,  # Zone whose dates count
+    rules: AlertRules,  # Budget and what is switched off
+) -> list[Alert]:  # Active ones
+    "Watch every strategy, and every symbol of it, within one budget."
+    own = {name: (rows, base) for name, rows, base in _by_name(figure, reference, "strategy")}
+    pairs = {
+        (name, symbol): both
+        for name, (rows, base) in own.items()
+        for symbol, *both in _by_name(rows, base, "symbol")
+    }
+    single = len(pairs) <= len(own)
+    watched = [r for r in SAYS if r not in rules.disabled]
+    share = rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
+    jobs = [((name, ""), rule, share, rows, base) for name, (rows, base) in own.items() for rule in watched]
+    if not single and "lost_skill" in watched:
+        each = rules.budget / 2 / len(pairs)
+        jobs += [(who, "lost_skill", each, rows, base) for who, (rows, base) in pairs.items()]
+    days: dict[int, DailyCalls] = {}
+    for *_, rows, base in jobs:
+        for part in (rows, base):
+            if id(part) not in days:
+                days[id(part)] = daily_calls(part, timezone)
+    alerts = [
+        _share_alert(rule, who, days[id(rows)], days[id(base)], budget, rules)
+        for who, rule, budget, rows, base in jobs
+    ]
+    return [alert for alert in alerts if alert is not None]
+
+# %% ../nbs/15_alerts.ipynb #drawdown-range
+def drawdown_range(
+    daily_pct: FloatArray,  # Daily returns of the backtest, percent, shape (days,)
+    budget: float = 0.01,  # Share of years that may fall deeper, in (0, 1)
+    draws: int = 499,  # Years
+    seed: int = 0,  # Seed of the drawing
+) -> float:  # Deepest fall that is still healthy, percentage points, <= 0; nan under 60 days
+    "Range of the deepest fall of a year, from resampled days."
+    days = len(daily_pct)
+    if days < 60:
+        return float("nan")
+    rng = np.random.default_rng(seed)
+    mean_error = float(daily_pct.std(ddof=1)) / days**0.5
+    years = daily_pct[rng.integers(0, days, (draws, YEAR))] + rng.normal(0, mean_error, (draws, 1))
+    path = np.cumsum(years, axis=1)
+    fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
+    return float(np.quantile(fall.min(axis=1), budget, method="lower"))
+
+# %% ../nbs/15_alerts.ipynb #drawdown-alert
+def _drawdown_alert(
+    strategy: str, live: TraceColumns, reference: TraceColumns, timezone: str, rules: AlertRules
+) -> Alert | None:
+    if (live.sample_rate < 1).any() or (reference.sample_rate < 1).any() or not len(reference):
+        return None  # a drawdown of a sample is no drawdown
+    dates, earned = daily_returns(live.exit_us, live.return_pct, timezone)
+    line = drawdown_range(
+        daily_returns(reference.exit_us, reference.return_pct, timezone)[1], rules.drawdown_budget
+    )
+    path = np.cumsum(earned[-YEAR:])
+    if not len(path) or not isfinite(line):
+        return None
+    depth = path - np.maximum(np.maximum.accumulate(path), 0.0)
+    since = on_since(latched(depth < line, depth > line / 2))
+    if since is None:
+        return None
+    return Alert(
+        rule="drawdown",
+        severity="critical",
+        strategy=strategy,
+        title="Drawdown beyond its range",
+        evidence=f"{depth[-1]:.2f} points below its peak, deepest {max_drawdown(earned[-YEAR:]):.2f}; "
+        f"{1 - rules.drawdown_budget:.0%} of resampled years of the backtest stay above {line:.2f}",
+        since=_iso(dates[-YEAR:][since].astype("datetime64[us]").astype(np.int64)),
+        n=len(live),
+        error_rate=f"about {rules.drawdown_budget:.0%} of healthy years; clears at half of that depth",
+        false_alarm=rules.drawdown_budget,
+    )
+
+# %% ../nbs/15_alerts.ipynb #heartbeat-alerts
+def heartbeat_alerts(
+    runs: Sequence[RunInfo],  # Runs that are shown
+) -> list[Alert]:  # One for each run whose writer went silent without an end
+    "Find writers that died."
+    return [
+        Alert(
+            rule="writer_silent",
+            severity="critical",
+            strategy="",
+            title=f"Recording of {run.name} went silent",
+            evidence=f"last sign of life {_iso(run.heartbeat_at * 1e6)}, no end was written: the process died or hangs, "
+            f"at most {run.counters.get('pending', 0):,} traces were waiting",
+            since=_iso(run.heartbeat_at * 1e6),
+            n=run.rows,
+            error_rate="none by chance: a living writer signs in even when the market is quiet",
+            false_alarm=None,
+        )
+        for run in runs
+        if run.mode in ("live", "paper") and run.state == "ended uncleanly" and run.heartbeat_at is not None
+    ]
+
 # %% ../nbs/15_alerts.ipynb #current-alerts
 def current_alerts(
     view: View,  # What is shown: figure, reference and whether it is live
     settings: Settings,  # Gives the line (`dashboard_alert_precision_threshold`) and the time zone of days
     *,
     judge_replay: bool = False,  # Judge a replay too? Its alerts then say so in their title
-    minimum_calls: int = MINIMUM_CALLS,  # Calls before the rule speaks, per strategy
-    window: int | None = None,  # Calls to look back on; None looks back on all that are shown
+    minimum_calls: int | None = None,  # Calls before the precision rule speaks; None: the rules'
+    window: int | None = None,  # Calls that it looks back on; None: the rules'
+    rules: AlertRules | None = None,  # None: `alerts.yaml` of the telemetry directory, else the defaults
 ) -> list[Alert]:  # Active alerts, critical ones first
     "Judge what is live now."
-    if minimum_calls < 1:
-        raise ValueError(f"minimum_calls must be at least 1, got {minimum_calls}")
+    rules = find_rules(settings) if rules is None else rules
+    given: dict[str, Any] = {"minimum_calls": minimum_calls, "window": window}
+    rules = replace(rules, **{k: v for k, v in given.items() if v is not None})
     if view.state != "live" and not (judge_replay and view.state == "replay"):
         return []
-    line, found = settings.dashboard_alert_precision_threshold, []
-    for strategy in view.figure.strategies:
-        calls = _calls_of(view.figure, strategy, settings.timezone)
-        reference = _calls_of(
-            view.reference if view.reference is not None else view.figure.take(slice(0)),
-            strategy,
-            settings.timezone,
-        )
-        if alert := _precision_alert(strategy, calls, reference, line, minimum_calls, window):
-            found.append(replace(alert, title=f"Replay: {alert.title}") if view.state == "replay" else alert)
-    return sorted(found, key=lambda alert: (alert.severity != "critical", alert.strategy))
+    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
+    found = [
+        *(heartbeat_alerts(view.figure_runs) if view.state == "live" else []),
+        *sequential_alerts(view.figure, reference, settings.timezone, rules),
+        *_threshold_alerts(view.figure, reference, settings, rules),
+    ]
+    found = [alert for alert in found if alert.rule not in rules.disabled]
+    if view.state == "replay":
+        found = [replace(alert, title=f"Replay: {alert.title}") for alert in found]
+    return sorted(found, key=lambda a: (a.severity != "critical", a.strategy, RULES.index(a.rule), a.title))
+
+# %% ../nbs/15_alerts.ipynb #threshold-alerts
+def _threshold_alerts(
+    figure: TraceColumns, reference: TraceColumns, settings: Settings, rules: AlertRules
+) -> list[Alert]:
+    "Precision below its line and drawdown beyond its range, by strategy."
+    line, zone, found = rules.precision_threshold, settings.timezone, []
+    line = settings.dashboard_alert_precision_threshold if line is None else line
+    for strategy in figure.strategies:
+        calls, base = (_calls_of(side, strategy, zone) for side in (figure, reference))
+        found.append(_precision_alert(strategy, calls, base, line, rules))
+    for strategy, rows, past in _by_name(figure, reference, "strategy"):
+        found.append(_drawdown_alert(strategy, rows, past, zone, rules))
+    return [alert for alert in found if alert is not None]

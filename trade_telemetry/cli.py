@@ -25,6 +25,7 @@ from .config import Settings
 from .writer import package_version
 
 if TYPE_CHECKING:
+    from trade_telemetry.alerts import Alert
     from trade_telemetry.analyzer import AccuracyMetrics
     from trade_telemetry.backtester import BacktestResult
     from trade_telemetry.market import Bars
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['COMPARED', 'EFFECTS', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA',
-           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure', 'UsageError', 'say',
-           'settings_from', 'read_bars', 'project_folder', 'kernel_environment', 'free_port', 'dashboard_notebook',
-           'start_voila', 'stop_process', 'wait_until_listening', 'backtest_summary', 'run_backtest', 'opened',
-           'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics', 'len_of', 'difference_row',
-           'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups', 'run_compare', 'run_export',
+           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure', 'UsageError',
+           'say', 'settings_from', 'read_bars', 'project_folder', 'kernel_environment', 'free_port',
+           'dashboard_notebook', 'start_voila', 'stop_process', 'wait_until_listening', 'backtest_summary',
+           'run_backtest', 'opened', 'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics', 'len_of',
+           'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
+           'run_compare', 'check_alerts', 'alert_text', 'alerts_not_told', 'call_on_alert', 'run_check', 'run_export',
            'serving', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser',
            'main']
 
@@ -557,6 +559,93 @@ def run_compare(
         print(f"only the daily return on common days decides, with {rule.draws:,} resamples of days")
     return 0 if min(len_of(answer, args.first), len_of(answer, args.second)) else 1
 
+# %% ../nbs/22_cli.ipynb #check-alerts
+def check_alerts(
+    args: argparse.Namespace,  # Parsed flags
+    settings: Settings,  # Directory, zone and line
+) -> tuple[View, list[Alert]]:  # What was judged, active alerts
+    "Judge what is live now, and writers that died before they wrote a row."
+    from trade_telemetry.alerts import current_alerts, find_rules, heartbeat_alerts, load_rules
+    from trade_telemetry.store import choose, select_view
+
+    rules = find_rules(settings) if args.rules is None else load_rules(args.rules)
+    store = opened(settings)
+    runs = store.runs()
+    view = select_view(choose(store.columns, strategy=args.strategy, symbols=args.symbols), runs)
+    silent = heartbeat_alerts([run for run in runs if not run.rows])
+    silent = [] if "writer_silent" in rules.disabled else silent
+    return view, [*silent, *current_alerts(view, settings, rules=rules)]
+
+
+def alert_text(
+    alert: Alert,  # An active one
+) -> str:  # Three lines
+    "Show an alert."
+    who = f"{alert.strategy}: " if alert.strategy else ""
+    return (
+        f"{alert.severity.upper():<9}{who}{alert.title}, since {alert.since}\n"
+        f"         {alert.evidence}\n         false alarms: {alert.error_rate}"
+    )
+
+# %% ../nbs/22_cli.ipynb #on-alert
+def alerts_not_told(
+    alerts: Sequence[Alert],  # Active alerts
+    memory: Path | None,  # JSON list of those already told; None: nothing is remembered
+) -> list[Alert]:  # Those that are new; the file holds the active ones afterwards
+    "Find alerts that nobody was told of."
+    if memory is None:
+        return list(alerts)
+    names = [f"{alert.rule}|{alert.strategy}|{alert.since}" for alert in alerts]
+    try:
+        told = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else []
+    except ValueError:
+        told = []  # a torn file: better told twice than never
+    memory.write_text(json.dumps(names), encoding="utf-8")
+    return [alert for name, alert in zip(names, alerts, strict=True) if name not in told]
+
+
+def call_on_alert(
+    command: str,  # For the shell
+    payload: str,  # Standard input
+) -> None:  # A failure is said, the alerts stay
+    "Run the command of `--on-alert`."
+    done = subprocess.run(
+        command, shell=True, input=payload, text=True, check=False, stdout=2
+    )  # stdout is the answer
+    if done.returncode:
+        say(f"--on-alert ended with {done.returncode}: {command}")
+
+# %% ../nbs/22_cli.ipynb #run-check
+def run_check(
+    args: argparse.Namespace,  # Parsed flags
+) -> int:  # 0 nothing wrong, 1 alerts or nothing to judge
+    "`trade-telemetry check`."
+    settings = settings_from(args)
+    view, alerts = check_alerts(args, settings)
+    live = view.state == "live"
+    judged = (
+        {name: int((view.figure.strategy == k).sum()) for k, name in enumerate(view.figure.strategies)}
+        if live
+        else {}
+    )
+    judged = {name: count for name, count in sorted(judged.items()) if count}
+    answer = {"rows_from": view.label, "judged": judged, "alerts": [alert.to_dict() for alert in alerts]}
+    text = json.dumps(answer, indent=1, allow_nan=False, ensure_ascii=False)
+    if args.format == "json":
+        print(text)
+    elif alerts:
+        print("\n".join(map(alert_text, alerts)))
+    elif live:
+        print(
+            "no active alerts; judged: " + ", ".join(f"{n:,} trades of {name}" for name, n in judged.items())
+        )
+    if not live and not alerts:
+        say(f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge")
+    new = alerts_not_told(alerts, args.remember)
+    if args.on_alert and new:
+        call_on_alert(args.on_alert, json.dumps(answer | {"alerts": [alert.to_dict() for alert in new]}))
+    return 1 if alerts or not live else 0
+
 # %% ../nbs/22_cli.ipynb #run-export
 def run_export(
     args: argparse.Namespace,  # Parsed flags
@@ -772,6 +861,25 @@ SIDES: Flags = {
         "help": "strategy that is subtracted (default: swing)",
     },
 }
+
+# %% ../nbs/22_cli.ipynb #check-flags
+CHECK: Flags = {
+    **{flag: CHOICE[flag] for flag in ("--symbols", "--strategy", "--format")},
+    "--alert-precision-threshold": PAGE["--alert-precision-threshold"],
+    "--rules": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "alert rules (default: alerts.yaml in the directory)",
+    },
+    "--on-alert": {"metavar": "CMD", "help": "run this in a shell when there are alerts, JSON on its stdin"},
+    "--remember": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "run it only for alerts that are not in FILE yet",
+    },
+}
+
+# %% ../nbs/22_cli.ipynb #export-flags
 EXPORT: Flags = {
     "--symbol": {"help": "only this one (default: all)"},
     "--format": {"choices": ["json"], "default": "json", "help": "default: json"},
@@ -801,6 +909,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
         "which strategy is better, or is live worse than its backtest, if that can be said",
         COMMON | CHOICE | SIDES,
     ),
+    "check": (run_check, "is anything wrong now? exit code 1 with an alert, for cron", COMMON | CHECK),
     "export": (run_export, "what the dashboard shows, as JSON", COMMON | EXPORT),
     "dashboard": (run_dashboard, "serve the live dashboard on this machine", COMMON | PAGE),
 }
