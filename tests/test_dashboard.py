@@ -731,9 +731,7 @@ def test_symbol_theme_and_export_do_what_they_say(browser: Browser, server: Serv
         expect(page.locator(".tt-clock")).to_have_attribute("data-mode", "historical")
         page.click(".tt-refresh")
         page.wait_for_function("document.querySelector('.tt-clock').dataset.waiting === 'false'")
-        chosen = (
-            "[...document.querySelectorAll('.tt-filters select')].map(s => s.selectedOptions[0].textContent.replaceAll('\u00a0', ' '))"
-        )
+        chosen = "[...document.querySelectorAll('.tt-filters select')].map(s => s.selectedOptions[0].textContent.replaceAll('\u00a0', ' '))"
         assert page.evaluate(chosen) == ["BAC", "LONG", "Mode: backtest"]
         ground = page.evaluate("getComputedStyle(document.querySelector('.tt-app')).backgroundColor")
         page.click(".tt-theme")
@@ -770,6 +768,21 @@ def test_a_cell_of_a_confusion_matrix_opens_its_trades_by_mouse_and_by_keyboard(
         assert page.evaluate("document.activeElement.dataset.ask") == "cell"
         page.get_by_label("Close the list of trades").click()
         expect(page.locator(".tt-trades section")).to_have_count(0)
+        assert seen.complaints == []
+
+
+@needs_browser
+def test_the_second_tab_shows_calibration_exits_and_all_trades(browser: Browser, server: Server) -> None:
+    with viewing(browser, server) as (page, seen):
+        page.get_by_label("Calibration, exits, trades").click()
+        expect(page.locator(".tt-details .tt-calibration")).to_have_count(2)
+        expect(page.locator(".tt-trades h2")).to_have_text("All trades")
+        expect(page.locator(".tt-exits tbody tr")).to_have_count(2)
+        expect(page.locator(".tt-curve")).to_be_hidden()
+        shoot(page, "details")
+        page.get_by_label("Overview").click()
+        expect(page.locator(".tt-details section")).to_have_count(0)
+        expect(page.locator(".tt-curve svg").first).to_be_visible()
         assert seen.complaints == []
 
 

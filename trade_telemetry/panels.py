@@ -32,10 +32,10 @@ __all__ = ['State', 'FONT', 'PALETTE', 'ARROWS', 'READ_OUT', 'PERCENT_AXIS', 'MU
            'lines_of', 'upper_table', 'lower_table', 'dimensions_of', 'zoom_options', 'grid_options', 'axis_options',
            'curve_option', 'range_buttons', 'curve_head_html', 'ReturnCurve', 'matrix_html', 'chosen_cell',
            'confusion_html', 'trade_html', 'price_text', 'pager_html', 'trades_html', 'alert_html', 'calm_html',
-           'alerts_html', 'runs_text', 'coverage_words', 'header_html', 'foot_html', 'Choice', 'symbol_options',
-           'run_options', 'run_chosen', 'with_choices', 'Filters', 'package_text', 'RefreshClock', 'clock_words',
-           'whole_numbers', 'cell_from', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Page',
-           'Dashboard']
+           'alerts_html', 'tabs_html', 'calibration_html', 'exits_html', 'details_html', 'runs_text', 'coverage_words',
+           'header_html', 'foot_html', 'Choice', 'symbol_options', 'run_options', 'run_chosen', 'with_choices',
+           'Filters', 'package_text', 'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from', 'asked_after',
+           'Panel', 'with_error', 'box', 'export_text', 'Page', 'Dashboard']
 
 # %% ../nbs/21_panels.ipynb #plain-text
 def plain_text(
@@ -600,6 +600,7 @@ def confusion_html(
 COLUMN_HEADS = (
     "Closed",
     "Symbol",
+    "Strategy",
     "Called",
     "Market",
     "Return",
@@ -619,7 +620,7 @@ def trade_html(
     closed = datetime.fromisoformat(trade["exit_at"]).astimezone(zone).strftime("%Y-%m-%d %H:%M")
     tone = "tt-none" if not trade["return_pct"] else "tt-gain" if trade["return_pct"] > 0 else "tt-loss"
     cells = (
-        closed, html_text(trade["symbol"], 24), trade["predicted"], trade["actual"],
+        closed, html_text(trade["symbol"], 24), html_text(trade["strategy"], 24), trade["predicted"], trade["actual"],
         f'<b class="{tone}">{number_text(trade["return_pct"], 2, "%", signed=True)}</b>', percent_text(trade["confidence"], 0),
         price_text(trade["entry_price"]), price_text(trade["exit_price"]), minutes_text(trade["holding_minutes"]),
         html_text(trade["exit_reason"].replace("_", " ") or "—", 30),
@@ -715,6 +716,75 @@ def alerts_html(
         f'<ul class="tt-alert-list">{"".join(map(alert_html, alerts))}</ul>' if alerts else calm_html(state)
     )
     return f'<div class="tt-head"><h2>Alerts</h2><span class="tt-note">{note}</span></div>{body}'
+
+# %% ../nbs/21_panels.ipynb #tabs-html
+def tabs_html(
+    state: State,  # What to show
+) -> str:  # Two buttons
+    "Draw the choice between overview and details."
+    is_open = state["details"] is not None
+    both = ask_button("tab", "overview", "Overview", "Overview", pressed(not is_open))
+    both += ask_button(
+        "tab", "details", "Calibration, exits, trades", "Calibration, exits, trades", pressed(is_open)
+    )
+    return f'<div class="tt-buttons" role="group" aria-label="Page">{both}</div>'
+
+# %% ../nbs/21_panels.ipynb #calibration-html
+def calibration_html(
+    calibration: Mapping[str, Any],  # bins, brier_score, error, without
+) -> str:  # A picture: stated confidence to the right, observed share upwards, and its figures
+    "Draw how far claims came true."
+    marks = ['<path class="tt-axis" d="M30 8V192H214"/><path class="tt-ideal" d="M30 192 214 8"/>']
+    for value in (0, 50, 100):
+        x, y = 30 + 1.84 * value, 192 - 1.84 * value
+        marks.append(
+            f'<text x="{x:.0f}" y="206">{value} %</text><text x="26" y="{y + 4:.0f}" class="tt-end">{value}</text>'
+        )
+    for found in calibration["bins"]:
+        share = found["observed"]
+        x = 30 + 184 * found["stated"]
+        low, y, high = (192 - 184 * share[key] for key in ("low", "value", "high"))
+        words = f"stated {percent_text(found['stated'])}, came true {percent_text(share['value'])}, n {share['n']:,}"
+        marks.append(
+            f'<g><title>{words}</title><path class="tt-range-line" d="M{x:.1f} {low:.1f}V{high:.1f}"/><circle cx="{x:.1f}" cy="{y:.1f}" r="4"/></g>'
+        )
+    without = f" · {calibration['without']:,} calls without" if calibration["without"] else ""
+    facts = f"calibration error {number_text(calibration['error'], 3)} · Brier score {number_text(calibration['brier_score'], 3)}{without}"
+    if not calibration["bins"]:
+        return f'<div class="tt-calm tt-quiet">— no confidence recorded —</div><div class="tt-note">{facts}</div>'
+    return f'<svg class="tt-calibration" viewBox="0 0 224 212" role="img" aria-label="{facts}">{"".join(marks)}</svg><div class="tt-note">{facts}</div>'
+
+
+def exits_html(
+    exits: Sequence[Mapping[str, Any]],  # reason, trades, share, win_rate, mean_return_pct
+) -> str:  # A table
+    "Draw how positions ended."
+    heads = "".join(
+        f'<th scope="col">{word}</th>' for word in ("Exit by", "Trades", "Share", "Win rate", "Mean")
+    )
+    rows = "".join(
+        f"<tr><td>{html_text(row['reason'].replace('_', ' ') or '—', 30)}</td><td>{row['trades']:,}</td><td>{percent_text(row['share'], 0)}</td>"
+        f"<td>{percent_text(row['win_rate'], 0)}</td><td>{number_text(row['mean_return_pct'], 3, '%', signed=True)}</td></tr>"
+        for row in exits[:20]
+    )
+    return f'<table class="tt-list tt-exits"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+
+# %% ../nbs/21_panels.ipynb #details-html
+def details_html(
+    state: State,  # What to show
+) -> str:  # A grid of panels; empty where the tab is not open
+    "Draw calibration and exits of each strategy."
+    details = state["details"]
+    if details is None:
+        return ""
+    colors, panels = strategy_colors(list(details["exits"])), []
+    for name, exits in details["exits"].items():
+        title = html_text(name[:1].upper() + name[1:])
+        note = '<span class="tt-note">stated confidence against what came true</span>'
+        head = f'<div class="tt-head"><h2><span class="tt-chip"></span>{title} · calibration and exits</h2>{note}</div>'
+        body = f'<div class="tt-two"><div>{calibration_html(details["calibration"][name])}</div><div>{exits_html(exits)}</div></div>'
+        panels.append(f'<section class="tt-panel" style="--c:{colors[name]}">{head}{body}</section>')
+    return f'<div class="tt-grid">{"".join(panels)}</div>'
 
 # %% ../nbs/21_panels.ipynb #header-html
 LOGO = (
@@ -919,6 +989,7 @@ class RefreshClock(anywidget.AnyWidget):
     mode = traitlets.Unicode("empty").tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
     words = traitlets.Unicode("").tag(sync=True)
+    tab = traitlets.Unicode("overview").tag(sync=True)
     rows = traitlets.Int(0).tag(sync=True)
     alerts = traitlets.Int(0).tag(sync=True)
     newest_ms = traitlets.Float(None, allow_none=True).tag(sync=True)
@@ -929,6 +1000,7 @@ class RefreshClock(anywidget.AnyWidget):
         with self.hold_sync():
             self.state, self.mode, self.title = state["state"], state["mode"], state["title"]
             self.rows = state["rows"]["loaded"]
+            self.tab = "overview" if state["details"] is None else "details"
             self.words = clock_words(state)
             self.alerts = len(state["alerts"]) + len(state["errors"])
             self.newest_ms = None if newest is None else datetime.fromisoformat(newest).timestamp() * 1000
@@ -982,6 +1054,8 @@ def asked_after(
         if cell is None and value:
             return asked
         return replace(asked, cell=None if cell == asked.cell else cell, page=0)
+    if name == "tab" and value in ("overview", "details"):
+        return replace(asked, details=value == "details", page=0)
     if name == "days" and value in [str(days or "all") for days in RANGES]:
         return replace(asked, days=None if value == "all" else int(value))
     if name == "page" and (numbers := whole_numbers(value)) is not None and len(numbers) == 1:

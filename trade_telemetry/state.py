@@ -22,7 +22,13 @@ import numpy.typing as npt
 
 from .alerts import current_alerts
 from .analyzer import AccuracyMetrics, measure
-from .classification import wilson_interval
+from trade_telemetry.classification import (
+    brier_score,
+    calibration_error,
+    confidence_rows,
+    reliability_table,
+    wilson_interval,
+)
 from .config import Settings, SettingsError
 from .returns import curve, daily_returns, drawdown, exit_days
 from .significance import newcombe_difference
@@ -39,9 +45,10 @@ __all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIM
            'hits_of', 'difference_of', 'precision_difference', 'mean_by_days', 'mean_difference', 'newest', 'recent_of',
            'against_of', 'verdict_words', 'figures_of', 'strategy_order', 'rows_of', 'curves_of', 'wilson_band',
            'rolling_precision', 'rolling_of', 'run_facts', 'utc_from_us', 'view_words', 'Asked', 'as_asked',
-           'trade_rows', 'cell_rows', 'trades_of', 'asked_run', 'view_asked', 'called', 'why_empty', 'strategies_of',
-           'rows_read', 'coverage_of', 'facts_of', 'window_of', 'choices_of', 'dashboard_state', 'sheet_text',
-           'trades_csv', 'state_schema', 'project_root', 'settings_at', 'StateSource']
+           'trade_rows', 'cell_rows', 'trades_of', 'asked_run', 'view_asked', 'called', 'calibration_of', 'exits_of',
+           'details_of', 'why_empty', 'strategies_of', 'rows_read', 'coverage_of', 'facts_of', 'window_of',
+           'choices_of', 'dashboard_state', 'sheet_text', 'trades_csv', 'state_schema', 'project_root', 'settings_at',
+           'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
 SCHEMA_VERSION = 2
@@ -60,7 +67,7 @@ def empty_state(
         "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [], "rows": rows, "newest_trace_at": None, "runs": [], "coverage": None, "window": None,
-        "trades": None, "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "drawdown_pct": {}, "left_out": []},
+        "trades": None, "details": None, "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "drawdown_pct": {}, "left_out": []},
         "rolling": {"calls": ROLLING_CALLS, "time_ms": [], "precision": {}}, "alerts": [], "errors": [],
     }  # fmt: skip
     return state | facts
@@ -446,6 +453,7 @@ class Asked:
     run_mode: str | None = None  # Only runs of this mode: live, paper, replay, backtest
     days: int | None = 30  # Days that the curves cover; None: all
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
+    details: bool = False  # Calibration, exits and all trades?
     page: int = 0  # Page of that list, the newest trades on page 0
 
 
@@ -497,16 +505,16 @@ def trades_of(
     asked: Asked,  # Cell and page
 ) -> dict[str, Any] | None:  # One page of trades and where it stands; None where no list was asked for
     "List the trades that the viewer asked for."
-    if asked.cell is None:
+    if asked.cell is None and not asked.details:
         return None
     rows = cell_rows(columns, asked.cell)
-    strategy, actual, predicted = asked.cell
+    strategy, actual, predicted = asked.cell or (None, None, None)
     pages = max(1, -(-len(rows) // PAGE_ROWS))
     page = min(max(asked.page, 0), pages - 1)
     return {
         "strategy": strategy,
-        "actual": DIRECTIONS[actual],
-        "predicted": DIRECTIONS[predicted],
+        "actual": None if actual is None else DIRECTIONS[actual],
+        "predicted": None if predicted is None else DIRECTIONS[predicted],
         "total": len(rows),
         "page": page,
         "pages": pages,
@@ -555,6 +563,56 @@ def called(
     figure, beside = view.figure, view.reference
     beside = None if beside is None else beside.take(beside.predicted == code)
     return replace(view, figure=figure.take(figure.predicted == code), reference=beside)
+
+# %% ../nbs/16_state.ipynb #calibration-of
+def calibration_of(
+    columns: TraceColumns,  # Rows of one strategy
+) -> dict[
+    str, Any
+]:  # Bins that have trades, Brier score, calibration error, rows without a usable confidence
+    "Compare stated confidences with what came true."
+    taken = columns.predicted < 2
+    rows = confidence_rows(columns.confidence[taken], columns.actual[taken], columns.predicted[taken])
+    table = reliability_table(rows)
+    bins = [
+        {"stated": b.stated, "observed": share_of(b.observed, b.interval, b.n), "low": b.low, "high": b.high}
+        for b in table
+        if b.n
+    ]
+    return {
+        "bins": bins, "brier_score": number_or_none(brier_score(rows)),
+        "error": number_or_none(calibration_error(table)), "without": rows.missing + rows.outside,
+    }  # fmt: skip
+
+# %% ../nbs/16_state.ipynb #exits-of
+def exits_of(
+    columns: TraceColumns,  # Rows of one strategy
+) -> list[dict[str, Any]]:  # Per reason, the most frequent first; "" where none was recorded
+    "Say how positions ended and what came of them."
+    counts = np.bincount(columns.exit_reason, minlength=len(columns.exit_reasons))
+    sums = np.bincount(columns.exit_reason, columns.return_pct, minlength=len(counts))
+    wins = np.bincount(columns.exit_reason, columns.return_pct > 0, minlength=len(counts))
+    found = [
+        {
+            "reason": columns.exit_reasons[code], "trades": int(n), "share": float(n / len(columns)),
+            "win_rate": float(wins[code] / n), "mean_return_pct": number_or_none(sums[code] / n),
+        }
+        for code, n in enumerate(counts)
+        if n
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: (-row["trades"], row["reason"]))
+
+
+def details_of(
+    columns: TraceColumns,  # Rows that are shown
+    names: Sequence[str],  # Strategies
+) -> dict[str, Any]:  # calibration and exits by strategy
+    "Everything on the second tab but the trades."
+    own = {name: rows_of(columns, name) for name in names}
+    return {
+        "calibration": {name: calibration_of(rows) for name, rows in own.items()},
+        "exits": {name: exits_of(rows) for name, rows in own.items()},
+    }
 
 # %% ../nbs/16_state.ipynb #why-empty
 def why_empty(
@@ -605,15 +663,17 @@ def coverage_of(
 ) -> dict[str, int] | None:  # rows, closes, lost; None where a run has no record
     "Compare rows with what the writers were offered."
     counts = [run.counters for run in runs]
-    if not counts or any(not isinstance(count.get("offered"), int) for count in counts):
+    rows = sum(run.rows for run in runs)
+    closes = [int(count["offered"]) for count in counts if isinstance(count.get("offered"), int)]
+    if not runs or len(closes) < len(runs) or rows > sum(closes):  # rows of somebody else: nobody knows
         return None
     gone = [count.get(kind) or {} for count in counts for kind in ("dropped", "failed")]
     lost = sum(
         n for kinds in gone if isinstance(kinds, Mapping) for n in kinds.values() if isinstance(n, int)
     )
     return {
-        "rows": sum(run.rows for run in runs),
-        "closes": sum(int(count["offered"]) for count in counts),
+        "rows": rows,
+        "closes": sum(closes),
         "lost": lost,
     }
 
@@ -694,6 +754,7 @@ def dashboard_state(
         "curve": curves_of(view.figure, names, start),
         "rolling": rolling_of(view.figure, names, start, end),
         "trades": trades_of(view.figure, asked),
+        "details": details_of(view.figure, names) if asked.details else None,
         "alerts": [asdict(alert) for alert in current_alerts(judged, settings)],
     }
 

@@ -120,7 +120,7 @@ function render({ model, el }) {
     const state = lost ? "lost" : model.get("state");
     const mode = model.get("mode");
     Object.assign(el.dataset, { state, mode, rows: model.get("rows"), beat: model.get("beat"), ack: model.get("ack"), waiting: String(waiting()) });
-    if (app()) app().dataset.state = state;
+    if (app()) Object.assign(app().dataset, { state, tab: model.get("tab") ?? "overview" });
     name.textContent = (!lost && model.get("title")) || NAMES[state] || state;
     const old = freshAt === null ? "nothing is updating" : `data ${ageText(Math.max(2, seconds(freshAt))).replace(" ago", " old")}`;
     const fresh = freshAt === null ? "refreshing …" : `refreshed ${ageText(seconds(freshAt))}`;
@@ -232,7 +232,7 @@ function render({ model, el }) {
   save.addEventListener("click", () => model.send({ type: "export" }));
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);
-  model.on("change:words change:state change:rows change:alerts change:title", paint);
+  model.on("change:words change:state change:rows change:alerts change:title change:tab", paint);
   model.on("msg:custom", onMessage);
   document.addEventListener("visibilitychange", onShown);
   const timer = setInterval(tick, 1000);
@@ -253,7 +253,7 @@ function render({ model, el }) {
     document.removeEventListener("pointerdown", onPointer);
     document.removeEventListener("visibilitychange", onShown);
     model.off("change:ack", onAnswer);
-    model.off("change:words change:state change:rows change:alerts change:title", paint);
+    model.off("change:words change:state change:rows change:alerts change:title change:tab", paint);
     model.off("msg:custom", onMessage);
   };
 }
