@@ -12,20 +12,31 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from trade_telemetry.adapters import ImportReport as ImportReport
+    from trade_telemetry.adapters import import_trades as import_trades
     from trade_telemetry.alerts import Alert as Alert
     from trade_telemetry.alerts import current_alerts as current_alerts
     from trade_telemetry.analyzer import AccuracyAnalyzer as AccuracyAnalyzer
     from trade_telemetry.analyzer import AccuracyMetrics as AccuracyMetrics
     from trade_telemetry.backtester import Backtester as Backtester
     from trade_telemetry.backtester import BacktestResult as BacktestResult
+    from trade_telemetry.broker import Broker as Broker
+    from trade_telemetry.broker import Fill as Fill
+    from trade_telemetry.broker import Order as Order
+    from trade_telemetry.broker import PaperBroker as PaperBroker
     from trade_telemetry.capture import TelemetryHook as TelemetryHook
+    from trade_telemetry.capture import open_hook as open_hook
     from trade_telemetry.capture import run_directory as run_directory
     from trade_telemetry.comparison import compare as compare
     from trade_telemetry.config import Settings as Settings
     from trade_telemetry.config import SettingsError as SettingsError
     from trade_telemetry.engine import Engine as Engine
     from trade_telemetry.engine import EngineConfig as EngineConfig
-    from trade_telemetry.engine import ReplayFeed as ReplayFeed
+    from trade_telemetry.feeds import Feed as Feed
+    from trade_telemetry.feeds import FollowFeed as FollowFeed
+    from trade_telemetry.feeds import ReplayFeed as ReplayFeed
+    from trade_telemetry.ledger import merge_ledgers as merge_ledgers
+    from trade_telemetry.ledger import read_ledger as read_ledger
     from trade_telemetry.market import Bar as Bar
     from trade_telemetry.market import BarReport as BarReport
     from trade_telemetry.market import Bars as Bars
@@ -58,13 +69,17 @@ if TYPE_CHECKING:
     from trade_telemetry.writer import WriterStats as WriterStats
 
 _NAMES_OF = {
+    "adapters": "ImportReport import_trades",
     "alerts": "Alert current_alerts",
     "analyzer": "AccuracyAnalyzer AccuracyMetrics",
     "backtester": "Backtester BacktestResult",
-    "capture": "TelemetryHook run_directory",
+    "broker": "Broker Fill Order PaperBroker",
+    "capture": "TelemetryHook open_hook run_directory",
     "comparison": "compare",
     "config": "Settings SettingsError",
-    "engine": "Engine EngineConfig ReplayFeed",
+    "engine": "Engine EngineConfig",
+    "feeds": "Feed FollowFeed ReplayFeed",
+    "ledger": "merge_ledgers read_ledger",
     "market": "Bar BarReport Bars MarketError Session find_bars load_bars simulate_bars",
     "store": "LoadReport TraceColumns TraceStore load_columns select_view",
     "strategy": "IntradayBreakout PlantedSkill Signal Strategy SwingPullback make_strategy",
