@@ -199,3 +199,28 @@ def test_a_killed_writer_is_told_apart_from_a_quiet_one(healthy: Path, tmp_path:
     done = call("check", "--telemetry-dir", folder, cwd=tmp_path)
     assert done.returncode == 1
     assert "CRITICAL Recording of live went silent" in done.stdout
+
+
+# --- import ---
+
+
+def test_a_log_of_another_engine_is_imported_and_judged(tmp_path: Path) -> None:
+    log, chart = tmp_path / "log.csv", tmp_path / "map.yaml"
+    lines = [
+        f"BTC,{side},2025-01-{day:02}T10:00:00Z,2025-01-{day:02}T11:00:00Z,100,{price}"
+        for day in range(2, 30)
+        for side, price in (("LONG", 101), ("SHORT", 99))
+    ]
+    log.write_text("\n".join(["pair,side,opened,closed,bought,sold", *lines, "BTC,UP,,,x,y"]) + "\n")
+    chart.write_text(
+        "fields: {symbol: pair, direction: side, entry_time: opened, exit_time: closed, "
+        "entry_price: bought, exit_price: sold}\n"
+    )
+    words = ("import", log, "--map", chart, "--strategy", "mine", "--telemetry-dir", tmp_path / "here")
+    done = call(*words, "--threshold-pct", "0.3", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("56 of 57 rows of log.csv became backtest traces")
+    judged = call("metrics", "--format", "json", "--telemetry-dir", tmp_path / "here", cwd=tmp_path)
+    assert json.loads(judged.stdout)["headline_precision"] == 1.0
+    wrong = call("import", log, "--strategy", "mine", "--telemetry-dir", tmp_path / "there", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stderr.count("\n"), (tmp_path / "there").exists()) == (2, 1, False)

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['COMPARED', 'EFFECTS', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA',
-           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure', 'UsageError',
-           'say', 'settings_from', 'read_bars', 'project_folder', 'kernel_environment', 'free_port',
+           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure',
+           'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder', 'kernel_environment', 'free_port',
            'dashboard_notebook', 'start_voila', 'stop_process', 'wait_until_listening', 'backtest_summary',
-           'run_backtest', 'opened', 'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics', 'len_of',
-           'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
+           'run_backtest', 'run_import', 'opened', 'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics',
+           'len_of', 'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
            'run_compare', 'check_alerts', 'alert_text', 'alerts_not_told', 'call_on_alert', 'run_check', 'run_export',
            'serving', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser',
            'main']
@@ -281,6 +281,26 @@ def run_backtest(
     result = backtester.run(bars)
     print(backtest_summary(result))
     return 1 if result.failed_symbols or not result.trades else 0
+
+# %% ../nbs/22_cli.ipynb #run-import
+def run_import(
+    args: argparse.Namespace,  # Parsed flags
+) -> int:  # 0, or 1 where no row could be used
+    "`trade-telemetry import`."
+    from trade_telemetry.adapters import import_file
+
+    report = import_file(
+        args.file,
+        args.strategy,
+        args.telemetry_dir,
+        map_file=args.map,
+        preset=args.preset,
+        threshold_pct=args.threshold_pct,
+        mode=args.mode,
+        settings=settings_from(args),
+    )
+    print(f"{report.summary()}\n{report.output_dir}")
+    return 0 if report.written else 1
 
 # %% ../nbs/22_cli.ipynb #opened
 def opened(
@@ -862,6 +882,24 @@ SIDES: Flags = {
     },
 }
 
+# %% ../nbs/22_cli.ipynb #import-flags
+IMPORT: Flags = {
+    "file": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "log of closed trades: CSV, JSON, JSON lines or Parquet",
+    },
+    "--strategy": {"metavar": "NAME", "help": "name of the strategy (default: the map's)"},
+    "--map": {"type": Path, "metavar": "FILE", "help": "YAML: which column is which"},
+    "--preset": {"metavar": "NAME", "help": "columns of a known engine: freqtrade"},
+    "--threshold-pct": {"type": float, "metavar": "P", "help": "move that counts as a direction, percent"},
+    "--mode": {
+        "choices": ["backtest", "live", "paper"],
+        "default": "backtest",
+        "help": "where the trades come from (default: backtest)",
+    },
+}
+
 # %% ../nbs/22_cli.ipynb #check-flags
 CHECK: Flags = {
     **{flag: CHOICE[flag] for flag in ("--symbols", "--strategy", "--format")},
@@ -903,6 +941,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
         COMMON | DATA | DEMO | PAGE,
     ),
     "backtest": (run_backtest, "run strategies over recorded bars", COMMON | DATA | BACKTEST),
+    "import": (run_import, "make trace files of another engine's log of trades", COMMON | IMPORT),
     "metrics": (run_metrics, "precision, recall, F1, returns of what was recorded", COMMON | CHOICE),
     "compare": (
         run_compare,
