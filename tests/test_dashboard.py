@@ -555,7 +555,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(notebook: Path, base: Path, **environment: str) -> Iterator[Server]:
+def serving(notebook: Path, base: Path, *options: str, **environment: str) -> Iterator[Server]:
     "Run `voila NOTEBOOK` from the root of the project, as the README says."
     template = str(ROOT / "trade_telemetry" / "share" / "jupyter")
     port = free_port()
@@ -566,7 +566,7 @@ def serving(notebook: Path, base: Path, **environment: str) -> Iterator[Server]:
         "DASHBOARD_REFRESH_INTERVAL": "5",
         **environment,
     }
-    command = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}"]
+    command = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}", *options]
     with subprocess.Popen(
         command, cwd=ROOT, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as process:
@@ -574,7 +574,9 @@ def serving(notebook: Path, base: Path, **environment: str) -> Iterator[Server]:
         reader = threading.Thread(target=server.listen, daemon=True)
         reader.start()
         try:
-            server.wait_for("is filled with 1 kernel")
+            server.wait_for(
+                "is running at:" if "--preheat_kernel=False" in options else "is filled with 1 kernel"
+            )
             yield server
         finally:
             server.stop()

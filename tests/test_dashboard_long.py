@@ -1,0 +1,116 @@
+"""The dashboard over a long time: viewers who come and go, crash, or stay all day. Few of them by default, full counts in `./run soak`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from test_dashboard import (
+    ALL_PANELS,
+    CHROMIUM,
+    FLAGS,
+    LIMIT,
+    NOTEBOOK,
+    ROOT,
+    append,
+    make_traces,
+    needs_browser,
+    rows,
+    sample_traces,
+    serving,
+    until,
+    viewing,
+)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS, "--js-flags=--expose-gc", "--enable-precise-memory-info"]
+        )
+        yield started
+        started.close()
+
+
+@needs_browser
+def test_viewers_in_turn_leave_no_kernel_and_a_long_stay_grows_neither_kernel_nor_page(
+    chromium: Browser, tmp_path: Path, counts: Callable[[int, int], int]
+) -> None:
+    base = sample_traces(tmp_path / "analytics")
+    refreshes = counts(30, 500)
+    heap = "(window.gc?.(), performance.memory.usedJSHeapSize / 1e6)"
+    nodes = "document.querySelectorAll('*').length"
+    click = "document.querySelector('.tt-refresh').click()"
+    with serving(NOTEBOOK, base) as server:
+        for _ in range(counts(2, 20)):
+            with viewing(chromium, server) as (page, seen):
+                assert rows(page) >= 3200
+                assert seen.complaints == []
+        idle = chromium.new_page()
+        assert until(lambda: server.kernels() == 1, idle)  # the one that waits for the next viewer
+        idle.close()
+        with viewing(chromium, server) as (page, seen):
+
+            def stay(times: int) -> tuple[float, float, int]:
+                for i in range(times):
+                    if i % 10 == 0:
+                        fresh = make_traces("swing", 1, 0.7, days=0.01, seed=10_000 + rows(page))
+                        append(base / "live" / "traces_swing_0.csv", fresh)
+                    beat = int(page.get_attribute(".tt-clock", "data-ack") or 0)
+                    page.evaluate(click)
+                    page.wait_for_function(
+                        f"document.querySelector('.tt-clock').dataset.ack > {beat}", polling=20
+                    )
+                kernels = [p for p in server.family() if "ipykernel_launcher" in " ".join(p.cmdline())]
+                kernel = max(p.memory_info().rss for p in kernels if psutil.pid_exists(p.pid)) / 1e6
+                return kernel, page.evaluate(heap), page.evaluate(nodes)
+
+            before = stay(15)  # caches fill first
+            after = stay(refreshes)
+            print(f"{refreshes} refreshes: kernel, heap in MB, nodes {before} -> {after}")
+            assert after[0] - before[0] < 12, (before, after)
+            assert after[1] - before[1] < 12, (before, after)
+            assert after[2] - before[2] < 60, (before, after)
+            assert seen.complaints == []
+
+
+@needs_browser
+def test_the_kernel_of_a_crashed_page_is_culled_and_the_next_viewer_is_served(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    base = sample_traces(tmp_path / "analytics")
+    short = ("--MappingKernelManager.cull_idle_timeout=4", "--MappingKernelManager.cull_interval=1")
+    with serving(NOTEBOOK, base, "--preheat_kernel=False", *short) as server:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(server.url, wait_until="commit")
+        page.wait_for_function(ALL_PANELS, polling="raf", timeout=LIMIT)
+        assert server.kernels() == 1
+        idle = chromium.new_page()
+        context.close()  # the page goes without a farewell, as in a crash
+        assert until(lambda: server.kernels() == 0, idle, 30)
+        idle.close()
+        with viewing(chromium, server) as (page, seen):
+            assert rows(page) == 3200
+            assert seen.complaints == []
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "error"), ("", "skipped")])
+def test_without_a_browser_the_tests_fail_in_ci_and_are_skipped_elsewhere(
+    ci: str, outcome: str, tmp_path: Path
+) -> None:
+    env = {**os.environ, "PATH": str(tmp_path), "CI": ci, "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path)}
+    chosen = "tests/test_dashboard.py::test_what_the_kernel_says_is_shown_as_text"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
+        cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert f"1 {outcome}" in done.stdout, done.stdout
+    assert (done.returncode != 0) == (ci == "true")
