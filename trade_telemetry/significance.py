@@ -356,7 +356,10 @@ def _sharpe_draws(a: FloatArray, b: FloatArray, estimate: float, draws: int, see
     for start in range(0, draws, rows):
         index = rng.integers(0, len(a), (min(rows, draws - start), len(a)))
         gap, error = sharpe_rows(a[index], b[index])
-        parts.append((gap - estimate) / error)
+        with np.errstate(
+            divide="ignore", invalid="ignore"
+        ):  # a draw without spread reaches as far as one can
+            parts.append((gap - estimate) / error)
     return np.nan_to_num(np.concatenate(parts), nan=inf, posinf=inf, neginf=-inf)
 
 # %% ../nbs/14_significance.ipynb #holm
