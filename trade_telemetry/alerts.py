@@ -198,7 +198,8 @@ class _Calls:
 def _calls_of(columns: TraceColumns, strategy: str, timezone: str) -> _Calls:
     if strategy not in columns.strategies:
         return _Calls(np.empty(0, np.bool_), np.empty(0, np.int64), np.empty(0, np.int64))
-    own = columns.take((columns.strategy == columns.strategies.index(strategy)) & (columns.predicted != NOOP))
+    mine = (columns.strategy == columns.strategies.index(strategy)) & (columns.predicted != NOOP)
+    own = columns.take(np.flatnonzero(mine))
     order = exit_order(own.exit_us, own.trace_id, own.return_pct)
     exit_us = own.exit_us[order]
     return _Calls((own.predicted == own.actual)[order], exit_days(exit_us, timezone), exit_us)
@@ -263,7 +264,8 @@ def daily_calls(
     timezone: str,  # Zone whose dates count
 ) -> DailyCalls:  # Ascending by day
     "Sum calls by exit date."
-    own = own.take(own.predicted != NOOP)
+    if (own.predicted == NOOP).any():
+        own = own.take(np.flatnonzero(own.predicted != NOOP))
     day, right = exit_days(own.exit_us, timezone), own.predicted == own.actual
     _, at = np.unique(day, return_inverse=True)
     days = int(at.max()) + 1 if len(at) else 0
@@ -362,9 +364,9 @@ def _by_name(
     codes, other_codes = getattr(figure, by), getattr(reference, by)
     for code in np.unique(codes).tolist():
         if words[code] in others:
-            base = reference.take(other_codes == others.index(words[code]))
+            base = reference.take(np.flatnonzero(other_codes == others.index(words[code])))
             if len(base):
-                yield words[code], figure.take(codes == code), base
+                yield words[code], figure.take(np.flatnonzero(codes == code)), base
 
 # %% ../nbs/15_alerts.ipynb #sequential-alerts
 def sequential_alerts(
