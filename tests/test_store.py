@@ -643,3 +643,17 @@ def test_a_dashboard_may_read_files_without_the_heavy_libraries(tmp_path: Path) 
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_quotes_in_features_confuse_neither_json_lines_nor_the_way_back_to_them(tmp_path: Path) -> None:
+    said = ['one " quote', "none", 'three """ quotes', "x" * 200_000, '"']
+    for form in ("jsonl", "csv"):
+        with TelemetryWriter(tmp_path / form, format=form) as writer:
+            for k, text in enumerate(said):
+                when = datetime(2024, 1, 2, 15, k, tzinfo=UTC)
+                writer.write_trace(
+                    PredictionTrace(when, "A", "s", "LONG", "LONG", 0.5, 1.0, 1.1, 1, 10.0, {"said": text})
+                )
+        columns, report = tt.load_columns(tmp_path / form)
+        assert (report.bad, len(columns)) == ([], len(said)), form
+        assert [t.features["said"] for t in columns.to_traces()] == said, form

@@ -58,6 +58,9 @@ Codes = npt.NDArray[np.int32]
 LabelRule = Literal["market", "position"]
 PathLike = str | Path
 CODE_OF = {name: code for code, name in enumerate(DIRECTIONS)}
+csv.field_size_limit(
+    max(csv.field_size_limit(), 1 << 24)
+)  # a cell of features may be long; csv stops at 128 kB
 
 # %% ../nbs/10_store.ipynb #column-arrays
 @dataclass(frozen=True, eq=False)
@@ -380,7 +383,7 @@ def _rows_at(path: str, lines: Iterable[int]) -> Iterator[tuple[int, dict[str, s
     header = _header(data[: stops[1]], path)
     for line in lines:
         last = line
-        while last + 1 < len(stops) and data.count(b'"', stops[line - 1], stops[last]) % 2:
+        while header and last + 1 < len(stops) and data.count(b'"', stops[line - 1], stops[last]) % 2:
             last += 1
         try:
             yield line, _cells(data[stops[line - 1] : stops[last]], header)
@@ -755,11 +758,13 @@ def _lines(data: bytes) -> list[bytes]:
 
 def _records(
     data: bytes,  # Bytes that begin at a record
+    by_line: bool = False,  # JSON Lines: every line feed ends a record, whatever the quotes say
 ) -> tuple[Ints, Ints]:  # Where each complete record ends; on which line (from 0) each begins
     "Find the complete records."
     view = np.frombuffer(data, dtype=np.uint8)
     feeds, quotes = np.flatnonzero(view == 10), np.flatnonzero(view == 34)
-    balanced = np.flatnonzero(np.searchsorted(quotes, feeds) % 2 == 0)
+    whole = np.ones(len(feeds), dtype=np.bool_) if by_line else np.searchsorted(quotes, feeds) % 2 == 0
+    balanced = np.flatnonzero(whole)
     starts = np.concatenate([[0], balanced[:-1] + 1]) if len(balanced) else balanced
     return feeds[balanced] + 1, starts
 
@@ -853,7 +858,7 @@ def _step(
             return _Parsed([rows], [], len(head), line + feeds)
         except _Unclean:
             pass
-    ends, starts = _records(head)
+    ends, starts = _records(head, by_line=not origin.header)
     if len(ends):
         return _parse_block(head[: int(ends[-1])], ends, starts + line, origin)
     return _resync(head, origin, line)
