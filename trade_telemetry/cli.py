@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['COMPARED', 'EFFECTS', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA',
-           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'table', 'figure',
-           'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder', 'kernel_environment', 'free_port',
-           'dashboard_notebook', 'start_voila', 'stop_process', 'wait_until_listening', 'backtest_summary',
+           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'EXAMPLES', 'table',
+           'figure', 'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder', 'kernel_environment',
+           'free_port', 'dashboard_notebook', 'start_voila', 'stop_process', 'wait_until_listening', 'backtest_summary',
            'run_backtest', 'run_import', 'opened', 'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics',
            'len_of', 'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
            'run_compare', 'check_alerts', 'alert_text', 'alerts_not_told', 'call_on_alert', 'run_check', 'run_export',
@@ -106,7 +106,7 @@ def read_bars(
 
     bars, reports, failed = load_history(data_dir, symbols, settings, start, end)
     for report in reports:
-        if report.rejected or report.jumps:
+        if report.remarkable:
             say(report.summary())
     for symbol, reason in failed.items():
         say(f"{symbol} is left out: {reason}")
@@ -953,6 +953,28 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
     "dashboard": (run_dashboard, "serve the live dashboard on this machine", COMMON | PAGE),
 }
 
+# %% ../nbs/22_cli.ipynb #examples
+_LINES = {
+    "demo": ["demo --open", "demo --no-dashboard --telemetry-dir /tmp/demo"],
+    "backtest": [
+        "backtest --symbols AAPL MSFT --strategy swing --enable-telemetry",
+        "backtest --symbols EURUSD --config data/demo.yaml --slippage-pct 0.004 --enable-telemetry --workers 2",
+    ],
+    "import": ["import trades.csv --preset freqtrade --strategy mine --threshold-pct 0.3"],
+    "metrics": ["metrics", "metrics --symbols AAPL --format json", "metrics --run backtest_20250112_143022"],
+    "compare": ["compare", "compare --first swing --second mine", "compare --live-vs-backtest"],
+    "check": ["check || echo 'look at the dashboard'"],
+    "export": ["export --symbol AAPL --out state.json"],
+    "dashboard": [
+        "dashboard --open",
+        "dashboard --telemetry-dir data/analytics --refresh-interval 30 --port 8866",
+    ],
+}
+EXAMPLES = {
+    verb: "for example:\n" + "\n".join(f"  trade-telemetry {line}" for line in lines)
+    for verb, lines in _LINES.items()
+}
+
 # %% ../nbs/22_cli.ipynb #make-parser
 class OneLineParser(argparse.ArgumentParser):
     "Parser whose complaint is one line."
@@ -970,7 +992,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=package_version())
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (work, text, flags) in VERBS.items():
-        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        verb = verbs.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=EXAMPLES.get(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         for flag, options in flags.items():
             verb.add_argument(flag, **options)
         verb.set_defaults(work=work)

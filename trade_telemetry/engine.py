@@ -442,7 +442,7 @@ def feed_from(
         )  # fmt: skip
     history, reports, failed = load_history(args.data_dir, args.symbols, settings)
     for report in reports:
-        if report.rejected or report.jumps:
+        if report.remarkable:
             say(logging.WARNING, "%s", report.summary())
     for symbol, reason in failed.items():
         say(logging.WARNING, "%s is left out: %s", symbol, reason)

@@ -507,11 +507,19 @@ class BarReport:
     adjusted: bool = False  # Were prices multiplied by adjusted close / close?
     newest_first: bool = False  # Was the file read from the bottom?
 
+    @property
+    def remarkable(self) -> bool:
+        "Should people be told: rows rejected, moves nobody adjusted, or most bars in no session?"
+        return (
+            bool(self.rejected) or bool(self.jumps and not self.adjusted) or self.outside_session > self.kept
+        )
+
     def summary(self) -> str:
         "Say in one line what happened to the file."
         text = f"{self.path.name}: {self.kept} of {self.rows} rows kept"
         if self.outside_session:
-            text += f", {self.outside_session} outside the session"
+            hint = " (is it the right one? see symbol_sessions)" * (self.outside_session > self.kept)
+            text += f", {self.outside_session} outside the session{hint}"
         for reason, lines in self.rejected.items():
             shown = ", ".join(map(str, lines[:5])) + ", …" * (len(lines) > 5)
             text += f", {len(lines)} {reason} (line{'s' * (len(lines) > 1)} {shown})"
