@@ -955,7 +955,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
 
 # %% ../nbs/22_cli.ipynb #examples
 _LINES = {
-    "demo": ["demo --open", "demo --no-dashboard --telemetry-dir /tmp/demo"],
+    "demo": ["demo --open", "demo --no-dashboard --telemetry-dir elsewhere"],
     "backtest": [
         "backtest --symbols AAPL MSFT --strategy swing --enable-telemetry",
         "backtest --symbols EURUSD --config data/demo.yaml --slippage-pct 0.004 --enable-telemetry --workers 2",
