@@ -5,16 +5,19 @@
 # %% ../nbs/15_sequential.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, log, sqrt
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 # %% auto #0
 __all__ = ['FloatArray', 'BoolArray', 'YEAR', 'LOSSES', 'Baseline', 'student_quantile', 'learn_baseline', 'bet_factors',
-           'evidence_path', 'latched', 'on_since', 'Watch', 'watch_share', 'expected_days']
+           'evidence_path', 'latched', 'on_since', 'episodes', 'Watch', 'watch_share', 'Series', 'watch_shares',
+           'expected_days']
 
 # %% ../nbs/15_sequential.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -46,16 +49,16 @@ def student_quantile(
 
 def learn_baseline(
     sums: FloatArray,  # Summed score of each day, 0 <= sums <= counts, shape (days,)
-    counts: FloatArray,  # Calls of each day, > 0, shape (days,)
+    counts: FloatArray,  # Calls of each day, shape (days,); days without one do not count
     alpha: float,  # Chance that the truth may be below the bound
 ) -> Baseline | None:  # None under ten days: too little to promise anything
     "Estimate a share, a lower bound that knows about days, and how much calls of a day agree."
-    days, n = len(counts), float(counts.sum())
+    days, n, right = int(np.count_nonzero(counts)), float(counts.sum()), float(sums.sum())
     if days < 10:
         return None
-    share = float(sums.sum()) / n
+    share = right / n
     miss = sums - share * counts
-    smooth = (float(sums.sum()) + 1) / (n + 2)
+    smooth = (right + 1) / (n + 2)
     independent = smooth * (1 - smooth) / n
     variance = max(days / (days - 1) * float(miss @ miss) / n**2, independent)
     bound = share - student_quantile(1 - alpha, days - 1) * sqrt(variance)
@@ -68,31 +71,31 @@ LOSSES = (0.05, 0.10, 0.20)  # sizes of a loss that are bet on
 
 
 def bet_factors(
-    sums: FloatArray,  # Summed score of each day, shape (days,)
-    counts: FloatArray,  # Calls of each day, shape (days,)
-    bound: float,  # What a healthy day reaches on average at least, in [0, 1]
-    correlation: float,  # Of two calls of a day
-) -> FloatArray:  # Factor of each day's bet for each size of loss, > 0, shape (losses, days)
+    sums: FloatArray,  # Summed score of each day, shape (…, days)
+    counts: FloatArray,  # Calls of each day, the same shape; nothing is bet on a day without one
+    bound: npt.ArrayLike,  # What a healthy day reaches on average at least, in [0, 1], shape (…)
+    correlation: npt.ArrayLike,  # Of two calls of a day, shape (…)
+) -> FloatArray:  # Factor of each day's bet for each size of loss, > 0, shape (…, losses, days)
     "Multiply the money of whoever bets against the strategy on a day."
     delta = np.array(LOSSES)[:, None]
-    variance = bound * (1 - bound) * (1 / counts + correlation * (1 - 1 / counts))
-    stake = np.minimum(delta / (variance + delta**2), 0.9 / max(1 - bound, 1e-9))
-    return np.asarray(1 + stake * (bound - sums / counts), dtype=np.float64)
+    b, rho = (np.asarray(x, dtype=np.float64)[..., None, None] for x in (bound, correlation))
+    calls = np.where(counts > 0, counts, 1.0)[..., None, :]
+    variance = b * (1 - b) * (1 / calls + rho * (1 - 1 / calls))
+    stake = np.minimum(delta / (variance + delta**2), 0.9 / np.maximum(1 - b, 1e-9))
+    gap = np.where(counts[..., None, :] > 0, b - sums[..., None, :] / calls, 0.0)
+    return np.asarray(1 + stake * gap, dtype=np.float64)
 
 
 def evidence_path(
-    factors: FloatArray,  # From `bet_factors`, shape (losses, days)
-) -> FloatArray:  # Logarithm of the wealth after each day, shape (days,)
+    factors: FloatArray,  # From `bet_factors`, shape (…, losses, days)
+) -> FloatArray:  # Logarithm of the wealth after each day, shape (…, days)
     "Accumulate evidence against the strategy, from every possible beginning at once."
-    days = factors.shape[1]
-    if not days:
-        return np.empty(0)
-    growth = np.cumsum(np.log(factors), axis=1)
-    money = np.full(days, -log(2 * YEAR))
-    money[0] = -log(2)
-    before = np.concatenate([np.zeros((len(factors), 1)), growth[:, :-1]], axis=1)
-    wealth = growth + np.logaddexp.accumulate(money - before, axis=1)
-    return np.asarray(np.logaddexp.reduce(wealth, axis=0) - log(len(factors)), dtype=np.float64)
+    losses, days = factors.shape[-2:]
+    growth = np.cumsum(np.log(factors), axis=-1)
+    money = np.where(np.arange(days) == 0, -log(2), -log(2 * YEAR)) + np.zeros_like(growth)
+    money[..., 1:] -= growth[..., :-1]  # what is put in today has not grown before
+    wealth = growth + np.logaddexp.accumulate(money, axis=-1)
+    return np.asarray(np.logaddexp.reduce(wealth, axis=-2) - log(losses), dtype=np.float64)
 
 # %% ../nbs/15_sequential.ipynb #latched
 def latched(
@@ -115,6 +118,19 @@ def on_since(
     off = np.flatnonzero(~state)
     return int(off[-1]) + 1 if len(off) else 0
 
+
+def episodes(
+    on: BoolArray,  # Is there reason to raise the alarm? shape (n,)
+    off: BoolArray,  # Is there reason to clear it? shape (n,); `on` wins
+) -> list[tuple[int, int | None]]:  # First position on and first position off again, in order; None: still on
+    "List the times when an alarm was on."
+    wish = on.astype(np.int8) - (off & ~on)  # 1 raise, -1 clear, 0 leave it
+    at = np.flatnonzero(np.diff(wish, prepend=np.int8(0)))
+    at = at[wish[at] != 0]
+    turns = np.diff(wish[at], prepend=np.int8(-1)) != 0  # the first to be counted is one that raises
+    edges: list[int | None] = [*at[turns].tolist(), None]
+    return [(start, end) for start, end in zip(edges[:-1:2], edges[1::2], strict=True) if start is not None]
+
 # %% ../nbs/15_sequential.ipynb #watch-share
 @dataclass(frozen=True)
 class Watch:
@@ -135,14 +151,50 @@ def watch_share(
     budget: float = 0.05,  # False alarms in a year, as a chance, in (0, 1)
 ) -> Watch | None:  # None where the reference is too short to promise anything
     "Watch a daily share for a fall below its baseline."
-    if not 0 < budget < 1:
-        raise ValueError(f"budget must be between 0 and 1, got {budget}")
-    baseline = learn_baseline(reference_sums, reference_counts, budget / 2)
-    if baseline is None:
-        return None
-    path = evidence_path(bet_factors(sums, counts, baseline.bound, baseline.correlation))
-    on = latched(path >= log(2 / budget), path < 0)
-    return Watch(baseline, path, on, on_since(on), budget)
+    return watch_shares([Series(sums, counts, reference_sums, reference_counts, budget)])[0]
+
+# %% ../nbs/15_sequential.ipynb #watch-shares
+class Series(NamedTuple):
+    "A share to watch."
+
+    sums: FloatArray  # Summed score of each live day, shape (days,)
+    counts: FloatArray  # Calls of each live day, > 0, shape (days,)
+    reference_sums: FloatArray  # The same of the reference, shape (m,)
+    reference_counts: FloatArray  # Shape (m,)
+    budget: float  # False alarms in a year, as a chance, in (0, 1)
+
+
+def watch_shares(
+    series: Sequence[Series],  # Any number
+) -> list[Watch | None]:  # One for each; None where the reference is too short to promise anything
+    "Watch many daily shares for a fall below their baselines."
+    for s in series:
+        if not 0 < s.budget < 1:
+            raise ValueError(f"budget must be between 0 and 1, got {s.budget}")
+    found: list[Watch | None] = [None] * len(series)
+    ready = [(len(s.sums), k, base) for k, s in enumerate(series)
+             if (base := learn_baseline(s.reference_sums, s.reference_counts, s.budget / 2)) is not None]  # fmt: skip
+    ready.sort(key=lambda row: row[:2])  # series of a like length share a table: little of it is empty
+    while ready:
+        rows = max(1, 200_000 // max(1, ready[-1][0]))  # bounds its size
+        part, ready = ready[-rows:], ready[:-rows]
+        for (_, k, _), watch in zip(
+            part, _watch_table([(series[k], base) for _, k, base in part]), strict=True
+        ):
+            found[k] = watch
+    return found
+
+
+def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[Watch]:
+    table = np.zeros((2, len(pairs), max(len(s.sums) for s, _ in pairs)))
+    for row, (s, _) in enumerate(pairs):
+        table[:, row, : len(s.sums)] = s.sums, s.counts
+    bounds, correlations = zip(*((base.bound, base.correlation) for _, base in pairs), strict=True)
+    paths = evidence_path(bet_factors(table[0], table[1], bounds, correlations))
+    for (s, base), path in zip(pairs, paths, strict=True):
+        own = path[: len(s.sums)]
+        on = latched(own >= log(2 / s.budget), own < 0)
+        yield Watch(base, own, on, on_since(on), s.budget)
 
 # %% ../nbs/15_sequential.ipynb #expected-days
 def expected_days(
