@@ -344,6 +344,56 @@ def test_a_writer_that_stops_beating_ended_uncleanly(tmp_path: Path) -> None:
     assert [run.state for run in store.runs()] == ["ended"]
 
 
+def crash(directory: Path, **changes: Any) -> str:
+    "The record of a writer that beat for the last time on New Year's morning; its name."
+    with TelemetryWriter(directory, mode="live") as writer:
+        writer.write_trace(trade(0, mode="live"))
+    (path,) = [p for p in directory.glob("run_*.json") if "name" not in json.loads(p.read_text())]
+    record = json.loads(path.read_text())
+    record |= {"started_at": "2025-01-01T09:00:00+00:00", "heartbeat_at": "2025-01-01T10:00:00+00:00"}
+    record |= {"ended_at": None, "end_reason": None, "name": "crashed"} | changes
+    record["counters"]["pending"] = 7
+    path.write_text(json.dumps(record))
+    return path.name.removeprefix("run_").removesuffix(".json")
+
+
+def test_a_crash_and_its_clean_restart_in_one_directory_are_told_apart(tmp_path: Path) -> None:
+    name = crash(tmp_path / "live")
+    store = tt.TraceStore(tmp_path)
+    store.refresh()
+    (run,) = store.runs()
+    assert (run.state, [w.name for w in run.silent], run.silent[0].pending) == ("ended uncleanly", [name], 7)
+    with TelemetryWriter(tmp_path / "live", mode="live") as writer:
+        writer.write_trace(trade(1, mode="live"))
+        writer.flush()
+        store.refresh()
+        (run,) = store.runs()
+        assert (run.state, run.silent, run.unclean_ends, run.writers) == ("running", (), 1, 2)
+    store.refresh()
+    (run,) = store.runs()
+    assert (run.state, run.silent, run.unclean_ends) == ("ended", (), 1)
+    old, new = run.records
+    assert (old.name, old.replaced, old.pid) == (name, True, os.getpid())
+    assert (new.state, new.replaced, new.end_reason, new.counters["written"]) == ("ended", False, "closed", 1)
+
+
+def test_a_writer_that_died_beside_a_living_one_is_not_hidden_by_it(tmp_path: Path) -> None:
+    name = crash(tmp_path)
+    with TelemetryWriter(tmp_path, mode="live", throttle_seconds=60) as writer:
+        writer.write_trace(trade(1, mode="live"))
+        writer.flush()
+        (living,) = [p for p in tmp_path.glob("run_*.json") if name not in p.name]
+        began = json.loads(living.read_text())["started_at"]
+        dead = tmp_path / f"run_{name}.json"  # it still beat when the other one began
+        dead.write_text(
+            json.dumps(json.loads(dead.read_text()) | {"heartbeat_at": began, "heartbeat_seconds": 5})
+        )
+        store = tt.TraceStore(tmp_path, now=lambda: datetime.fromisoformat(began).timestamp() + 20)
+        store.refresh()
+        (run,) = store.runs()
+        assert (run.state, [w.name for w in run.silent], run.unclean_ends) == ("running", [name], 1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_real_trades_survive_the_way_through_a_file(name: str, tmp_path: Path) -> None:
     traces = load_log(name)

@@ -49,7 +49,8 @@ __all__ = ['Floats', 'Ints', 'Codes', 'LabelRule', 'PathLike', 'CODE_OF', 'WORDS
            'WORD_COLUMNS', 'NEEDED', 'SLOW', 'SUFFIXES', 'DEFAULT_THRESHOLDS_PCT', 'RunState', 'Moment', 'ColumnArrays',
            'ChosenColumns', 'TraceColumns', 'words_of', 'load_extras', 'utc_offsets', 'from_local', 'BadRow',
            'FoundFile', 'mode_of_run', 'expand_paths', 'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel',
-           'LoadReport', 'RunInfo', 'exact_closes', 'TraceStore', 'choose', 'load_columns', 'View', 'select_view']
+           'LoadReport', 'WriterInfo', 'RunInfo', 'exact_closes', 'TraceStore', 'choose', 'load_columns', 'View',
+           'select_view']
 
 # %% ../nbs/10_store.ipynb #types
 Floats = npt.NDArray[np.float64]
@@ -1305,10 +1306,28 @@ class LoadReport:
             text += f"; {some(self.mislabelled, 'label')} disagree with the prices"
         return text
 
-# %% ../nbs/10_store.ipynb #run-info
+# %% ../nbs/10_store.ipynb #writer-info
 RunState = Literal["running", "ended", "ended uncleanly", "unknown"]
 
 
+@dataclass(frozen=True)
+class WriterInfo:
+    "One writer of a run, by the record that it left."
+
+    name: str  # Of its record, without `run_` and `.json`
+    state: RunState  # At the moment of asking
+    mode: str = ""  # live, paper, replay or backtest; "" where the record does not say
+    started_at: float | None = None  # Seconds since 1970 UTC, like the next two; None where unknown
+    heartbeat_at: float | None = None  # Last sign of life
+    ended_at: float | None = None  # Orderly end; None: it runs, or ended uncleanly
+    end_reason: str = ""  # Why it ended
+    pending: int = 0  # Traces in memory at the last sign of life: what an unclean end lost at most of those
+    host: str = ""  # Machine; "" where the record does not say
+    pid: int | None = None  # Process
+    counters: dict[str, Any] = field(default_factory=dict)  # What it did
+    replaced: bool = False  # Did a writer that started later take its place?
+
+# %% ../nbs/10_store.ipynb #run-info
 @dataclass(frozen=True)
 class RunInfo:
     "One run: a directory of traces."
@@ -1320,11 +1339,22 @@ class RunInfo:
     first_us: int | None = None  # First exit, microseconds since 1970 UTC
     last_us: int | None = None  # Last exit
     started_at: float = 0.0  # Start, seconds since 1970 UTC: of the latest writer, else from the name, else 0
-    state: RunState = "unknown"  # Of its writers; unknown where they left no record
+    state: RunState = "unknown"  # Of the writers that none replaced; unknown where they left no record
     writers: int = 0  # Records found
     heartbeat_at: float | None = None  # Latest sign of life, seconds since 1970 UTC
     counters: dict[str, Any] = field(default_factory=dict)  # Sums of the writers' counters
     newest: bool = False  # The latest of its mode?
+    records: tuple[WriterInfo, ...] = ()  # Its writers, earliest start first
+
+    @property
+    def silent(self) -> tuple[WriterInfo, ...]:
+        "Writers that ended uncleanly and that nothing has replaced: what an alarm is for."
+        return tuple(w for w in self.records if w.state == "ended uncleanly" and not w.replaced)
+
+    @property
+    def unclean_ends(self) -> int:
+        "How many writers ended uncleanly, replaced ones included."
+        return sum(w.state == "ended uncleanly" for w in self.records)
 
 # %% ../nbs/10_store.ipynb #records
 def _seconds(text: Any) -> float | None:
@@ -1363,6 +1393,56 @@ def _read_record(path: Path) -> dict[str, Any]:
         return {}
     return value if isinstance(value, dict) else {}
 
+
+def _named_record(path: Path) -> dict[str, Any]:
+    return _read_record(path) | {"name": path.name.removeprefix("run_").removesuffix(".json")}
+
+# %% ../nbs/10_store.ipynb #writer-info-of
+def _writer_info(name: str, record: Mapping[str, Any], now: float) -> WriterInfo:
+    "What one record says; strange values count as not said."
+    counters, pid = record.get("counters"), record.get("pid")
+    counters = dict(counters) if isinstance(counters, Mapping) else {}
+    pending = counters.get("pending")
+    return WriterInfo(
+        name=name,
+        state=_record_state(record, now),
+        mode=str(record["mode"]) if record.get("mode") in MODES else "",
+        started_at=_seconds(record.get("started_at")),
+        heartbeat_at=_seconds(record.get("heartbeat_at")),
+        ended_at=_seconds(record.get("ended_at")),
+        end_reason=str(record.get("end_reason") or ""),
+        pending=pending if isinstance(pending, int) else 0,
+        host=str(record.get("host") or ""),
+        pid=pid if isinstance(pid, int) else None,
+        counters=counters,
+    )
+
+# %% ../nbs/10_store.ipynb #replaced
+GIVEN_UP_SECONDS = 7 * 86_400.0
+
+
+def _last_seen(writer: WriterInfo) -> float | None:
+    signs = [t for t in (writer.ended_at, writer.heartbeat_at, writer.started_at) if t is not None]
+    return max(signs, default=None)
+
+
+def _replaced(writers: Sequence[WriterInfo]) -> tuple[WriterInfo, ...]:
+    "Put writers in the order of their starts and mark those whose place was taken."
+    ordered = sorted(writers, key=lambda w: (w.started_at or 0.0, w.name))
+    taken: set[int] = set()
+    for start in (w.started_at for w in ordered if w.started_at is not None):
+        silent = [
+            (seen, i)
+            for i, w in enumerate(ordered)
+            if i not in taken
+            and w.state != "running"
+            and (seen := _last_seen(w)) is not None
+            and seen < start
+        ]
+        taken |= {max(silent)[1]} if silent else set()
+        taken |= {i for seen, i in silent if start - seen > GIVEN_UP_SECONDS}
+    return tuple(replace(w, replaced=i in taken) for i, w in enumerate(ordered))
+
 # %% ../nbs/10_store.ipynb #run-start
 def _started(name: str, records: Sequence[Mapping[str, Any]]) -> float:
     "When a run began: its latest writer's start, else the date in its name, else 0."
@@ -1382,14 +1462,13 @@ def _run_info(
     name: str, facts: Mapping[str, Any], records: Sequence[Mapping[str, Any]], now: float
 ) -> RunInfo:
     "Put together what the rows and the writers' records say of a run."
-    states = [_record_state(record, now) for record in records]
+    writers = _replaced([_writer_info(str(r.get("name") or ""), r, now) for r in records])
+    states = [w.state for w in writers if not w.replaced]
     order: tuple[RunState, ...] = ("running", "ended uncleanly", "ended", "unknown")
-    beats = [b for record in records if (b := _seconds(record.get("heartbeat_at"))) is not None]
     counters: dict[str, Any] = {}
-    for record in records:
-        if isinstance(counts := record.get("counters"), Mapping):
-            counters = _add(counters, counts)
-    recorded = [str(record["mode"]) for record in records if record.get("mode") in MODES]
+    for w in writers:
+        counters = _add(counters, w.counters)
+    recorded = [w.mode for w in writers if w.mode]
     stated = [mode for mode in facts.get("modes", ()) if mode in MODES] or recorded or [mode_of_run(name)]
     replayed = "replay" in {mode_of_run(name), *stated, *recorded}
     return RunInfo(
@@ -1401,9 +1480,10 @@ def _run_info(
         last_us=facts.get("last_us"),
         started_at=_started(name, records),
         state=next((s for s in order if s in states), "unknown"),
-        writers=len(records),
-        heartbeat_at=max(beats, default=None),
+        writers=len(writers),
+        heartbeat_at=max((w.heartbeat_at for w in writers if w.heartbeat_at is not None), default=None),
         counters=counters,
+        records=writers,
     )
 
 # %% ../nbs/10_store.ipynb #run-facts
@@ -1695,7 +1775,7 @@ def _runs(store: TraceStore) -> list[RunInfo]:
         _run_info(
             name,
             store._facts.get(name, {}),
-            [_read_record(path) for path in store._records.get(name, [])],
+            [_named_record(path) for path in store._records.get(name, [])],
             store._now(),
         )
         for name in names
