@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,68 @@ import numpy.typing as npt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 # %% auto #0
-__all__ = ['COLORS', 'LINE_STYLES', 'LABELS', 'FORMATS', 'new_panes', 'style_of', 'row_shares', 'confusion_heatmap',
-           'shared_bins', 'return_histogram', 'cumulative_returns', 'reliability_diagram', 'interval_plot',
-           'save_figure']
+__all__ = ['COLORS', 'LINE_STYLES', 'MARKERS', 'INK', 'PALE', 'PAGE_INCHES', 'LABELS', 'FORMATS', 'Triple', 'plain', 'dress',
+           'new_panes', 'style_of', 'row_shares', 'titled', 'confusion_heatmap', 'shared_bins', 'return_histogram',
+           'cumulative_returns', 'reliability_diagram', 'reliability_panes', 'interval_plot', 'difference_panes',
+           'equity_and_drawdown', 'GroupRows', 'group_panes', 'rolling_panes', 'save_figure']
 
 # %% ../nbs/20_plots.ipynb #constants
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")  # Okabe and Ito, 2008
 LINE_STYLES = ("-", "--", "-.", ":")  # a second channel, for print and for eyes that see no hue
+MARKERS = ("o", "s", "^", "D")  # the same for points
+INK, PALE = "#2b3440", "#d9dee4"  # axes and words; grid
+PAGE_INCHES = 7.2  # width of the text of a printed page
 LABELS = ("LONG", "SHORT", "NOOP")
 FORMATS = (".png", ".svg", ".pdf")
 
+# %% ../nbs/20_plots.ipynb #plain
+def plain(
+    name: str,  # Anything that came from a file
+    most: int = 34,  # Characters that fit
+) -> str:  # The same as matplotlib should draw it
+    "Make a name harmless to draw: no formula, no line feed, no hidden legend entry, no endless label."
+    text = "".join(c if c.isprintable() else " " for c in name).strip() or "(no name)"
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    text = text.replace("$", r"\$")  # a pair of dollars would be read as TeX
+    return f" {text}" if text.startswith("_") else text  # matplotlib hides such legend entries
+
 # %% ../nbs/20_plots.ipynb #panes
+def dress(
+    ax: Axes,  # Axes to dress
+    grid: str = "y",  # Lines across: "x", "y", "both" or "" for none
+) -> None:
+    "Give axes the house look: no box, pale grid behind the data, small dark words."
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set(color=INK, linewidth=0.6)
+    ax.tick_params(labelsize=8, length=2.5, width=0.6, color=INK, labelcolor=INK)
+    ax.set_axisbelow(True)
+    if grid:
+        ax.grid(visible=True, axis=grid, color=PALE, linewidth=0.6)  # type: ignore[arg-type]
+
+
 def new_panes(
-    count: int,  # Panes side by side, >= 1
+    count: int,  # Number of panes, >= 1
     width: float = 3.2,  # Width of one pane in inches
-    height: float = 2.6,  # Height in inches
+    height: float = 2.6,  # Height of one pane in inches
     share_y: bool = False,  # One vertical scale for all panes?
+    columns: int = 4,  # Panes side by side before the next row begins
+    grid: str = "y",  # As in `dress`
 ) -> tuple[Figure, list[Axes]]:  # The figure and its axes from left to right
-    "Make a figure with a row of panes that no global state knows of."
+    "Make a figure with rows of panes that no global state knows of."
     if count < 1:
         raise ValueError(f"there must be something to draw, got {count} series")
-    fig = Figure(figsize=(width * count, height), layout="constrained")
-    axes = fig.subplots(1, count, squeeze=False, sharey=share_y)
-    return fig, list(axes[0])
+    rows, across = -(-count // columns), min(count, columns)
+    fig = Figure(figsize=(width * across, height * rows), layout="constrained")
+    axes = list(fig.subplots(rows, across, squeeze=False, sharey=share_y).flat)
+    for ax in axes[count:]:
+        ax.remove()
+    for ax in axes[:count]:
+        dress(ax, grid)
+    return fig, axes[:count]
 
 
 def style_of(
@@ -62,6 +99,15 @@ def row_shares(
     np.divide(counts, totals, out=shares, where=totals > 0)
     return shares
 
+# %% ../nbs/20_plots.ipynb #titled
+def titled(
+    name: str,  # Of a strategy; "" for none
+    n: int,  # Trades that are drawn
+) -> str:  # "intraday · 450 trades"
+    "Title of a pane: no picture without its n."
+    count = f"{n:,} trade{'' if n == 1 else 's'}"
+    return f"{plain(name)} · {count}" if name else count
+
 # %% ../nbs/20_plots.ipynb #draw-confusion
 def _draw_confusion(ax: Axes, matrix: npt.ArrayLike, labels: Sequence[str], title: str, color: str) -> None:
     shares = row_shares(matrix)
@@ -77,10 +123,9 @@ def _draw_confusion(ax: Axes, matrix: npt.ArrayLike, labels: Sequence[str], titl
         cmap=sns.light_palette(color, as_cmap=True), linewidths=1.5, linecolor="white",
         xticklabels=list(labels), yticklabels=list(labels), annot_kws={"fontsize": 8, "color": "#111111"},
     )  # fmt: skip
-    ax.set(xlabel="predicted", ylabel="actual")
-    ax.set_title(
-        f"{title} · {int(counts.sum()):,} trades" if title else f"{int(counts.sum()):,} trades", fontsize=9
-    )
+    ax.set_xlabel("predicted", fontsize=8, color=INK)
+    ax.set_ylabel("actual", fontsize=8, color=INK)
+    ax.set_title(titled(title, int(counts.sum())), fontsize=9, color=INK)
     ax.tick_params(labelsize=8, length=0)
 
 # %% ../nbs/20_plots.ipynb #confusion-heatmap
@@ -89,7 +134,7 @@ def confusion_heatmap(
     labels: Sequence[str] = LABELS,  # Names of the k classes, in the order of the rows
 ) -> Figure:  # One pane per name
     "Draw confusion matrices side by side, shaded by the share of each row."
-    fig, axes = new_panes(len(matrices), 2.9, 2.9)
+    fig, axes = new_panes(len(matrices), 2.4, 2.5, columns=3, grid="")
     for index, (ax, (name, matrix)) in enumerate(zip(axes, matrices.items(), strict=True)):
         _draw_confusion(ax, matrix, labels, name, style_of(index)[0])
     return fig
@@ -117,21 +162,22 @@ def _draw_histogram(
     given = np.asarray(returns_pct, dtype=np.float64)
     values = given[np.isfinite(given)]
     outside = int(((values < edges[0]) | (values > edges[-1])).sum())
-    ax.hist(np.clip(values, edges[0], edges[-1]), bins=list(edges), color=color, alpha=0.75)
-    ax.axvline(0.0, color="#333333", linewidth=0.8)
+    ax.hist(
+        np.clip(values, edges[0], edges[-1]), bins=list(edges), color=color, edgecolor="white", linewidth=0.3
+    )
+    ax.axvline(0.0, color=INK, linewidth=0.8)
     if len(values):
         ax.axvline(
             values.mean(),
-            color="#D55E00",
+            color="#111111",
             linestyle="--",
             linewidth=1.2,
             label=f"mean {values.mean():+.3f} %",
         )
         ax.legend(fontsize=7, frameon=False)
     beyond = f"\n{outside} beyond the axis" if outside else ""
-    ax.set_title(f"{name} · {len(values):,} trades{beyond}", fontsize=9)
-    ax.set_xlabel("return per trade, %", fontsize=8)
-    ax.tick_params(labelsize=8)
+    ax.set_title(titled(name, len(values)) + beyond, fontsize=9, color=INK)
+    ax.set_xlabel("return per trade, %", fontsize=8, color=INK)
 
 # %% ../nbs/20_plots.ipynb #return-histogram
 def return_histogram(
@@ -142,7 +188,7 @@ def return_histogram(
 ) -> Figure:  # One pane per name, all with the same bins
     "Draw how the returns of each strategy are spread."
     edges = shared_bins(list(returns_pct.values()), bins)
-    fig, axes = new_panes(len(returns_pct), 3.3, 2.2)
+    fig, axes = new_panes(len(returns_pct), 3.6, 2.3, columns=2)
     for index, (ax, (name, values)) in enumerate(zip(axes, returns_pct.items(), strict=True)):
         _draw_histogram(ax, values, edges, name, style_of(index)[0])
     axes[0].set_ylabel("trades", fontsize=8)
@@ -158,17 +204,27 @@ def _step_points(
     return np.concatenate([at[:1], at]), np.concatenate([np.zeros(len(y[:1])), y])
 
 
+def _draw_curves(ax: Axes, curves: Mapping[str, Any], by: str, counts: Mapping[str, int]) -> None:
+    for index, (name, (x, y)) in enumerate(curves.items()):
+        xs, ys = _step_points(np.asarray(x, dtype=np.int64), np.asarray(y, dtype=np.float64), by)
+        color, line = style_of(index)
+        words = f"{plain(name)} {ys[-1]:+.1f} %" if len(ys) else f"{plain(name)}: no trades"
+        words += f" · {counts[name]:,} trades" if len(ys) and name in counts else ""
+        ax.step(xs, ys, where="post", color=color, linestyle=line, linewidth=1.5, label=words)
+
+
 def _label_curves(ax: Axes, by: str) -> None:
     if by == "date":
         dates: Any = mdates  # matplotlib leaves these two constructors untyped
         locator = dates.AutoDateLocator(minticks=3, maxticks=8)
         ax.xaxis.set_major_locator(locator)
         ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-    ax.set_xlabel("exit date, UTC" if by == "date" else "trade number", fontsize=8)
-    ax.set_ylabel("cumulative return, %", fontsize=8)
-    ax.tick_params(labelsize=8)
+    ax.set_xlabel("exit date, UTC" if by == "date" else "trade number", fontsize=8, color=INK)
+    ax.set_ylabel("cumulative return, %", fontsize=8, color=INK)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize=8, frameon=False)
+        ax.legend(
+            fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2
+        )
 
 # %% ../nbs/20_plots.ipynb #cumulative-returns
 def cumulative_returns(
@@ -176,26 +232,35 @@ def cumulative_returns(
         str, tuple[npt.ArrayLike, npt.ArrayLike]
     ],  # Name → (exit times in µs UTC or trade numbers, running sum in %)
     by: str = "date",  # "date" for times in µs UTC, "trade" for trade numbers
+    counts: Mapping[str, int] | None = None,  # Name → trades behind the curve, for the legend
 ) -> Figure:  # One pane with a step curve per name
     "Draw the cumulative return of each strategy over one shared axis."
     if by not in ("date", "trade"):
         raise ValueError(f'by must be "date" or "trade", got {by!r}')
-    fig, (ax,) = new_panes(1, 6.0, 2.4)
-    for index, (name, (x, y)) in enumerate(curves.items()):
-        xs, ys = _step_points(np.asarray(x, dtype=np.int64), np.asarray(y, dtype=np.float64), by)
-        color, line = style_of(index)
-        ax.step(
-            xs,
-            ys,
-            where="post",
-            color=color,
-            linestyle=line,
-            linewidth=1.3,
-            label=f"{name} {ys[-1]:+.1f} %" if len(ys) else f"{name}: no trades",
-        )
-    ax.axhline(0.0, color="#333333", linewidth=0.6)
+    fig, (ax,) = new_panes(1, PAGE_INCHES, 2.7)
+    _draw_curves(ax, curves, by, counts or {})
+    ax.axhline(0.0, color=INK, linewidth=0.8)
     _label_curves(ax, by)
     return fig
+
+# %% ../nbs/20_plots.ipynb #draw-reliability
+def _draw_reliability(
+    ax: Axes, table: Sequence[npt.ArrayLike], title: str, color: str, span: tuple[float, float]
+) -> None:
+    "Draw one pane from stated, observed, counts and, where known, low and high."
+    x, y, n, *ends = (np.asarray(column, dtype=np.float64) for column in table)
+    keep = n > 0
+    ax.plot([0, 1], [0, 1], color="#777777", linestyle=":", linewidth=1)
+    if ends:
+        ax.vlines(x[keep], ends[0][keep], ends[1][keep], color=color, linewidth=1.2)
+    ax.scatter(x[keep], y[keep], s=12 + 110 * n[keep] / max(n.max(initial=0.0), 1.0), color=color, zorder=3)
+    ax.set(xlim=span, ylim=span, aspect="equal")
+    ax.set_xlabel("stated confidence", fontsize=8, color=INK)
+    ax.set_ylabel("share that came true", fontsize=8, color=INK)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.set_title(titled(title, int(n.sum())), fontsize=9, color=INK)
 
 # %% ../nbs/20_plots.ipynb #reliability-diagram
 def reliability_diagram(
@@ -207,49 +272,174 @@ def reliability_diagram(
     title: str = "",  # Usually the name of the strategy
 ) -> Figure:  # One square pane
     "Draw stated confidence against what came true."
-    n = np.asarray(counts, dtype=np.float64)
-    keep = n > 0
-    x, y = (np.asarray(v, dtype=np.float64)[keep] for v in (mean_confidence, observed_rate))
-    fig, (ax,) = new_panes(1, 3.2, 3.0)
-    ax.plot([0, 1], [0, 1], color="#777777", linestyle=":", linewidth=1)
-    if low is not None and high is not None:
-        ax.vlines(
-            x,
-            np.asarray(low, dtype=np.float64)[keep],
-            np.asarray(high, dtype=np.float64)[keep],
-            color=COLORS[0],
-            linewidth=1,
-        )
-    ax.scatter(x, y, s=12 + 110 * n[keep] / max(n.max(initial=0.0), 1.0), color=COLORS[0], zorder=3)
-    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    ax.set_xlabel("stated confidence", fontsize=8)
-    ax.set_ylabel("share that came true", fontsize=8)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.tick_params(labelsize=8)
-    ax.set_title(f"{title} · {int(n.sum()):,} trades".removeprefix(" · "), fontsize=9)
+    ends = [] if low is None or high is None else [low, high]
+    fig, (ax,) = new_panes(1, 3.2, 3.0, grid="both")
+    _draw_reliability(ax, [mean_confidence, observed_rate, counts, *ends], title, COLORS[0], (0, 1))
+    return fig
+
+
+def reliability_panes(
+    tables: Mapping[
+        str, Sequence[npt.ArrayLike]
+    ],  # Name → stated, observed, counts, low, high, each of shape (g,)
+) -> Figure:  # One square pane per name, all over the same range, which holds every dot and whisker
+    "Draw the confidence of several strategies side by side."
+    parts = [np.asarray(column, dtype=np.float64) for table in tables.values() for column in table]
+    stated = np.concatenate([np.empty(0), *parts[0::5], *parts[3::5], *parts[4::5]])
+    stated = stated[np.isfinite(stated)]
+    ends = (float(stated.min()) - 0.03, float(stated.max()) + 0.03) if len(stated) else (0.0, 1.0)
+    span = (max(0.0, ends[0]), min(1.0, ends[1]))
+    fig, axes = new_panes(len(tables), 3.1, 3.0, columns=2, grid="both")
+    for index, (ax, (name, table)) in enumerate(zip(axes, tables.items(), strict=True)):
+        _draw_reliability(ax, table, name, style_of(index)[0], span)
     return fig
 
 # %% ../nbs/20_plots.ipynb #interval-plot
+Triple = tuple[float, float, float]  # value, lower end, upper end
+
+
+def _draw_intervals(ax: Axes, rows: Mapping[str, Triple], color: str = COLORS[0]) -> None:
+    for y, (value, low, high) in enumerate(rows.values()):
+        clear = low > 0 or high < 0
+        known = np.isfinite([low, high]).all()
+        ax.plot([low, high] if known else [np.nan] * 2, [y, y], color=color, linewidth=2.5 if clear else 1.2)
+        ax.plot([value], [y], marker="o", color=color, markerfacecolor=color if clear else "white")
+    ax.axvline(0.0, color=INK, linewidth=0.8)
+    ax.set_yticks(range(len(rows)), [plain(name, 44) for name in rows], fontsize=8)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+
+
 def interval_plot(
-    rows: Mapping[
-        str, tuple[float, float, float]
-    ],  # Name → (difference, lower end, upper end), any unit; nan draws nothing
+    rows: Mapping[str, Triple],  # Name → (difference, lower end, upper end), any unit; nan draws nothing
     xlabel: str = "",  # What is on the axis, with its unit
     title: str = "",  # One line above
 ) -> Figure:  # One pane, a row per name from top to bottom
     "Draw differences with their intervals and the line of no difference."
-    fig, (ax,) = new_panes(1, 6.0, 0.7 + 0.35 * max(len(rows), 1))
-    for y, (value, low, high) in enumerate(rows.values()):
-        clear = low > 0 or high < 0
-        ax.plot([low, high], [y, y], color=COLORS[0], linewidth=2.5 if clear else 1.2)
-        ax.plot([value], [y], marker="o", color=COLORS[0], markerfacecolor=COLORS[0] if clear else "white")
-    ax.axvline(0.0, color="#333333", linewidth=0.8)
-    ax.set_yticks(range(len(rows)), list(rows), fontsize=8)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel(xlabel, fontsize=8)
-    ax.set_title(title, fontsize=9)
-    ax.tick_params(labelsize=8)
+    fig, (ax,) = new_panes(1, PAGE_INCHES, 0.75 + 0.27 * max(len(rows), 1), grid="x")
+    _draw_intervals(ax, rows)
+    ax.set_xlabel(xlabel, fontsize=8, color=INK)
+    ax.set_title(title, fontsize=9, color=INK)
+    return fig
+
+# %% ../nbs/20_plots.ipynb #difference-panes
+def difference_panes(
+    panes: Mapping[str, Mapping[str, Triple]],  # Title with unit → name → (difference, lower end, upper end)
+) -> Figure:  # Panes side by side, the names on the left
+    "Draw differences of several kinds, one pane for each unit."
+    names = max((len(rows) for rows in panes.values()), default=1)
+    fig, axes = new_panes(len(panes), PAGE_INCHES / max(len(panes), 1), 0.85 + 0.3 * names, grid="x")
+    for k, (ax, (title, rows)) in enumerate(zip(axes, panes.items(), strict=True)):
+        _draw_intervals(ax, rows)
+        ax.set_title(title, fontsize=8, color=INK)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        if k:
+            ax.set_yticklabels([])
+    return fig
+
+# %% ../nbs/20_plots.ipynb #equity-and-drawdown
+def equity_and_drawdown(
+    curves: Mapping[
+        str, tuple[npt.ArrayLike, npt.ArrayLike]
+    ],  # Name → (exit times in µs UTC, running sum in %)
+    counts: Mapping[str, int] | None = None,  # Name → trades behind the curve, for the legend
+) -> Figure:  # Cumulative return above, distance from its peak below, on one time axis
+    "Draw cumulative returns and what they had fallen below their peaks."
+    fig = Figure(figsize=(PAGE_INCHES, 3.9), layout="constrained")
+    top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
+    for ax in (top, bottom):
+        dress(ax)
+        ax.axhline(0.0, color=INK, linewidth=0.8)
+    _draw_curves(top, curves, "date", counts or {})
+    for index, (x, y) in enumerate(curves.values()):
+        xs, ys = _step_points(np.asarray(x, dtype=np.int64), np.asarray(y, dtype=np.float64), "date")
+        below = ys - np.maximum.accumulate(np.maximum(ys, 0.0)) if len(ys) else ys
+        color, line = style_of(index)
+        bottom.fill_between(xs, below, 0.0, step="post", color=color, alpha=0.15, linewidth=0)
+        bottom.step(xs, below, where="post", color=color, linestyle=line, linewidth=1.0)
+    for ax in (top, bottom):
+        _label_curves(ax, "date")
+    top.set_xlabel("")
+    bottom.set_ylabel("below peak,\npoints", fontsize=8, color=INK)
+    return fig
+
+# %% ../nbs/20_plots.ipynb #draw-groups
+@dataclass(frozen=True)
+class GroupRows:
+    "Groups of trades of one strategy, ready to draw; all of the same length."
+
+    labels: Sequence[str]  # Name of each group
+    precision: Sequence[Triple]  # Share of right calls and its interval, in [0, 1]
+    avg_return: Sequence[Triple]  # Mean return and its interval, %
+    trades: Sequence[int]  # Trades in the group
+
+
+def _draw_points(ax: Axes, points: Sequence[Triple], scale: float, color: str, center: float) -> None:
+    table = scale * np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    x = np.arange(len(table))
+    if np.isfinite(center):
+        ax.axhline(scale * center, color=color, linestyle="--", linewidth=0.9)
+    ax.vlines(x, table[:, 1], table[:, 2], color=color, linewidth=1.4)
+    ax.plot(x, table[:, 0], linestyle="", marker="o", markersize=4, color=color)
+
+
+def _draw_group(panes: Sequence[Axes], rows: GroupRows, color: str, overall: tuple[float, float]) -> None:
+    "Fill the three panes of one strategy."
+    _draw_points(panes[0], rows.precision, 100.0, color, overall[0])
+    _draw_points(panes[1], rows.avg_return, 1.0, color, overall[1])
+    panes[1].axhline(0.0, color=INK, linewidth=0.6)
+    panes[2].bar(range(len(rows.labels)), rows.trades, color=color, width=0.7)
+    labels = [plain(label, 14) for label in rows.labels]
+    every = max(1, -(-len(labels) // 16))
+    turned = len(labels) > 7 or max(map(len, labels), default=0) > 5
+    panes[2].set_xticks(
+        range(0, len(labels), every), labels[::every], rotation=55 if turned else 0, fontsize=7,
+        ha="right" if turned else "center", rotation_mode="anchor",
+    )  # fmt: skip
+    panes[2].yaxis.set_major_locator(MaxNLocator(3, integer=True))
+
+# %% ../nbs/20_plots.ipynb #group-panes
+def group_panes(
+    groups: Mapping[str, GroupRows],  # Strategy → its groups, at most three strategies
+    overall: Mapping[str, tuple[float, float]],  # Strategy → precision and mean return over all groups
+) -> Figure:  # A column of three panes per strategy
+    "Draw precision, mean return and number of trades by group."
+    if not 0 < len(groups) <= 3:
+        raise ValueError(f"there is room for one to three strategies, got {len(groups)}")
+    fig = Figure(figsize=(PAGE_INCHES, 4.2), layout="constrained")
+    axes = fig.subplots(
+        3, len(groups), squeeze=False, sharex="col", sharey="row", height_ratios=[1.5, 1.5, 0.8]
+    )
+    for ax in axes.flat:
+        dress(ax)
+    for index, (name, rows) in enumerate(groups.items()):
+        _draw_group(list(axes[:, index]), rows, style_of(index)[0], overall[name])
+        axes[0, index].set_title(titled(name, sum(rows.trades)), fontsize=9, color=INK)
+    for ax, words in zip(axes[:, 0], ("right calls, %", "mean return, %", "trades"), strict=True):
+        ax.set_ylabel(words, fontsize=8, color=INK)
+    return fig
+
+# %% ../nbs/20_plots.ipynb #rolling-panes
+def rolling_panes(
+    series: Mapping[str, Sequence[npt.ArrayLike]],  # Name → exit times (µs UTC), value, low, high in [0, 1]
+    promised: Mapping[str, float],  # Name → precision of its backtest; nan or missing: not drawn
+) -> Figure:  # One pane per name under each other
+    "Draw a rolling share with its band."
+    fig, axes = new_panes(len(series), PAGE_INCHES, 1.75, columns=1)
+    dates: Any = mdates
+    for index, (ax, (name, columns)) in enumerate(zip(axes, series.items(), strict=True)):
+        at, value, low, high = (np.asarray(column, dtype=np.float64) for column in columns)
+        color, days = style_of(index)[0], at / 86_400e6
+        ax.fill_between(days, 100 * low, 100 * high, color=color, alpha=0.18, linewidth=0)
+        ax.plot(days, 100 * value, color=color, linewidth=1.3)
+        if np.isfinite(line := promised.get(name, np.nan)):
+            ax.axhline(100 * line, color=INK, linestyle=":", linewidth=1.2, label=f"backtest {line:.1%}")
+            ax.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+        ax.set_ylabel("right calls, %", fontsize=8, color=INK)
+        ax.set_title(plain(name), fontsize=9, color=INK, loc="left")
+        locator = dates.AutoDateLocator(minticks=3, maxticks=8)
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+    axes[-1].set_xlabel("exit date, UTC", fontsize=8, color=INK)
     return fig
 
 # %% ../nbs/20_plots.ipynb #save-figure
