@@ -8,20 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import webbrowser
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .config import Settings
+from .launch import Access, is_loopback, make_access, serving
 from .writer import package_version
 
 if TYPE_CHECKING:
@@ -33,14 +29,13 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['COMPARED', 'EFFECTS', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA',
-           'PAGE', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'EXAMPLES', 'table',
-           'figure', 'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder', 'kernel_environment',
-           'free_port', 'dashboard_notebook', 'start_voila', 'stop_process', 'wait_until_listening', 'backtest_summary',
+           'PAGE', 'ACCESS', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'EXAMPLES',
+           'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder', 'backtest_summary',
            'run_backtest', 'run_import', 'opened', 'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics',
            'len_of', 'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
            'run_compare', 'check_alerts', 'alert_text', 'alerts_not_told', 'call_on_alert', 'run_check', 'run_export',
-           'serving', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser',
-           'main']
+           'page_access', 'page_line', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser',
+           'make_parser', 'main']
 
 # %% ../nbs/22_cli.ipynb #table
 def table(
@@ -125,101 +120,6 @@ def project_folder(
     raise UsageError(
         f"there is no {name!r} here; name its place, or call this from a checkout of the project"
     )
-
-# %% ../nbs/22_cli.ipynb #kernel-environment
-def kernel_environment(
-    settings: Settings,  # Settings of this call
-) -> dict[str, str]:  # Environment of the server and of its kernels
-    "Write settings as environment variables, with paths made absolute."
-    environment = {}
-    for name, info in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        text = json.dumps(value) if isinstance(value, dict) else str(value)
-        environment[str(info.validation_alias or name).upper()] = text
-    environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
-    templates = Path(__file__).resolve().parent / "share" / "jupyter"
-    paths = [str(templates), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    inherited = {name: text for name, text in os.environ.items() if name != "TELEMETRY_CONFIG"}  # all is said
-    return {**inherited, **environment, "JUPYTER_PATH": os.pathsep.join(paths)}
-
-# %% ../nbs/22_cli.ipynb #free-port
-def free_port(
-    wanted: int | None = None,  # A port of one's own choice; None: 8866 or the next free one
-) -> int:  # A port of 127.0.0.1 that nobody listens on; UsageError if the wanted one is taken
-    "Find a port to serve on."
-    for port in [wanted] if wanted is not None else [*range(8866, 8900), 0]:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except (OSError, OverflowError):
-                continue
-            return int(probe.getsockname()[1])
-    raise UsageError(f"port {wanted} is taken or not allowed; leave --port out to get a free one")
-
-# %% ../nbs/22_cli.ipynb #voila-command
-def dashboard_notebook() -> Path:
-    "The dashboard: beside this module in an installed package, in `nbs` of a checkout."
-    here = Path(__file__).resolve().parent
-    for path in (here / "dashboard.ipynb", here.parent / "nbs" / "dashboard.ipynb"):
-        if path.is_file():
-            return path
-    raise UsageError("dashboard.ipynb is not installed; install the package anew, with the extra [dashboard]")
-
-
-def start_voila(
-    settings: Settings,  # What the page shows, and how often it looks
-    port: int,  # Free port of 127.0.0.1
-    log: Path,  # Where the server's own messages go
-) -> subprocess.Popen[bytes]:  # Running server; `stop_process` ends it
-    "Start Voilà on the dashboard."
-    command = [sys.executable, "-m", "voila", str(dashboard_notebook()), "--no-browser", f"--port={port}"]
-    with log.open("wb") as messages:
-        return subprocess.Popen(
-            command,
-            cwd=Path(__file__).resolve().parent / "static",  # voila.json lies there
-            env=kernel_environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=messages,
-            stderr=messages,
-            start_new_session=True,  # Ctrl-C reaches us first, so that we end it in order
-        )
-
-# %% ../nbs/22_cli.ipynb #stop-process
-def stop_process(
-    process: subprocess.Popen[bytes],  # One that we started
-    seconds: float = 10.0,  # Patience before it is killed
-) -> None:  # When it has ended
-    "End a process of ours."
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_until_listening(
-    process: subprocess.Popen[bytes],  # The server
-    port: int,  # Where it should listen
-    log: Path,  # Its messages, quoted when it fails
-    stop: threading.Event,  # Set to give up waiting
-    seconds: float = 60.0,  # Patience
-) -> None:  # UsageError if it ended or did not listen in time
-    "Wait for a server to come up."
-    for _ in range(int(seconds * 10)):
-        if process.poll() is not None:
-            break
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        if stop.wait(0.1):
-            return
-    stop_process(process)
-    tail = " | ".join(log.read_text(errors="replace").splitlines()[-3:])
-    raise UsageError(f"the dashboard did not start on port {port}: {tail or 'no message'}")
 
 # %% ../nbs/22_cli.ipynb #backtest-summary
 def backtest_summary(
@@ -686,48 +586,39 @@ def run_export(
         say(state["message"])
     return 0 if state["strategies"] else 1
 
-# %% ../nbs/22_cli.ipynb #serving
-def _when_ended(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
-    process.wait()
-    stop.set()
+# %% ../nbs/22_cli.ipynb #page-access
+def page_access(
+    args: argparse.Namespace,  # Parsed flags
+) -> Access:  # LaunchError where strangers could look
+    "Where the page of this call is reached, and by whom."
+    return make_access(args.host, args.port, args.base_url, tuple(args.public_host), args.token)
 
 
-@contextmanager
-def serving(
-    settings: Settings,  # What the page shows
-    port: int | None,  # None: a free one
-    stop: threading.Event,  # Set by us when the server ends or a signal arrives, by others to end it
-    open_browser: bool = False,  # Show the page
-) -> Iterator[str]:  # Address of the page
-    "Serve the dashboard while the block runs; a server that ends sets `stop`, so does Ctrl-C."
-    port = free_port(port)
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "voila.log"
-        process = start_voila(settings, port, log)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        try:
-            wait_until_listening(process, port, log, stop)
-            threading.Thread(target=_when_ended, args=(process, stop), daemon=True).start()
-            address = f"http://127.0.0.1:{port}/"
-            if open_browser:
-                webbrowser.open(address)
-            yield address
-        finally:
-            stop_process(process)
+def page_line(
+    access: Access,  # Of a page that is served
+    made: bool = False,  # The token was made here, so nobody knows it yet
+) -> str:  # What to print
+    "Say where the page is and who may look."
+    lines = [f"{access.entrance if made else access.url}   (Ctrl-C ends it)"]
+    if access.names:
+        lines.append(f"behind a proxy as {', '.join(access.names)}")
+    if not is_loopback(access.host):
+        secret = "token" if access.token else "password"
+        lines.append(
+            f"open to other machines: to whom the {secret} is known, and unencrypted without a proxy"
+        )
+    return "\n".join(lines)
 
 # %% ../nbs/22_cli.ipynb #run-dashboard
 def run_dashboard(
     args: argparse.Namespace,  # Parsed flags
-) -> int:  # 0 when it was ended, 1 where the server ended by itself
+) -> int:  # 0 when it was ended
     "`trade-telemetry dashboard`."
-    settings = settings_from(args)
+    settings, access = settings_from(args), page_access(args)
     stop = threading.Event()
-    with serving(settings, args.port, stop, args.open) as address:
-        print(
-            f"dashboard of {settings.telemetry_storage_path.resolve()}: {address}   (Ctrl-C ends it)",
-            flush=True,
-        )
+    with serving(settings, access, stop, args.open) as reached:
+        where = settings.telemetry_storage_path.resolve()
+        print(f"dashboard of {where}: {page_line(reached, args.token == '')}", flush=True)
         stop.wait()
     return 0
 
@@ -786,16 +677,17 @@ def run_demo(
     data_dir = args.data_dir or project_folder("data")
     args.config = args.config or data_dir / "demo.yaml"
     settings = settings_from(args)
+    access = None if args.no_dashboard else page_access(args)
     print(demo_history(settings, data_dir))
     judge = {"strategy": None, "symbols": None, "run": None, "format": "table"}
     run_metrics(argparse.Namespace(**vars(args) | judge))
     print()
     run_compare(argparse.Namespace(**vars(args) | judge | {"first": "intraday", "second": "swing"}))
-    if args.no_dashboard:
+    if access is None:
         return 0
     stop = threading.Event()
-    with serving(settings, args.port, stop, args.open) as address:
-        print(f"\ndashboard: {address}   (a replay keeps it moving; Ctrl-C ends both)", flush=True)
+    with serving(settings, access, stop, args.open) as reached:
+        print(f"\na replay keeps the dashboard moving: {page_line(reached, args.token == '')}", flush=True)
         demo_replay(settings, read_bars(settings, data_dir, ["EURUSD"]), stop, args.speed)
     return 0
 
@@ -815,7 +707,7 @@ COMMON: Flags = {
 }
 DATA: Flags = {"--data-dir": {"type": Path, "metavar": "DIR", "help": "bars as SYMBOL.csv (default: data)"}}
 PAGE: Flags = {
-    "--port": {"type": int, "help": "port of 127.0.0.1 (default: 8866, or the next free one)"},
+    "--port": {"type": int, "metavar": "N", "help": "port (default: 8866, or the next free one)"},
     "--open": {"action": "store_true", "help": "open the page in a browser"},
     "--refresh-interval": {
         "type": int,
@@ -828,6 +720,29 @@ PAGE: Flags = {
         "help": "alert below this precision, 0 to 1 (default: 0.55)",
     },
 }
+
+# %% ../nbs/22_cli.ipynb #access-flags
+ACCESS: Flags = {
+    "--host": {
+        "default": "127.0.0.1",
+        "metavar": "ADDRESS",
+        "help": "address to listen on (default: 127.0.0.1, this machine only)",
+    },
+    "--token": {
+        "nargs": "?",
+        "const": "",
+        "help": "who brings it may look; without a value one is made (default: DASHBOARD_TOKEN, else nobody is asked)",
+    },
+    "--base-url": {"default": "/", "metavar": "PATH", "help": "path of the page behind a proxy (default: /)"},
+    "--public-host": {
+        "nargs": "+",
+        "default": [],
+        "metavar": "NAME",
+        "help": "names in the address bar where a proxy hands on the page",
+    },
+}
+
+# %% ../nbs/22_cli.ipynb #choice-flags
 CHOICE: Flags = {
     "--symbols": {"nargs": "+", "metavar": "SYMBOL", "help": "only these (default: all)"},
     "--strategy": {"help": 'only this one; "both" is intraday and swing (default: all)'},
@@ -938,7 +853,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
     "demo": (
         run_demo,
         "real bars through both strategies, a table, a moving dashboard",
-        COMMON | DATA | DEMO | PAGE,
+        COMMON | DATA | DEMO | PAGE | ACCESS,
     ),
     "backtest": (run_backtest, "run strategies over recorded bars", COMMON | DATA | BACKTEST),
     "import": (run_import, "make trace files of another engine's log of trades", COMMON | IMPORT),
@@ -950,7 +865,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
     ),
     "check": (run_check, "is anything wrong now? exit code 1 with an alert, for cron", COMMON | CHECK),
     "export": (run_export, "what the dashboard shows, as JSON", COMMON | EXPORT),
-    "dashboard": (run_dashboard, "serve the live dashboard on this machine", COMMON | PAGE),
+    "dashboard": (run_dashboard, "serve the live dashboard", COMMON | PAGE | ACCESS),
 }
 
 # %% ../nbs/22_cli.ipynb #examples
@@ -968,6 +883,8 @@ _LINES = {
     "dashboard": [
         "dashboard --open",
         "dashboard --telemetry-dir data/analytics --refresh-interval 30 --port 8866",
+        "dashboard --host 0.0.0.0 --token",
+        "dashboard --base-url /desk/ --public-host desk.example.com",
     ],
 }
 EXAMPLES = {
