@@ -5,28 +5,31 @@
 # %% ../nbs/15_alerts.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from math import ceil, exp, isfinite, lgamma
+from functools import lru_cache
+from math import ceil, exp, inf, isfinite, lgamma
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from .classification import NOOP, wilson_interval
-from .returns import daily_returns, exit_days, exit_order, max_drawdown
-from .sequential import YEAR, Watch, expected_days, latched, on_since, watch_share
-from .store import RunInfo, TraceColumns, View
+from .day_sums import DailyCalls, DayLines, daily_calls, day_lines
+from .returns import exit_days, fill_days
+from .sequential import YEAR, Series, Watch, episodes, expected_days, watch_shares
+from .store import RunInfo, TraceColumns, View, WriterInfo
 
 if TYPE_CHECKING:
     from trade_telemetry.config import Settings
 
 # %% auto #0
-__all__ = ['FloatArray', 'BoolArray', 'IntArray', 'MINIMUM_CALLS', 'Severity', 'RULES', 'Alert', 'precision_path', 'below_since',
-           'effective_calls', 'chance_below', 'AlertRules', 'load_rules', 'find_rules', 'DailyCalls', 'daily_calls',
-           'sequential_alerts', 'drawdown_range', 'heartbeat_alerts', 'current_alerts']
+__all__ = ['FloatArray', 'BoolArray', 'IntArray', 'MINIMUM_CALLS', 'Severity', 'RULES', 'Alert', 'AlertReport', 'precision_path',
+           'below_since', 'effective_of_days', 'effective_calls', 'chance_below', 'AlertRules', 'load_rules',
+           'find_rules', 'calls_to_show', 'sequential_alerts', 'drawdown_range', 'yearly_depth', 'heartbeat_alerts',
+           'alert_report', 'current_alerts']
 
 # %% ../nbs/15_alerts.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -44,32 +47,47 @@ class Alert:
 
     rule: str  # Name of the rule
     severity: Severity  # critical: even the upper end of the interval is below the line
-    strategy: str  # Whom it is about
+    strategy: str  # Whom it is about; "" where it is about a process
     title: str  # One short line
-    evidence: str  # Figures behind it, in words
+    evidence: str  # Figures behind it, in words; of a cleared one those of its worst moment
     since: str  # Exit of the trade that began it, ISO 8601 with offset
     n: int  # Calls that it rests on
-    error_rate: str  # How often the rule is wrong, in words
-    false_alarm: (
-        float | None
-    )  # Chance that a strategy as good as its reference is below the line at one look; None without one
+    error_rate: str  # How often the rule is wrong and how long a loss takes to be found, in words
+    false_alarm: float | None  # Chance of it for a strategy as good as its reference: at one look for the
+    # precision, in a year for the rules that see days; None where there is no reference or no chance
+    symbol: str = ""  # Instrument that it is about; "" for all of them
+    detection_days: float | None = None  # Days until the rule finds a lasting loss; None: never or unknown
+    cleared_at: str | None = None  # Exit that ended it, ISO 8601 with offset; None: it is on
 
     def to_dict(self) -> dict[str, Any]:  # Field name → value, ready for JSON
         "Return the fields as a plain dictionary."
         return asdict(self)
 
+
+@dataclass(frozen=True)
+class AlertReport:
+    "What is on, and what was on."
+
+    current: list[Alert]  # Critical ones first
+    cleared: list[Alert]  # Of the last days (`AlertRules.remembered_days`), latest end first
+    judged: dict[str, int]  # Closed trades that were judged, by strategy
+
 # %% ../nbs/15_alerts.ipynb #precision-path
 def precision_path(
-    hits: npt.ArrayLike,  # Was the call right? Calls in exit order, shape (n,)
-    window: int | None = None,  # Calls to look back on; None looks back on all
-) -> FloatArray:  # Share of right calls after each call, as a fraction, shape (n,)
+    hits: npt.ArrayLike,  # Right calls of each step, in exit order, shape (n,)
+    window: int | None = None,  # Calls to look back on, in whole steps; None looks back on all
+    calls: npt.ArrayLike | None = None,  # Calls of each step, > 0, shape (n,); None: one each
+) -> FloatArray:  # Share of right calls after each step, as a fraction, shape (n,)
     "Follow precision from call to call."
     if window is not None and window < 1:
         raise ValueError(f"window must be at least 1, got {window}")
-    right = np.concatenate([[0.0], np.cumsum(np.asarray(hits, dtype=np.float64))])
-    end = np.arange(1, len(right))
-    start = np.zeros_like(end) if window is None else np.maximum(end - window, 0)
-    return np.asarray((right[end] - right[start]) / (end - start), dtype=np.float64)
+    right = np.cumsum(np.asarray(hits, dtype=np.float64))
+    of = np.arange(1.0, len(right) + 1) if calls is None else np.cumsum(np.asarray(calls, dtype=np.float64))
+    if window is None:
+        return np.asarray(right / of, dtype=np.float64)
+    before = np.searchsorted(of, of - window, side="right")  # steps that are too long ago
+    gone, out = (np.concatenate([[0.0], total])[before] for total in (right, of))
+    return np.asarray((right - gone) / (of - out), dtype=np.float64)
 
 
 def below_since(
@@ -80,24 +98,31 @@ def below_since(
 ) -> int | None:  # Position of the call since which the path is below; None when it is not below now
     "Find when the present stay below the line began."
     seen = path[minimum - 1 :]
-    since = on_since(latched(seen < threshold, seen >= threshold + hysteresis))
-    return None if since is None else minimum - 1 + since
+    stays = episodes(seen < threshold, seen >= threshold + hysteresis)
+    return minimum - 1 + stays[-1][0] if stays and stays[-1][1] is None else None
 
 # %% ../nbs/15_alerts.ipynb #effective-calls
+def effective_of_days(
+    right: FloatArray,  # Right calls of each day, shape (days,)
+    calls: FloatArray,  # Calls of each day, > 0, shape (days,)
+) -> float:  # Number of independent calls that carry as much; all of them when it cannot be estimated
+    "Discount calls that share a day by how much they agree."
+    n, days = float(calls.sum()), len(calls)
+    share = float(right.sum()) / n if n else 0.0
+    if days < 2 or not 0.0 < share < 1.0:
+        return n
+    excess = right - share * calls
+    return n / max(1.0, days / (days - 1) * float(excess @ excess) / (n * share * (1.0 - share)))
+
+
 def effective_calls(
     hits: npt.ArrayLike,  # Was the call right? shape (n,)
     day: npt.ArrayLike,  # Day of each call, any integers, shape (n,)
 ) -> float:  # Number of independent calls that carry as much, in [0, n]; n when it cannot be estimated
-    "Discount calls that share a day by how much they agree."
-    right = np.asarray(hits, dtype=np.float64)
+    "Discount calls that share a day, from the calls themselves."
     _, cluster = np.unique(np.asarray(day), return_inverse=True)
-    n, days = len(right), int(cluster.max()) + 1 if len(right) else 0
-    share = float(right.mean()) if n else 0.0
-    if days < 2 or not 0.0 < share < 1.0:
-        return float(n)
-    excess = np.bincount(cluster, right - share)
-    design_effect = days / (days - 1) * float(excess @ excess) / (n * share * (1.0 - share))
-    return n / max(1.0, design_effect)
+    right = np.bincount(cluster, np.asarray(hits, dtype=np.float64))
+    return effective_of_days(right.astype(np.float64), np.bincount(cluster).astype(np.float64))
 
 # %% ../nbs/15_alerts.ipynb #chance-below
 def chance_below(
@@ -138,11 +163,12 @@ class AlertRules:
     hysteresis: float = 0.02  # How far above its line precision must come to clear the alert, fraction
     budget: float = 0.05  # Chance of any false alarm of the sequential rules in a year, all of them together
     drawdown_budget: float = 0.01  # Chance of a false drawdown alarm in a year, per strategy
-    loss: float = 0.10  # Size of a lasting loss whose detection time is told, fraction
+    loss: float = 0.10  # Size of a lasting loss of precision whose detection time is told, fraction
+    remembered_days: int = 30  # Cleared alerts are listed for so many days; 0: not at all
     disabled: tuple[str, ...] = ()  # Rules that are not applied
 
     def __post_init__(self) -> None:
-        for name, low in (("minimum_calls", 1), ("window", 1), ("hysteresis", 0)):
+        for name, low in (("minimum_calls", 1), ("window", 1), ("hysteresis", 0), ("remembered_days", 0)):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
@@ -181,104 +207,191 @@ def find_rules(
     path = settings.telemetry_storage_path / "alerts.yaml"
     return load_rules(path) if path.is_file() else AlertRules()
 
-# %% ../nbs/15_alerts.ipynb #calls
-@dataclass(frozen=True)
-class _Calls:
-    "Calls of one strategy in exit order: a NOOP opens nothing and is none."
+# %% ../nbs/15_alerts.ipynb #looks
+@dataclass(frozen=True, eq=False)
+class _Looks:
+    "Right calls and calls so far at each moment at which a trade closed, arrays of shape (steps,)."
 
-    hits: BoolArray
-    day: IntArray
-    exit_us: IntArray
+    us: IntArray
+    right: FloatArray
+    calls: FloatArray
+    day_end: npt.NDArray[np.intp]  # Last step of each day, shape (days,)
 
-    @property
-    def effective(self) -> float:
-        return effective_calls(self.hits, self.day)
+    def sums(self, first: int, last: int) -> tuple[FloatArray, FloatArray]:
+        "Right calls and calls of each day between two steps, both included."
+        ends = self.day_end[(self.day_end >= first) & (self.day_end < last)]
+        edges = np.concatenate([[first], ends + 1, [last + 1]])
+        right, calls = (np.diff(np.concatenate([[0.0], x])[edges]) for x in (self.right, self.calls))
+        return right, calls
 
 
-def _calls_of(columns: TraceColumns, strategy: str, timezone: str) -> _Calls:
-    if strategy not in columns.strategies:
-        return _Calls(np.empty(0, np.bool_), np.empty(0, np.int64), np.empty(0, np.int64))
-    mine = (columns.strategy == columns.strategies.index(strategy)) & (columns.predicted != NOOP)
-    own = columns.take(np.flatnonzero(mine))
-    order = exit_order(own.exit_us, own.trace_id, own.return_pct)
-    exit_us = own.exit_us[order]
-    return _Calls((own.predicted == own.actual)[order], exit_days(exit_us, timezone), exit_us)
+def _looks_at(us: IntArray, hits: BoolArray, last_us: IntArray) -> _Looks:
+    "From trades; `last_us` is the last exit of each day."
+    if (us[1:] < us[:-1]).any():
+        order = np.argsort(us, kind="stable")
+        us, hits = us[order], hits[order]
+    right, calls = np.cumsum(hits, dtype=np.float64), np.arange(1.0, len(us) + 1)
+    moment = np.flatnonzero(np.append(us[1:] != us[:-1], True)) if len(us) else np.empty(0, np.intp)
+    if len(moment) < len(us):
+        us, right, calls = us[moment], right[moment], calls[moment]
+    return _Looks(us, right, calls, np.searchsorted(us, last_us, side="right") - 1)
 
-# %% ../nbs/15_alerts.ipynb #precision-alert
-def _precision_alert(
-    strategy: str, calls: _Calls, reference: _Calls, threshold: float, rules: AlertRules
-) -> Alert | None:
-    window = rules.window
-    path = precision_path(calls.hits, window)
-    since = below_since(path, threshold, rules.minimum_calls, rules.hysteresis)
-    if since is None:
+# %% ../nbs/15_alerts.ipynb #looks-of
+def _looks_of(case: _Case, strategy: str) -> _Looks | None:
+    "From the rows, or from days where only a ledger knows every close; None without a call."
+    days = case.live_days.get((strategy, ""))
+    if days is None or not days.calls.any():
         return None
-    back = "" if path[-1] < threshold else f", recovering: clears at {threshold + rules.hysteresis:.0%}"
-    recent = slice(-window if window else None, None)
-    seen = _Calls(calls.hits[recent], calls.day[recent], calls.exit_us[recent])
-    n, worth = len(seen.hits), seen.effective
-    low, high = wilson_interval(min(float(path[-1]), 1.0) * worth, worth)  # type: ignore[arg-type]  # continuous
-    days = len(np.unique(seen.day))
-    chance, words = _error_rate(worth, threshold, reference)
-    return Alert(
-        rule="precision_below_threshold",
-        severity="critical" if high < threshold else "warning",
-        strategy=strategy,
-        title=f"Precision below {threshold:.0%}{back}",
-        evidence=f"{path[-1]:.1%} of {n:,} calls on {days:,} day{'s' * (days != 1)}, 95% interval {low:.1%} to {high:.1%}, worth {worth:,.0f} independent calls",
-        since=datetime.fromtimestamp(calls.exit_us[since] / 1e6, UTC).isoformat(timespec="seconds"),
-        n=n,
-        error_rate=words,
-        false_alarm=chance,
+    if strategy in case.live.counted:
+        some = days.calls > 0
+        us = np.minimum(days.last_us[some], case.now_us)  # a ledger tells the date, and today is not over
+        right, calls = np.cumsum(days.right[some]), np.cumsum(days.calls[some])
+        return _Looks(us, right, calls, np.arange(len(us)))
+    rows = case.figure
+    mine = rows.predicted != NOOP
+    if len(rows.strategies) > 1:
+        mine &= rows.strategy == rows.strategies.index(strategy)
+    every = bool(mine.all())
+    us = rows.exit_us if every else rows.exit_us[mine]
+    hits = rows.predicted == rows.actual
+    return _looks_at(us, hits if every else hits[mine], days.last_us)
+
+# %% ../nbs/15_alerts.ipynb #case
+@dataclass(frozen=True, eq=False)
+class _Case:
+    "What the rules look at."
+
+    figure: TraceColumns
+    live: DayLines
+    past: DayLines
+    live_days: dict[tuple[str, str], DailyCalls]
+    past_days: dict[tuple[str, str], DailyCalls]
+    whole: int  # Days before this one are over
+    now_us: int
+    newest_us: int  # Latest exit
+    line: float  # Of the precision
+    rules: AlertRules
+
+    def remembers(self, cleared_us: int) -> bool:
+        return self.newest_us - cleared_us < self.rules.remembered_days * 86_400_000_000
+
+
+def _case_of(
+    figure: TraceColumns, reference: TraceColumns, timezone: str, rules: AlertRules, line: float = 0.55,
+    now: datetime | None = None, clock: bool = True,
+) -> _Case:  # fmt: skip
+    live, past = day_lines(figure, timezone), day_lines(reference, timezone)
+    now_us = int((datetime.now(UTC) if now is None else now).timestamp() * 1e6)
+    today = int(exit_days(np.array([now_us]), timezone)[0]) if clock else 0
+    whole = max(today, int(live.day.max(initial=0)))
+    newest = int(live.last_us.max(initial=0))
+    return _Case(
+        figure, live, past, daily_calls(live), daily_calls(past), whole, now_us,
+        min(newest, now_us) if live.counted else newest, line, rules,
+    )  # fmt: skip
+
+# %% ../nbs/15_alerts.ipynb #calls-to-show
+def calls_to_show(
+    share: float,  # Precision so far promised, fraction
+    line: float,  # Line of the rule, fraction
+    loss: float,  # Lasting fall of the precision, fraction
+    seen: float,  # Calls that the rule looks back on now
+    rules: AlertRules,  # Window and minimum
+) -> float:  # Calls until precision is below the line, luck aside; inf if it never is
+    "Count the calls that a lasting loss takes to show in the precision."
+    if share - loss >= line:
+        return inf
+    above = max(0.0, share - line)
+    calls = rules.window * above / loss if rules.window else seen * above / (line - share + loss)
+    return max(calls, rules.minimum_calls - seen, 1.0)
+
+
+def _in_days(days: float, loss: float, rate: float, never: str) -> tuple[float | None, str]:
+    "The same figure for the program and for people."
+    if not isfinite(days):
+        return None, never
+    return (
+        days,
+        f"a lasting loss of {loss:.0%} is found after about {days:,.0f} days with {rate:.1f} calls a day",
     )
 
+# %% ../nbs/15_alerts.ipynb #share-interval
+def _share_interval(share: float, calls: float) -> tuple[float, float]:
+    "Wilson's interval for a discounted number of calls, which need not be whole; its formula does not mind."
+    return wilson_interval(cast(int, min(share, 1.0) * calls), cast(int, calls))
 
-def _error_rate(worth: float, threshold: float, reference: _Calls) -> tuple[float | None, str]:
-    if not len(reference.hits):
+# %% ../nbs/15_alerts.ipynb #precision-alert
+def _precision_alerts(case: _Case, strategy: str) -> list[Alert]:
+    "Stays of one strategy below the line, the present one and those that are remembered."
+    looks, rules = _looks_of(case, strategy), case.rules
+    if looks is None:
+        return []
+    path = looks.right / looks.calls
+    if rules.window is not None:
+        hits, calls = (np.diff(so_far, prepend=0.0) for so_far in (looks.right, looks.calls))
+        path = precision_path(hits, rules.window, calls)
+    first = int(np.searchsorted(looks.calls, rules.minimum_calls))  # the rule is silent before
+    seen = path[first:]
+    stays = episodes(seen < case.line, seen >= case.line + rules.hysteresis)
+    return [
+        _precision_alert(case, strategy, looks, path, first + a, None if b is None else first + b)
+        for a, b in stays
+        if b is None or case.remembers(int(looks.us[first + b]))
+    ]
+
+
+def _precision_alert(
+    case: _Case, strategy: str, looks: _Looks, path: FloatArray, start: int, end: int | None
+) -> Alert:
+    at = len(path) - 1 if end is None else start + int(path[start:end].argmin())  # now, or its worst moment
+    rules, line, share = case.rules, case.line, float(path[at])
+    since = (
+        0
+        if rules.window is None
+        else int(np.searchsorted(looks.calls, looks.calls[at] - rules.window, side="right"))
+    )
+    right, calls = looks.sums(since, at)
+    n, days, worth = int(calls.sum()), len(calls), effective_of_days(right, calls)
+    low, high = _share_interval(share, worth)
+    chance, slow, words = _precision_error(case, strategy, worth, calls)
+    back = f", recovering: clears at {line + rules.hysteresis:.0%}" if end is None and share >= line else ""
+    lowest = "" if end is None else "at its lowest "
+    return Alert(
+        rule="precision_below_threshold",
+        severity="critical" if high < line else "warning",
+        strategy=strategy,
+        title=f"Precision below {line:.0%}{back}",
+        evidence=f"{lowest}{share:.1%} of {n:,} calls on {days:,} day{'s' * (days != 1)}, 95% interval {low:.1%} to {high:.1%}, worth {worth:,.0f} independent calls",
+        since=_iso(looks.us[start]), n=n, error_rate=words, false_alarm=chance, detection_days=slow,
+        cleared_at=None if end is None else _iso(looks.us[end]),
+    )  # fmt: skip
+
+# %% ../nbs/15_alerts.ipynb #precision-error
+def _precision_error(
+    case: _Case, strategy: str, worth: float, calls: FloatArray
+) -> tuple[float | None, float | None, str]:
+    "Chance of such a look at a healthy strategy, days until a loss shows, and both in words."
+    base = case.past_days.get((strategy, ""))
+    if base is None or not base.calls.any():
         return (
+            None,
             None,
             "no backtest to compare with: a strategy exactly at the line is below it half of the time",
         )
-    share, base = float(reference.hits.mean()), reference.effective
-    chance = chance_below(worth, threshold, share * base, base)
-    return chance, (
-        f"a strategy as good as its backtest ({share:.1%} of {len(reference.hits):,}) is below the line "
-        f"in {chance:.1%} of single looks, more often when watched all the time"
-    )
-
-# %% ../nbs/15_alerts.ipynb #daily-calls
-@dataclass(frozen=True)
-class DailyCalls:
-    "Calls of one strategy (or one of its symbols) by day, days without a call left out, arrays of shape (days,)."
-
-    last_us: IntArray  # Exit of the last trade of the day, microseconds since 1970 UTC
-    calls: FloatArray  # LONG and SHORT calls
-    directional: FloatArray  # Those whose market moved beyond the threshold
-    right: FloatArray  # Right calls
-    stated: FloatArray  # Calls with a confidence in [0, 1]
-    gap: FloatArray  # Sum of confidence minus right over those
-
-
-def daily_calls(
-    own: TraceColumns,  # Trades of one strategy
-    timezone: str,  # Zone whose dates count
-) -> DailyCalls:  # Ascending by day
-    "Sum calls by exit date."
-    if (own.predicted == NOOP).any():
-        own = own.take(np.flatnonzero(own.predicted != NOOP))
-    day, right = exit_days(own.exit_us, timezone), own.predicted == own.actual
-    _, at = np.unique(day, return_inverse=True)
-    days = int(at.max()) + 1 if len(at) else 0
-    last = np.zeros(days, dtype=np.int64)
-    np.maximum.at(last, at, own.exit_us)
-    known = (own.confidence >= 0) & (own.confidence <= 1)
-
-    def summed(values: npt.NDArray[Any]) -> FloatArray:
-        return np.bincount(at, values, days).astype(np.float64)
-
-    gap = np.where(known, own.confidence - right, 0.0)
-    return DailyCalls(
-        last, summed(np.ones(len(at))), summed(own.actual != NOOP), summed(right), summed(known), summed(gap)
+    some = base.calls > 0
+    n, known = int(base.calls.sum()), effective_of_days(base.right[some], base.calls[some])
+    share, rate = float(base.right.sum()) / n, float(calls.mean())
+    chance = chance_below(worth, case.line, share * known, known)
+    more = calls_to_show(share, case.line, case.rules.loss, float(calls.sum()), case.rules)
+    never = f"a lasting loss of {case.rules.loss:.0%} leaves it above the line"
+    days, slow = _in_days(more / rate, case.rules.loss, rate, never)
+    return (
+        chance,
+        days,
+        (
+            f"a strategy as good as its backtest ({share:.1%} of {n:,}) is below the line "
+            f"in {chance:.1%} of single looks, more often when watched all the time; {slow}"
+        ),
     )
 
 # %% ../nbs/15_alerts.ipynb #shares
@@ -304,69 +417,80 @@ SAYS: dict[
     ),
 }
 
+# %% ../nbs/15_alerts.ipynb #jobs
+def _jobs(case: _Case) -> list[tuple[tuple[str, str], str, float, DailyCalls, DailyCalls]]:
+    "Who is watched by which rule with which budget: names that only one side has cannot be judged."
+    live, past = (daily_calls(case.live, before=case.whole), case.past_days)
+    own = [who for who in live if who in past]
+    fine, fine_past = daily_calls(case.live, True, case.whole), daily_calls(case.past, True)
+    pairs = [who for who in fine if who in fine_past]
+    single = len(pairs) <= len(own)
+    watched = [rule for rule in SAYS if rule not in case.rules.disabled]
+    share = case.rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
+    jobs = [(who, rule, share, live[who], past[who]) for who in own for rule in watched]
+    if not single and "lost_skill" in watched:
+        each = case.rules.budget / 2 / len(pairs)
+        jobs += [(who, "lost_skill", each, fine[who], fine_past[who]) for who in pairs]
+    return jobs
+
+
+def _share_alerts(case: _Case) -> list[Alert]:
+    "Watch every strategy, and every symbol of it, within one budget."
+    jobs, series = [], []
+    for who, rule, budget, live, past in _jobs(case):
+        (sums, counts), (base, base_counts) = _shares(live)[rule], _shares(past)[rule]
+        there, before = counts > 0, base_counts > 0
+        if there.any() and before.any():
+            jobs.append((who, rule, live.last_us[there]))
+            series.append(Series(sums[there], counts[there], base[before], base_counts[before], budget))
+    return [
+        _share_alert(case, rule, who, own, watch, last_us, (a, b))
+        for (who, rule, last_us), own, watch in zip(jobs, series, watch_shares(series), strict=True)
+        if watch is not None
+        for a, b in episodes(watch.on, ~watch.on)
+        if b is None or case.remembers(int(last_us[b]))
+    ]
+
 # %% ../nbs/15_alerts.ipynb #share-alert
 def _share_alert(
-    rule: str, who: tuple[str, str], live: DailyCalls, reference: DailyCalls, budget: float, rules: AlertRules
-) -> Alert | None:
-    "Judge one share of one strategy (or of one of its symbols)."
-    (sums, counts), (base, base_counts) = _shares(live)[rule], _shares(reference)[rule]
-    there, before = counts > 0, base_counts > 0
-    if not there.any() or not before.any():
-        return None
-    watch = watch_share(sums[there], counts[there], base[before], base_counts[before], budget)
-    if watch is None or watch.since is None:
-        return None
-    n, days = int(counts.sum()), int(there.sum())
+    case: _Case, rule: str, who: tuple[str, str], own: Series, watch: Watch, last_us: IntArray, stay: tuple[int, int | None]
+) -> Alert:  # fmt: skip
+    "Describe one stay: as it is now, or as it was on its worst day."
+    start, end = stay
+    at = len(last_us) - 1 if end is None else start + int(watch.log_evidence[start:end].argmax())
+    n, days = int(own.counts[: at + 1].sum()), at + 1
     title, what, shown, severity = SAYS[rule]
-    now, promised = float(sums.sum()) / n, watch.baseline
+    now, promised = float(own.sums[: at + 1].sum()) / n, watch.baseline
+    slow, words = _budget_words(watch, case.rules, n / days)
+    lowest = "" if end is None else "at its worst "
     return Alert(
         rule=rule,
         severity=severity,
         strategy=who[0],
         title=title + (f" on {who[1]}" if who[1] else ""),
-        evidence=f"{what} {shown(now)} of {n:,} calls on {days:,} days, backtest {shown(promised.share)} of "
-        f"{promised.calls:,} on {promised.days:,} days; odds {_odds(watch)} against a healthy strategy",
-        since=_iso(live.last_us[there][watch.since]),
-        n=n,
-        error_rate=_budget_words(watch, rules, n / days),
-        false_alarm=budget,
-    )
+        evidence=f"{lowest}{what} {shown(now)} of {n:,} calls on {days:,} days, backtest {shown(promised.share)} of "
+        f"{promised.calls:,} on {promised.days:,} days; odds {_odds(watch, at)} against a healthy strategy",
+        since=_iso(last_us[start]), n=n, error_rate=words, false_alarm=watch.budget, symbol=who[1],
+        detection_days=slow, cleared_at=None if end is None else _iso(last_us[end]),
+    )  # fmt: skip
 
 # %% ../nbs/15_alerts.ipynb #words
 def _iso(us: Any) -> str:
     return datetime.fromtimestamp(int(us) / 1e6, UTC).isoformat(timespec="seconds")
 
 
-def _odds(watch: Watch) -> str:
-    top = float(watch.log_evidence[-1])
+def _odds(watch: Watch, at: int) -> str:
+    top = float(watch.log_evidence[at])
     return f"{exp(min(top, 50)):,.0f} : 1" if top < 14 else "more than a million : 1"
 
 
-def _budget_words(watch: Watch, rules: AlertRules, calls_a_day: float) -> str:
+def _budget_words(watch: Watch, rules: AlertRules, calls_a_day: float) -> tuple[float | None, str]:
     days = expected_days(watch.baseline, rules.loss, calls_a_day, watch.budget)
-    when = (
-        f"is found after about {days:,.0f} days"
-        if isfinite(days)
-        else "is too small for this backtest to be found"
+    never = f"a lasting loss of {rules.loss:.0%} is too small for this backtest to be found"
+    slow, when = _in_days(days, rules.loss, calls_a_day, never)
+    return slow, (
+        f"at most {watch.budget:.2%} of healthy years of {YEAR} days ({rules.budget:.0%} for all rules together); {when}"
     )
-    return (
-        f"at most {watch.budget:.2%} of healthy years of {YEAR} days ({rules.budget:.0%} for all rules together); "
-        f"a lasting loss of {rules.loss:.0%} {when} with {calls_a_day:.1f} calls a day"
-    )
-
-# %% ../nbs/15_alerts.ipynb #by-name
-def _by_name(
-    figure: TraceColumns, reference: TraceColumns, by: str
-) -> Iterator[tuple[str, TraceColumns, TraceColumns]]:
-    "Both sides split by strategy or symbol; names that only one side has cannot be judged."
-    plural = {"strategy": "strategies", "symbol": "symbols"}[by]
-    words, others = getattr(figure, plural), getattr(reference, plural)
-    codes, other_codes = getattr(figure, by), getattr(reference, by)
-    for code in np.unique(codes).tolist():
-        if words[code] in others:
-            base = reference.take(np.flatnonzero(other_codes == others.index(words[code])))
-            if len(base):
-                yield words[code], figure.take(np.flatnonzero(codes == code)), base
 
 # %% ../nbs/15_alerts.ipynb #sequential-alerts
 def sequential_alerts(
@@ -376,29 +500,8 @@ def sequential_alerts(
     rules: AlertRules,  # Budget and what is switched off
 ) -> list[Alert]:  # Active ones
     "Watch every strategy, and every symbol of it, within one budget."
-    own = {name: (rows, base) for name, rows, base in _by_name(figure, reference, "strategy")}
-    pairs = {
-        (name, symbol): both
-        for name, (rows, base) in own.items()
-        for symbol, *both in _by_name(rows, base, "symbol")
-    }
-    single = len(pairs) <= len(own)
-    watched = [r for r in SAYS if r not in rules.disabled]
-    share = rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
-    jobs = [((name, ""), rule, share, rows, base) for name, (rows, base) in own.items() for rule in watched]
-    if not single and "lost_skill" in watched:
-        each = rules.budget / 2 / len(pairs)
-        jobs += [(who, "lost_skill", each, rows, base) for who, (rows, base) in pairs.items()]
-    days: dict[int, DailyCalls] = {}
-    for *_, rows, base in jobs:
-        for part in (rows, base):
-            if id(part) not in days:
-                days[id(part)] = daily_calls(part, timezone)
-    alerts = [
-        _share_alert(rule, who, days[id(rows)], days[id(base)], budget, rules)
-        for who, rule, budget, rows, base in jobs
-    ]
-    return [alert for alert in alerts if alert is not None]
+    found = _share_alerts(_case_of(figure, reference, timezone, rules))
+    return [alert for alert in found if alert.cleared_at is None]
 
 # %% ../nbs/15_alerts.ipynb #drawdown-range
 def drawdown_range(
@@ -408,70 +511,131 @@ def drawdown_range(
     seed: int = 0,  # Seed of the drawing
 ) -> float:  # Deepest fall that is still healthy, percentage points, <= 0; nan under 60 days
     "Range of the deepest fall of a year, from resampled days."
-    days = len(daily_pct)
-    if days < 60:
-        return float("nan")
-    rng = np.random.default_rng(seed)
+    daily = np.ascontiguousarray(daily_pct, dtype=np.float64)
+    return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= 60 else float("nan")
+
+
+@lru_cache(maxsize=64)
+def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> float:
+    daily_pct = np.frombuffer(content, dtype=np.float64)
+    days, rng = len(daily_pct), np.random.default_rng(seed)
     mean_error = float(daily_pct.std(ddof=1)) / days**0.5
     years = daily_pct[rng.integers(0, days, (draws, YEAR))] + rng.normal(0, mean_error, (draws, 1))
     path = np.cumsum(years, axis=1)
     fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
     return float(np.quantile(fall.min(axis=1), budget, method="lower"))
 
+
+def yearly_depth(
+    daily_pct: FloatArray,  # Daily returns, percent, shape (days,)
+) -> (
+    FloatArray
+):  # Distance below the highest point of the last 252 days, percentage points, <= 0, shape (days,)
+    "Follow the depth below the highest point of a year."
+    path = np.concatenate([np.full(YEAR, -inf), [0.0], np.cumsum(daily_pct, dtype=np.float64)])
+    highest = np.lib.stride_tricks.sliding_window_view(path, YEAR + 1).max(axis=1)
+    return np.asarray(path[YEAR + 1 :] - highest[1:], dtype=np.float64)
+
+# %% ../nbs/15_alerts.ipynb #drawdown-alerts
+def _daily(
+    lines: DayLines, strategy: str, before: int | None = None
+) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
+    "Trading days and their returns, and of each the latest exit so far and the closes so far."
+    if strategy not in lines.strategies or strategy in lines.missing:  # a drawdown of a sample is no drawdown
+        return (np.empty(0, np.int64), np.empty(0)) * 2
+    mine = (lines.strategy == lines.strategies.index(strategy)) & (lines.closes > 0)
+    mine &= lines.day < (np.iinfo(np.int64).max if before is None else before)
+    days, earned = fill_days(lines.day[mine], lines.earned[mine])
+    order = np.argsort(lines.day[mine], kind="stable")
+    at = np.searchsorted(lines.day[mine][order], days.astype(np.int64), side="right") - 1
+    last_us = np.maximum.accumulate(lines.last_us[mine][order])
+    return days.astype(np.int64), earned, last_us[at], np.cumsum(lines.closes[mine][order])[at]
+
+
+def _drawdown_alerts(case: _Case, strategy: str) -> list[Alert]:
+    "Stays of one strategy beyond its range."
+    _, earned, last_us, closes = _daily(case.live, strategy, case.whole)
+    line = drawdown_range(_daily(case.past, strategy)[1], case.rules.drawdown_budget)
+    if not len(earned) or not isfinite(line):
+        return []
+    depth = yearly_depth(earned)
+    return [
+        _drawdown_alert(case, strategy, depth, line, (start, end), last_us, closes)
+        for start, end in episodes(depth < line, depth > line / 2)
+        if end is None or case.remembers(int(last_us[end]))
+    ]
+
 # %% ../nbs/15_alerts.ipynb #drawdown-alert
 def _drawdown_alert(
-    strategy: str, live: TraceColumns, reference: TraceColumns, timezone: str, rules: AlertRules
-) -> Alert | None:
-    if (live.sample_rate < 1).any() or (reference.sample_rate < 1).any() or not len(reference):
-        return None  # a drawdown of a sample is no drawdown
-    dates, earned = daily_returns(live.exit_us, live.return_pct, timezone)
-    line = drawdown_range(
-        daily_returns(reference.exit_us, reference.return_pct, timezone)[1], rules.drawdown_budget
-    )
-    path = np.cumsum(earned[-YEAR:])
-    if not len(path) or not isfinite(line):
-        return None
-    depth = path - np.maximum(np.maximum.accumulate(path), 0.0)
-    since = on_since(latched(depth < line, depth > line / 2))
-    if since is None:
-        return None
+    case: _Case, strategy: str, depth: FloatArray, line: float, stay: tuple[int, int | None], last_us: IntArray, closes: FloatArray
+) -> Alert:  # fmt: skip
+    (start, end), budget = stay, case.rules.drawdown_budget
+    at = len(depth) - 1 if end is None else end - 1
+    deepest = float(depth[start : at + 1].min())
+    now = f"{depth[at]:.2f} points below its peak, deepest" if end is None else "deepest point"
+    slow, words = _drawdown_delay(case, strategy, line)
     return Alert(
         rule="drawdown",
         severity="critical",
         strategy=strategy,
         title="Drawdown beyond its range",
-        evidence=f"{depth[-1]:.2f} points below its peak, deepest {max_drawdown(earned[-YEAR:]):.2f}; "
-        f"{1 - rules.drawdown_budget:.0%} of resampled years of the backtest stay above {line:.2f}",
-        since=_iso(dates[-YEAR:][since].astype("datetime64[us]").astype(np.int64)),
-        n=len(live),
-        error_rate=f"about {rules.drawdown_budget:.0%} of healthy years; clears at half of that depth",
-        false_alarm=rules.drawdown_budget,
-    )
+        evidence=f"{now} {deepest:.2f}; {1 - budget:.0%} of resampled years of the backtest stay above {line:.2f}",
+        since=_iso(last_us[start]), n=int(closes[at]),
+        error_rate=f"about {budget:.0%} of healthy years; clears at half of that depth; {words}",
+        false_alarm=budget, detection_days=slow, cleared_at=None if end is None else _iso(last_us[end]),
+    )  # fmt: skip
+
+
+def _drawdown_delay(case: _Case, strategy: str, line: float) -> tuple[float | None, str]:
+    "Days until a strategy that loses precision has fallen that deep: right calls earn, wrong ones lose."
+    lines, days = case.past, case.live_days.get((strategy, ""))
+    mine = (lines.strategy == lines.strategies.index(strategy)) & (lines.predicted != NOOP)
+    right = mine & (lines.predicted == lines.actual)
+    n, hits = float(lines.closes[mine].sum()), float(lines.closes[right].sum())
+    if days is None or not 0 < hits < n:
+        return None, "how long a loss takes cannot be said"
+    won, all_of_it = float(lines.earned[right].sum()), float(lines.earned[mine].sum())
+    rate, loss = float(days.calls.mean()), case.rules.loss
+    a_call = all_of_it / n - loss * (won / hits - (all_of_it - won) / (n - hits))
+    never = f"a lasting loss of {loss:.0%} still earns"
+    return _in_days(line / (a_call * rate) if a_call < 0 else inf, loss, rate, never)
 
 # %% ../nbs/15_alerts.ipynb #heartbeat-alerts
 def heartbeat_alerts(
-    runs: Sequence[RunInfo],  # Runs that are shown
-) -> list[Alert]:  # One for each run whose writer went silent without an end
+    runs: Sequence[RunInfo],  # Runs, in the order of the store
+) -> list[Alert]:  # One for each writer that went silent without an end, replaced ones included
     "Find writers that died."
     return [
-        Alert(
-            rule="writer_silent",
-            severity="critical",
-            strategy="",
-            title=f"Recording of {run.name} went silent",
-            evidence=f"last sign of life {_iso(run.heartbeat_at * 1e6)}, no end was written: the process died or hangs, "
-            f"at most {run.counters.get('pending', 0):,} traces were waiting",
-            since=_iso(run.heartbeat_at * 1e6),
-            n=run.rows,
-            error_rate="none by chance: a living writer signs in even when the market is quiet",
-            false_alarm=None,
-        )
+        _writer_alert(run, writer)
         for run in runs
-        if run.mode in ("live", "paper") and run.state == "ended uncleanly" and run.heartbeat_at is not None
+        for writer in run.records
+        if (writer.mode or run.mode) in ("live", "paper")
+        and writer.state == "ended uncleanly"
+        and writer.heartbeat_at is not None
     ]
 
-# %% ../nbs/15_alerts.ipynb #current-alerts
-def current_alerts(
+
+def _writer_alert(run: RunInfo, writer: WriterInfo) -> Alert:
+    seen = writer.heartbeat_at or 0.0
+    later = [w.started_at for w in run.records if w.started_at is not None and w.started_at > seen]
+    where = f" on {writer.host}" if writer.host else ""
+    process = f"process {writer.pid}{where}" if writer.pid is not None else "the process"
+    return Alert(
+        rule="writer_silent",
+        severity="critical",
+        strategy="",
+        title=f"Recording of {run.name} went silent",
+        evidence=f"last sign of life {_iso(seen * 1e6)}, no end was written: {process} died or hangs, "
+        f"at most {writer.pending:,} traces were waiting",
+        since=_iso(seen * 1e6), n=run.rows,
+        error_rate="none by chance: a living writer signs in even when the market is quiet; "
+        "said after two missed signs of life",
+        false_alarm=None, detection_days=0.0,
+        cleared_at=_iso(min(later) * 1e6) if writer.replaced and later else None,
+    )  # fmt: skip
+
+# %% ../nbs/15_alerts.ipynb #alert-report
+def alert_report(
     view: View,  # What is shown: figure, reference and whether it is live
     settings: Settings,  # Gives the line (`dashboard_alert_precision_threshold`) and the time zone of days
     *,
@@ -479,34 +643,61 @@ def current_alerts(
     minimum_calls: int | None = None,  # Calls before the precision rule speaks; None: the rules'
     window: int | None = None,  # Calls that it looks back on; None: the rules'
     rules: AlertRules | None = None,  # None: `alerts.yaml` of the telemetry directory, else the defaults
-) -> list[Alert]:  # Active alerts, critical ones first
-    "Judge what is live now."
+    runs: Sequence[RunInfo] | None = None,  # Whose writers are looked after; None: the runs that are shown
+    now: datetime | None = None,  # Tells which days are over; None: the clock
+) -> AlertReport:  # What is on, and what was on lately
+    "Judge what is live, now and as it went."
     rules = find_rules(settings) if rules is None else rules
     given: dict[str, Any] = {"minimum_calls": minimum_calls, "window": window}
     rules = replace(rules, **{k: v for k, v in given.items() if v is not None})
-    if view.state != "live" and not (judge_replay and view.state == "replay"):
-        return []
-    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
-    found = [
-        *(heartbeat_alerts(view.figure_runs) if view.state == "live" else []),
-        *sequential_alerts(view.figure, reference, settings.timezone, rules),
-        *_threshold_alerts(view.figure, reference, settings, rules),
-    ]
-    found = [alert for alert in found if alert.rule not in rules.disabled]
+    found, judged = heartbeat_alerts(view.figure_runs if runs is None else runs), dict[str, int]()
+    newest = max((alert.cleared_at or alert.since for alert in found), default="")
+    if view.state == "live" or (judge_replay and view.state == "replay"):
+        case = _view_case(view, settings, rules, now)
+        found, judged = [*found, *_judged(case)], _closes(case.live)
+        newest = max(newest, _iso(case.newest_us))
     if view.state == "replay":
         found = [replace(alert, title=f"Replay: {alert.title}") for alert in found]
-    return sorted(found, key=lambda a: (a.severity != "critical", a.strategy, RULES.index(a.rule), a.title))
+    found = [alert for alert in found if alert.rule not in rules.disabled]
+    found.sort(key=lambda a: (a.severity != "critical", a.strategy, RULES.index(a.rule), a.title, a.since))
+    lately = [a for a in found if a.cleared_at is not None and _is_recent(a.cleared_at, newest, rules)]
+    lately.sort(key=lambda a: a.cleared_at or "", reverse=True)
+    return AlertReport([alert for alert in found if alert.cleared_at is None], lately, judged)
 
-# %% ../nbs/15_alerts.ipynb #threshold-alerts
-def _threshold_alerts(
-    figure: TraceColumns, reference: TraceColumns, settings: Settings, rules: AlertRules
-) -> list[Alert]:
-    "Precision below its line and drawdown beyond its range, by strategy."
-    line, zone, found = rules.precision_threshold, settings.timezone, []
+
+def current_alerts(
+    view: View,  # As `alert_report`
+    settings: Settings,  # As `alert_report`
+    **options: Any,  # As `alert_report`
+) -> list[Alert]:  # Active alerts, critical ones first
+    "Judge what is live now."
+    return alert_report(view, settings, **options).current
+
+# %% ../nbs/15_alerts.ipynb #judged
+def _view_case(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> _Case:
+    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
+    line = rules.precision_threshold
     line = settings.dashboard_alert_precision_threshold if line is None else line
-    for strategy in figure.strategies:
-        calls, base = (_calls_of(side, strategy, zone) for side in (figure, reference))
-        found.append(_precision_alert(strategy, calls, base, line, rules))
-    for strategy, rows, past in _by_name(figure, reference, "strategy"):
-        found.append(_drawdown_alert(strategy, rows, past, zone, rules))
-    return [alert for alert in found if alert is not None]
+    # the clock says nothing of a day that is being replayed
+    running = view.state == "replay" and any(run.state == "running" for run in view.figure_runs)
+    return _case_of(view.figure, reference, settings.timezone, rules, line, now, clock=not running)
+
+
+def _judged(case: _Case) -> list[Alert]:
+    "What the rules say of the trades, cleared alerts included."
+    found = _share_alerts(case)
+    for strategy in sorted({name for name, _ in case.live_days}):
+        found += _precision_alerts(case, strategy)
+        if (strategy, "") in case.past_days and "drawdown" not in case.rules.disabled:
+            found += _drawdown_alerts(case, strategy)
+    return found
+
+
+def _closes(lines: DayLines) -> dict[str, int]:
+    counts = np.bincount(lines.strategy, lines.closes, len(lines.strategies))
+    return {name: int(n) for name, n in sorted(zip(lines.strategies, counts, strict=True)) if n}
+
+
+def _is_recent(cleared_at: str, newest: str, rules: AlertRules) -> bool:
+    age = datetime.fromisoformat(newest) - datetime.fromisoformat(cleared_at)
+    return age.total_seconds() < rules.remembered_days * 86_400

@@ -21,7 +21,7 @@ from .launch import Access, is_loopback, make_access, serving
 from .writer import package_version
 
 if TYPE_CHECKING:
-    from trade_telemetry.alerts import Alert
+    from trade_telemetry.alerts import Alert, AlertReport
     from trade_telemetry.analyzer import AccuracyMetrics
     from trade_telemetry.backtester import BacktestResult
     from trade_telemetry.market import Bars
@@ -33,9 +33,9 @@ __all__ = ['COMPARED', 'EFFECTS', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS'
            'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder', 'backtest_summary',
            'run_backtest', 'run_import', 'opened', 'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics',
            'len_of', 'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
-           'run_compare', 'check_alerts', 'alert_text', 'alerts_not_told', 'call_on_alert', 'run_check', 'run_export',
-           'page_access', 'page_line', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser',
-           'make_parser', 'main']
+           'run_compare', 'check_alerts', 'alert_text', 'alert_name', 'names_told', 'call_on_alert', 'tell',
+           'run_check', 'run_export', 'page_access', 'page_line', 'run_dashboard', 'demo_history', 'demo_replay',
+           'run_demo', 'OneLineParser', 'make_parser', 'main']
 
 # %% ../nbs/22_cli.ipynb #table
 def table(
@@ -483,57 +483,77 @@ def run_compare(
 def check_alerts(
     args: argparse.Namespace,  # Parsed flags
     settings: Settings,  # Directory, zone and line
-) -> tuple[View, list[Alert]]:  # What was judged, active alerts
-    "Judge what is live now, and writers that died before they wrote a row."
-    from trade_telemetry.alerts import current_alerts, find_rules, heartbeat_alerts, load_rules
+) -> tuple[View, AlertReport]:  # What was judged; what is on and what was on lately
+    "Judge what is live now, and writers that died, perhaps before they wrote a row."
+    from trade_telemetry.alerts import alert_report, find_rules, load_rules
     from trade_telemetry.store import choose, select_view
 
     rules = find_rules(settings) if args.rules is None else load_rules(args.rules)
     store = opened(settings)
     runs = store.runs()
     view = select_view(choose(store.columns, strategy=args.strategy, symbols=args.symbols), runs)
-    silent = heartbeat_alerts([run for run in runs if not run.rows])
-    silent = [] if "writer_silent" in rules.disabled else silent
-    return view, [*silent, *current_alerts(view, settings, rules=rules)]
+    return view, alert_report(view, settings, rules=rules, runs=runs)
 
 
 def alert_text(
-    alert: Alert,  # An active one
-) -> str:  # Three lines
+    alert: Alert,  # An active or a cleared one
+) -> str:  # Three lines; one for a cleared one
     "Show an alert."
     who = f"{alert.strategy}: " if alert.strategy else ""
+    if alert.cleared_at is not None:
+        return f"CLEARED  {who}{alert.title}, {alert.since} to {alert.cleared_at}"
     return (
         f"{alert.severity.upper():<9}{who}{alert.title}, since {alert.since}\n"
         f"         {alert.evidence}\n         false alarms: {alert.error_rate}"
     )
 
 # %% ../nbs/22_cli.ipynb #on-alert
-def alerts_not_told(
-    alerts: Sequence[Alert],  # Active alerts
+def alert_name(
+    alert: Alert,  # An active one
+) -> str:  # The same as long as it is on
+    "Name an alert for the memory of `--remember`."
+    return "|".join((alert.rule, alert.strategy, alert.symbol, alert.since))
+
+
+def names_told(
     memory: Path | None,  # JSON list of those already told; None: nothing is remembered
-) -> list[Alert]:  # Those that are new; the file holds the active ones afterwards
-    "Find alerts that nobody was told of."
-    if memory is None:
-        return list(alerts)
-    names = [f"{alert.rule}|{alert.strategy}|{alert.since}" for alert in alerts]
+) -> set[str]:  # Their names
+    "Read who has been told what."
     try:
-        told = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else []
+        told = json.loads(memory.read_text(encoding="utf-8")) if memory and memory.exists() else []
     except ValueError:
         told = []  # a torn file: better told twice than never
-    memory.write_text(json.dumps(names), encoding="utf-8")
-    return [alert for name, alert in zip(names, alerts, strict=True) if name not in told]
+    return set(map(str, told)) if isinstance(told, list) else set()
 
 
 def call_on_alert(
     command: str,  # For the shell
     payload: str,  # Standard input
-) -> None:  # A failure is said, the alerts stay
+) -> bool:  # Did it succeed? A failure is said, the alerts stay
     "Run the command of `--on-alert`."
     done = subprocess.run(
         command, shell=True, input=payload, text=True, check=False, stdout=2
     )  # stdout is the answer
     if done.returncode:
         say(f"--on-alert ended with {done.returncode}: {command}")
+    return not done.returncode
+
+
+def tell(
+    answer: dict[str, Any],  # What is said of the check
+    alerts: Sequence[Alert],  # Active alerts
+    command: str | None,  # For the shell; None: nobody is told
+    memory: Path | None,  # Of those told; None: nothing is remembered
+) -> None:  # The file holds the active alerts that were told
+    "Tell of alerts that nobody was told of."
+    told = names_told(memory)
+    new = [alert for alert in alerts if alert_name(alert) not in told]
+    heard = not command or not new or call_on_alert(
+        command, json.dumps(answer | {"alerts": [alert.to_dict() for alert in new]})
+    )  # fmt: skip
+    if memory is not None:
+        kept = [name for name in map(alert_name, alerts) if heard or name in told]
+        memory.write_text(json.dumps(kept), encoding="utf-8")
 
 # %% ../nbs/22_cli.ipynb #run-check
 def run_check(
@@ -541,29 +561,22 @@ def run_check(
 ) -> int:  # 0 nothing wrong, 1 alerts or nothing to judge
     "`trade-telemetry check`."
     settings = settings_from(args)
-    view, alerts = check_alerts(args, settings)
-    live = view.state == "live"
-    judged = (
-        {name: int((view.figure.strategy == k).sum()) for k, name in enumerate(view.figure.strategies)}
-        if live
-        else {}
-    )
-    judged = {name: count for name, count in sorted(judged.items()) if count}
-    answer = {"rows_from": view.label, "judged": judged, "alerts": [alert.to_dict() for alert in alerts]}
-    text = json.dumps(answer, indent=1, allow_nan=False, ensure_ascii=False)
+    view, report = check_alerts(args, settings)
+    live, alerts, cleared = view.state == "live", report.current, report.cleared
+    lists = {"alerts": alerts, "cleared": cleared}
+    answer: dict[str, Any] = {"rows_from": view.label, "judged": report.judged}
+    answer |= {name: [alert.to_dict() for alert in some] for name, some in lists.items()}
     if args.format == "json":
-        print(text)
-    elif alerts:
-        print("\n".join(map(alert_text, alerts)))
-    elif live:
-        print(
-            "no active alerts; judged: " + ", ".join(f"{n:,} trades of {name}" for name, n in judged.items())
-        )
+        print(json.dumps(answer, indent=1, allow_nan=False, ensure_ascii=False))
+    else:
+        if live and not alerts:
+            trades = ", ".join(f"{n:,} trades of {name}" for name, n in report.judged.items())
+            print(f"no active alerts; judged: {trades}")
+        if alerts or cleared:
+            print("\n".join(map(alert_text, [*alerts, *cleared])))
     if not live and not alerts:
         say(f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge")
-    new = alerts_not_told(alerts, args.remember)
-    if args.on_alert and new:
-        call_on_alert(args.on_alert, json.dumps(answer | {"alerts": [alert.to_dict() for alert in new]}))
+    tell(answer, alerts, args.on_alert, args.remember)
     return 1 if alerts or not live else 0
 
 # %% ../nbs/22_cli.ipynb #run-export
