@@ -676,6 +676,28 @@ def test_a_running_replay_stands_before_a_newer_backtest(tmp_path: Path) -> None
     assert view(tmp_path, OPEN.timestamp() + 10**6).state == "historical"
 
 
+def test_a_live_run_that_keeps_no_rows_is_shown_by_its_ledger(tmp_path: Path) -> None:
+    write(tmp_path / "backtest_20250101_000000" / "traces_intraday_0.csv", trades(*range(5)))
+    with TelemetryWriter(tmp_path / "live", mode="live", sample_rate=0.0) as writer:
+        for i in range(40):
+            writer.write_trace(trade(i, ("intraday", "swing")[i % 2], mode="live"))
+    got = view(tmp_path)
+    assert (got.state, len(got.figure), len(got.reference or ())) == ("live", 0, 5)
+    assert got.figure.ledger is not None
+    assert got.figure.ledger.closes.sum() == 40
+    (run,) = got.figure_runs
+    assert (run.rows, run.closes, run.traded, run.strategies) == (0, 40, True, ("intraday", "swing"))
+
+
+def test_closes_of_a_run_are_counted_once_whatever_its_writers_keep(tmp_path: Path) -> None:
+    for rate in (1.0, 0.0):
+        with TelemetryWriter(tmp_path / "live", mode="live", sample_rate=rate) as writer:
+            for i in range(30):
+                writer.write_trace(trade(i + int(100 * rate), mode="live"))
+    (run,) = view(tmp_path).figure_runs
+    assert (run.rows, run.closes) == (30, 60)
+
+
 def test_nothing_at_all_is_an_empty_view(tmp_path: Path) -> None:
     got = view(tmp_path / "nowhere")
     assert (got.state, len(got.figure), got.reference) == ("empty", 0, None)

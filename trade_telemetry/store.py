@@ -145,6 +145,24 @@ def _pool_ledgers(parts: Sequence[ColumnArrays]) -> Closes | None:
     runs = [run for ledger in own for run in set(ledger.run)]
     return join_closes(own) if own and len(runs) == len(set(runs)) else None
 
+# %% ../nbs/10_store.ipynb #row-choice
+RowChoice = npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]] | slice
+
+
+def _choice(rows: RowChoice, n: int) -> RowChoice:
+    "The cheapest way to say the same: neighbors as a slice, which copies nothing, else positions."
+    if isinstance(rows, slice) or len(rows) == 0:
+        return rows
+    if rows.dtype != np.bool_:
+        near = rows[0] >= 0 and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+        return slice(int(rows[0]), int(rows[-1]) + 1) if near else rows
+    if len(rows) != n:
+        return rows  # numpy refuses it in its own words
+    first, count = int(rows.argmax()), int(np.count_nonzero(rows))
+    if rows[first : first + count].all():
+        return slice(first, first + count)
+    return np.flatnonzero(rows)
+
 # %% ../nbs/10_store.ipynb #chosen-columns
 class ChosenColumns(ColumnArrays):
     "Columns of which some rows may be chosen."
@@ -154,9 +172,10 @@ class ChosenColumns(ColumnArrays):
 
     def take(
         self,
-        rows: npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]] | slice,  # Mask, positions or slice
+        rows: RowChoice,  # Mask, positions or slice; rows that are neighbors cost nothing, they are a view
     ) -> Self:
         "Choose rows; the word lists stay. The ledger does not: it knows no single rows, see `only`."
+        rows = _choice(rows, len(self))
         extras = None if self.extras is None else self.extras[rows]
         return replace(
             self, extras=extras, ledger=None, **{name: getattr(self, name)[rows] for name in ARRAYS}
@@ -528,7 +547,7 @@ class _Unclean(Exception):  # noqa: N818  not an error: the block takes the care
 
 def _arrow_read(
     header: list[str],  # Column names
-    data: bytes,  # Whole records, no header
+    data: bytes | memoryview,  # Whole records, no header
     names: Iterable[str],  # Columns wanted, as far as they are there
     naive: bool = False,  # Times without offset?
     newlines: bool = False,  # Line ends inside quotes?
@@ -590,11 +609,9 @@ def _arrow_directions(column: Any) -> npt.NDArray[np.int8]:
 
 
 def _arrow_times(column: Any, timezone: tzinfo, naive: bool) -> Ints:
-    import pyarrow as pa
-
     if column.null_count:
         raise _Unclean("an empty time")
-    us: Ints = _arrow_numbers(column.cast(pa.int64()), np.int64)
+    us: Ints = _arrow_numbers(column, np.int64)
     return from_local(us, timezone) if naive else us
 
 
@@ -614,6 +631,9 @@ def _arrow_ids(column: Any) -> npt.NDArray[np.uint64]:
     return np.array([_id_code(text) for text in texts.to_pylist()], dtype=np.uint64)
 
 # %% ../nbs/10_store.ipynb #origin
+Block = bytes | memoryview  # a view is looked at, not copied
+
+
 @dataclass(frozen=True)
 class _Origin:
     "What a block of bytes needs to know about its file."
@@ -625,9 +645,11 @@ class _Origin:
     timezone: tzinfo  # Zone of naive times
 
 
-def _is_naive(data: bytes, origin: _Origin) -> bool:
+def _is_naive(data: Block, origin: _Origin) -> bool:
     "Do the times of this block have no offset, judged by its first record?"
-    first = data[: data.find(b"\n") + 1].decode("utf-8", "replace")
+    start = bytes(data[:4096])
+    start = start if b"\n" in start else bytes(data)
+    first = start[: start.find(b"\n") + 1].decode("utf-8", "replace")
     place = origin.header.index("timestamp")
     try:
         cells = next(csv.reader([first]), [])
@@ -637,7 +659,7 @@ def _is_naive(data: bytes, origin: _Origin) -> bool:
 
 # %% ../nbs/10_store.ipynb #fast-exits
 def _fast_exits(
-    data: bytes,  # Whole records
+    data: Block,  # Whole records
     origin: _Origin,  # Their file
     table: Any,  # Their typed table
     entry_us: Ints,  # Their entry times
@@ -688,7 +710,7 @@ def _fast_words(
 
 # %% ../nbs/10_store.ipynb #parse-fast
 def _parse_fast(
-    data: bytes,  # Whole records
+    data: Block,  # Whole records
     lines: Ints,  # First line of each record, shape (n,)
     origin: _Origin,  # Their file
     newlines: bool = False,  # Line ends inside quotes?
@@ -747,7 +769,7 @@ def _vouch(columns: TraceColumns) -> TraceColumns:
     return replace(c, trace_id=np.fromiter(ids, dtype=np.uint64, count=len(c)))
 
 # %% ../nbs/10_store.ipynb #record-ends
-def _count(data: bytes, byte: int) -> int:
+def _count(data: Block, byte: int) -> int:
     "How often a byte occurs; in blocks that fit the cache, five times as fast as `bytes.count`."
     view, step = np.frombuffer(data, dtype=np.uint8), 1 << 18
     return sum(int(np.count_nonzero(view[i : i + step] == byte)) for i in range(0, len(view), step))
@@ -847,7 +869,7 @@ def _parse_block(
 
 # %% ../nbs/10_store.ipynb #step
 def _step(
-    head: bytes,  # Bytes that begin at a record and end with a line feed
+    head: Block,  # Bytes that begin at a record and end with a line feed
     origin: _Origin,  # Their file
     line: int,  # The line they begin on
 ) -> _Parsed:  # Rows; `used` is 0 if no record is complete
@@ -859,6 +881,7 @@ def _step(
             return _Parsed([rows], [], len(head), line + feeds)
         except _Unclean:
             pass
+    head = bytes(head)
     ends, starts = _records(head, by_line=not origin.header)
     if len(ends):
         return _parse_block(head[: int(ends[-1])], ends, starts + line, origin)
@@ -886,17 +909,18 @@ def _parse_bytes(
     origin: _Origin,  # Their file
     line: int,  # The line they begin on, from 1
     final: bool = False,  # Is this the end of a file that will not grow?
+    start: int = 0,  # Where to begin
 ) -> _Parsed:  # Rows and bad rows; `used` stops before a line half written
     "Read all complete records; after a place in doubt go on in small steps, so that many of them stay cheap."
-    done, width = _Parsed(line=line), len(data)
+    done, width, view = _Parsed(line=line, used=start), len(data), memoryview(data)
     while done.used < len(data):
         stop = data.rfind(b"\n", done.used, done.used + width) + 1
-        got = _step(data[done.used : stop], origin, done.line) if stop else _Parsed(line=done.line)
+        got = _step(view[done.used : stop], origin, done.line) if stop else _Parsed(line=done.line)
         done.parts, done.bad = done.parts + got.parts, done.bad + got.bad
         done.used, done.line = done.used + got.used, got.line
         if not got.used and done.used + width >= len(data):
             break
-        width = WINDOW if 0 < done.used < stop else 4 * width
+        width = WINDOW if start < done.used < stop else 4 * width
     tail = data[done.used :]
     if final and tail.strip() and _looks_whole(tail, origin):
         done.parts += _parse_slow(tail, np.array([len(tail)]), np.array([done.line]), origin).parts
@@ -999,7 +1023,9 @@ def find_files(
     return list(files.values()), records
 
 # %% ../nbs/10_store.ipynb #file-state
-BLOCK = 1 << 25  # bytes read at once
+BLOCK = (
+    1 << 23
+)  # bytes read at once; larger ones go back to the system each time, which costs more than reading
 
 
 @dataclass
@@ -1078,7 +1104,7 @@ def _pull(handle: Any) -> Iterator[bytes]:
             piece = handle.read1(BLOCK)
         except (EOFError, zlib.error, OSError) as caught:
             piece, error = b"", caught
-        pieces.append(piece)
+        pieces += [piece] if piece else []  # one alone is handed on as it is
         if not piece or sum(map(len, pieces)) >= BLOCK:
             yield b"".join(pieces)
             if not piece:
@@ -1093,11 +1119,13 @@ def _read_on(
     handle: Any,  # The file, open at `file.used`
     final: bool,  # Take a last line without line feed if it looks whole?
     parts: list[TraceColumns],  # New rows are appended here
+    tell: Callable[[int], None],  # Told how many bytes were read
 ) -> None:
     "Read what is new in a file."
     data = b""
     for block in _pull(handle):
         data += block
+        tell(0 if file.packed else len(block))
         start = 0
         if file.origin is None and not (start := _start(file, data, final)) and file.origin is None:
             if file.foreign:
@@ -1105,9 +1133,9 @@ def _read_on(
             continue
         assert file.origin is not None
         last = final and len(block) < BLOCK
-        got = _parse_bytes(data[start:] if start else data, file.origin, file.line, last)
+        got = _parse_bytes(data, file.origin, file.line, last, start)
         parts += got.parts
-        file.bad, file.line, done = file.bad + got.bad, got.line, start + got.used
+        file.bad, file.line, done = file.bad + got.bad, got.line, got.used
         if done:
             file.used, file.tail = file.used + done, data[max(0, done - PROBE) : done]
             data = data[done:]
@@ -1119,6 +1147,7 @@ def _read_file(
     file: _File,  # What is known; brought up to date
     final: bool,  # Will the file not grow?
     parts: list[TraceColumns],  # New rows are appended here
+    tell: Callable[[int], None] = lambda count: None,  # Told how many bytes were read
 ) -> bool:  # False if the file is not what it was, so that its run must be read anew
     "Look at a file again."
     try:
@@ -1132,7 +1161,8 @@ def _read_file(
             if not file.used:
                 file.bad, file.foreign, file.origin = [], False, None
             handle.seek(file.used)
-            _read_on(file, handle, final or file.packed, parts)
+            _read_on(file, handle, final or file.packed, parts, tell)
+            tell(now[2] if file.packed else 0)
     except FileNotFoundError:
         return False
     except (OSError, EOFError, zlib.error) as error:
@@ -1222,14 +1252,10 @@ def thresholds_of(
     thresholds_pct: Mapping[str, float] | None = None,  # By strategy, percent; these win over stored ones
 ) -> Floats:  # Threshold per row, percent, nan where nobody knows it
     "Threshold of each row: the given one, else the stored one, else the default of its strategy."
-    given = thresholds_pct or {}
-    by_strategy = np.array([given.get(name, np.nan) for name in columns.strategies], dtype=np.float64)
-    default = np.array(
-        [DEFAULT_THRESHOLDS_PCT.get(name, np.nan) for name in columns.strategies], dtype=np.float64
-    )
-    out = columns.threshold_pct
-    for table, wins in ((default, False), (by_strategy, True)):
-        if len(table):
+    given, out = thresholds_pct or {}, columns.threshold_pct
+    for known, wins in ((DEFAULT_THRESHOLDS_PCT, False), (given, True)):
+        if len(columns.strategies) and (given if wins else np.isnan(out).any()):
+            table = np.array([known.get(name, np.nan) for name in columns.strategies], dtype=np.float64)
             values = table[columns.strategy]
             out = np.where(np.isnan(values) if wins else ~np.isnan(out), out, values)
     return out
@@ -1345,6 +1371,7 @@ class RunInfo:
     counters: dict[str, Any] = field(default_factory=dict)  # Sums of the writers' counters
     newest: bool = False  # The latest of its mode?
     records: tuple[WriterInfo, ...] = ()  # Its writers, earliest start first
+    closes: int = 0  # Positions closed, as far as rows and ledger know; rows may be a sample of them
 
     @property
     def silent(self) -> tuple[WriterInfo, ...]:
@@ -1355,6 +1382,11 @@ class RunInfo:
     def unclean_ends(self) -> int:
         "How many writers ended uncleanly, replaced ones included."
         return sum(w.state == "ended uncleanly" for w in self.records)
+
+    @property
+    def traded(self) -> bool:
+        "Was anything closed? Not `rows`: a run that samples at rate 0 keeps none and counts all."
+        return self.rows > 0 or self.closes > 0
 
 # %% ../nbs/10_store.ipynb #records
 def _seconds(text: Any) -> float | None:
@@ -1475,6 +1507,7 @@ def _run_info(
         name=name,
         mode="replay" if replayed else min(stated, key=MODES.index),
         rows=facts.get("rows", 0),
+        closes=facts.get("closes", facts.get("rows", 0)),
         strategies=tuple(facts.get("strategies", ())),
         first_us=facts.get("first_us"),
         last_us=facts.get("last_us"),
@@ -1498,6 +1531,7 @@ def _run_facts(columns: TraceColumns) -> dict[str, dict[str, Any]]:
         exits = columns.exit_us[part]
         facts[columns.runs[code]] = {
             "rows": rows,
+            "whole": int(np.count_nonzero(columns.sample_rate[part] >= 1)),
             "first_us": int(exits.min()),
             "last_us": int(exits.max()),
             "strategies": [
@@ -1511,11 +1545,29 @@ def _run_facts(columns: TraceColumns) -> dict[str, dict[str, Any]]:
 def _merge_facts(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return {
         "rows": old["rows"] + new["rows"],
+        "whole": old["whole"] + new["whole"],
         "first_us": min(old["first_us"], new["first_us"]),
         "last_us": max(old["last_us"], new["last_us"]),
         "strategies": list(dict.fromkeys(old["strategies"] + new["strategies"])),
         "modes": list(dict.fromkeys(old["modes"] + new["modes"])),
     }
+
+# %% ../nbs/10_store.ipynb #booked-facts
+def _booked_facts(ledger: Closes) -> dict[str, dict[str, Any]]:
+    "Closes, strategies and modes of each run in a ledger: all there is of a run that keeps no rows."
+    facts = {}
+    for run in sorted(set(ledger.run)):
+        lines = ledger.take(ledger.run == run)
+        words = {"strategies": sorted(set(lines.strategy)), "modes": sorted(set(lines.mode))}
+        facts[run] = {"closes": int(lines.closes.sum()), **words}
+    return facts
+
+
+def _add_booked(facts: Mapping[str, Any], booked: Mapping[str, Any]) -> dict[str, Any]:
+    "Facts of a run's rows with those of its ledger."
+    both = {n: list(dict.fromkeys([*facts.get(n, ()), *booked.get(n, ())])) for n in ("strategies", "modes")}
+    closes = booked.get("closes", 0) + facts.get("whole", 0) if booked else facts.get("rows", 0)
+    return {**facts, **both, "closes": closes}
 
 # %% ../nbs/10_store.ipynb #book
 @dataclass(frozen=True)
@@ -1652,13 +1704,16 @@ class TraceStore:
         timezone: str | tzinfo = "UTC",  # Zone of naive times
         final: bool = False,  # Files will not grow: a last line without line feed is taken if it looks whole
         now: Callable[[], float] = time.time,  # Clock that tells a running writer from a dead one
+        progress: Callable[[int, int], None] | None = None,  # Told bytes read and bytes in all, while reading
     ) -> None:
+        self.progress = progress
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.timezone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
         self._final, self._now = final, now
         self._files: dict[str, _File] = {}
         self._records: dict[str, list[Path]] = {}
         self._books: dict[Path, _Book] = {}
+        self._booked: dict[str, dict[str, Any]] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -1682,6 +1737,23 @@ class TraceStore:
         "Every run below the paths, oldest first, with the state of its writers at this moment."
         return _runs(self)
 
+# %% ../nbs/10_store.ipynb #teller
+def _teller(store: TraceStore, found: Iterable[FoundFile]) -> Callable[[int], None]:
+    "Turn counts of bytes into `progress(done, total)` of a store."
+    progress, known, done = store.progress, store._files, 0
+    if progress is None:
+        return lambda count: None
+    sizes = [(place.path.stat().st_size, known.get(place.key)) for place in found if place.path.exists()]
+    total = sum(size - (file.used if file is not None else 0) for size, file in sizes)
+
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        if count:
+            progress(min(done, total), total)
+
+    return tell
+
 # %% ../nbs/10_store.ipynb #refresh
 def _refresh(store: TraceStore) -> bool:
     "Bring a store up to date."
@@ -1690,12 +1762,13 @@ def _refresh(store: TraceStore) -> bool:
     found = {file.key: file for file in files}
     parts: list[TraceColumns] = []
     changed = {file.found.run for key, file in store._files.items() if key not in found}
+    tell = _teller(store, found.values())
     for key, place in found.items():
         file = store._files.setdefault(key, _File(place, store.timezone))
         if file.found.run != place.run:
             changed |= {file.found.run, place.run}
         file.found = place
-        if not _read_file(file, store._final, parts):
+        if not _read_file(file, store._final, parts, tell):
             changed.add(file.found.run)
     store._files = {key: store._files[key] for key in found}
     if changed:
@@ -1708,6 +1781,7 @@ def _refresh(store: TraceStore) -> bool:
     booked = _read_books(store, beside)  # after the rows: a writer saves its ledger behind them
     if added or changed or booked:
         store.columns = _with_ledger(store._pile.columns(), list(store._books.values()))
+        store._booked = {} if store.columns.ledger is None else _booked_facts(store.columns.ledger)
     return bool(added or changed or booked)
 
 # %% ../nbs/10_store.ipynb #drop-runs
@@ -1770,11 +1844,11 @@ def _report(store: TraceStore) -> LoadReport:
 
 def _runs(store: TraceStore) -> list[RunInfo]:
     "Runs of a store."
-    names = dict.fromkeys([*store._facts, *store._records])
+    names = dict.fromkeys([*store._facts, *store._booked, *store._records])
     infos = [
         _run_info(
             name,
-            store._facts.get(name, {}),
+            _add_booked(store._facts.get(name, {}), store._booked.get(name, {})),
             [_named_record(path) for path in store._records.get(name, [])],
             store._now(),
         )
@@ -1896,7 +1970,7 @@ class View:
 
 def _newest_backtests(runs: Sequence[RunInfo]) -> dict[str, RunInfo]:
     "Newest backtest by strategy; runs come oldest first."
-    return {s: run for run in runs if run.mode == "backtest" and run.rows for s in run.strategies}
+    return {s: run for run in runs if run.mode == "backtest" and run.traded for s in run.strategies}
 
 
 def _rows_of(
@@ -1932,14 +2006,14 @@ def select_view(
     reference = _rows_of(columns, backtests.items(), "backtest") if backtests else None
     reference_runs = list({run.name: run for run in backtests.values()}.values())
     for mode, label in (("live", "live"), ("paper", "paper trading")):
-        live = [run for run in runs if run.mode == mode and run.rows]
+        live = [run for run in runs if run.mode == mode and run.traded]
         if live:
             figure = _rows_of(columns, ((None, run) for run in live), mode)
             return View("live", figure, reference, live, reference_runs, label)
     replays = [run for run in runs if run.mode == "replay"]
     running = [run for run in replays if run.state == "running"]
     last_backtest = max((run.started_at for run in reference_runs), default=-1.0)
-    newest = [run for run in replays if run.rows and run.started_at >= last_backtest]
+    newest = [run for run in replays if run.traded and run.started_at >= last_backtest]
     if chosen := running[-1:] or newest[-1:]:
         figure = _rows_of(columns, ((None, run) for run in chosen))
         return View("replay", figure, reference, chosen, reference_runs, f"replay {chosen[0].name}")
