@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIB = "trade_telemetry"
 LOWERED = {
+    "lines": 1.4,  # numbered beside the writer that uses it
     "ledger": 1.5,  # numbered where reading begins, but the writer keeps it
     "plots": 9,  # numbered with the pages, but takes plain arrays only, so that the analyzer may draw
     "significance": 12.4,  # numbered beside the comparison that reads it

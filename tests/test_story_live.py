@@ -209,7 +209,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "account raises": lambda patch, base: patch.setattr(TelemetryWriter, "stats", fails),
     "thread died": lambda patch, base: patch.setattr("trade_telemetry.writer._Background._loop", lambda self: None),
     "trace cannot be built": lambda patch, base: patch.setattr("trade_telemetry.capture.build_trace", fails),
-    "row cannot be formatted": lambda patch, base: patch.setattr("trade_telemetry.writer.to_row", fails),
+    "row cannot be formatted": lambda patch, base: patch.setattr("trade_telemetry.writer.line_of", fails),
     "ledger raises": lambda patch, base: patch.setattr("trade_telemetry.ledger.Ledger.add", fails),
     "features": lambda patch, base: patch.setattr(
         Odd, "features", {"o": object(), "e": Unserializable(), "n": float("nan"), 3: {1, 2}, "c": 1j, "b": b"\xff"}

@@ -59,6 +59,8 @@ def as_dict(
     value: Any,  # Features or metadata as people hand them in
 ) -> dict[str, Any]:  # A copy; what is no mapping stands under "value"
     "Make a dictionary of anything; a mapping that breaks leaves its kind."
+    if type(value) is dict:
+        return value.copy()
     if value is None:
         return {}
     try:
@@ -68,34 +70,37 @@ def as_dict(
 
 # %% ../nbs/03_capture.ipynb #build-trace
 def build_trace(
-    closed: ClosedPosition,  # Facts
+    closed: ClosedPosition | tuple[Any, ...],  # Facts; a plain tuple has them in the same order
     threshold_pct: float,  # Label threshold of its strategy, percent
     timezone: tzinfo = UTC,  # Zone of naive times
 ) -> PredictionTrace:  # ValueError where the facts contradict each other
     "Label a closed position and put it into the form of a trace."
-    entry, exit_ = as_utc(closed.entry_time, timezone), as_utc(closed.exit_time, timezone)
+    (
+        symbol, strategy, side, entry_time, exit_time, entry_price, exit_price, confidence, quantity,
+        leverage, fees_pct, slippage_pct, exit_reason, earned, features, metadata, leg,
+    ) = closed  # fmt: skip
+    entry, exit_ = as_utc(entry_time, timezone), as_utc(exit_time, timezone)
     if exit_ < entry:
         raise ValueError(f"exit {exit_.isoformat()} lies before entry {entry.isoformat()}")
-    direction: Direction = "LONG" if closed.direction == "LONG" else "SHORT"
-    if closed.direction != direction:
-        raise ValueError(f"a position is LONG or SHORT, got {closed.direction!r}")
-    move = market_move_pct(closed.entry_price, closed.exit_price)
-    earned = closed.realized_return_pct
+    direction: Direction = "LONG" if side == "LONG" else "SHORT"
+    if side != direction:
+        raise ValueError(f"a position is LONG or SHORT, got {side!r}")
+    move = market_move_pct(entry_price, exit_price)
     if earned is None:
-        earned = position_return_pct(direction, move, closed.fees_pct, closed.leverage)
-    metadata = as_dict(closed.metadata)
-    metadata |= {"exit_reason": closed.exit_reason, "market_move_pct": move}
-    metadata |= {"entry_time": utc_text(entry), "exit_time": utc_text(exit_)}
-    if closed.leverage != 1.0:
-        metadata["leverage"] = closed.leverage
-    if closed.leg != 0:
-        metadata["leg"] = closed.leg
-    return PredictionTrace(
-        entry, closed.symbol, closed.strategy, direction, label_direction(move, threshold_pct), closed.confidence,
-        closed.entry_price, closed.exit_price, (exit_ - entry).total_seconds() / 60, earned,
-        as_dict(closed.features), metadata, exit_timestamp=exit_,
-        label_threshold_pct=threshold_pct, exit_reason=closed.exit_reason, quantity=closed.quantity,
-        fees_pct=closed.fees_pct, slippage_pct=closed.slippage_pct,
+        earned = position_return_pct(direction, move, fees_pct, leverage)
+    metadata = {
+        **as_dict(metadata), "exit_reason": exit_reason, "market_move_pct": move,
+        "entry_time": utc_text(entry), "exit_time": utc_text(exit_),
+    }  # fmt: skip
+    if leverage != 1.0:
+        metadata["leverage"] = leverage
+    if leg != 0:
+        metadata["leg"] = leg
+    return PredictionTrace(  # by position: names would cost a tenth of the whole way to the file
+        entry, symbol, strategy, direction, label_direction(move, threshold_pct), confidence,
+        entry_price, exit_price, (exit_ - entry).total_seconds() / 60, earned,
+        as_dict(features), metadata, exit_, "", 1.0, "backtest", threshold_pct, exit_reason,
+        quantity, fees_pct, slippage_pct,
     )  # fmt: skip
 
 # %% ../nbs/03_capture.ipynb #readers
@@ -171,7 +176,7 @@ class _Hook:
 
     def _build(self, queued: tuple[Any, ...]) -> PredictionTrace:
         "In the writer's thread: the trace of a queued position."
-        return _trace_of(self, ClosedPosition(*queued[1:]))
+        return _trace_of(self, queued[1:])
 
     def _build_object(self, queued: tuple[Any, ...]) -> PredictionTrace:
         "In the writer's thread: the same for an object, unless a decisive fact could not be read."
@@ -186,15 +191,14 @@ class _Hook:
         raise TypeError(f"position_closed takes the fields of ClosedPosition as keywords, got {queued[1]}")
 
 # %% ../nbs/03_capture.ipynb #trace-of
-def _trace_of(hook: _Hook, closed: ClosedPosition) -> PredictionTrace:
-    if None in closed[:7]:
-        missing = [name for name, fact in zip(REQUIRED, closed, strict=False) if fact is None]
+def _trace_of(hook: _Hook, closed: tuple[Any, ...]) -> PredictionTrace:
+    threshold = hook.thresholds_pct.get(closed[1])
+    if threshold is not None and None not in closed[:7]:
+        return build_trace(closed, threshold, hook.timezone)
+    if missing := [name for name, fact in zip(REQUIRED, closed, strict=False) if fact is None]:
         raise ValueError(f"a closed position needs {', '.join(missing)}")
-    threshold = hook.thresholds_pct.get(closed.strategy)
-    if threshold is None:
-        known = ", ".join(sorted(hook.thresholds_pct)) or "none"
-        raise ValueError(f"no label threshold for strategy {closed.strategy!r} (known: {known})")
-    return build_trace(closed, threshold, hook.timezone)
+    known = ", ".join(sorted(hook.thresholds_pct)) or "none"
+    raise ValueError(f"no label threshold for strategy {closed[1]!r} (known: {known})")
 
 # %% ../nbs/03_capture.ipynb #telemetry-hook
 class TelemetryHook(_Hook):

@@ -18,8 +18,8 @@ import orjson
 # %% auto #0
 __all__ = ['Direction', 'DIRECTIONS', 'MODES', 'SCHEMA_VERSION', 'EPOCH', 'MICROSECOND', 'COLUMNS', 'NEEDED_NUMBERS',
            'OTHER_NUMBERS', 'market_move_pct', 'label_direction', 'position_return_pct', 'as_utc', 'time_us',
-           'make_trace_id', 'is_kept', 'PredictionTrace', 'dumps', 'utc_text', 'to_row', 'from_row', 'to_dict',
-           'from_dict']
+           'make_trace_id', 'is_kept', 'PredictionTrace', 'foreign', 'dumps', 'utc_text', 'to_row', 'from_row',
+           'to_dict', 'from_dict']
 
 # %% ../nbs/01_trace.ipynb #constants
 Direction = Literal["LONG", "SHORT", "NOOP"]
@@ -101,7 +101,11 @@ def make_trace_id(
 ) -> str:  # 16 hexadecimal digits
     "Hash of what identifies a trade: blake2b, 64 bits."
     text = f"{strategy}|{symbol}|{time_us(entry_time)}|{direction}|{leg}"
-    return blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        data = text.encode("utf-8", "backslashreplace")
+    return blake2b(data, digest_size=8).hexdigest()
 
 # %% ../nbs/01_trace.ipynb #is-kept
 def is_kept(
@@ -154,8 +158,10 @@ OTHER_NUMBERS = (
     "slippage_pct",
 )
 
-# %% ../nbs/01_trace.ipynb #plain
-def _plain(value: Any) -> Any:
+# %% ../nbs/01_trace.ipynb #foreign
+def foreign(
+    value: Any,  # What `orjson` does not know
+) -> Any:  # What it does, or something closer to it
     "The nearest JSON form of one foreign value."
     if isinstance(value, Decimal):
         return float(value) if value.is_finite() else None
@@ -184,7 +190,7 @@ def _walk(value: Any, above: tuple[int, ...] = ()) -> Any:
             if isinstance(value, Mapping):
                 return {_text(k): _walk(v, inside) for k, v in value.items()}
             return [_walk(v, inside) for v in value]
-        orjson.dumps(value, default=_plain)
+        orjson.dumps(value, default=foreign)
     except Exception:  # noqa: BLE001  a foreign value may raise anything; it costs itself
         return _text(value)
     return value
@@ -204,13 +210,13 @@ def dumps(
     "JSON text of whatever people put into features and metadata; never raises for a strange value."
     if value is None or (type(value) in (dict, list, tuple, str) and not value):
         return "{}"
-    is_mapping = isinstance(value, Mapping)
+    is_mapping = type(value) is dict or isinstance(value, Mapping)  # the first is the faster question
     try:
-        return orjson.dumps(value if is_mapping else {"value": value}, default=_plain).decode()
+        return orjson.dumps(value if is_mapping else {"value": value}, default=foreign).decode()
     except Exception:  # noqa: BLE001  see `_walk`
         walked = _walk(value)
     is_object = is_mapping and isinstance(walked, dict)
-    return orjson.dumps(walked if is_object else {"value": walked}, default=_plain).decode()
+    return orjson.dumps(walked if is_object else {"value": walked}, default=foreign).decode()
 
 # %% ../nbs/01_trace.ipynb #utc-text
 def utc_text(when: datetime | None, timezone: tzinfo = UTC) -> str:

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import atexit
-import csv
 import errno
 import gzip
-import io
 import json
 import logging
 import os
@@ -30,25 +28,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import orjson
-
 from .ledger import Ledger
-from trade_telemetry.trace import (
-    COLUMNS,
-    MODES,
-    PredictionTrace,
-    as_utc,
-    dumps,
-    is_kept,
-    make_trace_id,
-    to_row,
-)
+from .lines import LineForm, line_of
+from .trace import COLUMNS, MODES, PredictionTrace, as_utc, is_kept, make_trace_id
 
 # %% auto #0
 __all__ = ['logger', 'MOST_OPEN', 'WriterOptions', 'check_options', 'Tally', 'Failures', 'safe_name', 'write_all', 'open_segment',
-           'gzip_segment', 'identity', 'still_ours', 'release', 'Segment', 'make_file', 'ready', 'csv_lines',
-           'jsonl_lines', 'Intake', 'WriterStats', 'Sink', 'error_name', 'write_rows', 'save_ledger', 'format_lines',
-           'append_data', 'RunRecord', 'package_version', 'TelemetryWriter', 'close_writer']
+           'gzip_segment', 'identity', 'still_ours', 'release', 'Segment', 'make_file', 'ready', 'Intake',
+           'WriterStats', 'Sink', 'error_name', 'write_lines', 'save_ledger', 'append_data', 'RunRecord',
+           'package_version', 'TelemetryWriter', 'close_writer']
 
 # %% ../nbs/02_writer.ipynb #logger
 logger = logging.getLogger("trade_telemetry")
@@ -295,72 +283,47 @@ def ready(
             return False
     return still_ours(segment.descriptor, segment.file, segment.size)
 
-# %% ../nbs/02_writer.ipynb #format-rows
-def csv_lines(
-    rows: list[list[Any]],  # Cells from `to_row`
-) -> bytes:  # CSV lines in UTF-8
-    "Format rows as CSV: standard quoting, every digit of a number."
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    if "\r" in text.getvalue():  # before Python 3.13 csv does not quote it where it does not end a line
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def jsonl_lines(
-    rows: list[list[Any]],  # Cells from `to_row`
-) -> bytes:  # One JSON object a line, features and metadata nested
-    "Format rows as JSON lines with the field names of `PredictionTrace`."
-    names = [name.removesuffix("_json") for name in COLUMNS]
-    texts = []
-    for row in rows:
-        cells = dict(zip(names, row, strict=True))
-        nested = {name: orjson.Fragment(cells[name]) for name in ("features", "metadata")}
-        texts.append(dumps({**cells, "exit_timestamp": cells["exit_timestamp"] or None, **nested}))
-    return ("\n".join(texts) + "\n").encode()
-
 # %% ../nbs/02_writer.ipynb #intake
 class Intake:
-    "Rows waiting to be written, by strategy: built, identified, counted in the ledger and sampled."
+    "Lines waiting to be written, by strategy: built, identified, counted in the ledger, sampled, formatted."
 
     def __init__(self, options: WriterOptions, ledger: Ledger | None = None) -> None:
         self.options, self.ledger = options, ledger
-        self.rows: dict[str, list[list[Any]]] = {}
+        self.form = LineForm(
+            options.format, options.sample_rate, options.mode, options.timezone, options.include_features
+        )
+        self.lines: dict[str, list[bytes]] = {}
         self.waiting, self.sampled_out = 0, 0
         self.failed = Failures()
 
     def add(self, item: Any) -> None:
         "Take one queued item; a faulty one is counted, never raised."
+        doing = "trace"
         try:
             trace: PredictionTrace = item if type(item) is PredictionTrace else item[0](item)
-            row = self.row(trace)
+            trace_id = self.identify(trace)
+            if trace_id is None:
+                self.sampled_out += 1
+                return
+            doing = "format"
+            line, strategy = line_of(trace, trace_id, self.form), str(trace.strategy)
         except Exception as error:  # noqa: BLE001  whatever people hand in must not stop the thread
-            self.failed.note(f"trace {type(error).__name__}", error)
+            self.failed.note(f"{doing} {type(error).__name__}", error)
             return
-        if row is None:
-            self.sampled_out += 1
-        else:
-            self.rows.setdefault(str(trace.strategy), []).append(row)
-            self.waiting += 1
+        self.lines.setdefault(strategy, []).append(line)
+        self.waiting += 1
 
-    def row(self, trace: PredictionTrace) -> list[Any] | None:
-        "Cells of a trace with its id, rate and mode; None if the sample leaves it out."
-        options = self.options
-        entry = as_utc(trace.timestamp, options.timezone)
-        leg = trace.metadata.get("leg", 0) if type(trace.metadata) is dict else 0
-        trace_id = trace.trace_id or make_trace_id(
-            trace.strategy, trace.symbol, entry, trace.predicted_direction, leg
-        )
+    def identify(self, trace: PredictionTrace) -> str | None:
+        "Id of a trace, which the ledger counts; None if the sample leaves its row out."
+        trace_id = trace.trace_id
+        if not trace_id:
+            entry = as_utc(trace.timestamp, self.options.timezone)
+            leg = trace.metadata.get("leg", 0) if type(trace.metadata) is dict else 0
+            trace_id = make_trace_id(trace.strategy, trace.symbol, entry, trace.predicted_direction, leg)
         if self.ledger is not None:
             self.ledger.add(trace)
-        if options.sample_rate < 1 and not is_kept(trace_id, options.sample_rate):
-            return None
-        row = to_row(trace, options.timezone)
-        row[13:16] = trace_id, options.sample_rate, options.mode
-        if not options.include_features:
-            row[10] = "{}"
-        return row
+        rate = self.options.sample_rate
+        return trace_id if rate >= 1 or is_kept(trace_id, rate) else None
 
 # %% ../nbs/02_writer.ipynb #writer-stats
 @dataclass(frozen=True, slots=True)
@@ -418,9 +381,10 @@ class Sink:
 
     def take(self, queue: deque[Any]) -> None:
         "Empty the queue as it is now; write whenever enough rows wait."
+        intake, most = self.intake, self.options.buffer_size
         for _ in range(len(queue)):
-            self.intake.add(queue.popleft())
-            if self.intake.waiting >= self.options.buffer_size:
+            intake.add(queue.popleft())
+            if intake.waiting >= most:
                 self.flush("by_size")
         if self.anything and self.clock() - self.last_flush >= self.options.throttle_seconds:
             self.flush("timed")
@@ -430,14 +394,14 @@ class Sink:
         if not self.anything:
             return
         began = time.perf_counter()
-        while self.intake.rows:
-            write_rows(self, *self.intake.rows.popitem())
+        while self.intake.lines:
+            write_lines(self, *self.intake.lines.popitem())
         save_ledger(self)
         self.flushes[why] += 1
         self.last_flush, took = self.clock(), time.perf_counter() - began
         self.seconds, self.longest = self.seconds + took, max(self.longest, took)
 
-# %% ../nbs/02_writer.ipynb #write-rows
+# %% ../nbs/02_writer.ipynb #write-lines
 MOST_OPEN = 16  # Files that one writer holds open: descriptors are the trading process's too
 
 
@@ -448,23 +412,22 @@ def error_name(
     return errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
 
 
-def write_rows(
+def write_lines(
     sink: Sink,  # Whose segments and account
     strategy: str,  # Decides the segment
-    rows: list[list[Any]],  # Cells from `to_row`
-) -> None:  # Rows are written or counted as failed
-    "Append rows to the segment of their strategy."
+    lines: list[bytes],  # From `line_of`
+) -> None:  # They are written or counted as failed
+    "Append lines to the segment of their strategy."
     segment = sink.segments.pop(strategy, None) or Segment(sink.options, strategy)
     sink.segments[strategy] = segment  # last written, last parked
     for oldest in list(sink.segments.values())[:-MOST_OPEN]:
         oldest.park()
-    data, whole = format_lines(rows, sink.options.format, sink.intake.failed)
-    written, error = append_data(segment, data) if whole else (0, None)
-    sink.intake.waiting -= len(rows)
+    written, error = append_data(segment, b"".join(lines))
+    sink.intake.waiting -= len(lines)
     if error is None:
-        sink.bytes, sink.written = sink.bytes + written, sink.written + whole
+        sink.bytes, sink.written = sink.bytes + written, sink.written + len(lines)
     else:
-        sink.intake.failed.note(f"write {error_name(error)}", error, whole)
+        sink.intake.failed.note(f"write {error_name(error)}", error, len(lines))
 
 
 def save_ledger(
@@ -478,25 +441,6 @@ def save_ledger(
             sink.intake.failed.note(f"ledger {error_name(error)}", error, times=0)
 
 # %% ../nbs/02_writer.ipynb #append-data
-def format_lines(
-    rows: list[list[Any]],  # Cells from `to_row`
-    form: str,  # csv or jsonl
-    failed: Failures,  # A row that cannot be formatted is counted here
-) -> tuple[bytes, int]:  # Lines, and how many rows they hold
-    "Format rows; where one of them cannot be, the others still are."
-    lines = csv_lines if form == "csv" else jsonl_lines
-    try:
-        return lines(rows), len(rows)
-    except Exception:  # noqa: BLE001  a foreign object in a cell may raise anything: find it
-        parts = []
-    for row in rows:
-        try:
-            parts.append(lines([row]))
-        except Exception as error:  # noqa: BLE001
-            failed.note(f"format {type(error).__name__}", error)
-    return b"".join(parts), len(parts)
-
-
 def append_data(
     segment: Segment,  # Where to
     data: bytes,  # Whole lines
