@@ -339,7 +339,7 @@ def _precision_alerts(case: _Case, strategy: str) -> list[Alert]:
         if b is None or case.remembers(int(looks.us[first + b]))
     ]
 
-
+# %% ../nbs/15_alerts.ipynb #one-precision-alert
 def _precision_alert(
     case: _Case, strategy: str, looks: _Looks, path: FloatArray, start: int, end: int | None
 ) -> Alert:

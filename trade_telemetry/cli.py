@@ -538,7 +538,7 @@ def call_on_alert(
         say(f"--on-alert ended with {done.returncode}: {command}")
     return not done.returncode
 
-
+# %% ../nbs/22_cli.ipynb #tell
 def tell(
     answer: dict[str, Any],  # What is said of the check
     alerts: Sequence[Alert],  # Active alerts

@@ -184,7 +184,7 @@ def watch_shares(
             found[k] = watch
     return found
 
-
+# %% ../nbs/15_sequential.ipynb #watch-table
 def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[Watch]:
     table = np.zeros((2, len(pairs), max(len(s.sums) for s, _ in pairs)))
     for row, (s, _) in enumerate(pairs):
