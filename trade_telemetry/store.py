@@ -1714,9 +1714,6 @@ class TraceStore:
         self._records: dict[str, list[Path]] = {}
         self._books: dict[Path, _Book] = {}
         self._booked: dict[str, dict[str, Any]] = {}
-        self._forget()
-
-    def _forget(self) -> None:
         self._pile = _Pile(TraceColumns.from_traces([]))
         self._seen: dict[str, _Seen] = {}
         self._facts: dict[str, dict[str, Any]] = {}
