@@ -35,23 +35,23 @@ from trade_telemetry.market import (
     Bar,
     BarReport,
     Bars,
+    FileColumns,
     MarketError,
+    RawRows,
     Session,
-    _adjust,
-    _bar_minutes,
-    _Columns,
-    _drop,
-    _find_columns,
-    _is_day_first,
-    _price_faults,
-    _Raw,
-    _read_rows,
-    _split,
-    _to_utc,
+    adjusted_prices,
     build_bars,
+    drop_rows,
+    find_columns,
     find_session,
+    is_day_first,
+    price_faults,
+    read_rows,
     session_bounds,
     session_days,
+    split_line,
+    step_minutes,
+    wall_to_utc,
 )
 
 # %% ../nbs/05_feeds.ipynb #constants
@@ -207,7 +207,7 @@ class Followed:
     early_closes: Mapping[int, int] = field(
         default_factory=dict
     )  # Minutes after midnight by ordinal of the day
-    columns: _Columns | None = None  # None: no header that can be read
+    columns: FileColumns | None = None  # None: no header that can be read
     begun: bool = False  # Has a header been seen?
     waiting: list[str] = field(default_factory=list)  # Rows that wait for the next one to be understood
     previous: tuple[int, int] = (0, -(2**62))  # Wall clock and UTC of the last row, µs
@@ -247,21 +247,21 @@ def close_time(
 # %% ../nbs/05_feeds.ipynb #learn
 def learn(
     f: Followed,  # Gets `day_first` and `bar_minutes` where its rows tell them
-    columns: _Columns,  # Of its file
+    columns: FileColumns,  # Of its file
 ) -> bool:  # Are both known?
     "Find out what the header does not say."
-    rows = [cells for line in f.waiting if len(cells := _split(line, columns.separator)) == columns.width]
+    rows = [cells for line in f.waiting if len(cells := split_line(line, columns.separator)) == columns.width]
     if f.day_first is None:
         try:
-            f.day_first = _is_day_first(cells[columns.stamp[0]] for cells in rows) if rows else None
+            f.day_first = is_day_first(cells[columns.stamp[0]] for cells in rows) if rows else None
         except MarketError as error:
             say(logging.DEBUG, "%s: %s", f.symbol, error)
     if f.day_first is not None and f.bar_minutes is None:
-        raw = _read_rows(["", *f.waiting], columns, f.day_first)[0]
+        raw = read_rows(["", *f.waiting], columns, f.day_first)[0]
         stamps = np.unique(raw.wall - np.where(raw.ahead == NAIVE, 0, raw.ahead))
         if len(stamps) > 1 or (len(stamps) and not raw.has_clock.any()):
             try:
-                f.bar_minutes = _bar_minutes(stamps, bool(raw.has_clock.any()))
+                f.bar_minutes = step_minutes(stamps, bool(raw.has_clock.any()))
             except MarketError as error:
                 say(logging.WARNING, "%s: %s; one-minute bars are assumed", f.symbol, error)
                 f.bar_minutes = 1
@@ -271,29 +271,29 @@ def learn(
 def rows_from(
     f: Followed,  # Whose rows, its account
     lines: Sequence[str],  # Without the header
-    columns: _Columns,  # Of the file
-) -> tuple[_Raw, list[int]]:  # Rows in order, and their starts in µs since 1970 UTC
+    columns: FileColumns,  # Of the file
+) -> tuple[RawRows, list[int]]:  # Rows in order, and their starts in µs since 1970 UTC
     "Rows that can be believed and are newer than the last one; the others are counted."
-    raw, rejected, rows = _read_rows(["", *lines], columns, bool(f.day_first))
+    raw, rejected, rows = read_rows(["", *lines], columns, bool(f.day_first))
     report = BarReport(Path(f.symbol), rejected=rejected)
-    raw = _drop(raw, _price_faults(raw.numbers), report)
+    raw = drop_rows(raw, price_faults(raw.numbers), report)
     wall, utc = f.previous  # the row before decides which of two 01:30 is meant when clocks are set back
     before = np.array([wall]), np.array([wall - utc])
-    time_us, never = _to_utc(
+    time_us, never = wall_to_utc(
         np.concatenate([before[0], raw.wall]), np.concatenate([before[1], raw.ahead]), f.timezone
     )
     time_us, never = time_us[1:], never[1:]
-    raw, time_us = _drop(raw, {"time skipped by the clock change": never}, report), time_us[~never]
+    raw, time_us = drop_rows(raw, {"time skipped by the clock change": never}, report), time_us[~never]
     if (f.bar_minutes or 1) >= 1440:
         day = (
             raw.wall // DAY + EPOCH_DAY if not (raw.wall % DAY).any() else session_days(time_us, f.session)[0]
         )
         time_us = session_bounds(day, f.session)[0]
     future = time_us > f.latest
-    raw, time_us = _drop(raw, {"from the future": future}, report), time_us[~future]
+    raw, time_us = drop_rows(raw, {"from the future": future}, report), time_us[~future]
     newest = np.maximum.accumulate(np.append(utc, time_us))[:-1]
     faults = {"duplicate timestamp": time_us == newest, "decreasing timestamp": time_us < newest}
-    raw, time_us = _drop(raw, faults, report), time_us[time_us > newest]
+    raw, time_us = drop_rows(raw, faults, report), time_us[time_us > newest]
     f.rows += rows
     for reason, at in report.rejected.items():
         reject(f, reason, len(at))
@@ -320,7 +320,7 @@ def bars_from(
     f.kept, f.outside_session = f.kept + int(inside.sum()), f.outside_session + int((~inside).sum())
     if not inside.any():
         return []
-    prices = _adjust(raw.take(inside), day[inside], by_column=False, splits={})
+    prices = adjusted_prices(raw.take(inside), day[inside], by_column=False, splits={})
     bars = build_bars(f.symbol, time_us[inside], prices, session=f.session, bar_minutes=f.bar_minutes or 1)
     closes = {d: close_time(f, d) for d in set(bars.day.tolist())}
     made = [bar._replace(last=bar.last or bar.end >= closes[bar.day]) for bar in bars.rows()]
@@ -410,7 +410,7 @@ def _caught_up(feed: FollowFeed) -> None:
 def _begin(f: Followed, header: str) -> None:
     f.begun, f.waiting = True, []
     try:
-        f.columns = _find_columns(header.removeprefix("\ufeff"))
+        f.columns = find_columns(header.removeprefix("\ufeff"))
     except MarketError as error:
         say(logging.WARNING, "%s: %s", f.symbol, error)
         f.columns = None

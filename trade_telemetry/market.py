@@ -23,8 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 # %% auto #0
-__all__ = ['SESSIONS', 'MarketError', 'Bar', 'Session', 'find_session', 'utc_offset', 'session_days', 'session_bounds', 'Bars',
-           'build_bars', 'Jump', 'BarReport', 'load_bars', 'find_bars', 'simulate_bars']
+__all__ = ['SESSIONS', 'NAIVE', 'Rejected', 'MarketError', 'Bar', 'Session', 'find_session', 'utc_offset', 'session_days',
+           'session_bounds', 'Bars', 'build_bars', 'FileColumns', 'split_line', 'find_columns', 'is_day_first',
+           'RawRows', 'read_rows', 'price_faults', 'wall_to_utc', 'step_minutes', 'Jump', 'BarReport',
+           'adjusted_prices', 'drop_rows', 'load_bars', 'find_bars', 'simulate_bars']
 
 # %% ../nbs/04_market.ipynb #constants
 IntArray = npt.NDArray[np.int64]
@@ -245,23 +247,31 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class _Columns:
+class FileColumns:
+    "Where a bar file keeps what, from its first line."
+
     separator: str
     width: int
     stamp: tuple[int, ...]  # one or two places
     numbers: tuple[int, ...]  # open, high, low, close, volume, adjusted close; -1: not there
 
 # %% ../nbs/04_market.ipynb #split-line
-def _split(line: str, separator: str) -> list[str]:
+def split_line(
+    line: str,  # Of a file with columns
+    separator: str,  # One character
+) -> list[str]:  # Cells, without their quotes
+    "Split a line into cells."
     if '"' not in line:
         return line.split(separator)
     return next(csv.reader([line], delimiter=separator))
 
 
-def _find_columns(header: str) -> _Columns:
+def find_columns(
+    header: str,  # First line of a file
+) -> FileColumns:  # MarketError where time, open, high, low or close is missing
     "Find the columns of a file by its first line."
-    separator = max(",;\t|", key=lambda s: len(_split(header, s)))
-    names = [re.sub("[^a-z]", "", c.lower()) for c in _split(header, separator)]
+    separator = max(",;\t|", key=lambda s: len(split_line(header, s)))
+    names = [re.sub("[^a-z]", "", c.lower()) for c in split_line(header, separator)]
     place = {name: i for i, name in reversed(list(enumerate(names)))}  # the first of two alike
     numbers = tuple(next((place[n] for n in ns if n in place), -1) for ns in _NAMES.values())
     one = next((place[n] for n in _STAMPS if n in place), None)
@@ -269,7 +279,7 @@ def _find_columns(header: str) -> _Columns:
     stamp = (one,) if one is not None else both or (0,) * (names[0] == "")  # an index without a name
     if missing := ["time"] * (not stamp) + [n for n, i in zip(_NAMES, numbers[:4], strict=False) if i < 0]:
         raise MarketError(f"no column for {', '.join(missing)}; the first line reads {header[:80]!r}")
-    return _Columns(separator, len(names), stamp, numbers)
+    return FileColumns(separator, len(names), stamp, numbers)
 
 # %% ../nbs/04_market.ipynb #date-forms
 _MONTHS = {
@@ -345,8 +355,10 @@ def _read_stamp(text: str, day_first: bool) -> tuple[int, int | None, bool]:
 _TWO_WAYS = re.compile(r'[\s"]*\d{1,2}([/-])\d{1,2}\1\d{2,4}')
 
 
-def _is_day_first(stamps: Iterable[str]) -> bool:
-    "Do dates like 03/04/2024 put the day first? Asked of a whole column."
+def is_day_first(
+    stamps: Iterable[str],  # A whole column of dates
+) -> bool:  # MarketError where they can be read both ways
+    "Do dates like 03/04/2024 put the day first?"
     seen = {m[0] for s in stamps if (m := _TWO_WAYS.match(s))}
     pairs = [tuple(map(int, re.split("[/-]", s)[:2])) for s in seen]
     day, month = any(a > 12 for a, _ in pairs), any(b > 12 for _, b in pairs)
@@ -371,15 +383,18 @@ def _number(text: str, separator: str) -> float:
 
 # %% ../nbs/04_market.ipynb #raw
 @dataclass
-class _Raw:
+class RawRows:
+    "Rows of a bar file as they were read, before anybody believes them."
+
     lines: IntArray  # line number of each row
     wall: IntArray  # µs on the clock that the file was written by
     ahead: IntArray  # offset from UTC in µs; NAIVE where the stamp does not say
     has_clock: BoolArray  # more than a date?
     numbers: FloatArray  # open, high, low, close, volume, adjusted close; shape (n, 6)
 
-    def take(self, index: slice | BoolArray) -> _Raw:
-        return _Raw(*(getattr(self, f.name)[index] for f in fields(self)))
+    def take(self, index: slice | BoolArray) -> RawRows:
+        "Some of the rows."
+        return RawRows(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
 NAIVE = 2**62
@@ -387,7 +402,7 @@ Rejected = dict[str, list[int]]
 
 # %% ../nbs/04_market.ipynb #read-cells
 def _read_cells(
-    cells: list[str], c: _Columns, day_first: bool
+    cells: list[str], c: FileColumns, day_first: bool
 ) -> tuple[tuple[int, int | None, bool], list[float]]:
     if len(cells) != c.width:
         raise ValueError("wrong number of cells")
@@ -408,8 +423,14 @@ def _read_cells(
     return when, numbers
 
 # %% ../nbs/04_market.ipynb #read-rows
-def _read_rows(lines: list[str], c: _Columns, day_first: bool) -> tuple[_Raw, Rejected, int]:
-    "Rows that can be read, line numbers of those that cannot, and how many there are."
+def read_rows(
+    lines: list[str],  # Of a file, its first line included
+    c: FileColumns,  # Its columns
+    day_first: bool,  # How dates like 03/04/2024 are meant
+) -> tuple[
+    RawRows, Rejected, int
+]:  # Rows that can be read, line numbers of those that cannot, how many there are
+    "Read the rows of a bar file."
     rejected: Rejected = {}
     at_line, wall, ahead, has_clock = array("q"), array("q"), array("q"), array("b")
     values, rows = array("d"), 0
@@ -418,7 +439,7 @@ def _read_rows(lines: list[str], c: _Columns, day_first: bool) -> tuple[_Raw, Re
             continue
         rows += 1
         try:
-            (when, offset, clock), numbers = _read_cells(_split(line, c.separator), c, day_first)
+            (when, offset, clock), numbers = _read_cells(split_line(line, c.separator), c, day_first)
         except (ValueError, OverflowError, csv.Error) as e:
             rejected.setdefault(str(e), []).append(number)
             continue
@@ -429,11 +450,13 @@ def _read_rows(lines: list[str], c: _Columns, day_first: bool) -> tuple[_Raw, Re
         values.extend(numbers)
     whole = [np.array(a, dtype=np.int64) for a in (at_line, wall, ahead)]
     prices = np.array(values, dtype=np.float64).reshape(-1, 6)
-    return _Raw(whole[0], whole[1], whole[2], np.array(has_clock, dtype=np.bool_), prices), rejected, rows
+    return RawRows(whole[0], whole[1], whole[2], np.array(has_clock, dtype=np.bool_), prices), rejected, rows
 
 # %% ../nbs/04_market.ipynb #price-faults
-def _price_faults(numbers: FloatArray) -> dict[str, BoolArray]:
-    "Rows that cannot be true, by reason, each row under its first."
+def price_faults(
+    numbers: FloatArray,  # Open, high, low, close, volume, adjusted close; shape (n, 6)
+) -> dict[str, BoolArray]:  # By reason, each row under its first; shape (n,)
+    "Find rows that cannot be true."
     o, h, lo, c, volume, adjusted = numbers.T
     slack = 1e-6 * np.abs(c)
     with np.errstate(invalid="ignore"):
@@ -452,8 +475,12 @@ def _price_faults(numbers: FloatArray) -> dict[str, BoolArray]:
     return faults
 
 # %% ../nbs/04_market.ipynb #to-utc
-def _to_utc(wall: IntArray, ahead: IntArray, timezone: str) -> tuple[IntArray, BoolArray]:
-    "UTC of wall clock stamps, and which of them never happened."
+def wall_to_utc(
+    wall: IntArray,  # µs on a wall clock, in the order of the file, shape (n,)
+    ahead: IntArray,  # Offset from UTC in µs, NAIVE where none was written, shape (n,)
+    timezone: str,  # Whose clock, where none was written
+) -> tuple[IntArray, BoolArray]:  # µs since 1970 UTC, and which of them never happened
+    "Turn wall clock stamps into UTC."
     said = ahead != NAIVE
     early, late = (wall - utc_offset(wall + shift, timezone) for shift in (-DAY, DAY))
     fine_early, fine_late = (t + utc_offset(t, timezone) == wall for t in (early, late))
@@ -472,8 +499,11 @@ def _order_faults(time_us: IntArray) -> dict[str, BoolArray]:
     return {"duplicate timestamp": time_us == before, "decreasing timestamp": time_us < before}
 
 # %% ../nbs/04_market.ipynb #bar-minutes
-def _bar_minutes(time_us: IntArray, has_clock: bool) -> int:
-    "Length of a bar, from the most common step; 1440 for daily bars."
+def step_minutes(
+    time_us: IntArray,  # Starts of bars in order, µs, shape (n,)
+    has_clock: bool,  # Do stamps say more than a date?
+) -> int:  # Minutes, 1440 for daily bars; MarketError where the step is no whole minute or above a day
+    "Tell the length of a bar from the most common step."
     steps = np.diff(time_us)
     if not len(steps):
         return 1 if has_clock else 1440
@@ -528,8 +558,13 @@ class BarReport:
         return text + ", adjusted" * self.adjusted + ", newest first" * self.newest_first
 
 # %% ../nbs/04_market.ipynb #adjust
-def _adjust(raw: _Raw, day: IntArray, by_column: bool, splits: Mapping[str, float]) -> FloatArray:
-    "Open, high, low, close, volume after adjustment; shape (n, 5)."
+def adjusted_prices(
+    raw: RawRows,  # Rows to be believed
+    day: IntArray,  # Session date of each as a proleptic ordinal, shape (n,)
+    by_column: bool,  # Use the adjusted close?
+    splits: Mapping[str, float],  # Date → factor; MarketError for a factor <= 0
+) -> FloatArray:  # Open, high, low, close, volume; shape (n, 5)
+    "Adjust prices for splits and dividends."
     prices = raw.numbers[:, :5].copy()
     prices[:, 1] = prices[:, [0, 1, 3]].max(axis=1)  # widen by the rounding that was let through
     prices[:, 2] = prices[:, [0, 2, 3]].min(axis=1)
@@ -567,27 +602,31 @@ def _read_lines(path: Path) -> list[str]:
     return lines
 
 # %% ../nbs/04_market.ipynb #read-file
-def _read_file(path: Path, day_first: bool | None) -> tuple[_Raw, BarReport, bool]:
+def _read_file(path: Path, day_first: bool | None) -> tuple[RawRows, BarReport, bool]:
     "Rows of a file that can be believed one by one, in the order of time as far as the file is."
     lines = _read_lines(path)
     try:
-        columns = _find_columns(lines[0])
+        columns = find_columns(lines[0])
         if day_first is None:
-            day_first = _is_day_first(
-                _split(x, columns.separator)[columns.stamp[0]] for x in lines[1:] if x.strip()
+            day_first = is_day_first(
+                split_line(x, columns.separator)[columns.stamp[0]] for x in lines[1:] if x.strip()
             )
     except (MarketError, IndexError) as e:
         raise MarketError(f"{path}: {e}") from e
-    raw, rejected, rows = _read_rows(lines, columns, day_first)
+    raw, rejected, rows = read_rows(lines, columns, day_first)
     report = BarReport(path, rows, rejected=rejected)
-    raw = _drop(raw, _price_faults(raw.numbers), report)
+    raw = drop_rows(raw, price_faults(raw.numbers), report)
     steps = np.diff(raw.wall)
     if (steps < 0).sum() > len(steps) / 2:
         raw, report.newest_first = raw.take(slice(None, None, -1)), True
     return raw, report, columns.numbers[5] >= 0
 
 # %% ../nbs/04_market.ipynb #drop
-def _drop(raw: _Raw, faults: Mapping[str, BoolArray], report: BarReport) -> _Raw:
+def drop_rows(
+    raw: RawRows,  # Rows
+    faults: Mapping[str, BoolArray],  # By reason: which of them are faulty
+    report: BarReport,  # Keeps their line numbers
+) -> RawRows:  # The others
     "Set faulty rows aside, under their reasons."
     good = np.ones(len(raw.lines), dtype=np.bool_)
     for reason, fault in faults.items():
@@ -599,19 +638,19 @@ def _drop(raw: _Raw, faults: Mapping[str, BoolArray], report: BarReport) -> _Raw
 
 # %% ../nbs/04_market.ipynb #on-calendar
 def _on_calendar(
-    raw: _Raw, s: Session, zone: str, report: BarReport
-) -> tuple[_Raw, IntArray, int]:  # rows in order, their starts in UTC, and the length of a bar
+    raw: RawRows, s: Session, zone: str, report: BarReport
+) -> tuple[RawRows, IntArray, int]:  # rows in order, their starts in UTC, and the length of a bar
     "Put rows on the calendar, and set aside those out of order."
-    time_us, never = _to_utc(raw.wall, raw.ahead, zone)
-    raw, time_us = _drop(raw, {"time skipped by the clock change": never}, report), time_us[~never]
-    minutes = _bar_minutes(np.unique(time_us), bool(raw.has_clock.any()))
+    time_us, never = wall_to_utc(raw.wall, raw.ahead, zone)
+    raw, time_us = drop_rows(raw, {"time skipped by the clock change": never}, report), time_us[~never]
+    minutes = step_minutes(np.unique(time_us), bool(raw.has_clock.any()))
     if minutes == 1440:  # a date is the exchange's own, whatever offset its midnight was given
         dated = not (raw.wall % DAY).any()
         day = raw.wall // DAY + EPOCH_DAY if dated else session_days(time_us, s)[0]
         time_us = session_bounds(day, s)[0]
     faults = _order_faults(time_us)
     in_order = ~np.logical_or.reduce(list(faults.values()))
-    return _drop(raw, faults, report), time_us[in_order], minutes
+    return drop_rows(raw, faults, report), time_us[in_order], minutes
 
 # %% ../nbs/04_market.ipynb #check-adjusting
 def _check_adjusting(adjustable: bool, adjust: bool | None, splits: Mapping[str, float] | None) -> bool:
@@ -622,7 +661,7 @@ def _check_adjusting(adjustable: bool, adjust: bool | None, splits: Mapping[str,
     return adjustable and adjust is not False
 
 
-def _need_rows(raw: _Raw, report: BarReport, strict: bool) -> None:
+def _need_rows(raw: RawRows, report: BarReport, strict: bool) -> None:
     if not report.rows:
         raise MarketError(f"{report.path} has a header and no rows")
     if report.rejected and (strict or not len(raw.lines)):
@@ -660,7 +699,7 @@ def load_bars(
     report.kept, report.outside_session = len(day), int((~keep).sum())
     if not report.kept:
         raise MarketError(f"{path}: no bar inside the session {s.name}; {report.summary()}")
-    prices = _adjust(raw, day, report.adjusted, splits or {})
+    prices = adjusted_prices(raw, day, report.adjusted, splits or {})
     report.jumps = _jumps(prices[:, 3], day, raw.lines)
     name = symbol or _symbol_of(path)
     return build_bars(name, time_us, prices, session=s, bar_minutes=minutes), report
