@@ -225,6 +225,50 @@ def test_an_exit_without_close_writes_what_was_queued(tmp_path: Path) -> None:
     assert json.loads(record.read_text())["end_reason"] == "exit"
 
 
+WORKERS = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+def work(where):
+    writer = TelemetryWriter(where, poll_seconds=30)
+    for k in range(50):
+        writer.write_trace(trace(k))
+
+def inherited(_):
+    for k in range(50):
+        parents.write_trace(trace(k))
+
+if __name__ == "__main__":
+    where, method = sys.argv[1:]
+    context = multiprocessing.get_context(method)
+    process = context.Process(target=work, args=(where,))
+    process.start()
+    process.join()
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(work, where).result()
+    if method == "fork":
+        parents = TelemetryWriter(where, poll_seconds=30)
+        process = context.Process(target=inherited, args=(None,))
+        process.start()
+        process.join()
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_multiprocessing_write_what_was_queued_when_they_end(tmp_path: Path, method: str) -> None:
+    "They leave by `os._exit`, which skips `atexit`."
+    script = tmp_path / "workers.py"
+    script.write_text(CHILD + WORKERS)
+    where = tmp_path / "traces"
+    done = subprocess.run(
+        [sys.executable, str(script), str(where), method], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(complete_rows(where)[0]) == (150 if method == "fork" else 100)
+    ends = [json.loads(record.read_text())["end_reason"] for record in where.glob("run_*.json")]
+    assert ends and set(ends) == {"exit"}
+
+
 def test_an_error_in_the_host_ends_the_record_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), TelemetryWriter(tmp_path) as writer:
         writer.write_trace(trace(1))

@@ -15,6 +15,7 @@ import platform
 import re
 import secrets
 import shutil
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -664,6 +665,7 @@ class TelemetryWriter(_Background):
         more |= {"format": format, "compression": compression, "buffer_size": buffer_size}
         super().__init__(WriterOptions(output_dir=path, max_file_size_mb=size, **more), clock, background)
         _living.add(self)
+        _close_with_worker()
 
     def write_trace(self, trace: PredictionTrace | tuple[Any, ...]) -> None:
         "Queue a trace, or a tuple (function, …) that the thread turns into one; never raises, never waits."
@@ -711,12 +713,21 @@ def _close_all() -> None:
         writer.close("exit")
 
 
+def _close_with_worker(_: object = None) -> None:
+    "Workers of multiprocessing skip `atexit`; nothing is imported for those who have none."
+    util, process = (sys.modules.get(f"multiprocessing.{name}") for name in ("util", "process"))
+    if util and process and process.parent_process() is not None:
+        util.Finalize(None, _close_all, exitpriority=0)
+
+
 def _after_fork_in_child() -> None:
     "The parent keeps what was queued and its files; the child starts with nothing."
     for writer in _living:
         for segment in writer._sink.segments.values():
             segment.park()
         writer._begin()
+    if util := sys.modules.get("multiprocessing.util"):
+        util.register_after_fork(TelemetryWriter, _close_with_worker)  # it empties its list before this
 
 
 atexit.register(_close_all)
