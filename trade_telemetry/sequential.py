@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 # %% auto #0
 __all__ = ['FloatArray', 'BoolArray', 'YEAR', 'LOSSES', 'Baseline', 'student_quantile', 'learn_baseline', 'bet_factors',
-           'evidence_path', 'latched', 'on_since', 'episodes', 'Watch', 'watch_share', 'Series', 'watch_shares',
+           'evidence_path', 'alarm_path', 'on_since', 'episodes', 'Watch', 'watch_share', 'Series', 'watch_shares',
            'expected_days']
 
 # %% ../nbs/15_sequential.ipynb #types
@@ -97,16 +97,24 @@ def evidence_path(
     wealth = growth + np.logaddexp.accumulate(money, axis=-1)
     return np.asarray(np.logaddexp.reduce(wealth, axis=-2) - log(losses), dtype=np.float64)
 
-# %% ../nbs/15_sequential.ipynb #latched
-def latched(
-    on: BoolArray,  # Is there reason to raise the alarm? shape (n,)
-    off: BoolArray,  # Is there reason to clear it? shape (n,); `on` wins
-) -> BoolArray:  # Is the alarm on? shape (n,)
-    "Hold an alarm until there is reason to clear it."
-    position = np.arange(len(on))
-    last_on = np.maximum.accumulate(np.where(on, position, -1))
-    last_off = np.maximum.accumulate(np.where(off & ~on, position, -1))
-    return np.asarray(last_on > last_off, dtype=np.bool_)
+# %% ../nbs/15_sequential.ipynb #alarm-path
+def alarm_path(
+    factors: FloatArray,  # From `bet_factors`, shape (losses, days)
+    path: FloatArray,  # Their `evidence_path`, shape (days,)
+    bar: float,  # Logarithm of the wealth that raises the alarm, > 0
+) -> tuple[
+    FloatArray, BoolArray
+]:  # Logarithm of the wealth since the last time it cleared; is it on? shape (days,)
+    "Raise the alarm, clear it, and begin anew."
+    path, on, start = path.copy(), np.zeros(len(path), dtype=np.bool_), 0
+    while len(hits := np.flatnonzero(path[start:] >= bar)):
+        rise = start + int(hits[0])
+        fallen = np.flatnonzero(path[rise:] <= np.maximum.accumulate(path[rise:]) - bar)
+        start = rise + int(fallen[0]) if len(fallen) else len(path)
+        on[rise:start] = True
+        path[start + 1 :] = evidence_path(factors[:, start + 1 :])
+        start += 1
+    return path, on
 
 
 def on_since(
@@ -118,7 +126,7 @@ def on_since(
     off = np.flatnonzero(~state)
     return int(off[-1]) + 1 if len(off) else 0
 
-
+# %% ../nbs/15_sequential.ipynb #episodes
 def episodes(
     on: BoolArray,  # Is there reason to raise the alarm? shape (n,)
     off: BoolArray,  # Is there reason to clear it? shape (n,); `on` wins
@@ -137,7 +145,7 @@ class Watch:
     "How a share stands against its baseline."
 
     baseline: Baseline  # What was promised
-    log_evidence: FloatArray  # Logarithm of the wealth after each day, shape (days,)
+    log_evidence: FloatArray  # Logarithm of the wealth after each day, since it last cleared, shape (days,)
     on: BoolArray  # Is the alarm on after each day? shape (days,)
     since: int | None  # Day (position) since which it is on; None when it is off
     budget: float  # Chance of a false alarm in the first year of 252 days with calls
@@ -190,11 +198,12 @@ def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[Watch]:
     for row, (s, _) in enumerate(pairs):
         table[:, row, : len(s.sums)] = s.sums, s.counts
     bounds, correlations = zip(*((base.bound, base.correlation) for _, base in pairs), strict=True)
-    paths = evidence_path(bet_factors(table[0], table[1], bounds, correlations))
-    for (s, base), path in zip(pairs, paths, strict=True):
-        own = path[: len(s.sums)]
-        on = latched(own >= log(2 / s.budget), own < 0)
-        yield Watch(base, own, on, on_since(on), s.budget)
+    factors = bet_factors(table[0], table[1], bounds, correlations)
+    paths = evidence_path(factors)
+    for row, (s, base) in enumerate(pairs):
+        own = slice(0, len(s.sums))
+        path, on = alarm_path(factors[row][:, own], paths[row, own], log(2 / s.budget))
+        yield Watch(base, path, on, on_since(on), s.budget)
 
 # %% ../nbs/15_sequential.ipynb #expected-days
 def expected_days(
