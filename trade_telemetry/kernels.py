@@ -10,12 +10,12 @@ import signal
 import threading
 from datetime import UTC, datetime
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 # %% auto #0
-__all__ = ['LAUNCHED', 'end_with_launcher', 'DashboardKernels']
+__all__ = ['LAUNCHED', 'end_with_launcher', 'kill_processes', 'DashboardKernels']
 
 # %% ../nbs/21_kernels.ipynb #end-with-launcher
 LAUNCHED = "TRADE_TELEMETRY_LAUNCHED"  # set by the launcher: standard input is open as long as it lives
@@ -34,14 +34,41 @@ def end_with_launcher() -> bool:  # Whether there is a launcher to watch
     threading.Thread(target=_wait_for_the_end_of_input, daemon=True).start()
     return True
 
+# %% ../nbs/21_kernels.ipynb #kill-processes
+def _process(kernel: Any) -> Any:  # subprocess.Popen, None before the start and after the end
+    return getattr(getattr(kernel, "provisioner", None), "process", None)
+
+
+def kill_processes(
+    kernels: dict[str, Any],  # Managers of single kernels by id
+) -> None:  # When none of their processes runs
+    "Kill what still runs."
+    for process in filter(None, map(_process, kernels.values())):
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
 # %% ../nbs/21_kernels.ipynb #dashboard-kernels
 class DashboardKernels(AsyncMappingKernelManager):
-    "Kernels of the dashboard: one that has just been given to a page is not taken for a forgotten one."
+    "Kernels of the dashboard: a page keeps the one it was given, and none outlives the server."
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self._given: WeakSet[Any] = WeakSet()  # kernels seen outside the pool
+        self._started: dict[str, Any] = {}
+        finalize(self, kill_processes, self._started)  # at the latest when the server exits
         end_with_launcher()
+
+    def pre_start_kernel(self, kernel_name: str | None, kwargs: Any) -> tuple[Any, str, str]:
+        "Remember a kernel before it is started."
+        made = super().pre_start_kernel(kernel_name, kwargs)
+        self._started[made[2]] = made[0]
+        return made
+
+    def remove_kernel(self, kernel_id: str) -> Any:
+        "Forget a kernel that has ended."
+        self._started.pop(kernel_id, None)
+        return super().remove_kernel(kernel_id)
 
     async def cull_kernel_if_idle(self, kernel_id: str) -> None:
         "End a kernel that nobody is connected to and that was idle too long since it left the pool."

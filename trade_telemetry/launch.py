@@ -177,6 +177,9 @@ def start_voila(
     folder: Path,  # Empty directory for the configuration and the server's own messages, voila.log
 ) -> subprocess.Popen[bytes]:  # Running server; `stop_process` ends it
     "Start Voilà on the dashboard."
+    config["Voila"]["connection_dir_root"] = str(
+        folder
+    )  # Voilà's own clearing up forgets a kernel that is just starting
     (folder / "voila.json").write_text(json.dumps(config), encoding="utf-8")
     environment = kernel_environment(settings) | {"TRADE_TELEMETRY_LAUNCHED": "1"}
     with (folder / "voila.log").open("wb") as messages:
