@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from freqtrade_logs import load_log
+from freqtrade_logs import NAMES, load_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -25,8 +26,9 @@ from trade_telemetry.comparison import (
     split_by,
 )
 from trade_telemetry.significance import newcombe_difference, welch_t
-from trade_telemetry.store import TraceColumns
+from trade_telemetry.store import TraceColumns, load_columns
 from trade_telemetry.trace import PredictionTrace
+from trade_telemetry.writer import TelemetryWriter
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
@@ -206,10 +208,76 @@ def test_thinned_rows_leave_the_criterion_unbiased() -> None:
         thin = replace_columns(full.take(kept), sample_rate=np.full(int(kept.sum()), 0.1))
         answer = compare_samples(thin, other, ("a", "b"), rule=VerdictRule(draws=99))
         assert answer["sampled"]
+        assert answer["incomplete"]
         assert np.isnan(answer["sharpe_delta"])
         values.append(answer["criterion_values"]["a"])
     truth = compare_samples(full, other, ("a", "b"), rule=VerdictRule(draws=99))["criterion_values"]["a"]
     assert np.mean(values) == pytest.approx(truth, rel=0.05)
+
+
+def write_run(folder: Path, columns: TraceColumns, **options: Any) -> None:
+    with TelemetryWriter(folder, mode="live", **options) as writer:
+        for trace in columns.to_traces():
+            writer.write_trace(trace)
+
+
+def assert_same_answer(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Every figure but those that need single returns."""
+    for key, value in theirs.items():
+        if isinstance(value, float):
+            assert ours[key] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), key
+        elif isinstance(value, str | int | None) and key not in ("sampled", "verdict"):
+            assert ours[key] == value, key
+    assert ours["verdict"] == theirs["verdict"]
+    assert ours["criterion_values"] == pytest.approx(theirs["criterion_values"], rel=1e-9, nan_ok=True)
+    assert ours["trades_needed"].keys() == theirs["trades_needed"].keys()
+    for key, need in theirs["trades_needed"].items():
+        assert ours["trades_needed"][key]["days"] == pytest.approx(need["days"], rel=1e-9, nan_ok=True)
+    for name in ("primary", "welch_t", "precision", "sharpe"):
+        test, other = ours["statistical_significance"][name], theirs["statistical_significance"][name]
+        for part in ("estimate", "low", "high", "p_value", "statistic"):
+            assert test[part] == pytest.approx(other[part], rel=1e-7, abs=1e-9, nan_ok=True), (name, part)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])
+@pytest.mark.parametrize("shift", [0.0, 0.9])
+def test_a_sample_with_its_ledger_compares_like_the_whole_run(
+    tmp_path: Path, rate: float, shift: float
+) -> None:
+    rng = np.random.default_rng([4, int(10 * shift)])
+    sides = [
+        one_side(rng, 2000, lambda r, n: r.normal(shift / 10, 1.0, n), 0.1, 60, "intraday"),
+        one_side(rng, 80, normal(1.0), 0.1, 60, "swing"),
+    ]
+    columns = TraceColumns.concat(sides)
+    columns = replace_columns(
+        columns, actual=rng.integers(0, 3, len(columns)).astype(np.int8), id_stored=np.ones(len(columns), dtype=np.bool_),
+        entry_us=columns.exit_us, threshold_pct=np.full(len(columns), 0.3),
+    )  # fmt: skip
+    write_run(tmp_path / "tenth", columns, sample_rate=rate)
+    write_run(tmp_path / "whole", columns)
+    tenth, whole = (load_columns(tmp_path / name)[0] for name in ("tenth", "whole"))
+    assert len(tenth) < 0.2 * len(whole)
+    ours, theirs = compare(tenth), compare(whole)
+    assert_same_answer(ours, theirs)
+    assert (ours["sampled"], theirs["sampled"], ours["incomplete"]) == (True, False, False)
+    assert theirs["significant"] == (shift > 0)
+    for by in ("strategy", "symbol", "mode"):
+        assert split_by(tenth, by).keys() == split_by(whole, by).keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_real_log_kept_to_a_tenth_compares_its_symbols_like_the_whole(name: str, tmp_path: Path) -> None:
+    columns = TraceColumns.from_traces(load_log(name))
+    for folder, rate in (("tenth", 0.1), ("whole", 1.0)):
+        write_run(tmp_path / folder, columns, sample_rate=rate)
+    tenth, whole = (load_columns(tmp_path / folder)[0] for folder in ("tenth", "whole"))
+    first, second = list(split_by(whole, "symbol"))[:2]
+    pairs = [
+        compare_groups({s: split_by(c, "symbol")[s] for s in (first, second)})["pairs"][0]
+        for c in (tenth, whole)
+    ]
+    assert_same_answer(*pairs)
 
 
 def test_every_reported_test_is_there_and_adjusted_for_the_family() -> None:

@@ -30,10 +30,10 @@ from trade_telemetry.store import (
     TraceColumns,
     choose,
     count_mislabelled,
-    exact_closes,
     load_columns,
     relabel,
 )
+from .store import sampled_closes as sampled_closes
 from .trace import DIRECTIONS, PredictionTrace, make_trace_id
 
 if TYPE_CHECKING:
@@ -423,17 +423,6 @@ def _exact_figures(exact: Closes) -> dict[str, Any]:
         "avg_holding_minutes": total.minutes_sum / n if n else nan,
         "trading_days": len(days),
     }
-
-
-def sampled_closes(
-    columns: TraceColumns,  # Trades
-    timezone: str = "UTC",  # Zone of the exit dates of rows; a ledger has its own
-) -> tuple[bool, Closes | None]:  # Were trades left out by sampling? Every close, where a ledger knows them
-    "Ask whether rows are a sample, and for the ledger that completes it."
-    sampled = bool((columns.sample_rate < 1).any()) or bool(
-        columns.ledger is not None and len(columns.ledger)
-    )
-    return sampled, exact_closes(columns, timezone) if sampled else None
 
 # %% ../nbs/13_analyzer.ipynb #measure
 def measure(

@@ -18,7 +18,7 @@ from .trace import DIRECTIONS
 
 # %% auto #0
 __all__ = ['Words', 'ARRAYS', 'EPOCH_DAY', 'Closes', 'join_closes', 'closes_of', 'only_closes', 'Totals', 'totals_of',
-           'matrix_of']
+           'matrix_of', 'has_loss']
 
 # %% ../nbs/09_closes.ipynb #closes
 Words = npt.NDArray[np.object_]
@@ -161,3 +161,15 @@ def matrix_of(
     counts = np.zeros(9, dtype=np.int64)
     np.add.at(counts, closes.actual.astype(np.int64) * 3 + closes.predicted, closes.closes)
     return counts.reshape(3, 3)
+
+# %% ../nbs/09_closes.ipynb #has-loss
+def has_loss(
+    closes: Closes,  # Lines
+) -> npt.NDArray[np.bool_]:  # Per line, shape (m,)
+    "Say which lines hold a trade below 0, as far as sums can tell: trades at exactly 0 beside two wins count as below."
+    c = closes
+    rest = c.closes > c.wins
+    even = (
+        np.abs(c.square_sum - c.return_sum**2) <= 1e-12 * c.square_sum
+    )  # one win, and nothing else earned or lost
+    return np.asarray(rest & ~((c.wins == 0) & (c.square_sum == 0)) & ~((c.wins == 1) & even), dtype=np.bool_)

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .classification import NOOP, confusion_matrix, headline_scores
+from .classification import NOOP, Matrix, confusion_matrix, headline_scores
+from .closes import Closes, Totals, has_loss, matrix_of, totals_of
 from trade_telemetry.returns import (
+    Days,
     average_return,
-    daily_returns,
     days_per_year,
     exit_days,
     exit_order,
+    fill_days,
     sharpe_of_days,
     win_rate,
 )
@@ -28,7 +30,6 @@ from trade_telemetry.significance import (
     Difference,
     as_sample,
     check_confidence,
-    design_effect,
     hedges_g,
     holm_adjusted,
     mann_whitney_u,
@@ -39,12 +40,13 @@ from trade_telemetry.significance import (
     sharpe_difference,
     welch_t,
 )
-from .store import WORDS, TraceColumns, choose
+from .store import WORDS, Ints, TraceColumns, choose, sampled_closes
 
 # %% auto #0
 __all__ = ['FloatArray', 'pair_days', 'day_statistics', 'resample_statistics', 'cautious_p_value', 'cautious_reach', 'unbend',
-           'paired_days_test', 'day_autocorrelation', 'VerdictRule', 'Side', 'find_obstacle', 'verdict_of',
-           'PairedSample', 'pair_samples', 'side_of', 'compare_samples', 'compare', 'compare_groups', 'split_by']
+           'paired_days_test', 'day_autocorrelation', 'VerdictRule', 'Side', 'find_obstacle', 'verdict_of', 'Account',
+           'account_of', 'daily_of', 'PairedSample', 'pair_samples', 'side_of', 'welch_of_totals', 'compare_samples',
+           'compare', 'compare_groups', 'split_by']
 
 # %% ../nbs/14_comparison.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -282,6 +284,44 @@ def _evidence(primary: Difference) -> str:
     )
 
 # %% ../nbs/14_comparison.ipynb #samples
+@dataclass(frozen=True, eq=False)
+class Account:
+    "One side of a comparison: its rows, and every close where the rows are only a sample."
+
+    rows: TraceColumns  # In exit order, so that sums of floats do not depend on the order of the files
+    day: Ints  # Exit date of each row, days since 1970-01-01, shape (n,)
+    exact: (
+        Closes | None
+    )  # Every close; None where the rows are all there is, or where no ledger completes them
+    counted: Closes | None  # The part of it that only a ledger knows
+    incomplete: bool  # Are rows a sample that no ledger completes?
+
+    @property
+    def trades(self) -> int:
+        "Closed positions; of an incomplete account those that were kept."
+        return len(self.rows) if self.exact is None else int(self.exact.closes.sum())
+
+
+def account_of(
+    columns: TraceColumns,  # Trades of one side, perhaps with a ledger
+    timezone: str = "UTC",  # Zone of the exit dates of rows; a ledger has its own
+) -> Account:  # Ready to compare
+    "Put the trades of one side in order and find out what is known of them."
+    sampled, exact = sampled_closes(columns, timezone)
+    rows = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
+    counted = None if exact is None else columns.ledger
+    return Account(rows, exit_days(rows.exit_us, timezone), exact, counted, sampled and exact is None)
+
+# %% ../nbs/14_comparison.ipynb #daily
+def daily_of(
+    account: Account,  # One side
+) -> tuple[Days, FloatArray]:  # Every trading day of its span; summed returns of each, percent
+    "Daily returns on a constant stake: from every close, or from kept rows weighted by their rate."
+    if account.exact is not None:
+        return fill_days(account.exact.day, account.exact.return_sum)
+    return fill_days(account.day, account.rows.return_pct / account.rows.sample_rate)
+
+
 @dataclass(frozen=True)
 class PairedSample:
     "Two groups of trades on the days that both were watched."
@@ -293,14 +333,11 @@ class PairedSample:
 
 
 def pair_samples(
-    first: TraceColumns,  # Trades of the first
-    second: TraceColumns,  # Trades of the second
-    timezone: str,  # Zone whose dates count
+    first: Account,  # Trades of the first
+    second: Account,  # Trades of the second
 ) -> PairedSample:  # Daily returns on the common days
     "Sum the returns of two groups by day and align them."
-    daily = [
-        daily_returns(own.exit_us, own.return_pct / own.sample_rate, timezone) for own in (first, second)
-    ]
+    daily = [daily_of(first), daily_of(second)]
     days, a, b = pair_days(*daily[0], *daily[1])
     means = tuple(float(sums.mean()) if len(sums) else nan for _, sums in daily)
     return PairedSample(days, a, b, (means[0], means[1]))
@@ -308,47 +345,113 @@ def pair_samples(
 # %% ../nbs/14_comparison.ipynb #sides
 def side_of(
     name: str,  # Its label
-    columns: TraceColumns,  # Its trades
+    account: Account,  # Its trades
     days: npt.NDArray[Any],  # Common days; when there are none all days count
-    timezone: str,  # Zone whose dates count
 ) -> Side:  # What the verdict needs to know
     "Count the trades of one side and the days on which it won and lost."
-    day = exit_days(columns.exit_us, timezone)
-    own = np.ones(len(day), dtype=np.bool_)
-    if len(days):
-        own = np.isin(day, days.astype("datetime64[D]").astype(np.int64))
-    won, lost = own & (columns.return_pct > 0), own & (columns.return_pct < 0)
-    return Side(name, int(own.sum()), len(np.unique(day[won])), len(np.unique(day[lost])))
+    common = days.astype("datetime64[D]").astype(np.int64) if len(days) else None
+    r, lines = account.rows.return_pct, account.counted
+    won, lost, day, closes = account.day[r > 0], account.day[r < 0], account.day, np.ones(len(r))
+    if account.exact is not None and lines is not None:  # rows that were kept are real wins and losses too
+        won = np.concatenate([won, lines.day[lines.wins > 0]])
+        lost = np.concatenate([lost, lines.day[has_loss(lines)]])
+        day, closes = account.exact.day, account.exact.closes.astype(np.float64)
+    return Side(name, int(closes[_among(day, common)].sum()), _days(won, common), _days(lost, common))
+
+
+def _among(day: Ints, common: Ints | None) -> npt.NDArray[np.bool_]:
+    return np.ones(len(day), dtype=np.bool_) if common is None else np.isin(day, common)
+
+
+def _days(day: Ints, common: Ints | None) -> int:
+    present = np.unique(day)
+    return int(_among(present, common).sum())
 
 # %% ../nbs/14_comparison.ipynb #rates
-def _rates(columns: TraceColumns) -> dict[str, float]:
+def _matrix(account: Account) -> Matrix:
+    "Calls against outcomes; relabelled calls are known of rows only."
+    if account.exact is not None and account.exact.labelled:
+        return matrix_of(account.exact)
+    return confusion_matrix(account.rows.actual, account.rows.predicted)
+
+
+def _totals(account: Account) -> Totals:
+    "Sums of all returns, those of rows around their mean so that no digit is lost."
+    if account.exact is not None:
+        return totals_of(account.exact)
+    r = account.rows.return_pct
+    return Totals(len(r), float(r.sum()), float(r @ r), int(np.count_nonzero(r > 0)), nan)
+
+
+def _rates(account: Account) -> dict[str, float]:
     "Headline rates and means of one side."
-    matrix = confusion_matrix(columns.actual, columns.predicted)
-    headline = headline_scores(matrix, zero_division=nan)
+    headline = headline_scores(_matrix(account), zero_division=nan)
+    total, r = _totals(account), account.rows.return_pct
+    exact = account.exact is not None
     return {
         "precision": headline.precision,
         "recall": headline.recall,
         "f1": headline.f1_score,
-        "win_rate": win_rate(columns.return_pct),
-        "avg_return": average_return(columns.return_pct),
+        "win_rate": (total.wins / total.closes if total.closes else nan) if exact else win_rate(r),
+        "avg_return": total.mean if exact else average_return(r),
     }
 
 
-def _hits(columns: TraceColumns) -> tuple[int, int]:
-    calls = columns.predicted != NOOP
-    return int((calls & (columns.predicted == columns.actual)).sum()), int(calls.sum())
+def _hits(account: Account) -> tuple[int, int]:
+    headline = headline_scores(_matrix(account))
+    return headline.right, headline.calls
+
+# %% ../nbs/14_comparison.ipynb #welch-of-sums
+def welch_of_totals(
+    first: Totals,  # Sums over the trades of the first
+    second: Totals,  # Of the second
+    confidence: float = 0.95,  # Coverage of the interval, fraction
+) -> Difference:  # As `welch_t` of the single returns, to about nine digits
+    "Compare two means of which only the sums are known (Welch 1947)."
+    from scipy.special import stdtr, stdtrit
+
+    check_confidence(confidence)
+    n, m = first.closes, second.closes
+    estimate = first.mean - second.mean
+    if min(n, m) < 2:
+        return Difference("welch_t", estimate, -inf, inf, nan, nan, n, m, confidence)
+    va, vb = (
+        max(s.square_sum - s.return_sum * s.mean, 0.0) / (s.closes - 1) / s.closes for s in (first, second)
+    )
+    largest = max(first.square_sum / n, second.square_sum / m)
+    if va + vb <= 1e-12 * largest / max(n, m):  # no spread beyond rounding
+        return Difference("welch_t", estimate, estimate, estimate, nan, nan, n, m, confidence)
+    share, error = va / (va + vb), sqrt(va + vb)
+    freedom = 1.0 / (share**2 / (n - 1) + (1.0 - share) ** 2 / (m - 1))
+    reach, t = float(stdtrit(freedom, 0.5 + confidence / 2)) * error, estimate / error
+    return Difference(
+        "welch_t", estimate, estimate - reach, estimate + reach, float(2 * stdtr(freedom, -abs(t))), t, n, m, confidence
+    )  # fmt: skip
 
 # %% ../nbs/14_comparison.ipynb #tests
+ROWS_ONLY = (
+    "mann_whitney_u",
+    "permutation_t",
+    "hedges_g",
+)  # need single returns: made of the rows that were kept
+
+
+def _mean_test(first: Account, second: Account, level: float) -> Difference:
+    if first.exact is None and second.exact is None:
+        return welch_t(first.rows.return_pct, second.rows.return_pct, level)
+    return welch_of_totals(_totals(first), _totals(second), level)
+
+
 def _significance(
-    first: TraceColumns, second: TraceColumns, pair: PairedSample, primary: Difference, rule: VerdictRule
+    first: Account, second: Account, pair: PairedSample, primary: Difference, rule: VerdictRule
 ) -> dict[str, Any]:
     "The deciding test and those that are only reported."
-    a, b, level = first.return_pct, second.return_pct, rule.confidence
+    a, b, level = first.rows.return_pct, second.rows.return_pct, rule.confidence
     hits = (*_hits(first), *_hits(second))
     precision = newcombe_difference(*hits, level).to_dict() | {"p_value": proportion_p_value(*hits)}
     tests = {
         "primary": primary.to_dict(),
-        "welch_t": welch_t(a, b, level).to_dict(),
+        "welch_t": _mean_test(first, second, level).to_dict(),
         "precision": precision,
     }
     if not rule.reported:
@@ -381,28 +484,40 @@ def _criterion(pair: PairedSample, names: tuple[str, str]) -> dict[str, Any]:
     }
 
 # %% ../nbs/14_comparison.ipynb #needed
-def _calls_a_day(columns: TraceColumns, timezone: str) -> tuple[float, float]:
+def _calls_by_day(account: Account) -> tuple[FloatArray, FloatArray]:
+    "Right calls and calls of each day that has a call."
+    exact = account.exact if account.exact is not None and account.exact.labelled else None
+    source: Any = exact if exact is not None else account.rows
+    day = exact.day if exact is not None else account.day
+    if not len(day):
+        return np.empty(0), np.empty(0)
+    weight: Any = exact.closes if exact is not None else np.ones(len(day))
+    calls = np.bincount(day - day.min(), weight * (source.predicted != NOOP))
+    right = np.bincount(
+        day - day.min(), weight * ((source.predicted != NOOP) & (source.predicted == source.actual))
+    )
+    return right[calls > 0].astype(np.float64), calls[calls > 0].astype(np.float64)
+
+
+def _calls_a_day(account: Account) -> tuple[float, float]:
     "Calls per trading day, and the variance that one day's calls contribute to the precision."
-    calls = columns.take(columns.predicted != NOOP)
-    days = len(daily_returns(columns.exit_us, columns.return_pct, timezone)[0])
-    if not len(calls) or not days:
+    right, calls = _calls_by_day(account)
+    n, hits, days = float(calls.sum()), float(right.sum()), len(daily_of(account)[0])
+    if not n or not days:
         return 0.0, nan
-    hits = calls.predicted == calls.actual
-    share = (float(hits.sum()) + 1) / (len(calls) + 2)  # all right so far is not right for ever
-    effect = design_effect(hits, exit_days(calls.exit_us, timezone))
-    return len(calls) / days, share * (1 - share) * effect * days / len(calls)
+    smooth, share, k = (hits + 1) / (n + 2), hits / n, len(calls)  # all right so far is not right for ever
+    miss = right - share * calls
+    effect = 1.0  # how much calls of a day agree (Kish 1965)
+    if k > 1 and 0.0 < share < 1.0:
+        effect = max(1.0, k / (k - 1) * float(miss @ miss) / (n * share * (1 - share)))
+    return n / days, smooth * (1 - smooth) * effect * days / n
 
-
+# %% ../nbs/14_comparison.ipynb #how-long
 def _trades_needed(
-    first: TraceColumns,
-    second: TraceColumns,
-    names: tuple[str, str],
-    pair: PairedSample,
-    timezone: str,
-    rule: VerdictRule,
+    first: Account, second: Account, names: tuple[str, str], pair: PairedSample, rule: VerdictRule
 ) -> dict[str, Any]:
     "How long until a difference that matters would show, at the present rates and variances."
-    (rate, variance), (other_rate, other) = (_calls_a_day(own, timezone) for own in (first, second))
+    (rate, variance), (other_rate, other) = (_calls_a_day(own) for own in (first, second))
     rates = dict(zip(names, (rate, other_rate), strict=True))
     year = days_per_year(pair.days)
     gaps = pair.first - pair.second
@@ -414,11 +529,6 @@ def _trades_needed(
         "precision": needed(points, "points of precision", 1e4 * (variance + other), rates, year),
         "daily_return": needed(daily, "% a day", spread * (1 + alike) / (1 - alike), rates, year),
     }
-
-# %% ../nbs/14_comparison.ipynb #exit-order
-def _in_exit_order(columns: TraceColumns) -> TraceColumns:
-    "Sums of floats depend on their order in the last digit; ours must not depend on that of the rows."
-    return columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
 
 # %% ../nbs/14_comparison.ipynb #compare-samples
 def compare_samples(
@@ -432,30 +542,29 @@ def compare_samples(
     "Compare any two groups of trades."
     if names[0] == names[1]:
         raise ValueError(f"two groups need two names, got {names[0]!r} twice")
-    first, second = _in_exit_order(first), _in_exit_order(second)
-    pair = pair_samples(first, second, timezone)
-    sides = [
-        side_of(name, own, pair.days, timezone) for name, own in zip(names, (first, second), strict=True)
-    ]
+    a, b = account_of(first, timezone), account_of(second, timezone)
+    pair = pair_samples(a, b)
+    sides = [side_of(name, own, pair.days) for name, own in zip(names, (a, b), strict=True)]
     primary = paired_days_test(pair.first - pair.second, rule.confidence, rule.draws, rule.seed)
     winner, verdict = verdict_of(primary, sides[0], sides[1], rule)
-    rates, other = _rates(first), _rates(second)
-    sampled = bool((first.sample_rate < 1).any() or (second.sample_rate < 1).any())
+    rates, other = _rates(a), _rates(b)
+    incomplete = a.incomplete or b.incomplete
     year = days_per_year(pair.days)
-    sharpe = nan if sampled else sharpe_of_days(pair.first, year) - sharpe_of_days(pair.second, year)
+    sharpe = nan if incomplete else sharpe_of_days(pair.first, year) - sharpe_of_days(pair.second, year)
     return {
         "first": names[0],
         "second": names[1],
         **{f"{name}_delta": rates[name] - other[name] for name in rates},
         "sharpe_delta": sharpe,
         **_criterion(pair, names),
-        f"{names[0]}_trades": len(first),
-        f"{names[1]}_trades": len(second),
+        f"{names[0]}_trades": a.trades,
+        f"{names[1]}_trades": b.trades,
         "common_days": len(pair.days),
         "day_autocorrelation": day_autocorrelation(pair.first - pair.second),
-        "sampled": sampled,
-        "statistical_significance": _significance(first, second, pair, primary, rule),
-        "trades_needed": _trades_needed(first, second, names, pair, timezone, rule),
+        "sampled": incomplete or a.exact is not None or b.exact is not None,
+        "incomplete": incomplete,
+        "statistical_significance": _significance(a, b, pair, primary, rule),
+        "trades_needed": _trades_needed(a, b, names, pair, rule),
         "significant": winner is not None,
         "winner": winner,
         "verdict": verdict,
@@ -505,5 +614,13 @@ def split_by(
     "Split trades into groups by a word that each of them carries."
     if by not in WORDS:
         raise ValueError(f"by must be one of {', '.join(WORDS)}, got {by!r}")
-    codes, words = getattr(columns, by), getattr(columns, WORDS[by])
-    return {words[c]: columns.take(codes == c) for c in sorted(np.unique(codes), key=lambda c: words[c])}
+    codes, words, ledger = getattr(columns, by), getattr(columns, WORDS[by]), columns.ledger
+    if by in ("exit_reason", "source"):  # no ledger knows them
+        return {words[c]: columns.take(codes == c) for c in sorted(np.unique(codes), key=lambda c: words[c])}
+    present = np.flatnonzero(np.bincount(codes, minlength=len(words))).tolist()
+    names = {words[c] for c in present} | (set() if ledger is None else set(getattr(ledger, by)))
+    groups = {}
+    for name in sorted(names):
+        chosen: dict[str, Any] = {"symbols": [name]} if by == "symbol" else {by: name}
+        groups[name] = columns.only(**chosen)
+    return groups

@@ -49,8 +49,8 @@ __all__ = ['Floats', 'Ints', 'Codes', 'LabelRule', 'PathLike', 'CODE_OF', 'WORDS
            'WORD_COLUMNS', 'NEEDED', 'SLOW', 'SUFFIXES', 'DEFAULT_THRESHOLDS_PCT', 'RunState', 'Moment', 'ColumnArrays',
            'ChosenColumns', 'TraceColumns', 'words_of', 'load_extras', 'utc_offsets', 'from_local', 'BadRow',
            'FoundFile', 'mode_of_run', 'expand_paths', 'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel',
-           'LoadReport', 'WriterInfo', 'RunInfo', 'exact_closes', 'TraceStore', 'choose', 'load_columns', 'View',
-           'select_view']
+           'LoadReport', 'WriterInfo', 'RunInfo', 'exact_closes', 'sampled_closes', 'TraceStore', 'choose',
+           'load_columns', 'View', 'select_view']
 
 # %% ../nbs/10_store.ipynb #types
 Floats = npt.NDArray[np.float64]
@@ -1684,14 +1684,28 @@ def exact_closes(
         return None
     rows = columns.take(~sampled)
     day = (rows.exit_us + utc_offsets(rows.exit_us, timezone)) // 86_400_000_000
-    kinds, place = np.unique(day * 9 + rows.predicted.astype(np.int64) * 3 + rows.actual, return_inverse=True)
-    r, n, blank = rows.return_pct, len(kinds), np.full(len(kinds), "", dtype=object)
-    sums = [np.bincount(place, w, minlength=n).astype(np.float64) for w in (r, r * r, rows.holding_minutes)]
+    first = int(day.min()) if len(day) else 0
+    place = (day - first) * 9 + rows.predicted.astype(np.int64) * 3 + rows.actual
+    counts, r = np.bincount(place), rows.return_pct
+    kinds = np.flatnonzero(counts)
+    blank = np.full(len(kinds), "", dtype=object)
+    sums = [np.bincount(place, w)[kinds].astype(np.float64) for w in (r, r * r, rows.holding_minutes)]
     own = Closes(
-        blank, blank, blank, blank, blank, kinds // 9, (kinds % 9 // 3).astype(np.int8), (kinds % 3).astype(np.int8),
-        np.bincount(place, minlength=n), sums[0], sums[1], np.bincount(place, r > 0, minlength=n).astype(np.int64), sums[2],
+        blank, blank, blank, blank, blank, kinds // 9 + first, (kinds % 9 // 3).astype(np.int8), (kinds % 3).astype(np.int8),
+        counts[kinds], sums[0], sums[1], np.bincount(place, r > 0)[kinds].astype(np.int64), sums[2],
     )  # fmt: skip
     return own if ledger is None else join_closes([own, ledger])
+
+# %% ../nbs/10_store.ipynb #sampled-closes
+def sampled_closes(
+    columns: TraceColumns,  # Trades
+    timezone: str | tzinfo = "UTC",  # Zone of the exit dates of rows; a ledger has its own
+) -> tuple[bool, Closes | None]:  # Were trades left out by sampling? Every close, where a ledger knows them
+    "Ask whether rows are a sample, and for the ledger that completes it."
+    sampled = bool((columns.sample_rate < 1).any()) or bool(
+        columns.ledger is not None and len(columns.ledger)
+    )
+    return sampled, exact_closes(columns, timezone) if sampled else None
 
 # %% ../nbs/10_store.ipynb #trace-store
 class TraceStore:
