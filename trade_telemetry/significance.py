@@ -21,7 +21,8 @@ from .classification import wilson_interval
 __all__ = ['FloatArray', 'PERMUTED_TRADES', 'Z_SUM', 'Difference', 'as_sample', 'check_confidence', 'welch_t',
            'newcombe_difference', 'rank_counts', 'exact_u_tail', 'delta_interval', 'mann_whitney_u', 'cliffs_delta',
            'hedges_g', 't_of_rows', 'exchanges', 'permutation_t', 'proportion_p_value', 'sharpe_rows',
-           'sharpe_difference', 'holm_adjusted', 'design_effect', 'days_needed', 'needed']
+           'sharpe_difference', 'holm_adjusted', 'alike_factor', 'alike_p_value', 'alike_reach', 'design_effect',
+           'days_needed', 'needed']
 
 # %% ../nbs/14_significance.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -373,6 +374,40 @@ def holm_adjusted(
         floor_ = max(floor_, min(1.0, p * (len(made) - rank)))
         adjusted[name] = floor_
     return adjusted
+
+# %% ../nbs/14_significance.ipynb #alike
+def alike_factor(
+    correlation: float,  # Of each day with the day before, in [-1, 1]; nan where unknown
+    days: int,  # Days that it was measured on
+) -> float:  # Variance of their mean over that of independent days, in [1, 19]
+    "Discount days that are like the day before."
+    if days < 6 or correlation != correlation:
+        return 1.0
+    rho = min(max((days * correlation + 1) / (days - 4), 0.0), 0.9)
+    return (1 + rho) / (1 - rho)
+
+
+def alike_p_value(
+    t: float,  # Mean over its standard error, days taken as independent; may be infinite
+    days: int,  # Days, >= 2
+    factor: float,  # From `alike_factor`
+) -> float:  # Two-sided, in [0, 1]
+    "Read Student's table for days that are like the day before."
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(max(1.0, days / factor - 1), -abs(t) / sqrt(factor)))
+
+
+def alike_reach(
+    days: int,  # Days, >= 2
+    factor: float,  # From `alike_factor`
+    confidence: float,  # Coverage, fraction
+) -> float:  # Value of t beyond which `alike_p_value` is at most 1 - confidence
+    "Critical value that belongs to `alike_p_value`."
+    from scipy.special import stdtrit
+
+    check_confidence(confidence)
+    return float(stdtrit(max(1.0, days / factor - 1), 0.5 + confidence / 2)) * sqrt(factor)
 
 # %% ../nbs/14_significance.ipynb #design-effect
 def design_effect(
