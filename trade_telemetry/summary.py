@@ -215,7 +215,9 @@ def front_page(
     ]
     head = paragraph(" · ".join(facts), kind="subtitle")
     name = paragraph(title, kind="title")
-    return Block(f'<header class="tt-front">{name.html}{head.html}</header>', f"{title}\n{head.text}")
+    return Block(
+        f'<header class="tt-front" data-trades="{n}">{name.html}{head.html}</header>', f"{title}\n{head.text}"
+    )
 
 # %% ../nbs/20_summary.ipynb #runs
 MOST_RUNS = 12
