@@ -83,7 +83,7 @@ def launched(*words: str | Path, cwd: Path, **environment: str) -> Iterator[Serv
         [*COMMAND, *map(str, words)], cwd=cwd, env=clean(**{"PYTHONPATH": str(ROOT)} | environment),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        server = Server(process, "")
+        server, family = Server(process, ""), []
         try:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -91,11 +91,13 @@ def launched(*words: str | Path, cwd: Path, **environment: str) -> Iterator[Serv
             found = re.search(r"http://\S+", line)
             assert found, process.stderr.read()
             server.url = found[0]
+            family = server.family()
             yield server
         finally:
-            family = server.family()
+            family += server.family()
             process.terminate()
-            psutil.wait_procs(family, 20)
+            for left in psutil.wait_procs(set(family), 20)[1]:
+                left.kill()
 
 
 def ask(url: str, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
@@ -448,3 +450,32 @@ def test_a_kernel_that_waited_long_is_not_culled_between_page_and_connection(ana
             waiting.wait(2)  # two looks of the culler
         waiting.wait(10)  # a viewer who never connects is forgotten in the end
         connection.close()
+
+
+@needs_browser
+def test_a_page_whose_kernel_has_gone_says_so_and_loads_itself_again_once(
+    browser: Browser, bare: Server
+) -> None:
+    context = browser.new_context()
+    page, loads = context.new_page(), []
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(bare.url).port, timeout=20)
+    connection.request("GET", "/")
+    outdated = connection.getresponse().read().decode()
+    outdated = re.sub(r'("kernelId": ?)"[^"]+"', rf'\1"{NOBODY}"', outdated)
+    assert outdated.count(NOBODY) == 1
+    page.on("request", lambda request: loads.append(request.url) if request.url == bare.url else None)
+    page.route(bare.url, lambda route: route.fulfill(body=outdated, content_type="text/html"))
+    page.goto(bare.url)
+    expect(page.locator(".tt-no-kernel")).to_contain_text("Loading it again")
+    expect(page.locator(".tt-no-kernel")).to_contain_text("Reload it", timeout=LIMIT)
+    assert not until(lambda: len(loads) > 2, page, 4)  # it does not go on for ever
+    assert len(loads) == 2
+    page.unroute(bare.url)
+    page.reload(wait_until="commit")
+    page.wait_for_function(ALL_PANELS, polling="raf", timeout=LIMIT)
+    assert page.locator(".tt-no-kernel").count() == 0
+    assert page.evaluate("sessionStorage.length") == 0
+    connection.close()
+    with page.expect_event("close"):
+        page.close(run_before_unload=True)
+    context.close()

@@ -10,6 +10,15 @@ function ttPrepare(baseUrl) {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.ttTheme = theme === "dark" || theme === "light" ? theme : dark ? "dark" : "light";
 
+  // After a reload the viewer's choices are given back to a new kernel (see clock.js). Until it has answered, nothing is
+  // shown of the choices that it began with.
+  let kept = null;
+  try { kept = JSON.parse(sessionStorage.getItem("tt-choices")); } catch { /* nothing is kept then */ }
+  if (kept && (kept.symbol || kept.direction || kept.run || kept.days !== "30" || kept.tab !== "overview")) {
+    root.classList.add("tt-restoring");
+    addEventListener("load", () => setTimeout(() => root.classList.remove("tt-restoring"), 6000));
+  }
+
   // Voilà ends the page's kernel by a POST when the page goes away. The server refuses it without this cookie, which
   // only a login page would set, so each visit would leave a kernel behind. Cookie and form field must be equal; the
   // protection is that another site cannot read or set either.
@@ -18,4 +27,57 @@ function ttPrepare(baseUrl) {
     const token = Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
     document.cookie = `_xsrf=${token}; path=${baseUrl}; SameSite=Strict`;
   }
+}
+
+// The page comes with its outputs, but the panels are drawn by asking its kernel. If that has gone meanwhile, the page
+// would stay empty without a word: say so, and load the page again, once.
+function ttWatch(baseUrl) {
+  const PATIENCE = 15; // seconds after loading; the panels usually need one or two
+  const LOADED_AGAIN = "tt-loaded-again";
+  let seconds = 0;
+  let notice = null;
+
+  function again() {
+    try {
+      if (sessionStorage.getItem(LOADED_AGAIN)) return false;
+      sessionStorage.setItem(LOADED_AGAIN, "yes");
+      return true;
+    } catch {
+      return false; // without storage it could go on for ever
+    }
+  }
+
+  function say(text) {
+    notice = document.body.appendChild(document.createElement("div"));
+    notice.className = "tt-no-kernel";
+    notice.setAttribute("role", "alert");
+    notice.style.cssText =
+      "position:fixed;inset:16px 16px auto;z-index:9;padding:12px 16px;border-radius:10px;background:var(--tt-bad-bg);color:var(--tt-ink);font:14px var(--tt-font)";
+    notice.textContent = text;
+  }
+
+  async function kernelIsGone() {
+    try {
+      const { kernelId } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+      return (await fetch(`${baseUrl}api/kernels/${kernelId}`, { cache: "no-store" })).status === 404;
+    } catch {
+      return false; // no server: nothing to load again
+    }
+  }
+
+  async function look() {
+    if (document.querySelector(".tt-clock")) {
+      clearInterval(timer); // the clock looks after the kernel from now on
+      notice?.remove();
+      try { sessionStorage.removeItem(LOADED_AGAIN); } catch { /* as above */ }
+      return;
+    }
+    seconds += document.readyState === "complete"; // the server may still be running the notebook
+    if (notice || seconds < 2 || (seconds < PATIENCE && !(await kernelIsGone()))) return;
+    const reload = again();
+    say(`The page came up without its kernel. ${reload ? "Loading it again …" : "Reload it; if that does not help, the server's log says why."}`);
+    if (reload) setTimeout(() => location.reload(), 1500); // time to read it
+  }
+
+  const timer = setInterval(look, 1000);
 }
