@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from scipy import stats
 
 from trade_telemetry.comparison import VerdictRule
 from trade_telemetry.live_vs_backtest import day_difference, day_mean, live_vs_backtest
-from trade_telemetry.store import RunInfo, TraceColumns, View, select_view
+from trade_telemetry.store import RunInfo, TraceColumns, TraceStore, View, select_view
 from trade_telemetry.trace import PredictionTrace
+from trade_telemetry.writer import TelemetryWriter
 
 START = datetime(2025, 1, 6, 15, tzinfo=UTC)
 DAY = 86_400_000_000
@@ -130,6 +132,55 @@ def test_thinned_live_rows_do_not_look_like_a_loss() -> None:
     assert answer["status"] in {"held", "no difference"}
     daily = answer["measures"]["daily_return"]
     assert daily["live"] == pytest.approx(daily["reference"], rel=0.5)
+
+
+COUNTED = ("precision", "expectancy", "daily_return", "directional", "holding")
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])
+@pytest.mark.parametrize("skill", [0.6, 0.35])
+def test_a_sampled_live_run_and_its_ledger_are_judged_like_the_whole_run(
+    tmp_path: Path, rate: float, skill: float
+) -> None:
+    rng = np.random.default_rng(6)
+    live = side(rng, "live", 60, skill, weeks=40, per_day=20)
+    live = replace(live, id_stored=np.ones(len(live), dtype=np.bool_), entry_us=live.exit_us)
+    for folder, kept in (("tenth", rate), ("whole", 1.0)):
+        with TelemetryWriter(tmp_path / folder / "live", mode="live", sample_rate=kept) as writer:
+            for trace in live.to_traces():
+                writer.write_trace(trace)
+        with TelemetryWriter(tmp_path / folder / "backtest_20250101_000000", mode="backtest") as writer:
+            for trace in side(np.random.default_rng(7), "backtest", 150, 0.6, per_day=20).to_traces():
+                writer.write_trace(trace)
+    answers = []
+    for folder in ("tenth", "whole"):
+        store = TraceStore(tmp_path / folder)
+        store.refresh()
+        answers.append(
+            live_vs_backtest(select_view(store.columns, store.runs()), rule=RULE)["strategies"]["s"]
+        )
+    tenth, whole = answers
+    assert (tenth["status"], whole["status"]) == (("worse",) * 2 if skill < 0.5 else (whole["status"],) * 2)
+    assert (tenth["live_trades"], tenth["live_days"]) == (1200, whole["live_days"])
+    assert tenth["live_rows"] < 400
+    assert "1,200 trades counted" in tenth["notes"][0]
+    assert whole["notes"] == []
+    assert tenth["needed"] == whole["needed"]
+    for name in COUNTED:
+        ours, theirs = tenth["measures"][name], whole["measures"][name]
+        assert ours["live"] == pytest.approx(theirs["live"], rel=1e-9)
+        for part in ("estimate", "low", "high", "p_value"):
+            assert ours["difference"][part] == pytest.approx(theirs["difference"][part], rel=1e-7, abs=1e-9)
+    for name in ("precision", "expectancy", "daily_return"):
+        assert tenth["measures"][name]["p_holm"] == pytest.approx(whole["measures"][name]["p_holm"], rel=1e-7)
+
+
+def test_a_sample_without_a_ledger_says_that_its_daily_return_is_an_estimate() -> None:
+    rng = np.random.default_rng(8)
+    full = side(rng, "live", 30, 0.6, weeks=40, per_day=20)
+    thin = replace(full.take(slice(None, None, 10)), sample_rate=np.full(len(full) // 10, 0.1))
+    answer = live_vs_backtest(view(side(rng, "backtest", 150, 0.6), thin), rule=RULE)["strategies"]["s"]
+    assert "no ledger counts the rest" in answer["notes"][0]
 
 
 def test_a_new_symbol_and_a_missing_side_are_told() -> None:

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .classification import NOOP
-from .comparison import VerdictRule
-from .returns import daily_returns, days_per_year, exit_days, exit_order
+from .comparison import Account, VerdictRule, account_of, daily_of
+from .returns import days_per_year
 from .significance import Z_SUM, Difference, holm_adjusted
 from .store import TraceColumns, View, choose
 
 # %% auto #0
 __all__ = ['FloatArray', 'RULE', 'PERFORMANCE', 'MEASURES', 'MINIMUM_DAYS', 'MINIMUM_TRADES', 'DayMean', 'day_mean',
-           'day_weights', 'resampled_means', 'day_difference', 'measured', 'exit_reason_shares', 'days_to_show',
-           'verdict_of_strategy', 'compare_strategy', 'live_vs_backtest']
+           'mean_of_sums', 'day_weights', 'resampled_means', 'day_difference', 'measured', 'exit_reason_shares',
+           'days_to_show', 'verdict_of_strategy', 'compare_strategy', 'live_vs_backtest']
 
 # %% ../nbs/17_live_vs_backtest.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -57,11 +57,25 @@ def day_mean(
     "Average over trades, with an error that knows about days."
     x, when = np.asarray(values, dtype=np.float64), np.asarray(day)
     known = np.isfinite(x)
-    if not known.any():
+    if not known.all():
+        x, when = x[known], when[known]
+    return mean_of_sums(x, np.ones(len(x)), when, share)
+
+
+def mean_of_sums(
+    sum_of: npt.ArrayLike,  # Sum over the trades of a line, shape (m,)
+    count_of: npt.ArrayLike,  # Trades of the line, shape (m,)
+    day: npt.ArrayLike,  # Its day, any integers, shape (m,)
+    share: bool = False,  # Are the values 0 or 1?
+) -> DayMean:  # As `day_mean` of the single trades
+    "Average over trades of which only sums are known."
+    x, c, when = np.asarray(sum_of, dtype=np.float64), np.asarray(count_of, dtype=np.float64), np.asarray(day)
+    if not c.any():
         return DayMean(nan, nan, np.empty(0), np.empty(0))
-    _, cluster = np.unique(when[known], return_inverse=True)
-    sums: FloatArray = np.bincount(cluster, x[known]).astype(np.float64)
-    counts: FloatArray = np.bincount(cluster).astype(np.float64)
+    place = when - when.min() if np.ptp(when) < 100_000 else np.unique(when, return_inverse=True)[1]
+    counts: FloatArray = np.bincount(place, c).astype(np.float64)
+    sums: FloatArray = np.bincount(place, x).astype(np.float64)[counts > 0]
+    counts = counts[counts > 0]
     n, days = float(counts.sum()), len(counts)
     mean = float(sums.sum()) / n
     if days < 2:
@@ -143,37 +157,45 @@ MEASURES = {  # name: title, unit, factor from the stored unit
     "holding": ("holding time", "minutes", 1.0),
 }
 
-
+# %% ../nbs/17_live_vs_backtest.ipynb #measured
 def measured(
-    columns: TraceColumns,  # Trades of one strategy
-    timezone: str,  # Zone whose dates count
+    account: Account,  # Trades of one strategy
 ) -> dict[str, DayMean]:  # By name, as `MEASURES`
-    "Average everything that is compared."
-    day = exit_days(columns.exit_us, timezone)
-    right, call = columns.actual == columns.predicted, columns.predicted != NOOP
-    stated = np.where((columns.confidence >= 0) & (columns.confidence <= 1), columns.confidence, nan)
-    dates, sums = daily_returns(columns.exit_us, columns.return_pct / columns.sample_rate, timezone)
-    return {
+    "Average everything that is compared: from every close where a ledger knows them, else from the rows."
+    rows, day, exact = account.rows, account.day, account.exact
+    right, call = rows.actual == rows.predicted, rows.predicted != NOOP
+    stated = np.where((rows.confidence >= 0) & (rows.confidence <= 1), rows.confidence, nan)
+    dates, sums = daily_of(account)
+    found = {
         "precision": day_mean(np.where(call, right, nan), day, share=True),
-        "expectancy": day_mean(columns.return_pct, day),
+        "expectancy": day_mean(rows.return_pct, day),
         "daily_return": day_mean(sums, dates.astype("datetime64[D]").astype(np.int64)),
         "calibration": day_mean(stated - right, day),
-        "directional": day_mean(columns.actual != NOOP, day, share=True),
-        "slippage": day_mean(columns.slippage_pct, day),
-        "fees": day_mean(columns.fees_pct, day),
-        "holding": day_mean(columns.holding_minutes, day),
+        "directional": day_mean(rows.actual != NOOP, day, share=True),
+        "slippage": day_mean(rows.slippage_pct, day),
+        "fees": day_mean(rows.fees_pct, day),
+        "holding": day_mean(rows.holding_minutes, day),
     }
+    if exact is None:
+        return found
+    found["expectancy"] = mean_of_sums(exact.return_sum, exact.closes, exact.day)
+    found["holding"] = mean_of_sums(exact.minutes_sum, exact.closes, exact.day)
+    if exact.labelled:  # relabelled calls are known of rows only
+        calls, moved = exact.closes * (exact.predicted != NOOP), exact.closes * (exact.actual != NOOP)
+        hits = calls * (exact.predicted == exact.actual)
+        found["precision"] = mean_of_sums(hits, calls, exact.day, share=True)
+        found["directional"] = mean_of_sums(moved, exact.closes, exact.day, share=True)
+    return found
 
 # %% ../nbs/17_live_vs_backtest.ipynb #reasons
 def exit_reason_shares(
-    live: TraceColumns,  # Trades of one strategy
-    reference: TraceColumns,  # Its backtest
-    timezone: str,  # Zone whose dates count
+    live: Account,  # Trades of one strategy
+    reference: Account,  # Its backtest
     rule: VerdictRule,  # Coverage, draws, seed
 ) -> dict[str, dict[str, Any]]:  # Reason → live, reference (fractions), difference; the frequent first
-    "Compare how positions ended."
-    sides, means = (live, reference), list[tuple[str, dict[str, Any]]]()
-    days = [exit_days(side.exit_us, timezone) for side in sides]
+    "Compare how positions ended, of the rows that were kept: no ledger knows reasons."
+    sides, means = (live.rows, reference.rows), list[tuple[str, dict[str, Any]]]()
+    days = [live.day, reference.day]
     names = sorted({side.exit_reasons[c] for side in sides for c in np.unique(side.exit_reason)} - {""})
     for name in names:
         codes = [side.exit_reasons.index(name) if name in side.exit_reasons else -1 for side in sides]
@@ -274,42 +296,56 @@ def compare_strategy(
     rule: VerdictRule = RULE,  # Coverage, draws, seed, edges
 ) -> dict[str, Any]:  # Trades, days, measures, exit_reasons, needed, notes; verdicts come later
     "Measure one strategy live and in its backtest."
-    live, reference = _sorted(live), _sorted(reference)
-    ours, theirs = measured(live, timezone), measured(reference, timezone)
+    ours, theirs = account_of(live, timezone), account_of(reference, timezone)
+    means, base = measured(ours), measured(theirs)
     measures = {
         name: {
             "title": MEASURES[name][0], "unit": MEASURES[name][1],
-            "live": ours[name].mean, "reference": theirs[name].mean,
-            "difference": day_difference(ours[name], theirs[name], rule.confidence, rule.draws, rule.seed).to_dict(),
+            "live": means[name].mean, "reference": base[name].mean,
+            "difference": day_difference(means[name], base[name], rule.confidence, rule.draws, rule.seed).to_dict(),
         }
         for name in MEASURES
     }  # fmt: skip
-    new = sorted(set(_symbols(live)) - set(_symbols(reference)))
-    notes = [f"live also trades {', '.join(new[:5])}{' …' * (len(new) > 5)}, which the backtest did not"]
     return {
-        "live_trades": len(live), "reference_trades": len(reference),
-        "live_days": ours["expectancy"].days, "reference_days": theirs["expectancy"].days,
+        "live_trades": ours.trades, "reference_trades": theirs.trades,
+        "live_rows": len(live), "reference_rows": len(reference),
+        "live_days": means["expectancy"].days, "reference_days": base["expectancy"].days,
         "measures": measures,
-        "exit_reasons": exit_reason_shares(live, reference, timezone, rule),
-        "needed": _needed(ours, theirs, live, timezone, rule),
-        "notes": notes if new and len(reference) else [],
+        "exit_reasons": exit_reason_shares(ours, theirs, rule),
+        "needed": _needed(means, base, ours, rule),
+        "notes": _notes(ours, theirs),
     }  # fmt: skip
 
+# %% ../nbs/17_live_vs_backtest.ipynb #notes
+def _symbols(account: Account) -> set[str]:
+    traded = {account.rows.symbols[c] for c in np.unique(account.rows.symbol)}
+    return traded if account.counted is None else traded | set(account.counted.symbol)
 
-def _symbols(columns: TraceColumns) -> list[str]:
-    return [columns.symbols[c] for c in np.unique(columns.symbol)]
+
+def _notes(live: Account, reference: Account) -> list[str]:
+    "What a reader should know of the two sides."
+    new = sorted(_symbols(live) - _symbols(reference)) if reference.trades else []
+    notes = [
+        f"live also trades {', '.join(new[:5])}{' …' * (len(new) > 5)}, which the backtest did not"
+    ] * bool(new)
+    for side, text in ((live, "live"), (reference, "backtest")):
+        kept = f"{len(side.rows):,} rows were kept"
+        if side.exact is not None:
+            notes.append(
+                f"{text}: {side.trades:,} trades counted, {kept}: calibration, costs and exit reasons are of those"
+            )
+        elif side.incomplete:
+            notes.append(
+                f"{text}: {kept} of a sample and no ledger counts the rest: the daily return is an estimate"
+            )
+    return notes
 
 # %% ../nbs/17_live_vs_backtest.ipynb #needed
-def _sorted(columns: TraceColumns) -> TraceColumns:
-    "Sums of floats must not depend on the order of the rows."
-    return columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
-
-
 def _needed(
-    ours: dict[str, DayMean], theirs: dict[str, DayMean], live: TraceColumns, timezone: str, rule: VerdictRule
+    ours: dict[str, DayMean], theirs: dict[str, DayMean], live: Account, rule: VerdictRule
 ) -> dict[str, str]:
     "How long until a loss that matters would show, in words, by figure."
-    year = days_per_year(daily_returns(live.exit_us, live.return_pct, timezone)[0])
+    year = days_per_year(daily_of(live)[0])
     span = ours["daily_return"].days
     words = {}
     for name, edge, unit in (
@@ -338,6 +374,11 @@ def _adjust(answers: dict[str, dict[str, Any]]) -> None:
             family[key]["p_holm"] = p
 
 # %% ../nbs/17_live_vs_backtest.ipynb #live-vs-backtest
+def _strategies(columns: TraceColumns) -> set[str]:
+    present = {columns.strategies[c] for c in np.unique(columns.strategy)}
+    return present if columns.ledger is None else present | set(columns.ledger.strategy)
+
+
 def live_vs_backtest(
     view: View,  # What is live and the newest backtest of each strategy
     *,
@@ -352,7 +393,7 @@ def live_vs_backtest(
         if view.reference is not None
         else view.figure.take(slice(0) if judged else slice(None))
     )
-    names = sorted({c.strategies[k] for c in (figure, reference) for k in np.unique(c.strategy)})
+    names = sorted({name for columns in (figure, reference) for name in _strategies(columns)})
     answers = {
         name: compare_strategy(
             choose(figure, strategy=name), choose(reference, strategy=name), timezone, rule
