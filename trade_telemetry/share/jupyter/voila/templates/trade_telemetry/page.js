@@ -52,7 +52,7 @@ function ttWatch(baseUrl) {
     notice.className = "tt-no-kernel";
     notice.setAttribute("role", "alert");
     notice.style.cssText =
-      "position:fixed;inset:16px 16px auto;z-index:9;padding:12px 16px;border-radius:10px;background:var(--tt-bad-bg);color:var(--tt-ink);font:14px var(--tt-font)";
+      "position:fixed;inset:0;z-index:9;padding:24px;background:var(--tt-ground);color:var(--tt-bad);font:600 16px var(--tt-font)";
     notice.textContent = text;
   }
 
