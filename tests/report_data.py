@@ -66,7 +66,7 @@ def write_run(
 def both_strategies(root: Path, live_skill: float = 0.60, live_days: int = 60, sample_rate: float = 1.0) -> None:
     """A backtest of a year, and live trading after it."""
     past = some_traces("intraday", "backtest", 240, 0.62, 1) + some_traces("swing", "backtest", 240, 0.58, 2)
-    now = some_traces("intraday", "live", live_days, live_skill, 3, weeks=48)
+    now = some_traces("intraday", "live", live_days, live_skill, 5, weeks=48)
     now += some_traces("swing", "live", live_days, 0.58, 4, weeks=48)
     write_run(root, "backtest_20251206_180000", past)
     write_run(root, "live", now, sample_rate)

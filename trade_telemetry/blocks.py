@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Tone', 'Cell', 'DPI', 'visible', 'escaped', 'Block', 'together', 'paragraph', 'bullets', 'heading', 'badge', 'Card',
-           'cards', 'html_table', 'picture', 'number', 'share', 'span', 'plural']
+           'cards', 'html_table', 'two_lines', 'notice', 'picture', 'number', 'share', 'span', 'plural', 'typeset']
 
 # %% ../nbs/19_blocks.ipynb #types
 Tone = Literal["good", "bad", "warn", "plain"]
@@ -157,6 +158,30 @@ def html_table(
     text = [[str(cell) for cell in row] for row in ([header, *lines])]
     return Block(html, "\n".join([*filter(None, [caption]), *("  ".join(row) for row in text)]))
 
+# %% ../nbs/19_blocks.ipynb #table-two-lines
+def two_lines(
+    value: str,  # The figure
+    detail: str,  # Its interval; "" for none
+) -> Cell:  # A cell with small print below the figure
+    "Put an interval under its figure."
+    if not detail:
+        return value
+    return Block(f"{escaped(value)}<small>{escaped(detail)}</small>", f"{value} [{detail}]")
+
+# %% ../nbs/19_blocks.ipynb #notice
+def notice(
+    mark: Block,  # A badge
+    title: str,  # What
+    about: str,  # Whom, since when
+    lines: Sequence[str],  # Evidence, small print
+) -> Block:  # A box
+    "Write a notice."
+    inner = "".join(f"<p>{escaped(line)}</p>" for line in lines if line)
+    html = f'<section class="tt-notice"><header>{mark.html} <strong>{escaped(title)}</strong> <span>{escaped(about)}</span></header>{inner}</section>'
+    return Block(
+        html, "\n".join([f"{mark.text} {title} {about}".rstrip(), *(f"  {line}" for line in lines if line)])
+    )
+
 # %% ../nbs/19_blocks.ipynb #picture
 DPI = 190
 
@@ -188,7 +213,10 @@ def number(
         return "— (sampled)" if sampled else "—"
     if isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value:{spec}}{unit}".replace("-", "−")
+    text = f"{value:{spec}}"
+    if text.startswith("-") and not float(text.replace(",", "")):
+        text = text.replace("-", "+" if spec.startswith("+") else "", 1)  # there is no minus zero
+    return f"{text}{unit}".replace("-", "−")
 
 
 def share(
@@ -209,10 +237,18 @@ def span(
     ends = (number(factor * low, spec), number(factor * high, spec))
     return "—" if isnan(low) or isnan(high) else " to ".join(ends)
 
-
+# %% ../nbs/19_blocks.ipynb #number-plural
 def plural(
     n: int,  # How many
     word: str,  # Of what, in the singular
 ) -> str:  # "1 trade", "1,204 trades"
     "Count things."
     return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+# %% ../nbs/19_blocks.ipynb #typeset
+def typeset(
+    text: str,  # Words with figures, from another module
+) -> str:  # The same for the page
+    "Set the figures of a sentence."
+    text = re.sub(r"(?<![\w.-])-(?=\d)", "−", text).replace("p = 0.000", "p < 0.001")
+    return re.sub(r"(\d)% interval", r"\1 % interval", text)

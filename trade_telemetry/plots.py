@@ -79,7 +79,7 @@ def new_panes(
         dress(ax, grid)
     return fig, axes[:count]
 
-
+# %% ../nbs/20_plots.ipynb #panes-style-of
 def style_of(
     index: int,  # Position of the name among those drawn, from 0
 ) -> tuple[str, str]:  # Color as #rrggbb, line style
@@ -172,7 +172,7 @@ def _draw_histogram(
             color="#111111",
             linestyle="--",
             linewidth=1.2,
-            label=f"mean {values.mean():+.3f} %",
+            label=f"mean {values.mean():+.3f} %".replace("-", "−"),
         )
         ax.legend(fontsize=7, frameon=False)
     beyond = f"\n{outside} beyond the axis" if outside else ""
@@ -208,17 +208,23 @@ def _draw_curves(ax: Axes, curves: Mapping[str, Any], by: str, counts: Mapping[s
     for index, (name, (x, y)) in enumerate(curves.items()):
         xs, ys = _step_points(np.asarray(x, dtype=np.int64), np.asarray(y, dtype=np.float64), by)
         color, line = style_of(index)
-        words = f"{plain(name)} {ys[-1]:+.1f} %" if len(ys) else f"{plain(name)}: no trades"
+        end = f"{ys[-1]:+.1f} %".replace("-", "−") if len(ys) else ""
+        words = f"{plain(name)} {end}" if len(ys) else f"{plain(name)}: no trades"
         words += f" · {counts[name]:,} trades" if len(ys) and name in counts else ""
         ax.step(xs, ys, where="post", color=color, linestyle=line, linewidth=1.5, label=words)
 
 
+def _label_dates(ax: Axes) -> None:
+    dates: Any = mdates  # matplotlib leaves these two constructors untyped
+    locator = dates.AutoDateLocator(minticks=3, maxticks=8)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+    ax.xaxis.get_offset_text().set(fontsize=8, color=INK)
+
+
 def _label_curves(ax: Axes, by: str) -> None:
     if by == "date":
-        dates: Any = mdates  # matplotlib leaves these two constructors untyped
-        locator = dates.AutoDateLocator(minticks=3, maxticks=8)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+        _label_dates(ax)
     ax.set_xlabel("exit date, UTC" if by == "date" else "trade number", fontsize=8, color=INK)
     ax.set_ylabel("cumulative return, %", fontsize=8, color=INK)
     if ax.get_legend_handles_labels()[0]:
@@ -382,15 +388,18 @@ def _draw_points(ax: Axes, points: Sequence[Triple], scale: float, color: str, c
     ax.plot(x, table[:, 0], linestyle="", marker="o", markersize=4, color=color)
 
 
-def _draw_group(panes: Sequence[Axes], rows: GroupRows, color: str, overall: tuple[float, float]) -> None:
+def _draw_group(
+    panes: Sequence[Axes], rows: GroupRows, color: str, overall: tuple[float, float], room: float
+) -> None:
     "Fill the three panes of one strategy."
     _draw_points(panes[0], rows.precision, 100.0, color, overall[0])
     _draw_points(panes[1], rows.avg_return, 1.0, color, overall[1])
     panes[1].axhline(0.0, color=INK, linewidth=0.6)
     panes[2].bar(range(len(rows.labels)), rows.trades, color=color, width=0.7)
+    panes[2].set_xlim(-0.6, max(len(rows.labels), 3) - 0.4)  # one group is no wall
     labels = [plain(label, 14) for label in rows.labels]
     every = max(1, -(-len(labels) // 16))
-    turned = len(labels) > 7 or max(map(len, labels), default=0) > 5
+    turned = sum(len(label) + 2 for label in labels[::every]) > room
     panes[2].set_xticks(
         range(0, len(labels), every), labels[::every], rotation=55 if turned else 0, fontsize=7,
         ha="right" if turned else "center", rotation_mode="anchor",
@@ -412,7 +421,7 @@ def group_panes(
     for ax in axes.flat:
         dress(ax)
     for index, (name, rows) in enumerate(groups.items()):
-        _draw_group(list(axes[:, index]), rows, style_of(index)[0], overall[name])
+        _draw_group(list(axes[:, index]), rows, style_of(index)[0], overall[name], 90 / len(groups))
         axes[0, index].set_title(titled(name, sum(rows.trades)), fontsize=9, color=INK)
     for ax, words in zip(axes[:, 0], ("right calls, %", "mean return, %", "trades"), strict=True):
         ax.set_ylabel(words, fontsize=8, color=INK)
@@ -422,23 +431,24 @@ def group_panes(
 def rolling_panes(
     series: Mapping[str, Sequence[npt.ArrayLike]],  # Name → exit times (µs UTC), value, low, high in [0, 1]
     promised: Mapping[str, float],  # Name → precision of its backtest; nan or missing: not drawn
+    counts: Mapping[str, int],  # Name → trades behind the curve
 ) -> Figure:  # One pane per name under each other
     "Draw a rolling share with its band."
     fig, axes = new_panes(len(series), PAGE_INCHES, 1.75, columns=1)
-    dates: Any = mdates
     for index, (ax, (name, columns)) in enumerate(zip(axes, series.items(), strict=True)):
         at, value, low, high = (np.asarray(column, dtype=np.float64) for column in columns)
         color, days = style_of(index)[0], at / 86_400e6
-        ax.fill_between(days, 100 * low, 100 * high, color=color, alpha=0.18, linewidth=0)
-        ax.plot(days, 100 * value, color=color, linewidth=1.3)
+        ax.fill_between(days, 100 * low, 100 * high, step="post", color=color, alpha=0.18, linewidth=0)
+        ax.step(days, 100 * value, where="post", color=color, linewidth=1.3)
         if np.isfinite(line := promised.get(name, np.nan)):
             ax.axhline(100 * line, color=INK, linestyle=":", linewidth=1.2, label=f"backtest {line:.1%}")
             ax.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
         ax.set_ylabel("right calls, %", fontsize=8, color=INK)
-        ax.set_title(plain(name), fontsize=9, color=INK, loc="left")
-        locator = dates.AutoDateLocator(minticks=3, maxticks=8)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+        ax.set_title(titled(name, counts[name]), fontsize=9, color=INK, loc="left")
+        ax.sharex(axes[0])
+    _label_dates(axes[0])
+    for ax in axes[:-1]:
+        ax.tick_params(labelbottom=False)
     axes[-1].set_xlabel("exit date, UTC", fontsize=8, color=INK)
     return fig
 

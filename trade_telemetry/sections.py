@@ -28,7 +28,18 @@ import trade_telemetry.breakdown as bd
 import trade_telemetry.plots as pl
 import trade_telemetry.summary as sm
 from .analyzer import AccuracyMetrics, return_curves, sampled_closes
-from .blocks import Block, bullets, number, paragraph, picture, plural, share, span, together
+from trade_telemetry.blocks import (
+    Block,
+    bullets,
+    number,
+    paragraph,
+    picture,
+    plural,
+    share,
+    span,
+    together,
+    typeset,
+)
 from .classification import confidence_rows, reliability_table
 from .comparison import VerdictRule
 from .live_vs_backtest import MEASURES
@@ -76,20 +87,19 @@ def live_overview(
         if report.view.state == "replay"
         else ""
     )
-    words = [f"{name}: {a['verdict']}." for name, a in answers.items()]
-    words += [
-        f"{name}, {text}."
-        for name, a in answers.items()
-        for text in dict.fromkeys(a["needed"].values())
-        if a["reference_trades"] and text not in a["verdict"]
-    ]
+    words = [f"{name}: {typeset(a['verdict'])}." for name, a in answers.items()]
     words += [f"{name}: {note}." for name, a in answers.items() for note in a["notes"]]
+    later = [
+        f"{name}: {'; '.join(a['needed'].values())}." for name, a in answers.items() if a["reference_trades"]
+    ]
     title = "Verdict by strategy (trades on days with a trade)"
     return together(
         [
             paragraph(replayed, kind="note"),
             bl.html_table(["strategy", "verdict", "live", "backtest"], rows, title, wide=True),
             bullets(words),
+            bl.heading("How long until a loss of a stated size would show"),
+            bullets(later),
         ]
     )
 
@@ -103,7 +113,10 @@ def measure_row(
     factor: float,  # From the stored unit to the unit shown
 ) -> Row:  # Live, backtest, difference, interval, p
     "One line of live against backtest."
-    spec, gap = ".1f" if factor == 100 else ".3f", test["difference"]
+    spec, gap = (
+        ".1f" if factor == 100 else ".0f" if test.get("unit") == "minutes" else ".3f",
+        test["difference"],
+    )
     sides = [number(factor * test[side], spec) for side in ("live", "reference")]
     ends = span(gap["low"], gap["high"], "+" + spec, factor) if isfinite(gap["low"]) else "—"
     return [
@@ -172,17 +185,17 @@ def live_figure(
 
 # %% ../nbs/21_sections.ipynb #performance-rows
 def _ends(values: tuple[float, float], spec: str = ".1f", factor: float = 100.0) -> str:
-    return f" [{span(*values, spec, factor)}]" if isfinite(values[0]) else ""
+    return span(*values, spec, factor) if isfinite(values[0]) else ""
 
 
-PERFORMANCE_ROWS: dict[str, Callable[[AccuracyMetrics], str]] = {
+PERFORMANCE_ROWS: dict[str, Callable[[AccuracyMetrics], bl.Cell]] = {
     "closed trades": lambda m: f"{m.total_trades:,}",
-    "precision, given a position [95 %]": lambda m: share(m.headline_precision) + _ends(m.headline_precision_interval),
-    "recall [95 %]": lambda m: share(m.headline_recall) + _ends(m.headline_recall_interval),
-    "F1 [95 %]": lambda m: share(m.headline_f1) + _ends(m.headline_f1_interval),
+    "precision, given a position": lambda m: bl.two_lines(share(m.headline_precision), _ends(m.headline_precision_interval)),
+    "recall": lambda m: bl.two_lines(share(m.headline_recall), _ends(m.headline_recall_interval)),
+    "F1": lambda m: bl.two_lines(share(m.headline_f1), _ends(m.headline_f1_interval)),
     "precision LONG / SHORT": lambda m: f"{share(m.precision['LONG'])} / {share(m.precision['SHORT'])}",
-    "win rate [95 %]": lambda m: share(m.win_rate) + _ends(m.win_rate_interval),
-    "mean trade, % [95 %]": lambda m: number(m.avg_return, "+.3f") + _ends(m.avg_return_interval, "+.3f", 1.0),
+    "win rate": lambda m: bl.two_lines(share(m.win_rate), _ends(m.win_rate_interval)),
+    "mean trade, %": lambda m: bl.two_lines(number(m.avg_return, "+.3f"), _ends(m.avg_return_interval, "+.3f", 1.0)),
     "average win / loss, %": lambda m: f"{number(m.avg_win, '+.2f')} / {number(m.avg_loss, '+.2f')}",
     "profit factor": lambda m: number(m.profit_factor, ".2f"),
     "cumulative return, %": lambda m: number(m.cumulative_return_pct, "+.1f", "", m.sampled),
@@ -218,7 +231,7 @@ def performance_table(
         )
         for part in in_parts(columns, 4)
     ]
-    note = "Closed trades only, on a constant stake; open losses are not seen. 95 % intervals in brackets: Wilson for shares, days resampled for F1 and returns."
+    note = "Closed trades only, on a constant stake; open losses are not seen. Small print: 95 % intervals, Wilson for shares, days resampled for F1 and returns."
     return together([*tables, paragraph(note, kind="note")])
 
 # %% ../nbs/21_sections.ipynb #performance-figure
@@ -283,7 +296,7 @@ def group_rows(
 ) -> pl.GroupRows:  # Ready to draw
     "Turn groups into what the picture takes."
     return pl.GroupRows(
-        [g.name[:short] for g in groups],
+        [g.name.removeprefix("hour ").removesuffix(" min")[:short] for g in groups],
         [(g.precision, *g.precision_interval) for g in groups],
         [(g.avg_return, *g.avg_return_interval) for g in groups],
         [g.trades for g in groups],
@@ -343,20 +356,9 @@ def confusion_sentence(
     against, quiet = int(table[0, 1] + table[1, 0]), int(table[2, :2].sum())
     if not calls:
         return f"{m.strategy} made no LONG or SHORT call."
-    most = (
-        "more often because the market went the other way"
-        if against > quiet
-        else "more often because the market moved less than the threshold"
-        if quiet > against
-        else "equally often because the market went the other way or moved too little"
-    )
-    wrong = (
-        f"{calls - right:,} wrong ones, {most} ({against:,} against {quiet:,})"
-        if calls > right
-        else "none wrong"
-    )
+    wrong = f"{calls - right:,} wrong: {against:,} where the market went the other way, {quiet:,} where it moved less than the threshold"
     agree = f" Agreement beyond chance: kappa {number(m.cohen_kappa, '.2f')}, Matthews {number(m.mcc, '.2f')} (0 is chance, 1 perfect)."
-    return f"{m.strategy}: {plural(right, 'right call')} and {wrong}.{agree}"
+    return f"{m.strategy}: of {plural(calls, 'call')} {right:,} were right and {wrong}.{agree}"
 
 
 def confusion_section(
@@ -491,7 +493,8 @@ def rolling_section(
     promised = {name: m.headline_precision for name, m in report.promised.items()}
     n = sum(len(report.rows(name)) for name in series)
     caption = f"Share of right calls among the last {window} trades, %, with its 95 % band at each moment; dotted: the backtest ({plural(n, 'trade')}). Neighboring points share nearly all of their trades."
-    return picture(pl.rolling_panes(series, promised), caption) + lacking
+    counts = {name: len(report.rows(name)) for name in series}
+    return picture(pl.rolling_panes(series, promised, counts), caption) + lacking
 
 # %% ../nbs/21_sections.ipynb #features
 MOST_FEATURES, MOST_FEATURE_ROWS = 15, 20_000
@@ -613,25 +616,27 @@ def exits_section(
             *tables,
             paragraph(kept, kind="note"),
             bl.heading("By holding time"),
-            breakdown_figure(report, "holding", "time from entry to exit"),
+            breakdown_figure(report, "holding", "minutes from entry to exit"),
         ]
     )
 
 # %% ../nbs/21_sections.ipynb #alerts
 def alerts_section(
     report: Report,  # What is judged
-) -> Block:  # A table, or why there is none
+) -> Block:  # A notice for each, or why there is none
     "List active alerts."
     if report.view.state != "live":
         return paragraph("Alerts judge live trading only, and nothing here is live.", kind="missing")
     if not report.alerts:
         return paragraph("No active alerts.")
-    rows: list[Row] = [
-        [bl.badge(a.severity, "bad" if a.severity == "critical" else "warn"), a.strategy or "all", a.title, a.evidence, a.since[:16].replace("T", " "), a.error_rate]
+    return together(
+        bl.notice(
+            bl.badge(a.severity, "bad" if a.severity == "critical" else "warn"),
+            a.title,
+            f"{a.strategy or 'all strategies'}, since {a.since[:16].replace('T', ' ')} UTC",
+            [f"Evidence: {typeset(a.evidence)}.", f"False alarms: {typeset(a.error_rate)}."],
+        )
         for a in report.alerts
-    ]  # fmt: skip
-    return bl.html_table(
-        ["", "strategy", "alert", "evidence", "since (UTC)", "false alarms"], rows, "Active alerts", wide=True
     )
 
 # %% ../nbs/21_sections.ipynb #load-both
@@ -655,7 +660,7 @@ def load_both(
         else missing_sentence(report)
     )
     return bl.html_table(
-        ["strategy", "closed trades", "exits"], rows, "The two sides", wide=False
+        ["strategy", "closed trades", "exits"], rows, "The two sides", wide=True
     ) + paragraph(common)
 
 
@@ -666,14 +671,14 @@ def comparative_sentences(
     c = report.comparison
     leader = c["better_strategy"]
     if leader is None:
-        return paragraph(f"No leader: {c['verdict']}.")
+        return paragraph(f"No leader: {typeset(c['verdict'])}.")
     first, second = report.sides
     values = " against ".join(
         f"{number(c['criterion_values'][n], '+.3f', ' %')} ({n})" for n in (first, second)
     )
     lead = f"Leader by {c['criterion']}: {leader}, with {values}."
     delta = f"Precision of {first} minus {second}: {number(100 * c['precision_delta'], '+.1f', ' points')}."
-    return paragraph(lead, delta, f"Verdict: {c['verdict']}.")
+    return paragraph(lead, delta, f"Verdict: {typeset(c['verdict'])}.")
 
 # %% ../nbs/21_sections.ipynb #side-by-side
 COMPARED_ROWS: dict[str, tuple[Callable[[AccuracyMetrics], float], float, str]] = {  # value, factor, format
@@ -769,7 +774,7 @@ def significance_row(
 ) -> Row:  # What, difference, interval, p, p after Holm
     "One line of the tests."
     title, factor, unit = TESTS[key]
-    spec = "+.1f" if factor == 100 else "+.3f"
+    spec = "+.1f" if factor == 100 else "+.2f" if unit == "annualised" else "+.3f"
     ends = (
         span(test["low"], test["high"], spec, factor)
         if isfinite(test["low"]) and isfinite(test["high"])
@@ -797,7 +802,7 @@ def significance_section(
         if key in c["statistical_significance"]
     ]
     title = f"{report.sides[0]} − {report.sides[1]}"
-    words = [f"To see {need['words']}." for need in c["trades_needed"].values()]
+    words = [f"A difference of {need['words']}." for need in c["trades_needed"].values()]
     note = f"Only the first line decides; the others are reported, not voted. {VerdictRule().draws:,} resamples of days; p (Holm) pays for asking {len(rows)} times. Trades of one day are not independent, which the tests on single trades do not know."
     table = bl.html_table(["difference", title, "95 % interval", "p", "p (Holm)"], rows, "Significance")
     return together([table, bullets(words), paragraph(note, kind="note")])
@@ -832,7 +837,7 @@ def recommend(
 ) -> list[str]:  # Sentences
     "Turn a verdict into a recommendation that is honest about what is not known."
     first, second, winner = comparison["first"], comparison["second"], comparison["winner"]
-    verdict, leader = comparison["verdict"], comparison["better_strategy"]
+    verdict, leader = typeset(comparison["verdict"]), comparison["better_strategy"]
     needed = comparison["trades_needed"].values()
     if winner is not None:
         lines = winner_sentences(winner, second if winner == first else first, verdict, metrics[winner])
@@ -841,7 +846,7 @@ def recommend(
     else:
         lines = [f"No change is recommended, {verdict}."]
         lines += [f"Moving capital to {leader} now would be a bet on noise."] if leader else []
-        lines += [f"To see {need['words']}." for need in needed]
+        lines += [f"A difference of {need['words']}." for need in needed]
     lines += [
         f"{name} is worse live than its backtest: find out why before it gets more capital, whatever this comparison says."
         for name in worse

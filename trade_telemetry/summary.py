@@ -29,6 +29,7 @@ from trade_telemetry.blocks import (
     share,
     span,
     together,
+    typeset,
 )
 from .comparison import compare
 from .config import Settings
@@ -361,11 +362,9 @@ def status_badge(
         "worse": "worse than its backtest",
         "better": "better than its backtest",
         "held": "as good as its backtest",
+        "no difference": "no clear difference from its backtest",
     }
-    return bl.badge(
-        words.get(status, f"{status} against its backtest" if status == "no difference" else status),
-        TONES[status],
-    )
+    return bl.badge(words.get(status, status), TONES[status])
 
 # %% ../nbs/20_summary.ipynb #summary-cards-strategy-cards
 def strategy_cards(
@@ -449,15 +448,18 @@ def executive_summary(
     if why := missing_sentence(report):
         return paragraph(why, kind="missing")
     several = len(report.names) > 1
-    verdict = f"{' against '.join(report.sides)}: {report.comparison['verdict']}." if several else ""
-    alerts = plural(len(report.alerts), "active alert") if report.alerts else "No active alerts"
+    verdict = f"{' against '.join(report.sides)}: {typeset(report.comparison['verdict'])}." if several else ""
+    alerts = "No active alerts."
+    if report.alerts:
+        first = dict.fromkeys(f"{a.strategy}: {a.title}" if a.strategy else a.title for a in report.alerts)
+        alerts = f"{plural(len(report.alerts), 'active alert')}: {'; '.join(list(first)[:4])}{' …' * (len(first) > 4)}."
     lines = [kind_sentence(report)]
     if report.view.state in ("live", "replay"):
         lines += [
-            f"{n} live: {answer['verdict']}."
+            f"{n} live: {typeset(answer['verdict'])}."
             for n, answer in report.against["strategies"].items()
             if n in report.names
         ]
     lines += [" ".join(performance_sentences(report.metrics[name])) for name in report.names]
-    lines += [verdict, f"{alerts}." if report.view.state == "live" else ""]
+    lines += [verdict, alerts if report.view.state == "live" else ""]
     return together([*(strategy_cards(report, name) for name in report.names), bullets(lines)])
