@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import tzinfo
+from itertools import pairwise
 from math import atanh, nan, sqrt, tanh
 from statistics import NormalDist
 from typing import Any
@@ -15,14 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .classification import LONG, NOOP, SHORT, wilson_interval
+from .classification import NOOP, wilson_interval
+from .closes import Closes
 from .returns import exit_days, exit_order, mean_interval
 from .significance import holm_adjusted
-from .store import TraceColumns, load_extras, utc_offsets, words_of
+from .store import TraceColumns, load_extras, sampled_closes, utc_offsets, words_of
 
 # %% auto #0
-__all__ = ['HOLDING_MINUTES', 'WEEKDAYS', 'Keys', 'KEYS', 'keys_of', 'Group', 'breakdown', 'Rolling', 'rolling', 'Estimate',
-           'correlation', 'mean_difference', 'feature_values', 'FeatureEffect', 'attribute_features']
+__all__ = ['HOLDING_MINUTES', 'WEEKDAYS', 'Keys', 'LEDGER_KEYS', 'KEYS', 'break_down', 'keys_of', 'Group', 'breakdown', 'Rolling',
+           'rolling', 'windows', 'Estimate', 'correlation', 'mean_difference', 'feature_values', 'FeatureEffect',
+           'attribute_features']
 
 # %% ../nbs/13_breakdown.ipynb #keys
 HOLDING_MINUTES = (5, 15, 30, 60, 120, 240, 390, 1440, 7200)
@@ -43,10 +46,11 @@ def _hours(columns: TraceColumns, timezone: str | tzinfo, session_open: str | No
     return since, names
 
 
-def _months(columns: TraceColumns, timezone: str | tzinfo) -> Keys:
-    months = exit_days(columns.exit_us, timezone).astype("datetime64[D]").astype("datetime64[M]")
+def _months(day: npt.NDArray[np.int64]) -> Keys:
+    "Month of each date (days since 1970), and the names of those that occur."
+    months = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
     known, place = np.unique(months, return_inverse=True)
-    return place, known.astype(str).tolist()
+    return place, known.astype("datetime64[M]").astype(str).tolist()
 
 
 def _holding(columns: TraceColumns) -> Keys:
@@ -63,7 +67,8 @@ def _words(columns: TraceColumns, name: str) -> Keys:
     return place, [word or "(none)" for word in known.tolist()]
 
 
-KEYS = ("strategy", "symbol", "exit_reason", "weekday", "hour", "holding", "month", "direction")
+LEDGER_KEYS = ("strategy", "symbol", "month", "exit_weekday", "direction")  # what a ledger knows of a close
+KEYS = (*LEDGER_KEYS, "exit_reason", "weekday", "hour", "holding")
 
 
 def keys_of(
@@ -79,7 +84,8 @@ def keys_of(
         "weekday": lambda: ((_local_us(columns, timezone) // 86_400_000_000 + 3) % 7, list(WEEKDAYS)),
         "hour": lambda: _hours(columns, timezone, session_open),
         "holding": lambda: _holding(columns),
-        "month": lambda: _months(columns, timezone),
+        "month": lambda: _months(exit_days(columns.exit_us, timezone)),
+        "exit_weekday": lambda: ((exit_days(columns.exit_us, timezone) + 3) % 7, list(WEEKDAYS)),
         "direction": lambda: (columns.predicted.astype(np.int64), ["LONG", "SHORT", "NOOP"]),
     }
     if by not in ways:
@@ -92,40 +98,110 @@ class Group:
     "Trades that have something in common."
 
     name: str
-    trades: int
+    trades: int  # Closed positions; where `sampled`, those that were kept
     calls: int  # LONG and SHORT calls
     precision: float  # Right calls / calls; nan without calls
     precision_interval: tuple[float, float]  # Wilson, 95 %
     win_rate: float  # Trades above 0 / trades
+    win_rate_interval: tuple[float, float]  # Wilson, 95 %
     avg_return: float  # Mean return, %
     avg_return_interval: tuple[float, float]  # Bootstrap of days, 95 %; nan under two days
-    total_return_pct: float  # Sum, % of the stake; of the rows there are
+    total_return_pct: float  # Sum, % of the stake; nan where `sampled`
+    sampled: bool = False  # Are these kept rows of a sample, of which no ledger knows the rest?
+
+# %% ../nbs/13_breakdown.ipynb #lines
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    "What each row or ledger line brings to its group, arrays of shape (m,)."
+
+    place: npt.NDArray[np.int64]  # Its group
+    day: npt.NDArray[np.int64]  # Exit date
+    closes: npt.NDArray[np.float64]
+    earned: npt.NDArray[np.float64]
+    wins: npt.NDArray[np.float64]
+    calls: npt.NDArray[np.float64]
+    right: npt.NDArray[np.float64]
 
 
-def _group(name: str, columns: TraceColumns, day: npt.NDArray[np.int64]) -> Group:
-    called = (columns.predicted == LONG) | (columns.predicted == SHORT)
-    right, calls = (
-        int(np.count_nonzero(called & (columns.predicted == columns.actual))),
-        int(np.count_nonzero(called)),
-    )
-    r, n = columns.return_pct, len(columns)
+def _lines_of_rows(columns: TraceColumns, place: npt.NDArray[np.int64], timezone: str | tzinfo) -> _Lines:
+    called, one, r = columns.predicted != NOOP, np.ones(len(columns)), columns.return_pct
+    day, right = exit_days(columns.exit_us, timezone), called & (columns.predicted == columns.actual)
+    return _Lines(place, day, one, r, one * (r > 0), one * called, one * right)
+
+
+def _group(name: str, lines: _Lines, own: slice, sampled: bool) -> Group:
+    day, closes, earned = lines.day[own], lines.closes[own], lines.earned[own]
+    wins, calls, right = (int(part[own].sum()) for part in (lines.wins, lines.calls, lines.right))
+    n, total = int(closes.sum()), float(earned.sum())
     return Group(
-        name, n, calls, right / calls if calls else nan, wilson_interval(right, calls), float(np.count_nonzero(r > 0)) / n,
-        float(r.mean()), mean_interval(day, r, np.ones(n)), float(r.sum()),
+        name, n, calls, right / calls if calls else nan, wilson_interval(right, calls), wins / n if n else nan,
+        wilson_interval(wins, n), total / n if n else nan, mean_interval(day, earned, closes),
+        nan if sampled else total, sampled,
     )  # fmt: skip
 
+# %% ../nbs/13_breakdown.ipynb #groups
+def _groups(lines: _Lines, names: list[str], sampled: bool) -> list[Group]:
+    "Measure every group that has a line."
+    order = np.argsort(lines.place, kind="stable")
+    lines = _Lines(*[getattr(lines, f.name)[order] for f in fields(_Lines)])
+    edges = np.flatnonzero(np.diff(lines.place, prepend=-1, append=-1)).tolist()
+    return [_group(names[lines.place[a]], lines, slice(a, b), sampled) for a, b in pairwise(edges)]
 
+# %% ../nbs/13_breakdown.ipynb #counted
+def _counted_keys(closes: Closes, by: str) -> Keys:
+    "Group of each ledger line, and the names of the groups in order."
+    if by in ("strategy", "symbol"):
+        known, place = np.unique(getattr(closes, by).astype(str), return_inverse=True)
+        return place, known.tolist()
+    if by == "month":
+        return _months(closes.day)
+    if by == "direction":
+        return closes.predicted.astype(np.int64), ["LONG", "SHORT", "NOOP"]
+    return (closes.day + 3) % 7, list(WEEKDAYS)
+
+
+def _joined(first: Keys, second: Keys, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+    "Groups of rows and of ledger lines in one order of names."
+    fixed = by in ("exit_weekday", "direction")
+    names = first[1] if fixed else sorted({*first[1], *second[1]})
+    tables = [np.array([names.index(name) for name in own[1]], dtype=np.int64) for own in (first, second)]
+    return np.concatenate([table[own[0]] for table, own in zip(tables, (first, second), strict=True)]), names
+
+# %% ../nbs/13_breakdown.ipynb #with-ledger
+def _with_ledger(columns: TraceColumns, by: str, timezone: str | tzinfo) -> tuple[_Lines, list[str]]:
+    "Lines of the rows that are all there, and of the ledger for the others."
+    ledger, kept = columns.ledger, columns.take(columns.sample_rate >= 1)
+    assert ledger is not None
+    place, names = _joined(keys_of(kept, by, timezone), _counted_keys(ledger, by), by)
+    rows = _lines_of_rows(kept, place[: len(kept)], timezone)
+    called = ledger.closes * (ledger.predicted != NOOP)
+    own = (
+        place[len(kept) :], ledger.day, ledger.closes, ledger.return_sum, ledger.wins, called,
+        called * (ledger.predicted == ledger.actual),
+    )  # fmt: skip
+    parts = zip((f.name for f in fields(_Lines)), own, strict=True)
+    return _Lines(*[np.concatenate([getattr(rows, name), part]) for name, part in parts]), names
+
+# %% ../nbs/13_breakdown.ipynb #break-down
 def breakdown(
-    columns: TraceColumns,  # Trades, of which sampled ones count as they are: no ledger knows hours and reasons
+    columns: TraceColumns,  # Trades, perhaps with a ledger
     by: str,  # One of `KEYS`
     timezone: str | tzinfo = "UTC",  # Zone of days, hours and months
     session_open: str | None = None,  # HH:MM: hours are counted from here
 ) -> list[Group]:  # Groups that have trades, in their natural order
     "Cut trades into groups and measure each."
-    columns = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
-    place, names = keys_of(columns, by, timezone, session_open)
-    day = exit_days(columns.exit_us, timezone)
-    return [_group(names[k], columns.take(place == k), day[place == k]) for k in np.unique(place).tolist()]
+    sampled, exact = sampled_closes(columns, timezone if isinstance(timezone, str) else str(timezone))
+    ordered = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
+    if exact is not None and exact.labelled and by in LEDGER_KEYS:
+        lines, names = _with_ledger(replace(ordered, ledger=columns.ledger), by, timezone)
+        sampled = False
+    else:
+        place, names = keys_of(ordered, by, timezone, session_open)
+        lines = _lines_of_rows(ordered, place, timezone)
+    return _groups(lines, names, sampled)
+
+
+break_down = breakdown  # at the top level the other word is the name of this module
 
 # %% ../nbs/13_breakdown.ipynb #rolling
 @dataclass(frozen=True)
@@ -136,6 +212,7 @@ class Rolling:
     precision: npt.NDArray[np.float64]  # Right calls / calls; nan without calls
     win_rate: npt.NDArray[np.float64]  # Trades above 0 / N
     avg_return: npt.NDArray[np.float64]  # Mean return, %
+    sampled: bool = False  # Are these the last N kept rows of a sample? A ledger knows no single trades
 
 
 def rolling(
@@ -159,7 +236,30 @@ def rolling(
         precision,
         sums(columns.return_pct > 0) / window,
         sums(columns.return_pct) / window,
+        bool((columns.sample_rate < 1).any()),
     )
+
+# %% ../nbs/13_breakdown.ipynb #windows
+def windows(
+    columns: TraceColumns,  # Trades
+    window: int = 50,  # N, >= 1
+    most: int = 12,  # Windows at most, >= 1
+    timezone: str | tzinfo = "UTC",  # Zone of dates
+) -> list[
+    Group
+]:  # Oldest first, named by first and last exit date; trades before the first full window are left out
+    "Measure windows of N trades that do not overlap, the last one ending with the last trade."
+    for name, value in (("window", window), ("most", most)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    columns = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
+    count = min(most, len(columns) // window)
+    last = columns.take(slice(len(columns) - count * window, None))
+    lines = _lines_of_rows(last, np.arange(len(last)) // window, timezone)
+    dates = lines.day.astype("datetime64[D]").astype(str)
+    sampled = bool((last.sample_rate < 1).any())
+    names = [f"{dates[k * window]} to {dates[(k + 1) * window - 1]}" for k in range(count)]
+    return _groups(lines, names, sampled)
 
 # %% ../nbs/13_breakdown.ipynb #correlation
 @dataclass(frozen=True)
