@@ -18,8 +18,10 @@ from socket import SHUT_WR, create_connection, create_server, socket
 from typing import Any
 from urllib.parse import urlsplit
 
+import nbformat
 import psutil
 import pytest
+from nbclient import NotebookClient
 from playwright.sync_api import Browser, expect, sync_playwright
 from test_dashboard import (
     ALL_PANELS,
@@ -479,3 +481,21 @@ def test_a_page_whose_kernel_has_gone_says_so_and_loads_itself_again_once(
     with page.expect_event("close"):
         page.close(run_before_unload=True)
     context.close()
+
+
+def test_the_notebook_runs_as_a_plain_notebook_too(analytics: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in JupyterLab, without template, server settings and launcher: the page is made, and beats are answered."""
+    for name in [n for n in os.environ if n.startswith(("TELEMETRY_", "DASHBOARD_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TELEMETRY_STORAGE_PATH", str(analytics))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    beat = "clock = dashboard.clock; clock.beat += 1; assert clock.ack == clock.beat; print(clock.rows)"
+    notebook.cells.append(nbformat.v4.new_code_cell(beat))
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    *_, page, answer = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "application/vnd.jupyter.widget-view+json" in page.outputs[-1].data
+    assert [output.text for output in answer.outputs] == ["3200\n"]
+    assert not any(
+        o.output_type in ("error", "stream") for c in notebook.cells[:-1] for o in c.get("outputs", [])
+    )
