@@ -240,7 +240,7 @@ def assert_same_answer(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.0])
-@pytest.mark.parametrize("shift", [0.0, 0.9])
+@pytest.mark.parametrize("shift", [0.0, 1.8])
 def test_a_sample_with_its_ledger_compares_like_the_whole_run(
     tmp_path: Path, rate: float, shift: float
 ) -> None:
@@ -253,6 +253,7 @@ def test_a_sample_with_its_ledger_compares_like_the_whole_run(
     columns = replace_columns(
         columns, actual=rng.integers(0, 3, len(columns)).astype(np.int8), id_stored=np.ones(len(columns), dtype=np.bool_),
         entry_us=columns.exit_us, threshold_pct=np.full(len(columns), 0.3),
+        trace_id=rng.integers(0, 2**64, len(columns), dtype=np.uint64),  # all of the range that is sampled from
     )  # fmt: skip
     write_run(tmp_path / "tenth", columns, sample_rate=rate)
     write_run(tmp_path / "whole", columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
@@ -11,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from trade_telemetry.comparison import paired_days_test
 from trade_telemetry.significance import (
+    alike_factor,
+    alike_p_value,
+    alike_reach,
     cliffs_delta,
     exact_u_tail,
     hedges_g,
@@ -87,3 +92,28 @@ def test_two_real_logs_are_tested_as_scipy_tests_them() -> None:
     assert proportion_p_value(*(k for r in right for k in (sum(r), len(r)))) == pytest.approx(
         stats.chi2_contingency(table, correction=False).pvalue, abs=1e-9
     )
+
+
+@pytest.mark.parametrize("days", [20, 60])
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.2])
+def test_days_that_are_like_the_day_before_get_a_winner_in_no_more_than_five_percent(
+    days: int, correlation: float, counts: Callable[[int, int], int]
+) -> None:
+    """The primary test on daily differences that follow the day before and whose mean is zero."""
+    times, found = counts(200, 4000), 0
+    for seed in range(times):
+        noise = np.random.default_rng([seed, days, int(10 * correlation)]).normal(size=days)
+        d = noise.copy()
+        for k in range(1, days):
+            d[k] = correlation * d[k - 1] + (1 - correlation**2) ** 0.5 * noise[k]
+        found += paired_days_test(d, draws=399, seed=seed).p_value <= 0.05
+    assert found <= stats.binom.ppf(0.999, times, 0.05), f"{found} of {times}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-1, 1), st.integers(2, 400), st.floats(0.5, 0.99), st.floats(-8, 8))
+def test_the_discount_for_days_alike_never_makes_bolder(r: float, n: int, level: float, t: float) -> None:
+    factor = alike_factor(r, n)
+    assert 1 <= factor <= 19.0000001
+    assert alike_p_value(t, n, factor) >= 2 * stats.t.sf(abs(t), n - 1) - 1e-12
+    assert alike_p_value(alike_reach(n, factor, level), n, factor) == pytest.approx(1 - level, abs=1e-9)

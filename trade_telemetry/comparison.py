@@ -26,8 +26,20 @@ from trade_telemetry.returns import (
     sharpe_of_days,
     win_rate,
 )
+from .store import WORDS, Ints, TraceColumns, choose, sampled_closes
+
+# %% auto #0
+__all__ = ['FloatArray', 'pair_days', 'day_statistics', 'resample_statistics', 'cautious_p_value', 'cautious_reach', 'unbend',
+           'day_autocorrelation', 'paired_days_test', 'VerdictRule', 'Side', 'find_obstacle', 'verdict_of', 'Account',
+           'account_of', 'daily_of', 'PairedSample', 'pair_samples', 'side_of', 'welch_of_totals', 'compare_samples',
+           'compare', 'compare_groups', 'split_by']
+
+# %% ../nbs/14_comparison.ipynb #imports-tests
 from trade_telemetry.significance import (
     Difference,
+    alike_factor,
+    alike_p_value,
+    alike_reach,
     as_sample,
     check_confidence,
     hedges_g,
@@ -40,13 +52,6 @@ from trade_telemetry.significance import (
     sharpe_difference,
     welch_t,
 )
-from .store import WORDS, Ints, TraceColumns, choose, sampled_closes
-
-# %% auto #0
-__all__ = ['FloatArray', 'pair_days', 'day_statistics', 'resample_statistics', 'cautious_p_value', 'cautious_reach', 'unbend',
-           'paired_days_test', 'day_autocorrelation', 'VerdictRule', 'Side', 'find_obstacle', 'verdict_of', 'Account',
-           'account_of', 'daily_of', 'PairedSample', 'pair_samples', 'side_of', 'welch_of_totals', 'compare_samples',
-           'compare', 'compare_groups', 'split_by']
 
 # %% ../nbs/14_comparison.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -114,17 +119,16 @@ def cautious_p_value(
     t_draws: FloatArray,  # t of the resamples, shape (draws,)
     h_draws: FloatArray,  # h of the resamples, shape (draws,)
     days: int,  # Days in the sample, >= 2
-) -> float:  # Largest of the four two-sided p-values, in (0, 1]
-    "Read the p-value off Student's table and three bootstraps, and keep the largest."
-    from scipy.special import stdtr
-
+    factor: float = 1.0,  # Discount for days that are like the day before, from `alike_factor`
+) -> float:  # Largest of the five two-sided p-values, in (0, 1]
+    "Read the p-value off two tables and three bootstraps, and keep the largest."
     draws = len(t_draws)
     tail = min((t_draws <= t).sum(), (t_draws >= t).sum())
     bent = min((h_draws <= h).sum(), (h_draws >= h).sum())
     around = (np.abs(t_draws) >= abs(t)).sum()
-    student = float(2 * stdtr(days - 1, -abs(t)))
+    tables = alike_p_value(t, days, 1.0), alike_p_value(t, days, factor)
     return float(
-        min(1.0, max(student, *((1 + k) / (1 + draws) for k in (around, 2 * tail + 1, 2 * bent + 1))))
+        min(1.0, max(*tables, *((1 + k) / (1 + draws) for k in (around, 2 * tail + 1, 2 * bent + 1))))
     )
 
 # %% ../nbs/14_comparison.ipynb #critical
@@ -133,14 +137,14 @@ def cautious_reach(
     h_draws: FloatArray,  # h of the resamples, ascending, shape (draws,)
     days: int,  # Days in the sample, >= 2
     confidence: float,  # Coverage, fraction
+    factor: float = 1.0,  # As `cautious_p_value`
 ) -> tuple[float, float, float, float]:  # Lower and upper critical value of t, the same of h
     "Critical values that belong to `cautious_p_value`: beyond them p <= 1 − confidence."
-    from scipy.special import stdtrit
-
     alpha, draws = 1.0 - confidence, len(t_draws) + 1
     each = max(1, floor(alpha / 2 * draws + 1e-9))  # rank of the critical draw in one tail
     both = max(1, floor(alpha * draws + 1e-9))
-    around = max(float(np.sort(np.abs(t_draws))[-both]), float(stdtrit(days - 1, 1.0 - alpha / 2)))
+    tables = alike_reach(days, 1.0, confidence), alike_reach(days, factor, confidence)
+    around = max(float(np.sort(np.abs(t_draws))[-both]), *tables)
     low, high = min(-around, float(t_draws[each - 1])), max(around, float(t_draws[-each]))
     return low, high, float(h_draws[each - 1]), float(h_draws[-each])
 
@@ -156,9 +160,21 @@ def unbend(
         return base
     return float(3 / skew * (np.cbrt(1 + skew * base) - 1))
 
+# %% ../nbs/14_comparison.ipynb #autocorrelation
+def day_autocorrelation(
+    differences: npt.ArrayLike,  # Daily differences in the order of the days, shape (n,)
+) -> float:  # Correlation with the day before, in [-1, 1]; nan under 3 days or without spread
+    "Measure whether consecutive days are alike."
+    d = as_sample(differences)
+    centered = d - d.mean() if len(d) else d
+    total = float(centered @ centered)
+    if len(d) < 3 or total <= (1e-12 * float(np.abs(d).max())) ** 2:
+        return nan
+    return float(centered[1:] @ centered[:-1]) / total
+
 # %% ../nbs/14_comparison.ipynb #paired-test
 def paired_days_test(
-    differences: npt.ArrayLike,  # Daily return of the first minus that of the second, percent, shape (n,)
+    differences: npt.ArrayLike,  # Daily return of the first minus that of the second, percent, in the order of the days, shape (n,)
     confidence: float = 0.95,  # Coverage of the interval, fraction
     draws: int = 1999,  # Resamples, >= 99
     seed: int = 0,  # Seed of the resampling: the same data give the same answer
@@ -176,8 +192,9 @@ def paired_days_test(
     if not d.any():
         return Difference(name, 0.0, 0.0, 0.0, 1.0, 0.0, n, n, confidence)
     t_draws, h_draws = resample_statistics(d, draws, seed)
-    p_value = cautious_p_value(t, h, t_draws, h_draws, n)
-    low, high = _mean_interval(d, cautious_reach(t_draws, h_draws, n, confidence))
+    factor = alike_factor(day_autocorrelation(d), n)
+    p_value = cautious_p_value(t, h, t_draws, h_draws, n, factor)
+    low, high = _mean_interval(d, cautious_reach(t_draws, h_draws, n, confidence, factor))
     return Difference(name, mean, low, high, p_value, t, n, n, confidence)
 
 
@@ -189,18 +206,6 @@ def _mean_interval(d: FloatArray, reach: tuple[float, float, float, float]) -> t
     t_low, t_high, h_low, h_high = reach
     lower = mean - spread * max(t_high / sqrt(n), unbend(h_high, skew, n))
     return lower, mean - spread * min(t_low / sqrt(n), unbend(h_low, skew, n))
-
-# %% ../nbs/14_comparison.ipynb #autocorrelation
-def day_autocorrelation(
-    differences: npt.ArrayLike,  # Daily differences in the order of the days, shape (n,)
-) -> float:  # Correlation with the day before, in [-1, 1]; nan under 3 days or without spread
-    "Measure whether consecutive days are alike."
-    d = as_sample(differences)
-    centered = d - d.mean() if len(d) else d
-    total = float(centered @ centered)
-    if len(d) < 3 or total <= (1e-12 * float(np.abs(d).max())) ** 2:
-        return nan
-    return float(centered[1:] @ centered[:-1]) / total
 
 # %% ../nbs/14_comparison.ipynb #rule
 @dataclass(frozen=True)
