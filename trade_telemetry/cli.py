@@ -11,13 +11,14 @@ import os
 import subprocess
 import sys
 import threading
+import webbrowser
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .config import Settings
-from .launch import Access, is_loopback, make_access, serving
+from .launch import Access, is_loopback, kernel_environment, make_access, serving
 from .writer import package_version
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     from trade_telemetry.store import TraceColumns, TraceStore, View
 
 # %% auto #0
-__all__ = ['COMPARED', 'EFFECTS', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON', 'DATA',
-           'PAGE', 'ACCESS', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'EXPORT', 'DEMO', 'VERBS', 'EXAMPLES',
-           'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder', 'backtest_summary',
-           'run_backtest', 'run_import', 'opened', 'all_rows', 'judged_view', 'judged', 'metrics_table', 'run_metrics',
-           'len_of', 'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
-           'run_compare', 'check_alerts', 'alert_text', 'alert_name', 'names_told', 'call_on_alert', 'tell',
-           'run_check', 'run_export', 'page_access', 'page_line', 'run_dashboard', 'demo_history', 'demo_replay',
-           'run_demo', 'OneLineParser', 'make_parser', 'main']
+__all__ = ['COMPARED', 'EFFECTS', 'REPORTED', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON',
+           'DATA', 'PAGE', 'ACCESS', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'REPORT', 'EXPORT', 'DEMO',
+           'VERBS', 'EXAMPLES', 'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder',
+           'backtest_summary', 'run_backtest', 'run_import', 'opened', 'all_rows', 'judged_view', 'judged',
+           'metrics_table', 'run_metrics', 'len_of', 'difference_row', 'comparison_table', 'live_table',
+           'run_live_vs_backtest', 'run_compare_groups', 'run_compare', 'check_alerts', 'alert_text', 'alert_name',
+           'names_told', 'call_on_alert', 'tell', 'run_check', 'run_export', 'run_report', 'page_access', 'page_line',
+           'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser', 'main']
 
 # %% ../nbs/22_cli.ipynb #table
 def table(
@@ -599,6 +600,39 @@ def run_export(
         say(state["message"])
     return 0 if state["strategies"] else 1
 
+# %% ../nbs/22_cli.ipynb #run-report
+REPORTED = ("strategy", "symbols", "run", "against", "start", "end", "first", "second", "title")
+
+
+def run_report(
+    args: argparse.Namespace,  # Parsed flags
+) -> int:  # 0, or 1 where there is nothing to judge
+    "`trade-telemetry report`."
+    from tqdm import tqdm
+
+    from trade_telemetry.report import check_out, write_report
+
+    settings, out = settings_from(args), check_out(args.out)
+    directory = settings.telemetry_storage_path
+    if not directory.is_dir():
+        raise UsageError(f"no such telemetry directory: {directory}")
+    given = {name: getattr(args, name) for name in REPORTED if getattr(args, name) is not None}
+    with tqdm(desc=out.name, unit="cell", file=sys.stderr, leave=False, disable=None) as bar:
+
+        def on_cell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        trades = write_report(
+            out, {"telemetry_dir": str(directory.resolve()), **given}, kernel_environment(settings), on_cell
+        )
+    print(f"{out}: {trades:,} trades judged" if trades else f"{out}")
+    if not trades:
+        say(f"nothing to judge in {directory}; the report says so")
+    if args.open:
+        webbrowser.open(out.resolve().as_uri())
+    return 0 if trades else 1
+
 # %% ../nbs/22_cli.ipynb #page-access
 def page_access(
     args: argparse.Namespace,  # Parsed flags
@@ -845,6 +879,28 @@ CHECK: Flags = {
     },
 }
 
+# %% ../nbs/22_cli.ipynb #report-flags
+REPORT: Flags = {
+    **{flag: CHOICE[flag] for flag in ("--symbols", "--strategy")},
+    "--run": {"help": "report on this run alone (default: what is live, else the newest backtests)"},
+    "--against": {
+        "metavar": "RUN",
+        "help": "backtest to compare with (default: the newest of each strategy)",
+    },
+    "--start": {"metavar": "YYYY-MM-DD", "help": "first exit date; the backtest beside it is not cut"},
+    "--end": {"metavar": "YYYY-MM-DD", "help": "last exit date"},
+    "--first": {"metavar": "NAME", "help": "strategy that counts positive (default: intraday)"},
+    "--second": {"metavar": "NAME", "help": "strategy that is subtracted (default: swing)"},
+    "--title": {"help": 'title of the front page (default: "Accuracy report")'},
+    "--out": {
+        "type": Path,
+        "default": Path("report.html"),
+        "metavar": "FILE",
+        "help": ".html, or .ipynb for the executed notebook (default: report.html)",
+    },
+    "--open": {"action": "store_true", "help": "open the report in a browser"},
+}
+
 # %% ../nbs/22_cli.ipynb #export-flags
 EXPORT: Flags = {
     "--symbol": {"help": "only this one (default: all)"},
@@ -878,6 +934,7 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
     ),
     "check": (run_check, "is anything wrong now? exit code 1 with an alert, for cron", COMMON | CHECK),
     "export": (run_export, "what the dashboard shows, as JSON", COMMON | EXPORT),
+    "report": (run_report, "write the audit report as one HTML file", COMMON | REPORT),
     "dashboard": (run_dashboard, "serve the live dashboard", COMMON | PAGE | ACCESS),
 }
 
@@ -893,6 +950,10 @@ _LINES = {
     "compare": ["compare", "compare --first swing --second mine", "compare --live-vs-backtest"],
     "check": ["check || echo 'look at the dashboard'"],
     "export": ["export --symbol AAPL --out state.json"],
+    "report": [
+        "report --out report.html --open",
+        "report --start 2025-10-01 --end 2025-10-31 --title October",
+    ],
     "dashboard": [
         "dashboard --open",
         "dashboard --telemetry-dir data/analytics --refresh-interval 30 --port 8866",
