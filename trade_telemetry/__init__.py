@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from trade_telemetry.analyzer import AccuracyMetrics as AccuracyMetrics
     from trade_telemetry.backtester import Backtester as Backtester
     from trade_telemetry.backtester import BacktestResult as BacktestResult
+    from trade_telemetry.breakdown import FeatureEffect as FeatureEffect
+    from trade_telemetry.breakdown import Group as Group
+    from trade_telemetry.breakdown import Rolling as Rolling
+    from trade_telemetry.breakdown import attribute_features as attribute_features
+    from trade_telemetry.breakdown import break_down as break_down
+    from trade_telemetry.breakdown import rolling as rolling
+    from trade_telemetry.breakdown import windows as windows
     from trade_telemetry.broker import Broker as Broker
     from trade_telemetry.broker import Fill as Fill
     from trade_telemetry.broker import Order as Order
@@ -73,6 +80,7 @@ _NAMES_OF = {
     "alerts": "Alert current_alerts",
     "analyzer": "AccuracyAnalyzer AccuracyMetrics",
     "backtester": "Backtester BacktestResult",
+    "breakdown": "FeatureEffect Group Rolling attribute_features break_down rolling windows",
     "broker": "Broker Fill Order PaperBroker",
     "capture": "TelemetryHook open_hook run_directory",
     "comparison": "compare",

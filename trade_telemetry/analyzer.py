@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from math import isfinite, nan
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+import trade_telemetry.breakdown as bd
 import trade_telemetry.classification as cl
 import trade_telemetry.returns as rt
 from .closes import Closes, matrix_of, totals_of
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ['REPORT_SCHEMA_VERSION', 'Paths', 'Traces', 'Interval', 'CallFigures', 'ReturnFigures', 'RiskFigures',
            'AccuracyMetrics', 'to_json_value', 'columns_of_frame', 'as_columns', 'f1_of_days', 'f1_interval', 'measure',
            'by_strategy', 'return_curves', 'report_bytes', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures',
-           'AccuracyAnalyzer', 'CoreFigures', 'core_figures']
+           'AnalyzerParts', 'AccuracyAnalyzer', 'CoreFigures', 'core_figures']
 
 # %% ../nbs/13_analyzer.ipynb #types
 REPORT_SCHEMA_VERSION = 1
@@ -149,6 +150,8 @@ def to_json_value(
     "Make a value that strict JSON can hold."
     if hasattr(value, "to_dict"):
         return to_json_value(value.to_dict())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json_value(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_json_value(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -274,7 +277,7 @@ def f1_of_days(
     seed: int = 0,  # Seed of the resampling
 ) -> Interval:  # Lower and upper end in [0, 1]; nan under two days or without any call
     "Bootstrap the headline F1 over days, from rows or from lines of a ledger."
-    present, place = np.unique(day, return_inverse=True)
+    present, place = rt.day_places(day)
     called, happened = predicted != cl.NOOP, actual != cl.NOOP
     right = called & (predicted == actual)
     weights = (2 * right * closes, (called.astype(np.int64) + happened) * closes)
@@ -604,8 +607,36 @@ class AnalyzerFigures(AnalyzerFiles):
     def _measure(self, columns: TraceColumns, strategy: str) -> AccuracyMetrics:
         return measure(columns, strategy, self.timezone, self.zero_division)
 
+# %% ../nbs/13_analyzer.ipynb #analyzer-parts
+class AnalyzerParts(AnalyzerFigures):
+    "Cut trades into parts."
+
+    def breakdown(
+        self,
+        traces: Traces,  # List of traces, columns or data frame
+        by: str = "strategy",  # strategy, symbol, month, exit_weekday, direction, exit_reason, weekday, hour or holding
+        session_open: str | None = None,  # HH:MM: hours are counted from here; None: hours of the day
+    ) -> list[bd.Group]:  # Groups that have trades, each with n and intervals
+        "Measure groups of trades; exact by what a ledger knows, of the kept rows by what it does not."
+        return bd.breakdown(self.columns(traces), by, self.timezone, session_open)
+
+    def rolling(
+        self,
+        traces: Traces,  # List of traces, columns or data frame
+        window: int = 50,  # N, >= 1
+    ) -> bd.Rolling:  # In exit order; of the kept rows where `sampled`
+        "Measure the last N trades at every exit."
+        return bd.rolling(self.columns(traces), window)
+
+    def attribute_features(
+        self,
+        traces: Traces,  # List of traces, columns or data frame
+    ) -> list[bd.FeatureEffect]:  # Smallest adjusted p-value first
+        "Ask every stored feature what it has to do with return and rightness, corrected for how many are asked."
+        return bd.attribute_features(self.columns(traces))
+
 # %% ../nbs/13_analyzer.ipynb #analyzer
-class AccuracyAnalyzer(AnalyzerFigures):
+class AccuracyAnalyzer(AnalyzerParts):
     "Load traces, compute figures, compare strategies, write reports and pictures."
 
     def plot_confusion_matrix(

@@ -17,7 +17,7 @@ from .store import Floats, Ints, utc_offsets
 __all__ = ['Days', 'exit_order', 'curve', 'drawdown', 'deepest_fall', 'max_drawdown', 'max_drawdown_compounded', 'exit_days',
            'fill_days', 'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade',
            'cumulative_return', 'average_return', 'win_rate', 'profit_factor', 'payoff_ratio', 'sortino_of_days',
-           'calmar_of_days', 'probabilistic_sharpe_ratio', 'mean_interval', 'average_win', 'average_loss',
+           'calmar_of_days', 'probabilistic_sharpe_ratio', 'day_places', 'mean_interval', 'average_win', 'average_loss',
            'longest_streak', 'exposure', 'days_under_water', 'cost_total']
 
 # %% ../nbs/11_returns.ipynb #dates
@@ -276,6 +276,18 @@ def probabilistic_sharpe_ratio(
     above = per_day - benchmark / float(np.sqrt(periods))
     return NormalDist().cdf(above * float(np.sqrt((len(d) - 1) / variance)))
 
+# %% ../nbs/11_returns.ipynb #day-places
+def day_places(
+    day: Ints,  # Days since 1970-01-01, shape (m,)
+) -> tuple[Ints, Ints]:  # Days that occur, ascending, shape (d,); position of each among them, shape (m,)
+    "Number the days that occur: `np.unique` without its sorting, where the days lie close enough."
+    if not len(day) or np.ptp(day) > 100_000 + 4 * len(day):
+        present, place = np.unique(day, return_inverse=True)
+        return present, place.astype(np.int64)
+    since = day - day.min()
+    there = np.bincount(since) > 0
+    return np.flatnonzero(there) + day.min(), (np.cumsum(there) - 1)[since]
+
 # %% ../nbs/11_returns.ipynb #mean-interval
 def mean_interval(
     day: Ints,  # Exit date of a trade or of a line of trades, days since 1970, shape (m,)
@@ -288,7 +300,7 @@ def mean_interval(
     "Bootstrap the mean return of a trade over days."
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}")
-    present, place = np.unique(day, return_inverse=True)
+    present, place = day_places(day)
     if (n := len(present)) < 2:
         return float("nan"), float("nan")
     sums, counts = (
