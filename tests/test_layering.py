@@ -17,7 +17,7 @@ LOWERED = {
     "ledger": 1.5,  # numbered where reading begins, but the writer keeps it
     "plots": 9,  # numbered with the pages, but takes plain arrays only, so that the analyzer may draw
     "significance": 12.4,  # numbered beside the comparison that reads it
-    "sequential": 9,  # numbered beside the alerts that read it, but takes plain arrays only
+    "sequential": 12.5,  # numbered beside the alerts that read it, but takes plain arrays only
     "breakdown": 12.6,  # read after the analyzer, but built on columns, so that the analyzer may cut trades into parts
     "comparison": 12.5,  # read after the analyzer, but built on columns, so that the analyzer may compare
     "live_vs_backtest": 15.5,  # read after the page's state, but built on columns, so that the page may say the same

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any, Protocol
@@ -25,17 +26,19 @@ from .state import RANGES, Asked, empty_state
 State = Mapping[str, Any]
 
 # %% auto #0
-__all__ = ['State', 'FONT', 'PALETTE', 'ARROWS', 'READ_OUT', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE', 'COLUMN_HEADS',
-           'LOGO', 'MANY_SYMBOLS', 'plain_text', 'html_text', 'percent_text', 'number_text', 'minutes_text',
-           'strategy_colors', 'ask_button', 'pressed', 'bar_html', 'figure_html', 'facts_html', 'difference_html',
-           'recent_html', 'beside_html', 'card_html', 'HtmlPanel', 'cards_html', 'wall_clock_ms', 'line_option',
-           'lines_of', 'upper_table', 'lower_table', 'dimensions_of', 'zoom_options', 'grid_options', 'axis_options',
-           'curve_option', 'range_buttons', 'curve_head_html', 'ReturnCurve', 'matrix_html', 'chosen_cell',
-           'confusion_html', 'trade_html', 'price_text', 'pager_html', 'trades_html', 'alert_html', 'calm_html',
-           'alerts_html', 'tabs_html', 'calibration_html', 'exits_html', 'details_html', 'runs_text', 'coverage_words',
-           'header_html', 'foot_html', 'Choice', 'symbol_options', 'run_options', 'run_chosen', 'with_choices',
-           'Filters', 'package_text', 'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from', 'asked_after',
-           'Panel', 'with_error', 'box', 'export_text', 'Page', 'Dashboard']
+__all__ = ['State', 'FONT', 'PALETTE', 'ARROWS', 'STATUS', 'MEASURES', 'READ_OUT', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE',
+           'COLUMN_HEADS', 'SEVERITY', 'RULE_WORDS', 'BY_ITSELF', 'MOST_CLEARED', 'LOGO', 'MANY_SYMBOLS',
+           'MOST_OFFERED', 'plain_text', 'html_text', 'percent_text', 'number_text', 'minutes_text', 'strategy_colors',
+           'ask_button', 'pressed', 'bar_html', 'figure_html', 'facts_html', 'difference_html', 'recent_html',
+           'measure_html', 'beside_html', 'card_html', 'plain_layout', 'plain_style', 'html_widget', 'HtmlPanel',
+           'cards_html', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of',
+           'zoom_options', 'grid_options', 'axis_options', 'curve_option', 'range_buttons', 'curve_head_html',
+           'ReturnCurve', 'matrix_html', 'chosen_cell', 'confusion_html', 'trade_html', 'price_text', 'pager_html',
+           'trades_html', 'minute_text', 'alert_html', 'watched_html', 'calm_html', 'cleared_html', 'alerts_html',
+           'tabs_html', 'calibration_html', 'exits_html', 'details_html', 'runs_text', 'coverage_words', 'header_html',
+           'foot_html', 'narrow_style', 'Choice', 'symbol_options', 'run_options', 'run_chosen', 'with_choices',
+           'Filters', 'package_text', 'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from', 'choices_text',
+           'kept_choices', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Page', 'AskedPage', 'Dashboard']
 
 # %% ../nbs/21_panels.ipynb #plain-text
 def plain_text(
@@ -158,15 +161,22 @@ def facts_html(
 ) -> str:  # A row of small facts
     "Draw what stands below the headline figures."
     sides = figures["by_direction"]
-    sampled = "— (sampled)" if figures["sampled"] else None
+    unknown = "— (sampled)" if figures["source"] == "sample" else "—"
+
+    def path(key: str, digits: int, unit: str = "", signed: bool = False) -> str:
+        return unknown if figures[key] is None else number_text(figures[key], digits, unit, signed=signed)
+
+    by_days = figures["source"] == "ledger" and figures["max_drawdown_pct"] is None
     facts = {
         "Long": percent_text(sides["LONG"]["precision"]["value"]),
         "Short": percent_text(sides["SHORT"]["precision"]["value"]),
         "Win rate": percent_text(figures["win_rate"]),
         "Mean": number_text(figures["mean_return_pct"], 3, "%", signed=True),
-        "Total": sampled or number_text(figures["cumulative_return_pct"], 1, "%", signed=True),
-        "Max DD": sampled or number_text(figures["max_drawdown_pct"], 1, "pts"),
-        "Sharpe": sampled or number_text(figures["sharpe_ratio"], 2),
+        "Total": path("cumulative_return_pct", 1, "%", signed=True),
+        "Max DD by day" if by_days else "Max DD": path(
+            "max_drawdown_daily_pct" if by_days else "max_drawdown_pct", 1, "pts"
+        ),
+        "Sharpe": path("sharpe_ratio", 2),
         "Hold": minutes_text(figures["average_holding_minutes"]),
     }
     return (
@@ -178,13 +188,15 @@ ARROWS = {"up": "▲", "down": "▼", "unclear": "≈"}
 
 
 def difference_html(
-    found: Mapping[str, float | None],  # difference, low, high
+    found: Mapping[str, Any],  # difference, low, high
     scale: float,  # Factor into the unit shown
     digits: int,  # Decimals
     unit: str,  # Such as "pts"
 ) -> str:  # Such as "−14.5 pts (−18.4 to −10.5)"
     "Draw a difference with its interval."
-    gap, low, high = (None if v is None else scale * v for v in found.values())
+    gap, low, high = (
+        None if found[key] is None else scale * found[key] for key in ("difference", "low", "high")
+    )
     words = number_text(gap, digits, unit, signed=True)
     if low is None or high is None:
         return f"<b>{words}</b>"
@@ -209,28 +221,57 @@ def recent_html(
     return f'<div class="tt-recent">{arrow} Last {recent["calls"]} calls <b>{share}</b>, {change} {words[recent["direction"]]}</div>'
 
 # %% ../nbs/21_panels.ipynb #beside-html
+STATUS = {
+    "worse": "worse than its backtest", "better": "better than its backtest", "held": "as good as its backtest",
+    "no difference": "no clear difference", "too early": "too early to say", "not comparable": "not comparable",
+}  # fmt: skip
+MEASURES: tuple[
+    tuple[str, str, float, int, str], ...
+] = (  # label, key, scale, decimals, unit of the difference
+    ("Precision", "precision", 100, 1, "pts"),
+    ("Per trade", "mean_return_pct", 1, 3, "%"),
+    ("Per day", "daily_return_pct", 1, 2, "%"),
+)
+
+
+def measure_html(
+    label: str,  # Name of the measure
+    test: Mapping[str, Any],  # live, reference, difference, low, high
+    scale: float,  # Factor into the unit shown: 100 for shares
+    digits: int,  # Decimals
+    unit: str,  # Unit of the difference
+) -> str:  # One row of the table
+    "Draw one measure of both sides."
+    sides = (test["live"], test["reference"])
+    pair = [percent_text(v) if scale == 100 else number_text(v, digits, "%", signed=True) for v in sides]
+    cells = "".join(f"<td>{cell}</td>" for cell in (*pair, difference_html(test, scale, digits, unit)))
+    return f'<tr><th scope="row">{label}</th>{cells}</tr>'
+
+# %% ../nbs/21_panels.ipynb #beside-table
 def beside_html(
     figures: Mapping[str, Any],  # Figures of one strategy
 ) -> str:  # A small table, empty where there is no reference
     "Compare with what the reference run promised."
     then, against = figures["reference"], figures["against"]
-    if then is None or against is None:
+    if then is None:
         return ""
     runs = ", ".join(html_text(run) for run in then["runs"])
-    rows = []
-    for label, key, scale, digits, unit in (
-        ("Precision", "precision", 100, 1, "pts"), ("Per trade", "mean_return_pct", 1, 3, "%"), ("Per day", "daily_return_pct", 1, 2, "%"),
-    ):  # fmt: skip
-        if key == "precision":
-            pair = [percent_text(side[key]["value"]) for side in (figures, then)]
-        else:
-            pair = [number_text(side[key], digits, "%", signed=True) for side in (figures, then)]
-        cells = "".join(
-            f"<td>{cell}</td>" for cell in (*pair, difference_html(against[key], scale, digits, unit))
-        )
-        rows.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
-    head = f'<caption>vs <b>{runs}</b>, n {then["trades"]:,}: <b class="tt-verdict">{html_text(against["verdict"])}</b></caption>'
-    return f'<table class="tt-beside">{head}<tbody>{"".join(rows)}</tbody></table>'
+    word = "comparing …" if against is None else STATUS[against["status"]]
+    tone = f' data-status="{html_text(against["status"])}"' if against else ""
+    head = (
+        f'<caption>vs <b>{runs}</b>, n {then["trades"]:,}: <b class="tt-verdict"{tone}>{word}</b></caption>'
+    )
+    if against is None:
+        return f'<table class="tt-beside">{head}</table>'
+    rows = "".join(
+        measure_html(label, against[key], scale, digits, unit) for label, key, scale, digits, unit in MEASURES
+    )
+    kept = (
+        f" From {against['live_trades']:,} kept rows." if against["live_trades"] < figures["trades"] else ""
+    )
+    words = html_text(against["verdict"], 400)
+    foot = f'<tfoot><tr><td colspan="4">{words[:1].upper()}{words[1:]}.{kept}</td></tr></tfoot>'
+    return f'<table class="tt-beside">{head}<tbody>{rows}</tbody>{foot}</table>'
 
 # %% ../nbs/21_panels.ipynb #card-html
 def card_html(
@@ -251,6 +292,23 @@ def card_html(
     return f'<section class="tt-panel tt-card" style="--c:{color}">{body}</section>'
 
 # %% ../nbs/21_panels.ipynb #html-panel
+@cache
+def plain_layout() -> Any:  # An ipywidgets Layout
+    "One layout for all: style sheets arrange this page, and each widget less is a message less."
+    return ipywidgets.Layout()
+
+
+@cache
+def plain_style() -> Any:  # An ipywidgets HTMLStyle
+    "One style for all HTML widgets."
+    return ipywidgets.HTML().style
+
+
+def html_widget() -> Any:  # An ipywidgets HTML
+    "Make a widget for a piece of HTML."
+    return ipywidgets.HTML(layout=plain_layout(), style=plain_style())
+
+
 class HtmlPanel:
     "A panel whose whole look is one function from a state to HTML."
 
@@ -260,7 +318,7 @@ class HtmlPanel:
         draw: Callable[[State], str],  # Makes the HTML; everything from outside is escaped by it
     ) -> None:
         self.draw = draw
-        self.widget = ipywidgets.HTML()
+        self.widget = html_widget()
         for css_class in name.split():
             self.widget.add_class(css_class)
 
@@ -508,6 +566,9 @@ def curve_head_html(
     note = f"% of a constant stake, closed trades only · {html_text(state['timezone'])}"
     if missing:
         note = f"without {', '.join(html_text(name) for name in missing[:3])}: rows are sampled · {note}"
+    by_day = [html_text(name) for name, own in state["strategies"].items() if own["source"] == "ledger"]
+    if by_day:
+        note = f"{', '.join(by_day[:3])} day by day, from the ledger · {note}"
     return f'<div class="tt-head"><h2>Cumulative return{days}</h2>{buttons}<span class="tt-note tt-below">{note}</span></div>'
 
 # %% ../nbs/21_panels.ipynb #return-curve
@@ -515,10 +576,12 @@ class ReturnCurve:
     "The chart of cumulative returns: the only place that knows the chart library."
 
     def __init__(self) -> None:
-        self.head = ipywidgets.HTML()
+        self.head = html_widget()
         style = {"height": "374px", "width": "100%"}
-        self.chart = EChartsRawWidget(option={}, renderer="svg", theme="light", style=style)
-        self.widget = ipywidgets.VBox([self.head, self.chart])
+        self.chart = EChartsRawWidget(
+            option={}, renderer="svg", theme="light", style=style, layout=plain_layout()
+        )
+        self.widget = ipywidgets.Box([self.head, self.chart], layout=plain_layout())
         self.widget.add_class("tt-curve").add_class("tt-panel")
 
     def update(self, state: State) -> None:
@@ -660,7 +723,8 @@ def trades_html(
     if (name := trades["strategy"]) is not None:
         what = f"{html_text(name[:1].upper() + name[1:])} · market {trades['actual']}, called {trades['predicted']}"
         color = strategy_colors(list(state["strategies"])).get(name, color)
-    note = f"{trades['total']:,} trades, latest first · {html_text(state['timezone'])}"
+    of = f" kept rows of {trades['closes']:,} closes" if trades["closes"] > trades["total"] else " trades"
+    note = f"{trades['total']:,}{of}, latest first · {html_text(state['timezone'])}"
     head = f'<div class="tt-head"><h2><span class="tt-chip"></span>{what}</h2><span class="tt-note" role="status">{note}</span>{pager_html(trades)}</div>'
     zone = ZoneInfo(state["timezone"])
     heads = "".join(f'<th scope="col">{word}</th>' for word in COLUMN_HEADS)
@@ -670,52 +734,107 @@ def trades_html(
     return f'<section class="tt-panel" style="--c:{color}">{head}{table if body else empty}</section>'
 
 # %% ../nbs/21_panels.ipynb #alert-html
+SEVERITY = {"critical": "Critical", "warning": "Warning", "error": "Error"}
+
+
+def minute_text(
+    moment: object,  # ISO 8601 in UTC
+) -> str:  # Such as "2025-11-12 09:58"
+    "A time to the minute."
+    return html_text(str(moment)[:16].replace("T", " "))
+
+
 def alert_html(
-    alert: Mapping[str, Any],  # rule, severity, strategy, title, evidence, since, error_rate
+    alert: Mapping[str, Any],  # rule, severity, strategy, title, evidence, since, cleared_at, error_rate
 ) -> str:  # One entry of the list
     "Draw one alert."
-    since = f"since {html_text(str(alert['since'])[:16].replace('T', ' '))} UTC" if alert.get("since") else ""
-    who = str(alert.get("strategy") or "")
+    over = alert.get("cleared_at")
+    ends = [minute_text(moment) for moment in (alert.get("since"), over) if moment]
+    since = "" if not ends else f"{'' if over else 'since '}{' to '.join(ends)} UTC"
+    who, kind = str(alert.get("strategy") or ""), SEVERITY[alert["severity"]]
     title = f"{who[:1].upper()}{who[1:]} · {alert['title']}" if who else alert["title"]
     rate = alert.get("error_rate")
-    rate = f"false alarms: {html_text(rate, 300)}" if rate else ""
-    small = " · ".join(filter(None, [since, rate]))
+    small = " · ".join(filter(None, [since, f"false alarms: {html_text(rate, 400)}" if rate else ""]))
     return (
-        f'<li class="tt-alert" data-severity="{html_text(alert["severity"])}" data-rule="{html_text(alert["rule"])}">'
-        f"<strong>{html_text(title, 120)}</strong><span>{html_text(alert['evidence'], 400)}</span><em>{small}</em></li>"
+        f'<li class="tt-alert" data-severity="{"cleared" if over else alert["severity"]}" data-rule="{html_text(alert["rule"])}">'
+        f"<strong><small>{'Cleared' if over else kind}</small> {html_text(title, 120)}</strong><span>{html_text(alert['evidence'], 400)}</span><em>{small}</em></li>"
     )
 
+# %% ../nbs/21_panels.ipynb #alerts-html
+RULE_WORDS = {
+    "precision_below_threshold": "precision below {line} (from {least} calls on)", "lost_skill": "lost skill",
+    "quiet_market": "a quieter market", "calibration_drift": "overstated confidence",
+    "drawdown": "drawdown beyond its range", "writer_silent": "silent writers",
+}  # fmt: skip
+BY_ITSELF = ("precision_below_threshold", "writer_silent")  # Rules that need no backtest
 
+
+def watched_html(
+    state: State,  # What to show
+) -> str:  # One line; empty where nothing is judged
+    "Say what is being watched."
+    watched = state["watched"]
+    if watched is None or not watched["rules"]:
+        return "" if watched is None else "All rules are switched off."
+    line, least = percent_text(watched["precision_threshold"], 0), watched["minimum_calls"]
+    words = {rule: RULE_WORDS[rule].format(line=line, least=least) for rule in watched["rules"]}
+    said = [text for rule, text in words.items() if rule in BY_ITSELF]
+    against = [text for rule, text in words.items() if rule not in BY_ITSELF]
+    lone = sorted(set(watched["judged"]) - set(watched["with_backtest"]))
+    if against and watched["with_backtest"]:
+        said.append(f"against the backtest {', '.join(against)}")
+    text = f"Watched: {'; '.join(said)}."
+    if against and lone:
+        names = ", ".join(html_text(name) for name in lone[:3])
+        text += f" {names[:1].upper()}{names[1:]}: no backtest to hold {'it' if len(lone) == 1 else 'them'} against."
+    return text
+
+# %% ../nbs/21_panels.ipynb #calm
 def calm_html(
     state: State,  # What to show
 ) -> str:  # What stands in the panel without an alert
-    "Say that all is well, and what is being watched; or that nothing is judged."
+    "Say that all is well, or that nothing is judged."
     tick = (
         '<svg viewBox="0 0 24 24"><circle cx="12" cy="12" r="9.5"/><path d="m8 12.4 2.8 2.8L16.3 9.5"/></svg>'
     )
     pause = '<svg viewBox="0 0 24 24"><circle cx="12" cy="12" r="9.5"/><path d="M10 9v6M14 9v6"/></svg>'
-    if state["mode"] not in ("live", "paper"):
+    if state["watched"] is None:
         what = "and this is a replay" if state["mode"] == "replay" else "and nothing here is live"
         return f'<div class="tt-calm tt-quiet">{pause}<b>Nothing is judged</b>Alerts judge live trades only, {what}.</div>'
-    limit = percent_text(state["precision_threshold"], 0)
-    return f'<div class="tt-calm">{tick}<b>No active alerts</b>Watching each strategy for a precision below {limit}.</div>'
+    judged = sum(state["watched"]["judged"].values())
+    return f'<div class="tt-calm">{tick}<b>No active alerts</b>{judged:,} closed trades judged.</div>'
 
-# %% ../nbs/21_panels.ipynb #alerts-html
+
+MOST_CLEARED = 8
+
+
+def cleared_html(
+    state: State,  # What to show
+) -> str:  # A list with its heading; empty where nothing was cleared
+    "Draw the alerts that are over."
+    cleared = state["cleared"]
+    if not cleared or state["watched"] is None:
+        return ""
+    rest = f" (latest {MOST_CLEARED} of {len(cleared)})" if len(cleared) > MOST_CLEARED else ""
+    items = "".join(map(alert_html, cleared[:MOST_CLEARED]))
+    return f"<h3>Cleared in the last {state['watched']['remembered_days']} days{rest}</h3><ul>{items}</ul>"
+
+# %% ../nbs/21_panels.ipynb #alerts-panel
 def alerts_html(
     state: State,  # What to show
 ) -> str:  # The panel
-    "Draw the list of alerts."
+    "Draw the alerts: those that are on, those that were, and what is watched."
     failed = [
-        {"rule": "refresh", "severity": "error", "title": "Refresh failed", "evidence": e, "since": None}
+        {"rule": "refresh", "severity": "error", "title": "Refresh failed", "evidence": e}
         for e in state["errors"]
     ]
     alerts = [*failed, *state["alerts"]]
     where = "all symbols" if state["symbol"] is None else html_text(state["symbol"])
     note = f"{len(alerts)} active · {where}" if alerts else where
-    body = (
-        f'<ul class="tt-alert-list">{"".join(map(alert_html, alerts))}</ul>' if alerts else calm_html(state)
-    )
-    return f'<div class="tt-head"><h2>Alerts</h2><span class="tt-note">{note}</span></div>{body}'
+    now = f"<ul>{''.join(map(alert_html, alerts))}</ul>" if alerts else calm_html(state)
+    body = f'<div class="tt-alert-list" tabindex="0" role="region" aria-label="Alerts">{now}{cleared_html(state)}</div>'
+    watched = f'<div class="tt-note tt-watched">{words}</div>' if (words := watched_html(state)) else ""
+    return f'<div class="tt-head"><h2>Alerts</h2><span class="tt-note">{note}</span></div>{body}{watched}'
 
 # %% ../nbs/21_panels.ipynb #tabs-html
 def tabs_html(
@@ -804,7 +923,7 @@ def runs_text(
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(f"<b>{name}</b>" for name in names[:most]) + rest
 
-
+# %% ../nbs/21_panels.ipynb #header-words
 def coverage_words(
     state: State,  # What to show
 ) -> list[str]:  # Such as ["rows 212 of 2,104 closes"]; empty where nobody knows
@@ -813,7 +932,11 @@ def coverage_words(
     if coverage is None:
         return []
     lost = f", {coverage['lost']:,} lost" if coverage["lost"] else ""
-    return [f"rows {coverage['rows']:,} of {coverage['closes']:,} closes{lost}"]
+    words = f"rows {coverage['rows']:,} of {coverage['closes']:,} closes{lost}"
+    sources = {own["source"] for own in state["strategies"].values()}
+    if "sample" in sources:
+        return [f"{words}; figures from this sample"]
+    return [f"{words}; figures from the ledger" if "ledger" in sources else words]
 
 
 def header_html(
@@ -844,6 +967,12 @@ def foot_html(
     meaning = "Precision, recall and F1 over LONG and SHORT, given that a position was taken; bars show 95 % intervals. Returns: closed trades only, constant stake, open losses not seen."
     return f'<div class="tt-foot">{"; ".join([read, *notes])}. {meaning}</div>'
 
+# %% ../nbs/21_panels.ipynb #narrow-style
+@cache
+def narrow_style() -> Any:  # An ipywidgets DescriptionStyle
+    "One style for all drop-downs: as much room for the words as they need."
+    return ipywidgets.Dropdown(style={"description_width": "auto"}).style
+
 # %% ../nbs/21_panels.ipynb #choice
 class Choice:
     "A drop-down; calls back when the viewer, not an update, changes it."
@@ -859,7 +988,7 @@ class Choice:
         self.offer, self.chosen, self.on_change = offer, chosen, on_change
         self.updating = False
         self.widget = ipywidgets.Dropdown(
-            options=[("All", "")], description=label, style={"description_width": "auto"}
+            options=[("All", "")], description=label, style=narrow_style(), layout=plain_layout()
         )
         self.widget.add_class(name).add_class("tt-choice")
         self.widget.observe(self._changed, names="value")
@@ -885,13 +1014,20 @@ class Choice:
             self.on_change()
 
 # %% ../nbs/21_panels.ipynb #offers
+MANY_SYMBOLS = 12  # From here on a search field stands beside the symbols
+MOST_OFFERED = 200  # Symbols in the drop-down; the search field reaches the others
+
+
 def symbol_options(
     state: State,  # What to show
     words: str = "",  # Part of a name; "" for all
 ) -> list[tuple[str, str]]:  # Label and value; the symbol in force is always among them
-    "Offer the symbols whose names contain `words`."
-    found = [s for s in state["symbols"] if words.casefold() in s.casefold() or s == state["symbol"]]
-    return [("All", ""), *((plain_text(s), s) for s in found)]
+    "Offer the symbols whose names contain `words`, those that begin with them first."
+    wanted, chosen = words.casefold(), state["symbol"]
+    found = [s for s in state["symbols"] if wanted in s.casefold() and s != chosen]
+    found.sort(key=lambda s: not s.casefold().startswith(wanted))
+    offered = found[:MOST_OFFERED] if chosen is None else [chosen, *found[:MOST_OFFERED]]
+    return [("All", ""), *((plain_text(s), s) for s in (offered if words else sorted(offered)))]
 
 
 def run_options(
@@ -930,9 +1066,6 @@ def with_choices(
     return now if now == asked else replace(now, page=0)
 
 # %% ../nbs/21_panels.ipynb #filters
-MANY_SYMBOLS = 12  # From here on a search field stands beside the symbols
-
-
 class Filters:
     "Symbol with its search field, direction, and run."
 
@@ -941,7 +1074,9 @@ class Filters:
         on_change: Callable[[], None],  # Called after the viewer chose
     ) -> None:
         self.shown: State | None = None
-        self.search = ipywidgets.Text(placeholder="find symbol", layout={"display": "none"})
+        self.search = ipywidgets.Text(
+            placeholder="find symbol", layout={"display": "none"}, description="", continuous_update=True
+        )
         self.search.add_class("tt-find").observe(self._narrow, names="value")
         both = [("Both", ""), ("LONG", "LONG"), ("SHORT", "SHORT")]
         self.symbol = Choice(
@@ -950,7 +1085,7 @@ class Filters:
         self.direction = Choice("tt-direction", "Called", lambda _: both, lambda s: s["direction"], on_change)
         self.run = Choice("tt-run", "Run", run_options, run_chosen, on_change)
         self.widget = ipywidgets.Box(
-            [self.search, *(c.widget for c in (self.symbol, self.direction, self.run))]
+            [self.search, *(c.widget for c in (self.symbol, self.direction, self.run))], layout=plain_layout()
         )
         self.widget.add_class("tt-filters")
 
@@ -959,6 +1094,7 @@ class Filters:
         self.shown = state
         for choice in (self.symbol, self.direction, self.run):
             choice.update(state)
+        self.search.placeholder = f"find in {len(state['symbols']):,}"
         self.search.layout.display = "" if len(state["symbols"]) > MANY_SYMBOLS else "none"
 
     def applied(self, asked: Asked) -> Asked:
@@ -981,7 +1117,9 @@ class RefreshClock(anywidget.AnyWidget):
     "The page's timer and status line; one beat, one answer."
 
     _esm = package_text("static/clock.js")
-    _css = package_text("share/jupyter/voila/templates/trade_telemetry/app.css")
+    look = traitlets.Unicode(package_text("share/jupyter/voila/templates/trade_telemetry/app.css")).tag(
+        sync=True
+    )
     beat = traitlets.Int(0, min=0).tag(sync=True)
     ack = traitlets.Int(0).tag(sync=True)
     interval_seconds = traitlets.Float(30.0, min=0.05).tag(sync=True)
@@ -992,6 +1130,8 @@ class RefreshClock(anywidget.AnyWidget):
     tab = traitlets.Unicode("overview").tag(sync=True)
     rows = traitlets.Int(0).tag(sync=True)
     alerts = traitlets.Int(0).tag(sync=True)
+    more = traitlets.Bool(False).tag(sync=True)
+    choices = traitlets.Unicode("").tag(sync=True)
     newest_ms = traitlets.Float(None, allow_none=True).tag(sync=True)
 
     def update(self, state: State) -> None:
@@ -1002,6 +1142,7 @@ class RefreshClock(anywidget.AnyWidget):
             self.rows = state["rows"]["loaded"]
             self.tab = "overview" if state["details"] is None else "details"
             self.words = clock_words(state)
+            self.more = not state["complete"]
             self.alerts = len(state["alerts"]) + len(state["errors"])
             self.newest_ms = None if newest is None else datetime.fromisoformat(newest).timestamp() * 1000
 
@@ -1041,6 +1182,43 @@ def cell_from(
         return None
     return names[numbers[0]], numbers[1], numbers[2]
 
+# %% ../nbs/21_panels.ipynb #choices
+def choices_text(
+    asked: Asked,  # Choices in force
+) -> str:  # JSON
+    "Write down what a page should keep over a reload."
+    run = f"run {asked.run}" if asked.run is not None else asked.run_mode and f"mode {asked.run_mode}"
+    days, tab = str(asked.days or "all"), "details" if asked.details else "overview"
+    return json.dumps(
+        {"symbol": asked.symbol, "direction": asked.direction, "run": run, "days": days, "tab": tab}
+    )
+
+
+def kept_choices(
+    asked: Asked,  # Choices so far
+    state: State,  # What is on the page
+    text: str,  # From `choices_text`, or anything
+) -> Asked:  # Choices from now on; the same object where nothing can be taken
+    "Take choices that a page has kept."
+    try:
+        kept = json.loads(text) if len(text) < 2000 else None
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict):
+        return asked
+    symbol, direction, run, days, tab = (
+        kept.get(key) for key in ("symbol", "direction", "run", "days", "tab")
+    )
+    now = with_choices(
+        asked,
+        symbol if symbol in state["symbols"] else None,
+        direction if direction in ("LONG", "SHORT") else None,
+        run if run in [value for _, value in run_options(state)] else None,
+    )
+    now = asked_after(now, state, "days", days) if isinstance(days, str) else now
+    now = asked_after(now, state, "tab", tab) if isinstance(tab, str) else now
+    return asked if now == asked else now
+
 # %% ../nbs/21_panels.ipynb #asked-after
 def asked_after(
     asked: Asked,  # Choices so far
@@ -1060,7 +1238,7 @@ def asked_after(
         return replace(asked, days=None if value == "all" else int(value))
     if name == "page" and (numbers := whole_numbers(value)) is not None and len(numbers) == 1:
         return replace(asked, page=numbers[0])
-    return asked
+    return kept_choices(asked, state, value) if name == "choices" else asked
 
 # %% ../nbs/21_panels.ipynb #panel-protocol
 class Panel(Protocol):
@@ -1080,6 +1258,7 @@ def with_error(
     return {
         **state,
         "state": "error",
+        "complete": True,
         "title": "Refresh error",
         "errors": [f"{type(error).__name__}: {error}"],
     }
@@ -1090,7 +1269,7 @@ def box(
     *parts: Any,  # Panels, or widgets themselves
 ) -> ipywidgets.Box:  # A box that a style sheet arranges
     "Put parts into a box; where they stand is up to the style sheet."
-    found = ipywidgets.Box([getattr(part, "widget", part) for part in parts])
+    found = ipywidgets.Box([getattr(part, "widget", part) for part in parts], layout=plain_layout())
     for css_class in name.split():
         found.add_class(css_class)
     return found
@@ -1115,21 +1294,35 @@ class Page:
         self.read, self.panels, self.clock = read, panels, clock
         self.shown: State | None = None
         self.asked = Asked()
-        self.filters = Filters(self.refresh)
+        self.filters = Filters(self.choose)
 
-    def refresh(self) -> None:
-        "Read the files and show them; on an error keep the last good state and say so."
+    def choose(self) -> None:
+        "Show what the drop-downs say."
         self.asked = self.filters.applied(self.asked)
+        self.refresh()
+
+    def refresh(
+        self,
+        hurry: bool = True,  # Leave out what takes long and is not known yet?
+    ) -> None:
+        "Read the files and show them; on an error keep the last good state and say so."
         try:
-            self.show(self.read(self.asked))
+            self.show(self.read(replace(self.asked, hurry=hurry)))
         except Exception as error:  # noqa: BLE001  whatever goes wrong in a refresh becomes an alert, the page lives on
             self.show(with_error(self.shown or empty_state(), error))
 
     def show(self, state: State) -> None:
         "Draw a state."
+        self.clock.choices = choices_text(self.asked)
         for part in (self.filters, *self.panels, self.clock):
             part.update(state)
         self.shown = state
+
+# %% ../nbs/21_panels.ipynb #page-questions
+class AskedPage(Page):
+    "A page that answers clicks and hands out files."
+
+    trades_csv: Callable[[Asked], str] | None = None  # Writes the trades behind the page
 
     def ask(self, name: str, value: str) -> None:
         "Answer a click in the page at once."
@@ -1138,8 +1331,25 @@ class Page:
             self.asked = asked
             self.refresh()
 
+    def _on_message(self, clock: Any, message: Any, buffers: Any) -> None:
+        if not isinstance(message, dict) or self.shown is None:
+            return
+        kind, name, value = (message.get(key) for key in ("type", "name", "value"))
+        if kind == "export" and name == "csv" and self.trades_csv is not None:
+            self.clock.send(
+                {"type": "export", "name": "trade_telemetry.csv", "text": self.trades_csv(self.asked)}
+            )
+        elif kind == "export" and name is None:
+            if not self.shown["complete"]:
+                self.refresh(hurry=False)
+            self.clock.send(
+                {"type": "export", "name": "trade_telemetry.json", "text": export_text(self.shown)}
+            )
+        elif kind == "ask" and isinstance(name, str) and isinstance(value, str):
+            self.ask(name, value)
+
 # %% ../nbs/21_panels.ipynb #dashboard-messages
-class Dashboard(Page):
+class Dashboard(AskedPage):
     "A page that answers its clock."
 
     def __init__(
@@ -1156,19 +1366,6 @@ class Dashboard(Page):
         self.refresh()
 
     def _on_beat(self, change: Mapping[str, Any]) -> None:
-        self.refresh()
+        known = self.shown is None or self.shown["complete"]
+        self.refresh(hurry=known or change["new"] == 1)  # at the first beat somebody waits for the page
         self.clock.ack = change["new"]
-
-    def _on_message(self, clock: Any, message: Any, buffers: Any) -> None:
-        if not isinstance(message, dict) or self.shown is None:
-            return
-        kind, name, value = (message.get(key) for key in ("type", "name", "value"))
-        if kind == "export" and name == "csv" and self.trades_csv is not None:
-            self._save("trade_telemetry.csv", self.trades_csv(self.asked))
-        elif kind == "export" and name is None:
-            self._save("trade_telemetry.json", export_text(self.shown))
-        elif kind == "ask" and isinstance(name, str) and isinstance(value, str):
-            self.ask(name, value)
-
-    def _save(self, name: str, text: str) -> None:
-        self.clock.send({"type": "export", "name": name, "text": text})

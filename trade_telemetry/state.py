@@ -9,19 +9,21 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zlib import crc32
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 
-from .alerts import current_alerts
-from .analyzer import AccuracyMetrics, measure
+from .alerts import RULES, Alert, AlertRules, alert_report, find_rules
+from .analyzer import AccuracyMetrics, measure, sampled_closes
 from trade_telemetry.classification import (
     brier_score,
     calibration_error,
@@ -29,29 +31,32 @@ from trade_telemetry.classification import (
     reliability_table,
     wilson_interval,
 )
+from .closes import Closes
 from .config import Settings, SettingsError
-from .returns import curve, daily_returns, drawdown, exit_days
+from .live_vs_backtest import live_vs_backtest
+from .returns import daily_returns, drawdown, exit_order, fill_days
 from .significance import newcombe_difference
-from .store import RunInfo, TraceColumns, TraceStore, View, select_view
+from .store import RunInfo, TraceColumns, TraceStore, View, from_local, select_view
 from .trace import DIRECTIONS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 # %% auto #0
-__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIMUM_CALLS', 'MINIMUM_DAYS', 'PAGE_ROWS',
-           'MOST_STRATEGIES', 'MOST_SYMBOLS', 'CURVE_POINTS', 'ROLLING_POINTS', 'TRADE_KEYS', 'MOST_RUNS', 'CSV_ROWS',
-           'empty_state', 'thin', 'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows', 'by_direction',
-           'hits_of', 'difference_of', 'precision_difference', 'mean_by_days', 'mean_difference', 'newest', 'recent_of',
-           'against_of', 'verdict_words', 'figures_of', 'strategy_order', 'rows_of', 'curves_of', 'wilson_band',
-           'rolling_precision', 'rolling_of', 'run_facts', 'utc_from_us', 'view_words', 'Asked', 'as_asked',
-           'trade_rows', 'cell_rows', 'trades_of', 'asked_run', 'view_asked', 'called', 'calibration_of', 'exits_of',
-           'details_of', 'why_empty', 'strategies_of', 'rows_read', 'coverage_of', 'facts_of', 'window_of',
-           'choices_of', 'dashboard_state', 'sheet_text', 'trades_csv', 'state_schema', 'project_root', 'settings_at',
-           'StateSource']
+__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIMUM_CALLS', 'AGAINST', 'MOST_STRATEGIES',
+           'MOST_SYMBOLS', 'CURVE_POINTS', 'ROLLING_POINTS', 'PAGE_ROWS', 'TRADE_KEYS', 'Answer', 'MOST_RUNS',
+           'CSV_ROWS', 'empty_state', 'thin', 'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows',
+           'by_direction', 'difference_of', 'precision_difference', 'Steps', 'steps_of_days', 'steps_of', 'last_calls',
+           'recent_of', 'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'strategy_order', 'rows_of',
+           'curves_of', 'wilson_band', 'rolling_precision', 'rolling_of', 'run_facts', 'utc_from_us', 'view_words',
+           'Asked', 'as_asked', 'newest', 'trade_rows', 'cell_rows', 'trades_of', 'closes_behind', 'asked_run',
+           'view_asked', 'called_so', 'called', 'calibration_of', 'exits_of', 'details_of', 'why_empty', 'Memory',
+           'checksum', 'strategies_of', 'rows_read', 'coverage_of', 'watched_by', 'alert_facts', 'alerts_of',
+           'facts_of', 'symbols_of', 'window_of', 'choices_of', 'judgement_of', 'PageMemory', 'dashboard_state',
+           'sheet_text', 'trades_csv', 'state_schema', 'project_root', 'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RANGES = (7, 30, 90, None)  # Days that the curves may cover, counted back from the newest trace; None: all
 ROLLING_CALLS = 50  # The rolling precision looks back on so many calls
 
@@ -64,11 +69,11 @@ def empty_state(
     state: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
+        "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [], "rows": rows, "newest_trace_at": None, "runs": [], "coverage": None, "window": None,
         "trades": None, "details": None, "strategies": {}, "strategies_left_out": 0, "curve": {"time_ms": [], "cumulative_return_pct": {}, "drawdown_pct": {}, "left_out": []},
-        "rolling": {"calls": ROLLING_CALLS, "time_ms": [], "precision": {}}, "alerts": [], "errors": [],
+        "rolling": {"calls": ROLLING_CALLS, "time_ms": [], "precision": {}}, "alerts": [], "cleared": [], "watched": None, "errors": [],
     }  # fmt: skip
     return state | facts
 
@@ -142,16 +147,8 @@ def by_direction(
         }
     return scores
 
-# %% ../nbs/16_state.ipynb #hits-of
+# %% ../nbs/16_state.ipynb #difference-of
 MINIMUM_CALLS = 30  # With fewer on a side nothing is said about a difference of precisions
-
-
-def hits_of(
-    columns: TraceColumns,  # Rows
-) -> tuple[int, int]:  # Right calls and calls, LONG or SHORT
-    "Count right calls."
-    calls = columns.predicted < 2
-    return int(np.count_nonzero(calls & (columns.predicted == columns.actual))), int(np.count_nonzero(calls))
 
 
 def difference_of(
@@ -173,113 +170,150 @@ def precision_difference(
     sure = min(first[1], second[1]) >= MINIMUM_CALLS
     return difference_of(found.estimate, *((found.low, found.high) if sure else (nan, nan)))
 
-# %% ../nbs/16_state.ipynb #mean-by-days
-MINIMUM_DAYS = 10  # With fewer on a side a difference of means has no interval
+# %% ../nbs/16_state.ipynb #steps
+@dataclass(frozen=True)
+class Steps:
+    "Closes in the order of their exits, one at a time or a day at a time, arrays of shape (m,)."
+
+    at_us: Ints  # Exit, or end of the day; microseconds since 1970 UTC
+    return_sum: Floats  # Percent
+    calls: Ints  # LONG and SHORT calls
+    right: Ints  # Those that were right
+    source: str  # rows, ledger, or sample: rows that no ledger completes
 
 
-def mean_by_days(
-    values: Floats,  # One per trade
-    days: Ints,  # Day of each
-) -> tuple[float, float, int]:  # Mean over trades, variance of that mean, days
-    "Average over trades, with an error that knows that trades of one day belong together."
-    if not len(values):
-        return float("nan"), float("nan"), 0
-    place = np.unique(days, return_inverse=True)[1]
-    sums, counts = np.bincount(place, values), np.bincount(place)
-    n, total = len(sums), float(counts.sum())
-    mean = float(sums.sum()) / total
-    spread = float(np.square(sums - mean * counts).sum()) / total**2
-    return mean, spread * n / (n - 1) if n > 1 else float("nan"), n
+def steps_of_days(
+    exact: Closes,  # Every close
+    timezone: str,  # Zone of its days
+) -> Steps:  # One step a day
+    "Sum closes by day."
+    days, place = np.unique(exact.day, return_inverse=True)
+    calls = exact.closes * (exact.predicted < 2)
+    sums = [
+        np.bincount(place, w, minlength=len(days))
+        for w in (exact.return_sum, calls, calls * (exact.predicted == exact.actual))
+    ]
+    at = from_local((days + 1) * 86_400_000_000 - 1, timezone)
+    return Steps(at, sums[0].astype(np.float64), sums[1].astype(np.int64), sums[2].astype(np.int64), "ledger")
+
+# %% ../nbs/16_state.ipynb #steps-of
+def steps_of(
+    columns: TraceColumns,  # Rows of one strategy, and its ledger where there is one
+    timezone: str = "UTC",  # Zone of the ledger's days
+) -> Steps:  # From the ledger where rows are a sample that it completes, else from the rows
+    "Put closes in order."
+    sampled, exact = sampled_closes(columns, timezone)
+    if exact is not None:
+        return steps_of_days(exact, timezone)
+    order = exit_order(columns.exit_us, columns.trace_id, columns.return_pct)
+    calls = (columns.predicted < 2)[order]
+    right = calls & (columns.predicted == columns.actual)[order]
+    source = "sample" if sampled else "rows"
+    return Steps(
+        columns.exit_us[order], columns.return_pct[order], calls.astype(np.int64), right.astype(np.int64), source
+    )  # fmt: skip
 
 
-def mean_difference(
-    first: tuple[float, float, int],  # From `mean_by_days`
-    second: tuple[float, float, int],  # The same of the other side
-) -> dict[str, float | None]:  # First minus second, in their unit
-    "Compare two means."
-    gap, few = first[0] - second[0], min(first[2], second[2]) < MINIMUM_DAYS
-    reach = float("nan") if few else 1.959963984540054 * float(np.sqrt(first[1] + second[1]))
-    return difference_of(gap, gap - reach, gap + reach)
-
-# %% ../nbs/16_state.ipynb #newest
-PAGE_ROWS = 20
-
-
-def newest(
-    columns: TraceColumns,  # Rows in any order
-    start: int,  # So many newer ones are skipped
-    count: int = PAGE_ROWS,  # So many are wanted
-) -> npt.NDArray[np.intp]:  # Their positions, latest exit first, ties by trace id
-    "Find a page of the latest rows."
-    n = len(columns)
-    end = min(start + count, n)
-    if end <= start:
-        return np.array([], dtype=np.intp)
-    limit = np.partition(columns.exit_us, n - end)[n - end]
-    late = np.flatnonzero(columns.exit_us >= limit)
-    order = np.lexsort((columns.trace_id[late], columns.exit_us[late]))[::-1]
-    return late[order[start:end]]
+def last_calls(
+    steps: Steps,  # In time order
+    at_us: Ints,  # Moments
+    least: int = ROLLING_CALLS,  # So many calls, more where a day is one step; all where there are not so many
+) -> tuple[Ints, Ints]:  # Right calls and calls of the latest steps at each moment
+    "Look back on the last calls."
+    calls, right = (np.concatenate([[0], np.cumsum(v)]) for v in (steps.calls, steps.right))
+    end = np.searchsorted(steps.at_us, at_us, side="right")
+    start = np.maximum(np.searchsorted(calls, calls[end] - least, side="right") - 1, 0)
+    return right[end] - right[start], calls[end] - calls[start]
 
 # %% ../nbs/16_state.ipynb #recent-of
 def recent_of(
-    columns: TraceColumns,  # Rows of one strategy
+    steps: Steps,  # Of one strategy
     calls: int = ROLLING_CALLS,  # So many of the latest
 ) -> dict[str, Any]:  # calls, precision, change against the earlier ones, direction (up, down, unclear, None)
     "Compare the last calls with all earlier ones."
-    taken = columns.predicted < 2
-    own = columns if taken.all() else columns.take(taken)
-    late = hits_of(own.take(newest(own, 0, calls)))
-    every = hits_of(own)
-    change = precision_difference(late, (every[0] - late[0], every[1] - late[1]))
+    right, seen = (int(v[0]) if len(v) else 0 for v in last_calls(steps, steps.at_us[-1:], calls))
+    earlier = int(steps.right.sum()) - right, int(steps.calls.sum()) - seen
+    change = precision_difference((right, seen), earlier)
     low, high = change["low"], change["high"]
     clear = None if low is None or high is None else "up" if low > 0 else "down" if high < 0 else "unclear"
-    share = late[0] / late[1] if late[1] else float("nan")
-    return {"calls": late[1], "precision": share_of(share, wilson_interval(*late), late[1]), "change": change, "direction": clear}  # fmt: skip
+    share = right / seen if seen else float("nan")
+    return {"calls": seen, "precision": share_of(share, wilson_interval(right, seen), seen), "change": change, "direction": clear}  # fmt: skip
 
 # %% ../nbs/16_state.ipynb #against-of
+AGAINST = {"precision": "precision", "mean_return_pct": "expectancy", "daily_return_pct": "daily_return"}
+
+
 def against_of(
-    figure: TraceColumns,  # Rows of one strategy
-    reference: TraceColumns,  # Its backtest
-    timezone: str = "UTC",  # Zone of days
-) -> dict[str, Any]:  # precision, mean_return_pct, daily_return_pct: differences; verdict in words
-    "Compare a strategy with its reference."
-    trades = [mean_by_days(c.return_pct, exit_days(c.exit_us, timezone)) for c in (figure, reference)]
-    daily = [daily_returns(c.exit_us, c.return_pct, timezone)[1] for c in (figure, reference)]
-    sums = [mean_by_days(d, np.arange(len(d))) for d in daily]
-    hits = hits_of(figure), hits_of(reference)
-    precision = precision_difference(*hits)
-    sampled = bool((figure.sample_rate < 1).any() or (reference.sample_rate < 1).any())
-    nan = float("nan")
-    return {
-        "precision": precision,
-        "mean_return_pct": mean_difference(*trades),
-        "daily_return_pct": difference_of(nan, nan, nan) if sampled else mean_difference(*sums),
-        "verdict": verdict_words(precision, min(h[1] for h in hits)),
-    }
+    answer: Mapping[str, Any],  # One strategy of `live_vs_backtest`
+) -> dict[str, Any]:  # Three measures (live, reference, difference, low, high), status, verdict, live_trades
+    "Arrange how a strategy stands against its backtest."
+    found: dict[str, Any] = {}
+    for key, name in AGAINST.items():
+        test = answer["measures"][name]
+        gap = test["difference"]
+        sides = {side: number_or_none(test[side]) for side in ("live", "reference")}
+        found[key] = sides | difference_of(gap["estimate"], gap["low"], gap["high"])
+    return found | {key: answer[key] for key in ("status", "verdict", "live_trades")}
 
 
-def verdict_words(
-    precision: Mapping[str, float | None],  # From `precision_difference`
-    calls: int,  # On the smaller side
-) -> str:  # One of four sentences
-    "Say what the difference of the precisions amounts to."
-    low, high = precision["low"], precision["high"]
-    if low is None or high is None:
-        return f"too early to say: {calls} calls, {MINIMUM_CALLS} are needed"
-    if high < 0:
-        return "worse than its backtest"
-    return "better than its backtest" if low > 0 else "no clear difference from its backtest"
+def verdicts_of(
+    view: View,  # Figure and reference
+    names: Sequence[str],  # Strategies that are shown
+    timezone: str,  # Zone of days
+) -> dict[str, dict[str, Any]]:  # By strategy; those without a backtest are left out
+    "Ask how each strategy stands against its backtest."
+    if view.reference is None:
+        return {}
+    if len(np.unique(view.figure.strategy)) > len(names):
+        view = replace(view, figure=_of(view.figure, names), reference=_of(view.reference, names))
+    answers = live_vs_backtest(replace(view, state="live"), timezone=timezone)["strategies"]
+    there = [name for name in names if name in answers and answers[name]["reference_trades"]]
+    return {name: against_of(answers[name]) for name in there}
+
+
+def _of(columns: TraceColumns, names: Sequence[str]) -> TraceColumns:
+    table = np.array([name in names for name in columns.strategies], dtype=np.bool_)
+    return columns.take(table[columns.strategy] if len(table) else slice(None))
 
 # %% ../nbs/16_state.ipynb #figures-of
+def daily_mean(
+    columns: TraceColumns,  # Closed trades of one strategy
+    timezone: str,  # Zone of days
+) -> float | None:  # Mean daily return, percent, days without a trade counted; None where nobody knows
+    "Average over trading days."
+    sampled, exact = sampled_closes(columns, timezone)
+    if exact is not None:
+        daily = fill_days(exact.day, exact.return_sum)[1]
+    else:
+        daily = daily_returns(columns.exit_us, columns.return_pct, timezone)[1]
+        daily = daily[:0] if sampled else daily
+    return number_or_none(float(daily.mean())) if len(daily) else None
+
+
+def runs_of(
+    columns: TraceColumns,  # Rows and perhaps a ledger
+) -> list[str]:  # Names of the runs behind them
+    "Name the runs of some closes."
+    found = [columns.runs[code] for code in np.flatnonzero(np.bincount(columns.run)).tolist()]
+    return list(dict.fromkeys([*found, *(columns.ledger.run.tolist() if columns.ledger is not None else [])]))
+
+# %% ../nbs/16_state.ipynb #figures
 def figures_of(
     columns: TraceColumns,  # Closed trades of one strategy
     timezone: str = "UTC",  # Zone of daily figures
-) -> dict[str, Any]:  # JSON-ready; None where there is nothing to divide by
+) -> dict[str, Any]:  # JSON-ready; None where there is nothing to divide by, or where nobody knows
     "Figures of one strategy."
     m = measure(columns, timezone=timezone, zero_division=float("nan"))
-    counts = m.confusion_matrix
+    counts, some = m.confusion_matrix, m.total_trades > 0
+    path = {
+        "cumulative_return_pct": m.cumulative_return_pct,
+        "max_drawdown_pct": m.max_drawdown,
+        "max_drawdown_daily_pct": m.max_drawdown_daily,
+    }
     return {
         "trades": m.total_trades,
+        "rows": len(columns),
+        "source": "ledger" if m.source == "ledger" else "sample" if m.sampled else "rows",
         "precision": share_of(m.headline_precision, m.headline_precision_interval, m.headline_calls),
         "recall": share_of(m.headline_recall, m.headline_recall_interval, m.headline_support),
         "f1": share_of(m.headline_f1, m.headline_f1_interval, m.total_trades),
@@ -288,31 +322,32 @@ def figures_of(
         "win_rate": number_or_none(m.win_rate),
         "mean_return_pct": number_or_none(m.avg_return),
         "average_holding_minutes": number_or_none(m.avg_holding_minutes),
-        "cumulative_return_pct": number_or_none(m.cumulative_return_pct) if len(columns) else None,
-        "max_drawdown_pct": number_or_none(m.max_drawdown) if len(columns) else None,
+        **{key: number_or_none(value) if some else None for key, value in path.items()},
         "sharpe_ratio": number_or_none(m.sharpe_ratio),
-        "sampled": m.sampled,
-        "daily_return_pct": None
-        if m.sampled or not len(columns)
-        else number_or_none(float(daily_returns(columns.exit_us, columns.return_pct, timezone)[1].mean())),
-        "runs": [columns.runs[code] for code in np.flatnonzero(np.bincount(columns.run)).tolist()],
-        "recent": recent_of(columns),
+        "daily_return_pct": daily_mean(columns, timezone),
+        "runs": runs_of(columns),
+        "recent": recent_of(steps_of(columns, timezone)),
         "reference": None,
         "against": None,
     }
 
 # %% ../nbs/16_state.ipynb #strategy-order
 MOST_STRATEGIES = 12
-MOST_SYMBOLS = 1000
+MOST_SYMBOLS = 5000
 
 
 def strategy_order(
-    columns: TraceColumns,  # Rows of all strategies
+    columns: TraceColumns,  # Rows of all strategies, and perhaps a ledger
     most: int = MOST_STRATEGIES,  # So many at most
 ) -> tuple[list[str], int]:  # Names to show in order, and how many are left out
     "Choose the strategies to show."
-    counts = np.bincount(columns.strategy, minlength=len(columns.strategies))
-    found = sorted((-int(n), columns.strategies[code]) for code, n in enumerate(counts) if n)
+    counts = np.bincount(columns.strategy, minlength=len(columns.strategies)).tolist()
+    closes = {columns.strategies[code]: n for code, n in enumerate(counts) if n}
+    if (ledger := columns.ledger) is not None:
+        names, place = np.unique(ledger.strategy.astype(str), return_inverse=True)
+        for name, n in zip(names.tolist(), np.bincount(place, ledger.closes).tolist(), strict=True):
+            closes[name] = max(closes.get(name, 0), int(n))
+    found = sorted((-n, name) for name, n in closes.items())
     first = {"intraday": 0, "swing": 1}
     chosen = sorted((name for _, name in found[:most]), key=lambda name: (first.get(name, 2), name))
     return chosen, len(found) - len(chosen)
@@ -321,33 +356,30 @@ def strategy_order(
 def rows_of(
     columns: TraceColumns,  # Rows of all strategies
     strategy: str,  # A name
-) -> TraceColumns:  # Its rows
-    "Rows of one strategy."
-    code = columns.strategies.index(strategy) if strategy in columns.strategies else -1
-    return columns.take(columns.strategy == code)
+) -> TraceColumns:  # Its rows, and its lines of the ledger
+    "Choose one strategy."
+    return columns.only(strategy=strategy)
 
 # %% ../nbs/16_state.ipynb #curves-of
 CURVE_POINTS = 640  # Points of all curves together
 
 
 def curves_of(
-    columns: TraceColumns,  # Rows that are shown
-    names: Sequence[str],  # Strategies
+    steps: Mapping[str, Steps],  # By strategy
     start_us: int,  # Where the window starts
-) -> dict[str, Any]:  # time_ms, cumulative_return_pct and drawdown_pct by strategy, left_out (sampled)
+) -> dict[str, Any]:  # time_ms, cumulative_return_pct and drawdown_pct by strategy, left_out (nobody knows)
     "Cumulative return in the window, from zero at its start, and how far below its peak it is."
     curves, below, left_out = {}, {}, []
-    for name in names:
-        own = rows_of(columns, name)
-        own = own.take(own.exit_us > start_us)
-        if (own.sample_rate < 1).any():
+    for name, own in steps.items():
+        if own.source == "sample":
             left_out.append(name)
             continue
-        order, path = curve(own.exit_us, own.trace_id, own.return_pct)
-        kept = thin(path, CURVE_POINTS // max(len(names), 2))
-        at = own.exit_us[order][kept] // 1000
-        curves[name] = (at, path[kept])
-        below[name] = (at, drawdown(own.return_pct[order])[kept])
+        inside = own.at_us > start_us
+        earned, when = own.return_sum[inside], own.at_us[inside] // 1000
+        path = np.cumsum(earned)
+        kept = thin(path, CURVE_POINTS // max(len(steps), 2))
+        curves[name] = (when[kept], path[kept])
+        below[name] = (when[kept], drawdown(earned)[kept])
     times, values = shared_axis(curves, start_us // 1000)
     _, depths = shared_axis(below, start_us // 1000)
     return {
@@ -360,9 +392,9 @@ def curves_of(
 # %% ../nbs/16_state.ipynb #wilson-band
 def wilson_band(
     right: Ints,  # Right calls of each window, shape (m,)
-    n: int,  # Calls in each window, > 0
+    n: int | Ints,  # Calls in each window, > 0
 ) -> tuple[Floats, Floats]:  # Lower and upper bounds of the 95 % intervals, in [0, 1]
-    "Wilson's interval for many shares of the same n."
+    "Wilson's interval for many shares at once."
     z = 1.959963984540054
     p, scale = right / n, 1 + z * z / n
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4.0 * n * n))
@@ -374,19 +406,15 @@ ROLLING_POINTS = 120
 
 
 def rolling_precision(
-    columns: TraceColumns,  # Rows of one strategy
+    steps: Steps,  # Of one strategy
     at_us: Ints,  # Moments, ascending
     calls: int = ROLLING_CALLS,  # Calls in each window
 ) -> dict[str, list[float | None]]:  # value, low, high at each moment; None until so many calls are closed
     "Precision of the last calls at each moment."
-    taken = columns.predicted < 2
-    times, hits = columns.exit_us[taken], (columns.predicted == columns.actual)[taken]
-    order = np.lexsort((columns.trace_id[taken], times))
-    total = np.concatenate([[0], np.cumsum(hits[order])]).astype(np.int64)
-    place = np.searchsorted(times[order], at_us, side="right")
-    enough = place >= calls
-    right = total[place] - total[np.maximum(place - calls, 0)]
-    found = {"value": right / calls, **dict(zip(("low", "high"), wilson_band(right, calls), strict=True))}
+    right, seen = last_calls(steps, at_us, calls)
+    enough = seen >= calls
+    n = np.maximum(seen, 1)
+    found = {"value": right / n, **dict(zip(("low", "high"), wilson_band(right, n), strict=True))}
     return {
         key: [round(v, 4) if ok else None for v, ok in zip(values.tolist(), enough.tolist(), strict=True)]
         for key, values in found.items()
@@ -394,15 +422,14 @@ def rolling_precision(
 
 
 def rolling_of(
-    columns: TraceColumns,  # Rows that are shown
-    names: Sequence[str],  # Strategies
+    steps: Mapping[str, Steps],  # By strategy
     start_us: int,  # Window
     end_us: int,
 ) -> dict[str, Any]:  # calls, time_ms, precision by strategy
     "Rolling precision of all strategies on one time axis."
     at = np.linspace(start_us, end_us, ROLLING_POINTS).astype(np.int64)
     at[-1] = end_us
-    found = {name: rolling_precision(rows_of(columns, name), at) for name in names}
+    found = {name: rolling_precision(own, at) for name, own in steps.items()}
     return {"calls": ROLLING_CALLS, "time_ms": (at // 1000).tolist(), "precision": found}
 
 # %% ../nbs/16_state.ipynb #view-words
@@ -455,6 +482,7 @@ class Asked:
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
     details: bool = False  # Calibration, exits and all trades?
     page: int = 0  # Page of that list, the newest trades on page 0
+    hurry: bool = False  # Leave out what takes long, if it is not known yet; the state then says so
 
 
 def as_asked(
@@ -462,6 +490,25 @@ def as_asked(
 ) -> Asked:  # All choices
     "Take a symbol for a choice that names nothing else."
     return wanted if isinstance(wanted, Asked) else Asked(symbol=wanted)
+
+# %% ../nbs/16_state.ipynb #newest
+PAGE_ROWS = 20
+
+
+def newest(
+    columns: TraceColumns,  # Rows in any order
+    start: int,  # So many newer ones are skipped
+    count: int = PAGE_ROWS,  # So many are wanted
+) -> npt.NDArray[np.intp]:  # Their positions, latest exit first, ties by trace id
+    "Find a page of the latest rows."
+    n = len(columns)
+    end = min(start + count, n)
+    if end <= start:
+        return np.array([], dtype=np.intp)
+    limit = np.partition(columns.exit_us, n - end)[n - end]
+    late = np.flatnonzero(columns.exit_us >= limit)
+    order = np.lexsort((columns.trace_id[late], columns.exit_us[late]))[::-1]
+    return late[order[start:end]]
 
 # %% ../nbs/16_state.ipynb #trade-rows
 TRADE_KEYS = (
@@ -503,6 +550,7 @@ def cell_rows(
 def trades_of(
     columns: TraceColumns,  # Rows that are shown
     asked: Asked,  # Cell and page
+    strategies: Mapping[str, Any],  # Figures: they know how many closes there were
 ) -> dict[str, Any] | None:  # One page of trades and where it stands; None where no list was asked for
     "List the trades that the viewer asked for."
     if asked.cell is None and not asked.details:
@@ -516,10 +564,21 @@ def trades_of(
         "actual": None if actual is None else DIRECTIONS[actual],
         "predicted": None if predicted is None else DIRECTIONS[predicted],
         "total": len(rows),
+        "closes": closes_behind(strategies, asked.cell),
         "page": page,
         "pages": pages,
         "rows": trade_rows(rows.take(newest(rows, page * PAGE_ROWS))),
     }
+
+# %% ../nbs/16_state.ipynb #closes-behind
+def closes_behind(
+    strategies: Mapping[str, Any],  # Figures by strategy
+    cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all
+) -> int:  # Closes, of which rows may be a sample
+    "Count what a list of trades could hold."
+    if cell is None:
+        return sum(figures["trades"] for figures in strategies.values())
+    return strategies[cell[0]]["confusion"]["counts"][cell[1]][cell[2]] if cell[0] in strategies else 0
 
 # %% ../nbs/16_state.ipynb #view-asked
 def asked_run(
@@ -546,12 +605,22 @@ def view_asked(
             kept = []  # nothing of that mode: an empty page, not another mode's figures
         return select_view(columns, kept)
     past = select_view(columns, [r for r in runs if r.mode == "backtest" and r is not run])
-    own = columns.take(columns.run == (columns.runs.index(run.name) if run.name in columns.runs else -1))
+    own = columns.only(run=run.name)
     state = {"live": "live", "paper": "live", "replay": "replay"}.get(run.mode, "historical")
     reference = past.figure if past.figure_runs else None
     return View(state, own, reference, [run], past.figure_runs, run.mode)  # type: ignore[arg-type]
 
 # %% ../nbs/16_state.ipynb #called
+def called_so(
+    columns: TraceColumns,  # Rows and perhaps a ledger
+    direction: str,  # LONG or SHORT
+) -> TraceColumns:  # Those that were called so
+    "Narrow closes to one predicted direction."
+    code = DIRECTIONS.index(direction)
+    kept, ledger = columns.take(columns.predicted == code), columns.ledger
+    return kept if ledger is None else replace(kept, ledger=ledger.take(ledger.predicted == code))
+
+
 def called(
     view: View,  # What is shown
     direction: str | None,  # LONG or SHORT; None: both
@@ -559,10 +628,8 @@ def called(
     "Narrow a view to one predicted direction."
     if direction is None:
         return view
-    code = DIRECTIONS.index(direction)
-    figure, beside = view.figure, view.reference
-    beside = None if beside is None else beside.take(beside.predicted == code)
-    return replace(view, figure=figure.take(figure.predicted == code), reference=beside)
+    beside = None if view.reference is None else called_so(view.reference, direction)
+    return replace(view, figure=called_so(view.figure, direction), reference=beside)
 
 # %% ../nbs/16_state.ipynb #calibration-of
 def calibration_of(
@@ -629,31 +696,77 @@ def why_empty(
         return "The directory does not exist yet."
     return "The directory has no traces yet."
 
+# %% ../nbs/16_state.ipynb #memory
+Answer = TypeVar("Answer")
+
+
+class Memory:
+    "Answers that still hold, the latest used ones."
+
+    def __init__(
+        self,
+        most: int = 64,  # Answers that are kept
+    ) -> None:
+        self.most, self.kept = most, dict[Hashable, Any]()
+
+    def recall(
+        self,
+        key: Hashable,  # What the answer depends on
+        make: Callable[[], Answer],  # Finds it
+    ) -> Answer:  # The answer, made only where it is not known
+        "Answer a question once."
+        self.kept[key] = answer = self.kept.pop(key) if key in self.kept else make()
+        while len(self.kept) > self.most:
+            self.kept.pop(next(iter(self.kept)))
+        return answer
+
+# %% ../nbs/16_state.ipynb #checksum
+def checksum(
+    columns: TraceColumns,  # Rows and perhaps a ledger
+) -> tuple[int, ...]:  # Equal for equal closes
+    "Sum up what figures depend on."
+    c, lines = columns, columns.ledger
+    parts = [c.trace_id, c.exit_us, c.return_pct, c.predicted, c.actual, c.holding_minutes, c.sample_rate]
+    if lines is not None:
+        parts += [
+            lines.day,
+            lines.closes,
+            lines.return_sum,
+            lines.predicted,
+            lines.actual,
+            lines.wins,
+            lines.minutes_sum,
+        ]
+    return tuple(crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in parts)
+
 # %% ../nbs/16_state.ipynb #strategies-of
 def strategies_of(
     view: View,  # What is shown
     names: Sequence[str],  # Strategies to show
     timezone: str,  # Zone of daily figures
+    memory: Memory,  # Figures that are known
 ) -> dict[str, Any]:  # Figures by strategy, each with those of its reference
     "Figures of all strategies."
+
+    def known(name: str, rows: TraceColumns) -> dict[str, Any]:
+        return memory.recall((name, checksum(rows), *runs_of(rows)), lambda: figures_of(rows, timezone))
+
     found = {}
     for name in names:
-        own = rows_of(view.figure, name)
-        found[name] = figures_of(own, timezone)
-        if view.reference is not None and len(beside := rows_of(view.reference, name)):
-            found[name]["reference"] = figures_of(beside, timezone)
-            found[name]["against"] = against_of(own, beside, timezone)
+        found[name] = known(name, view.figure.only(strategy=name))
+        if view.reference is not None and len(beside := view.reference.only(strategy=name)):
+            found[name] = found[name] | {"reference": known(name, beside)}
     return found
 
 
 def rows_read(
     store: TraceStore,  # What was read
-    view: View,  # What is shown
+    shown: int,  # Rows in the figures
 ) -> dict[str, int]:  # Counts of rows
     "Count rows by what became of them."
     report = store.report
     return {
-        "loaded": len(store.columns), "shown": len(view.figure), "set_aside": len(report.bad) - report.duplicates,
+        "loaded": len(store.columns), "shown": shown, "set_aside": len(report.bad) - report.duplicates,
         "duplicates": report.duplicates, "mislabelled": report.mislabelled,
     }  # fmt: skip
 
@@ -677,38 +790,89 @@ def coverage_of(
         "lost": lost,
     }
 
+# %% ../nbs/16_state.ipynb #watched
+def watched_by(
+    rules: AlertRules,  # In force
+    view: View,  # What is live
+    judged: Mapping[str, int],  # Closed trades by strategy
+    settings: Settings,  # Gives the line where the rules do not
+) -> dict[str, Any]:  # JSON-ready
+    "Say what the alert rules look at."
+    line, past = rules.precision_threshold, set[str]()
+    if view.reference is not None:
+        past = {view.reference.strategies[c] for c in np.unique(view.reference.strategy).tolist()}
+    return {
+        "rules": [rule for rule in RULES if rule not in rules.disabled],
+        "minimum_calls": rules.minimum_calls,
+        "precision_threshold": settings.dashboard_alert_precision_threshold if line is None else line,
+        "remembered_days": rules.remembered_days,
+        "with_backtest": sorted(past & set(judged)),
+        "judged": dict(judged),
+    }
+
+# %% ../nbs/16_state.ipynb #alerts-of
+def alert_facts(
+    alert: Alert,  # From the rules
+) -> dict[str, Any]:  # JSON-ready
+    "Facts of one alert."
+    numbers = {key: number_or_none(getattr(alert, key)) for key in ("false_alarm", "detection_days")}
+    return asdict(alert) | numbers
+
+
+def alerts_of(
+    view: View,  # Selected trades of both directions
+    runs: Sequence[RunInfo],  # All runs: a silent writer matters wherever it wrote
+    settings: Settings,  # Rules, threshold, time zone
+) -> dict[str, Any]:  # alerts, cleared, watched
+    "Judge what is live."
+    rules = find_rules(settings)
+    report = alert_report(view, settings, rules=rules, runs=runs)
+    live = view.state == "live"
+    return {
+        "alerts": [alert_facts(alert) for alert in report.current],
+        "cleared": [alert_facts(alert) for alert in report.cleared],
+        "watched": watched_by(rules, view, report.judged, settings) if live else None,
+    }
+
 # %% ../nbs/16_state.ipynb #facts-of
 def facts_of(
     store: TraceStore,  # What was read
     settings: Settings,  # Time zone, interval, precision threshold
-    view: View,  # Figure and reference over all symbols
+    view: View,  # Figure and reference over all symbols; only its runs count
 ) -> dict[str, Any]:  # Part of the state
-    "Facts that do not depend on the chosen symbol."
+    "Facts that may change although no trade was closed."
     runs = [(run, "figure") for run in view.figure_runs] + [(run, "reference") for run in view.reference_runs]
-    symbols = sorted({view.figure.symbols[code] for code in np.unique(view.figure.symbol)})
-    end = int(view.figure.exit_us.max()) if len(view.figure) else None
     return {
         **view_words(view),
         "directory": ", ".join(str(path) for path in store.paths),
         "timezone": settings.timezone,
         "refresh_interval_seconds": settings.dashboard_refresh_interval,
         "precision_threshold": settings.dashboard_alert_precision_threshold,
-        "symbols": symbols[:MOST_SYMBOLS],
-        "newest_trace_at": utc_from_us(end),
         "runs": [run_facts(run, role) for run, role in runs],
         "coverage": coverage_of(view.figure_runs),
     }
 
 
+def symbols_of(
+    figure: TraceColumns,  # Rows and perhaps a ledger
+) -> list[str]:  # Sorted
+    "Name the symbols of some closes."
+    found = {figure.symbols[code] for code in np.flatnonzero(np.bincount(figure.symbol)).tolist()}
+    return sorted(found | (set() if figure.ledger is None else set(figure.ledger.symbol.tolist())))
+
+
 def window_of(
-    figure: TraceColumns,  # Rows of all symbols, at least one
+    figure: TraceColumns,  # Closes of all symbols, at least one
     days: int | None,  # Days to look back; None: all
-) -> tuple[
-    int, int
-]:  # Start and end, microseconds since 1970 UTC; every exit of the window lies after its start
-    "Window of the curves: it ends with the newest trace."
-    end = int(figure.exit_us.max())
-    return (int(figure.exit_us.min()) - 1_000_000 if days is None else end - days * 86_400_000_000), end
+    timezone: str = "UTC",  # Zone of the ledger's days
+) -> tuple[int, int]:  # Start and end, microseconds since 1970 UTC; every exit lies after the start
+    "Window of the curves: it ends with the newest trace, or with the newest day of the ledger."
+    moments = figure.exit_us
+    if figure.ledger is not None and len(figure.ledger):
+        edges = np.array([figure.ledger.day.min(), figure.ledger.day.max() + 1])
+        moments = np.concatenate([moments, from_local(edges * 86_400_000_000 - 1, timezone)])
+    end = int(moments.max())
+    return (int(moments.min()) - 1_000_000 if days is None else end - days * 86_400_000_000), end
 
 # %% ../nbs/16_state.ipynb #choices-of
 MOST_RUNS = 50
@@ -724,39 +888,108 @@ def choices_of(
     return chosen | {"available_runs": newest[:MOST_RUNS]}
 
 # %% ../nbs/16_state.ipynb #dashboard-state
+def judgement_of(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone, alert rules
+    asked: Asked,  # What the viewer asked for
+    memory: Memory,  # Figures that are known
+) -> tuple[dict[str, Any], View, View]:  # Part of the state; what was selected, and what is shown of it
+    "Judge the trades that the viewer asked for."
+    everything = judged = view_asked(columns, runs, asked)
+    if asked.symbol is not None:
+        judged = view_asked(columns.only(symbols=[asked.symbol]), runs, asked)
+    view, zone = called(judged, asked.direction), settings.timezone
+    names, left_out = strategy_order(view.figure)
+    newest_us = int(everything.figure.exit_us.max()) if len(everything.figure) else None
+    found: dict[str, Any] = {
+        "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
+        "newest_trace_at": utc_from_us(newest_us),
+    }
+    found |= alerts_of(judged, runs, settings)
+    if not names:
+        return found, everything, view
+    start, end = window_of(everything.figure, asked.days, zone)
+    steps = {name: steps_of(rows_of(view.figure, name), zone) for name in names}
+    strategies = strategies_of(view, names, zone, memory)
+    found |= {
+        "message": None,
+        "window": {"days": asked.days, "start": utc_from_us(start), "end": utc_from_us(end)},
+        "strategies": strategies,
+        "strategies_left_out": left_out,
+        "curve": curves_of(steps, start),
+        "rolling": rolling_of(steps, start, end),
+        "trades": trades_of(view.figure, asked, strategies),
+        "details": details_of(view.figure, names) if asked.details else None,
+    }
+    return found, everything, view
+
+# %% ../nbs/16_state.ipynb #page-memory
+class PageMemory:
+    "What one page knows already."
+
+    def __init__(self) -> None:
+        self.columns: TraceColumns | None = None  # The rows that `judged` and `compared` were made from
+        self.figures = Memory(64)  # By strategy and checksum
+        self.judged = Memory(6)  # By what was asked for
+        self.compared: dict[Hashable, tuple[TraceColumns, dict[str, Any]]] = {}  # By filters
+
+    def see(self, columns: TraceColumns) -> None:
+        "Forget what was said of other rows."
+        if columns is not self.columns:
+            self.columns, self.judged = columns, Memory(6)
+
+    def verdicts(
+        self,
+        asked: Asked,  # Filters, and whether the viewer waits
+        view: View,  # What is shown
+        names: Sequence[str],  # Strategies
+        timezone: str,  # Zone of days
+    ) -> tuple[dict[str, Any], bool]:  # Verdict by strategy; are they those of the present rows?
+        "Say how each strategy stands against its backtest, in a hurry perhaps by the rows of before."
+        key = (asked.symbol, asked.direction, asked.run, asked.run_mode)
+        rows, known = self.compared.get(key, (None, {}))
+        if rows is self.columns or view.reference is None:
+            return known, True
+        if asked.hurry:
+            return known, False
+        assert self.columns is not None
+        found = verdicts_of(view, names, timezone)
+        self.compared = dict([*self.compared.items(), (key, (self.columns, found))][-6:])
+        return found, True
+
+# %% ../nbs/16_state.ipynb #state-of
 def dashboard_state(
     store: TraceStore,  # Trace files below some paths
     settings: Settings,  # Time zone, interval, precision threshold
     wanted: Asked | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
+    memory: PageMemory | None = None,  # What is known from before; None: nothing
 ) -> dict[str, Any]:  # Everything that is shown; strict JSON, see `static/dashboard_state.schema.json`
     "Read what is new and describe what is to be seen."
-    asked = as_asked(wanted)
-    symbol = asked.symbol
+    asked, memory = as_asked(wanted), memory or PageMemory()
     store.refresh()
     columns, runs = store.columns, store.runs()
-    everything = judged = view_asked(columns, runs, asked)
-    if symbol is not None:
-        code = columns.symbols.index(symbol) if symbol in columns.symbols else -1
-        judged = view_asked(columns.take(columns.symbol == code), runs, asked)
-    view = called(judged, asked.direction)
-    names, left_out = strategy_order(view.figure)
-    state = empty_state(
-        **facts_of(store, settings, everything), **choices_of(asked, runs), rows=rows_read(store, view)
+    memory.see(columns)
+    states = tuple((run.name, run.mode, run.rows, run.state, len(run.silent), run.writers) for run in runs)
+    rules = settings.telemetry_storage_path / "alerts.yaml"
+    today = datetime.now(ZoneInfo(settings.timezone)).date()  # a day that is over may be judged
+    key = (replace(asked, hurry=False), states, today, rules.stat().st_mtime_ns if rules.is_file() else 0)
+    found, everything, view = memory.judged.recall(
+        key, lambda: judgement_of(columns, runs, settings, asked, memory.figures)
     )
-    if not names:
-        return state | {"message": why_empty(store, symbol)}
-    start, end = window_of(everything.figure, asked.days)
-    return state | {
-        "message": None,
-        "window": {"days": asked.days, "start": utc_from_us(start), "end": utc_from_us(end)},
-        "strategies": strategies_of(view, names, settings.timezone),
-        "strategies_left_out": left_out,
-        "curve": curves_of(view.figure, names, start),
-        "rolling": rolling_of(view.figure, names, start, end),
-        "trades": trades_of(view.figure, asked),
-        "details": details_of(view.figure, names) if asked.details else None,
-        "alerts": [asdict(alert) for alert in current_alerts(judged, settings)],
-    }
+    now = {run.name: run for run in runs}
+    figure_runs, beside = (
+        [now[r.name] for r in side] for side in (everything.figure_runs, everything.reference_runs)
+    )
+    shown = replace(everything, figure_runs=figure_runs, reference_runs=beside)
+    state = empty_state(
+        **facts_of(store, settings, shown), **choices_of(asked, runs), rows=rows_read(store, len(view.figure)), **found
+    )  # fmt: skip
+    if not (strategies := state["strategies"]):
+        return state | {"message": why_empty(store, asked.symbol)}
+    against, complete = memory.verdicts(asked, view, list(strategies), settings.timezone)
+    both = {name: own | {"against": against.get(name)} for name, own in strategies.items()}
+    return state | {"strategies": both, "complete": complete}
 
 # %% ../nbs/16_state.ipynb #trades-csv
 CSV_ROWS = 50_000
@@ -777,8 +1010,7 @@ def trades_csv(
     "Write the trades behind the page."
     asked, columns = as_asked(wanted), store.columns
     if asked.symbol is not None:
-        code = columns.symbols.index(asked.symbol) if asked.symbol in columns.symbols else -1
-        columns = columns.take(columns.symbol == code)
+        columns = columns.only(symbols=[asked.symbol])
     view = called(view_asked(columns, store.runs(), asked), asked.direction)
     rows = cell_rows(view.figure, asked.cell)
     out = io.StringIO()
@@ -824,6 +1056,7 @@ class StateSource:
     ) -> None:
         self.settings, self.problem = settings, problem
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
+        self.memory, self.is_waited_for = PageMemory(), os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
 
@@ -841,7 +1074,10 @@ class StateSource:
             return empty_state(
                 state="error", title="Settings error", message=self.problem, errors=[self.problem]
             )
-        return dashboard_state(self.store, self.settings, wanted)
+        asked = as_asked(wanted)
+        if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
+            asked, self.is_waited_for = replace(asked, hurry=False), True
+        return dashboard_state(self.store, self.settings, asked, self.memory)
 
     def trades_csv(self, wanted: Asked | str | None = None) -> str:
         "Trades behind the page as CSV."

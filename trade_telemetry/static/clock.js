@@ -86,12 +86,38 @@ function setTheme(theme) {
   }
 }
 
+// The template brings the style and sets the theme before the first paint; a plain notebook has neither.
+function dress(look) {
+  const root = document.documentElement;
+  if (root.classList.contains("tt-page") || document.getElementById("tt-look")) return;
+  const style = make("style", "", document.head, look);
+  style.id = "tt-look";
+}
+
 function firstTheme() {
-  if (document.documentElement.dataset.ttTheme) return; // the template has set it before the first paint
+  if (document.documentElement.dataset.ttTheme) return;
   document.documentElement.dataset.ttTheme = document.body.dataset.jpThemeLight === "false" ? "dark" : "light";
 }
 
+// What the viewer chose is kept as long as the browser's tab: a reload gives it back to the new kernel.
+function keptChoices() {
+  try {
+    return sessionStorage.getItem("tt-choices") ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function keepChoices(text) {
+  try {
+    sessionStorage.setItem("tt-choices", text);
+  } catch {
+    // a browser may forbid storage: then the choices last as long as the page
+  }
+}
+
 function render({ model, el }) {
+  dress(model.get("look") ?? "");
   firstTheme();
   el.classList.add("tt-clock");
   const pill = make("span", "tt-pill", el);
@@ -173,7 +199,9 @@ function render({ model, el }) {
     if (waiting()) return;
     if (model.get("state") !== "error") freshAt = performance.now();
     lost = false;
+    document.documentElement.classList.remove("tt-restoring");
     paint();
+    if (model.get("more")) beat(); // what takes long was left out: now it can come
   }
 
   // Buttons of the panels say what they ask for; the kernel translates it and draws the answer. Drawing replaces the
@@ -226,6 +254,8 @@ function render({ model, el }) {
     if (message?.type === "export") saveFile(message.name, message.text);
   }
 
+  const onChoices = () => keepChoices(model.get("choices"));
+
   reload.addEventListener("click", () => location.reload());
   refresh.addEventListener("click", beat);
   theme.addEventListener("click", () => setTheme(document.documentElement.dataset.ttTheme === "dark" ? "light" : "dark"));
@@ -233,6 +263,7 @@ function render({ model, el }) {
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);
   model.on("change:words change:state change:rows change:alerts change:title change:tab", paint);
+  model.on("change:choices", onChoices);
   model.on("msg:custom", onMessage);
   document.addEventListener("visibilitychange", onShown);
   const timer = setInterval(tick, 1000);
@@ -243,6 +274,8 @@ function render({ model, el }) {
     for (const chart of document.querySelectorAll(".tt-app .tt-curve")) boxes.observe(chart);
   });
 
+  const kept = keptChoices();
+  if (kept && kept !== model.get("choices")) model.send({ type: "ask", name: "choices", value: kept });
   beat(); // a page from the warm pool is as old as its kernel
   return () => {
     clearInterval(timer);
@@ -254,6 +287,7 @@ function render({ model, el }) {
     document.removeEventListener("visibilitychange", onShown);
     model.off("change:ack", onAnswer);
     model.off("change:words change:state change:rows change:alerts change:title change:tab", paint);
+    model.off("change:choices", onChoices);
     model.off("msg:custom", onMessage);
   };
 }
