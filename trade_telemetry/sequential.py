@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .significance import alike_factor
+
 # %% auto #0
 __all__ = ['FloatArray', 'BoolArray', 'YEAR', 'LOSSES', 'Baseline', 'student_quantile', 'learn_baseline', 'bet_factors',
            'evidence_path', 'alarm_path', 'on_since', 'episodes', 'Watch', 'watch_share', 'Series', 'watch_shares',
@@ -32,6 +34,7 @@ class Baseline:
     share: float  # Mean score, in [0, 1]
     bound: float  # Lower bound, in [0, 1]; the truth is below it with chance `alpha`
     correlation: float  # Of two calls of the same day, in [0, 1]
+    factor: float  # Variance of the mean of days over that of independent days, >= 1
     days: int  # Days behind it
     calls: int  # Calls behind it
 
@@ -46,7 +49,7 @@ def student_quantile(
     g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3
 
-
+# %% ../nbs/15_sequential.ipynb #learn-baseline
 def learn_baseline(
     sums: FloatArray,  # Summed score of each day, 0 <= sums <= counts, shape (days,)
     counts: FloatArray,  # Calls of each day, shape (days,); days without one do not count
@@ -61,10 +64,12 @@ def learn_baseline(
     smooth = (right + 1) / (n + 2)
     independent = smooth * (1 - smooth) / n
     variance = max(days / (days - 1) * float(miss @ miss) / n**2, independent)
-    bound = share - student_quantile(1 - alpha, days - 1) * sqrt(variance)
+    alike = float(miss[1:] @ miss[:-1]) / float(miss @ miss) if miss.any() else 0.0
+    factor = alike_factor(alike, days)
+    bound = share - student_quantile(1 - alpha, days - 1) * sqrt(variance * factor)
     extra = float(counts @ counts) / n - 1  # other calls that a call shares its day with
     correlation = min(1.0, max(0.0, (variance / independent - 1) / extra)) if extra > 0 else 0.0
-    return Baseline(share, max(0.0, bound), correlation, days, int(n))
+    return Baseline(share, max(0.0, bound), correlation, factor, days, int(n))
 
 # %% ../nbs/15_sequential.ipynb #bet-factors
 LOSSES = (0.05, 0.10, 0.20)  # sizes of a loss that are bet on
@@ -75,17 +80,19 @@ def bet_factors(
     counts: FloatArray,  # Calls of each day, the same shape; nothing is bet on a day without one
     bound: npt.ArrayLike,  # What a healthy day reaches on average at least, in [0, 1], shape (…)
     correlation: npt.ArrayLike,  # Of two calls of a day, shape (…)
+    factor: npt.ArrayLike = 1.0,  # Discount for days that are like the day before, >= 1, shape (…)
 ) -> FloatArray:  # Factor of each day's bet for each size of loss, > 0, shape (…, losses, days)
     "Multiply the money of whoever bets against the strategy on a day."
     delta = np.array(LOSSES)[:, None]
-    b, rho = (np.asarray(x, dtype=np.float64)[..., None, None] for x in (bound, correlation))
+    b, rho, f = (np.asarray(x, dtype=np.float64)[..., None, None] for x in (bound, correlation, factor))
     calls = np.where(counts > 0, counts, 1.0)[..., None, :]
     variance = b * (1 - b) * (1 / calls + rho * (1 - 1 / calls))
-    stake = np.minimum(delta / (variance + delta**2), 0.9 / np.maximum(1 - b, 1e-9))
-    gap = np.where(counts[..., None, :] > 0, b - sums[..., None, :] / calls, 0.0)
-    return np.asarray(1 + stake * gap, dtype=np.float64)
+    stake = np.minimum(delta / (variance * f + delta**2), 0.9 / np.maximum(1 - b, 1e-9))
+    stake = np.where(counts[..., None, :] > 0, stake, 0.0)
+    toll = np.exp(-(stake**2) * variance * (f - 1) / 2)
+    return np.asarray((1 + stake * (b - sums[..., None, :] / calls)) * toll, dtype=np.float64)
 
-
+# %% ../nbs/15_sequential.ipynb #evidence-path
 def evidence_path(
     factors: FloatArray,  # From `bet_factors`, shape (…, losses, days)
 ) -> FloatArray:  # Logarithm of the wealth after each day, shape (…, days)
@@ -197,8 +204,8 @@ def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[Watch]:
     table = np.zeros((2, len(pairs), max(len(s.sums) for s, _ in pairs)))
     for row, (s, _) in enumerate(pairs):
         table[:, row, : len(s.sums)] = s.sums, s.counts
-    bounds, correlations = zip(*((base.bound, base.correlation) for _, base in pairs), strict=True)
-    factors = bet_factors(table[0], table[1], bounds, correlations)
+    known = np.array([(base.bound, base.correlation, base.factor) for _, base in pairs])
+    factors = bet_factors(table[0], table[1], *known.T)
     paths = evidence_path(factors)
     for row, (s, base) in enumerate(pairs):
         own = slice(0, len(s.sums))
@@ -215,7 +222,7 @@ def expected_days(
     "Estimate how long a loss of a given size takes to be found."
     gap, delta = loss - (baseline.share - baseline.bound), np.array(LOSSES)
     m, b = max(1.0, calls_a_day), baseline.bound
-    variance = b * (1 - b) * (1 / m + baseline.correlation * (1 - 1 / m))
+    variance = baseline.factor * b * (1 - b) * (1 / m + baseline.correlation * (1 - 1 / m))
     stake = np.minimum(delta / (variance + delta**2), 0.9 / max(1 - b, 1e-9))
     growth = float((stake * gap - stake**2 * (variance + gap**2) / 2).max())
     return log(2 / budget * 2 * len(LOSSES)) / growth if gap > 0 and growth > 0 else inf
