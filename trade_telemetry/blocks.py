@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Tone', 'Cell', 'DPI', 'visible', 'escaped', 'Block', 'together', 'paragraph', 'bullets', 'heading', 'badge', 'Card',
-           'cards', 'html_table', 'two_lines', 'notice', 'picture', 'number', 'share', 'span', 'plural', 'typeset']
+           'cards', 'html_table', 'two_lines', 'notice', 'picture', 'number', 'share', 'span', 'both', 'plural',
+           'typeset']
 
 # %% ../nbs/19_blocks.ipynb #types
 Tone = Literal["good", "bad", "warn", "plain"]
@@ -38,8 +39,11 @@ def visible(
 def escaped(
     text: object,  # Anything
 ) -> str:  # HTML that shows it
-    "Write text as HTML."
-    return escape(visible(text), quote=True)
+    "Write text as HTML; a figure and its unit stay on one line."
+    html = escape(visible(text), quote=True)
+    return re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", html).replace(
+        "p = ", "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    )
 
 # %% ../nbs/19_blocks.ipynb #block
 @dataclass(frozen=True)
@@ -238,6 +242,14 @@ def span(
     return "—" if isnan(low) or isnan(high) else " to ".join(ends)
 
 # %% ../nbs/19_blocks.ipynb #number-plural
+def both(
+    first: str,  # From `number`
+    second: str,  # From `number`
+) -> str:  # "1.2 / 3.4", or the reason once where there is neither
+    "Show two figures in one cell."
+    return first if first == second and first.startswith("—") else f"{first} / {second}"
+
+
 def plural(
     n: int,  # How many
     word: str,  # Of what, in the singular

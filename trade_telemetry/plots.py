@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 __all__ = ['COLORS', 'LINE_STYLES', 'MARKERS', 'INK', 'PALE', 'PAGE_INCHES', 'LABELS', 'FORMATS', 'Triple', 'plain', 'dress',
            'new_panes', 'style_of', 'row_shares', 'titled', 'confusion_heatmap', 'shared_bins', 'return_histogram',
            'cumulative_returns', 'reliability_diagram', 'reliability_panes', 'interval_plot', 'difference_panes',
-           'equity_and_drawdown', 'GroupRows', 'group_panes', 'rolling_panes', 'save_figure']
+           'equity_and_drawdown', 'GroupRows', 'group_panes', 'far_apart', 'rolling_panes', 'save_figure']
 
 # %% ../nbs/20_plots.ipynb #constants
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")  # Okabe and Ito, 2008
@@ -427,6 +427,14 @@ def group_panes(
         ax.set_ylabel(words, fontsize=8, color=INK)
     return fig
 
+# %% ../nbs/20_plots.ipynb #far-apart
+def far_apart(
+    spans: Sequence[tuple[float, float]],  # First and last moment of each series
+) -> bool:  # Would most of a common axis be empty?
+    "Say whether series are too far from each other for one axis."
+    own = sum(last - first for first, last in spans)
+    return len(spans) > 1 and max(s[1] for s in spans) - min(s[0] for s in spans) > 2.5 * max(own, 1.0)
+
 # %% ../nbs/20_plots.ipynb #rolling-panes
 def rolling_panes(
     series: Mapping[str, Sequence[npt.ArrayLike]],  # Name → exit times (µs UTC), value, low, high in [0, 1]
@@ -445,10 +453,13 @@ def rolling_panes(
             ax.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
         ax.set_ylabel("right calls, %", fontsize=8, color=INK)
         ax.set_title(titled(name, counts[name]), fontsize=9, color=INK, loc="left")
-        ax.sharex(axes[0])
-    _label_dates(axes[0])
-    for ax in axes[:-1]:
-        ax.tick_params(labelbottom=False)
+        _label_dates(ax)
+    if not far_apart([(float(np.min(c[0])), float(np.max(c[0]))) for c in series.values()]):
+        for ax in axes[1:]:
+            ax.sharex(axes[0])
+        for ax in axes[:-1]:
+            ax.tick_params(labelbottom=False)
+            ax.xaxis.get_offset_text().set_visible(False)
     axes[-1].set_xlabel("exit date, UTC", fontsize=8, color=INK)
     return fig
 

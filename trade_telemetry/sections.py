@@ -15,12 +15,12 @@ import numpy as np
 __all__ = ['Row', 'LIVE_PANES', 'PERFORMANCE_ROWS', 'CURVE_POINTS', 'MOST_GROUPS', 'CALIBRATION_ROWS', 'ROLLING', 'MOST_FEATURES',
            'MOST_FEATURE_ROWS', 'FEATURE_HEADER', 'COMPARED_ROWS', 'PATHS', 'TESTS', 'METHOD', 'nothing_here',
            'in_parts', 'live_overview', 'measure_row', 'p_words', 'live_tables', 'live_figure', 'performance_table',
-           'report_curves', 'performance_figure', 'shortest', 'group_rows', 'breakdown_figure', 'symbols_figure',
-           'confusion_sentence', 'confusion_section', 'reliability_columns', 'calibration_section', 'hours_of',
-           'temporal_section', 'rolling_section', 'feature_row', 'related', 'features_of', 'feature_picture',
-           'features_section', 'exit_rows', 'exits_section', 'alerts_section', 'load_both', 'comparative_sentences',
-           'side_by_side', 'compared_curves', 'compared_histograms', 'significance_row', 'significance_section',
-           'winner_sentences', 'recommend', 'recommendation', 'data_quality', 'appendix']
+           'report_curves', 'drawn_apart', 'performance_figure', 'shortest', 'group_rows', 'breakdown_figure',
+           'symbols_figure', 'confusion_sentence', 'confusion_section', 'reliability_columns', 'calibration_section',
+           'hours_of', 'temporal_section', 'rolling_section', 'feature_row', 'related', 'features_of',
+           'feature_picture', 'features_section', 'exit_rows', 'exits_section', 'alerts_section', 'load_both',
+           'comparative_sentences', 'side_by_side', 'compared_curves', 'compared_histograms', 'significance_row',
+           'significance_section', 'winner_sentences', 'recommend', 'recommendation', 'data_quality', 'appendix']
 
 # %% ../nbs/21_sections.ipynb #imports-own
 import trade_telemetry.blocks as bl
@@ -55,7 +55,7 @@ def nothing_here(
     report: Report,  # What is judged
 ) -> Block | None:  # A line of small print where there is nothing to judge, else None
     "Excuse a section."
-    return None if len(report.figure) else paragraph(missing_sentence(report), kind="missing")
+    return None if report.trades else paragraph(missing_sentence(report), kind="missing")
 
 # %% ../nbs/21_sections.ipynb #in-parts
 def in_parts(
@@ -70,7 +70,7 @@ def live_overview(
     report: Report,  # What is judged
 ) -> Block:  # A verdict for each strategy, and how long a loss that matters would take to show
     "Say how live stands against the backtest."
-    if len(report.figure) and report.view.state == "historical":
+    if report.trades and report.view.state == "historical":
         return paragraph(
             "Nothing is live here: the report shows a backtest alone, so this question is open.",
             kind="missing",
@@ -193,22 +193,22 @@ PERFORMANCE_ROWS: dict[str, Callable[[AccuracyMetrics], bl.Cell]] = {
     "precision, given a position": lambda m: bl.two_lines(share(m.headline_precision), _ends(m.headline_precision_interval)),
     "recall": lambda m: bl.two_lines(share(m.headline_recall), _ends(m.headline_recall_interval)),
     "F1": lambda m: bl.two_lines(share(m.headline_f1), _ends(m.headline_f1_interval)),
-    "precision LONG / SHORT": lambda m: f"{share(m.precision['LONG'])} / {share(m.precision['SHORT'])}",
+    "precision LONG / SHORT": lambda m: bl.both(share(m.precision["LONG"]), share(m.precision["SHORT"])),
     "win rate": lambda m: bl.two_lines(share(m.win_rate), _ends(m.win_rate_interval)),
     "mean trade, %": lambda m: bl.two_lines(number(m.avg_return, "+.3f"), _ends(m.avg_return_interval, "+.3f", 1.0)),
-    "average win / loss, %": lambda m: f"{number(m.avg_win, '+.2f')} / {number(m.avg_loss, '+.2f')}",
+    "average win / loss, %": lambda m: bl.both(number(m.avg_win, "+.2f"), number(m.avg_loss, "+.2f")),
     "profit factor": lambda m: number(m.profit_factor, ".2f"),
     "cumulative return, %": lambda m: number(m.cumulative_return_pct, "+.1f", "", m.sampled),
     "Sharpe (daily, annualised)": lambda m: number(m.sharpe_ratio, ".2f", "", m.sampled),
     "chance that it is above 0": lambda m: share(m.probabilistic_sharpe_ratio) if isfinite(m.probabilistic_sharpe_ratio) else number(nan, sampled=m.sampled),
-    "Sortino / Calmar": lambda m: f"{number(m.sortino_ratio, '.2f', '', m.sampled)} / {number(m.calmar_ratio, '.2f', '', m.sampled)}",
+    "Sortino / Calmar": lambda m: bl.both(number(m.sortino_ratio, ".2f", "", m.sampled), number(m.calmar_ratio, ".2f", "", m.sampled)),
     "deepest fall, trade by trade, points": lambda m: number(m.max_drawdown, ".2f", "", m.sampled),
     "deepest fall, day by day, points": lambda m: number(m.max_drawdown_daily, ".2f", "", m.sampled),
     "longest time under water, days": lambda m: number(m.days_under_water, ".0f", "", m.sampled),
-    "longest winning / losing streak": lambda m: f"{number(m.longest_winning_streak, '.0f', '', m.sampled)} / {number(m.longest_losing_streak, '.0f', '', m.sampled)}",
+    "longest winning / losing streak": lambda m: bl.both(number(m.longest_winning_streak, ".0f", "", m.sampled), number(m.longest_losing_streak, ".0f", "", m.sampled)),
     "time with a position open": lambda m: share(m.exposure) if isfinite(m.exposure) else number(nan, sampled=m.sampled),
     "mean holding time, hours": lambda m: number(m.avg_holding_minutes / 60, ".1f"),
-    "fees / slippage in all, %": lambda m: f"{number(m.fees_total_pct, '.2f', '', m.sampled)} / {number(m.slippage_total_pct, '.2f', '', m.sampled)}",
+    "fees / slippage in all, %": lambda m: bl.both(number(m.fees_total_pct, ".2f", "", m.sampled), number(m.slippage_total_pct, ".2f", "", m.sampled)),
 }  # fmt: skip
 
 # %% ../nbs/21_sections.ipynb #performance-table
@@ -256,6 +256,13 @@ def report_curves(
     return known, {name: report.metrics[name].total_trades for name in known}, missing
 
 
+def drawn_apart(
+    curves: Mapping[str, tuple[Any, Any]],  # Name → times, values
+) -> bool:  # Are they too far from each other in time for one axis?
+    "Decide whether curves share a time axis."
+    return pl.far_apart([(float(x[0]), float(x[-1])) for x, _ in curves.values() if len(x)])
+
+# %% ../nbs/21_sections.ipynb #performance-figure-performance-figure
 def performance_figure(
     report: Report,  # What is judged
 ) -> Block:  # Curves and falls
@@ -271,8 +278,16 @@ def performance_figure(
     )
     if not curves:
         return gone
-    words = f"Cumulative return on a constant stake, % of the stake, and its distance below the peak ({plural(sum(counts.values()), 'trade')})."
-    return picture(pl.equity_and_drawdown(curves, counts), words) + gone
+    words = "Cumulative return on a constant stake, % of the stake, and its distance below the peak"
+    parts = [[name] for name in curves] if drawn_apart(curves) else [list(curves)]
+    figures = (
+        picture(
+            pl.equity_and_drawdown({n: curves[n] for n in part}, counts),
+            f"{words} ({plural(sum(counts[n] for n in part), 'trade')}).",
+        )
+        for part in parts
+    )
+    return together(figures) + gone
 
 # %% ../nbs/21_sections.ipynb #group-rows
 MOST_GROUPS = 24
@@ -296,7 +311,7 @@ def group_rows(
 ) -> pl.GroupRows:  # Ready to draw
     "Turn groups into what the picture takes."
     return pl.GroupRows(
-        [g.name.removeprefix("hour ").removesuffix(" min")[:short] for g in groups],
+        [g.name.removeprefix("hour ").replace(" min", "")[:short] for g in groups],
         [(g.precision, *g.precision_interval) for g in groups],
         [(g.avg_return, *g.avg_return_interval) for g in groups],
         [g.trades for g in groups],
@@ -316,11 +331,12 @@ def breakdown_figure(
     "Draw one breakdown."
     if (excuse := nothing_here(report)) is not None:
         return excuse
-    zone, shown, left = timezone or report.zone, {}, 0
+    zone, shown, left, sampled = timezone or report.zone, {}, 0, False
     for name in report.names:
         groups = bd.breakdown(report.rows(name), by, zone, session_open)
         kept = shortest(groups, latest=latest)
         shown[name], left = group_rows(kept, short), max(left, len(groups) - len(kept))
+        sampled = sampled or any(g.sampled for g in groups)
     overall = {name: (m.headline_precision, m.avg_return) for name, m in report.metrics.items()}
     n = sum(sum(rows.trades) for rows in shown.values())
     rest = (
@@ -328,7 +344,7 @@ def breakdown_figure(
         if left
         else ""
     )
-    rows_only = " Of the rows that were kept." if any(m.sampled for m in report.metrics.values()) else ""
+    rows_only = " Of the rows that were kept." if sampled else ""
     caption = f"Right calls and mean return by {words}, with 95 % intervals; dashed: over all groups ({plural(n, 'trade')}).{rest}{rows_only}"
     return together(
         picture(pl.group_panes({k: shown[k] for k in part}, {k: overall[k] for k in part}), caption)
@@ -447,7 +463,7 @@ def hours_of(
             )
     return report.zone, None, f"hour of entry, {report.zone}"
 
-
+# %% ../nbs/21_sections.ipynb #hours-temporal-section
 def temporal_section(
     report: Report,  # What is judged
 ) -> Block:  # Weekday, hour, month
@@ -455,10 +471,12 @@ def temporal_section(
     if (excuse := nothing_here(report)) is not None:
         return excuse
     zone, opened, words = hours_of(report)
+    sampled = any(m.sampled for m in report.metrics.values())
+    weekday = ("exit_weekday", "weekday of exit") if sampled else ("weekday", "weekday of entry")
     return together(
         [
             bl.heading("By weekday"),
-            breakdown_figure(report, "weekday", "weekday of entry", short=3),
+            breakdown_figure(report, *weekday, short=3),
             bl.heading("By hour"),
             breakdown_figure(report, "hour", words, timezone=zone, session_open=opened),
             bl.heading("By month"),
@@ -475,7 +493,7 @@ def rolling_section(
     window: int = ROLLING,  # Trades in the window
 ) -> Block:  # Rolling precision of every strategy that has enough trades
     "Show how the precision moved."
-    series, short = {}, []
+    series, short, sampled = {}, [], False
     for name in report.names:
         path = bd.rolling(report.rows(name), window)
         right = np.round(np.nan_to_num(path.precision) * window).astype(np.int64)
@@ -483,6 +501,7 @@ def rolling_section(
         if not len(kept):
             short.append(name)
             continue
+        sampled = sampled or path.sampled
         low, high = wilson_band(right, window)
         series[name] = (path.exit_us[kept], path.precision[kept], low[kept], high[kept])
     lacking = paragraph(
@@ -492,7 +511,8 @@ def rolling_section(
         return lacking
     promised = {name: m.headline_precision for name, m in report.promised.items()}
     n = sum(len(report.rows(name)) for name in series)
-    caption = f"Share of right calls among the last {window} trades, %, with its 95 % band at each moment; dotted: the backtest ({plural(n, 'trade')}). Neighboring points share nearly all of their trades."
+    kept_only = " Of the rows that were kept." if sampled else ""
+    caption = f"Share of right calls among the last {window} trades, %, with its 95 % band at each moment; dotted: the backtest ({plural(n, 'trade')}). Neighboring points share nearly all of their trades.{kept_only}"
     counts = {name: len(report.rows(name)) for name in series}
     return picture(pl.rolling_panes(series, promised, counts), caption) + lacking
 
@@ -591,7 +611,7 @@ def exit_rows(
             share(g.precision),
             share(g.win_rate),
             ends,
-            number(g.total_return_pct, "+.1f"),
+            number(g.total_return_pct, "+,.1f", "", g.sampled),
         ]
 
 # %% ../nbs/21_sections.ipynb #exits-exits-section
@@ -610,7 +630,11 @@ def exits_section(
         )
         for name in report.names
     ]
-    kept = "Sums are of the rows that were kept." if any(m.sampled for m in report.metrics.values()) else ""
+    kept = (
+        "Of the rows that were kept: no ledger knows exit reasons."
+        if any(m.sampled for m in report.metrics.values())
+        else ""
+    )
     return together(
         [
             *tables,
@@ -724,9 +748,18 @@ def compared_curves(
     "Overlay the cumulative returns of the two sides."
     curves, counts, _ = report_curves(report)
     shown: dict[str, Any] = {name: curves[name] for name in report.sides if name in curves}
-    note = "day by day where only the ledger knows every trade"
+    note = (
+        ", day by day where only the ledger knows every trade"
+        if any(report.metrics[n].sampled for n in shown)
+        else ""
+    )
+    if by == "date" and drawn_apart(shown):
+        return paragraph(
+            "The two were traded at times far apart, so one calendar shows nothing; see the next figure.",
+            kind="missing",
+        )
     if by == "trade":
-        shown, note = {}, "a strategy that trades more often merely looks longer here"
+        shown, note = {}, "; a strategy that trades more often merely looks longer here"
         for name in report.sides:
             rows = report.rows(name)
             if len(rows) and not report.metrics[name].sampled:
@@ -738,10 +771,10 @@ def compared_curves(
     if not any(len(y) for _, y in shown.values()):
         return gone if lacking else paragraph("No curve to draw.", kind="missing")
     n = sum(counts.get(name, 0) for name in shown)
-    words = f"Cumulative return on a constant stake, % of the stake, by {'exit date' if by == 'date' else 'trade number'}: {note} ({plural(n, 'trade')})."
+    words = f"Cumulative return on a constant stake, % of the stake, by {'exit date' if by == 'date' else 'trade number'}{note} ({plural(n, 'trade')})."
     return picture(pl.cumulative_returns(shown, by, counts), words) + gone
 
-
+# %% ../nbs/21_sections.ipynb #overlaid-compared-histograms
 def compared_histograms(
     report: Report,  # What is judged
 ) -> Block:  # A pane per side, the same bins

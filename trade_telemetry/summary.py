@@ -17,7 +17,7 @@ import numpy as np
 
 import trade_telemetry.blocks as bl
 from .alerts import Alert, current_alerts
-from .analyzer import AccuracyMetrics, measure
+from .analyzer import AccuracyMetrics, by_strategy, measure
 from trade_telemetry.blocks import (
     Block,
     Card,
@@ -35,14 +35,14 @@ from .comparison import compare
 from .config import Settings
 from .live_vs_backtest import live_vs_backtest
 from .returns import exit_days, mean_interval
-from .state import project_root, settings_at, strategy_order, view_words
+from .state import project_root, settings_at, view_words
 from .store import LoadReport, RunInfo, TraceColumns, TraceStore, View, choose, select_view
 
 # %% auto #0
-__all__ = ['MOST_RUNS', 'TONES', 'Choice', 'named_run', 'chosen_view', 'JudgedRows', 'Report', 'chosen_sides', 'open_report',
-           'state_words', 'front_page', 'runs_table', 'interval_words', 'performance_sentences', 'CalibrationGap',
-           'calibration_gap', 'calibration_sentence', 'status_badge', 'strategy_cards', 'missing_sentence',
-           'kind_sentence', 'executive_summary']
+__all__ = ['MOST_STRATEGIES', 'MOST_RUNS', 'TONES', 'Choice', 'named_run', 'chosen_view', 'exact_count', 'ordered_names',
+           'JudgedRows', 'Report', 'chosen_sides', 'open_report', 'dates_of', 'state_words', 'front_page', 'runs_table',
+           'interval_words', 'performance_sentences', 'CalibrationGap', 'calibration_gap', 'calibration_sentence',
+           'status_badge', 'strategy_cards', 'missing_sentence', 'kind_sentence', 'executive_summary']
 
 # %% ../nbs/20_summary.ipynb #choice
 @dataclass(frozen=True)
@@ -96,6 +96,31 @@ def chosen_view(
         return view
     return replace(view, figure=choose(view.figure, start=choice.start, end=choice.end))
 
+# %% ../nbs/20_summary.ipynb #ordered-names
+MOST_STRATEGIES = 12
+
+
+def exact_count(
+    columns: TraceColumns,  # Rows, and a ledger where there is one
+    strategy: str | None = None,  # A name; None: all
+) -> int:  # Closed trades, sampled-out ones included where the ledger knows them
+    "Count trades."
+    own = choose(columns, strategy=strategy) if strategy is not None else columns
+    if own.ledger is None:
+        return len(own)
+    return int(own.ledger.closes.sum()) + int(np.count_nonzero(own.sample_rate >= 1))
+
+
+def ordered_names(
+    columns: TraceColumns,  # Rows, and a ledger where there is one
+) -> tuple[list[str], int]:  # Strategies in the order of the report, and how many small ones are left out
+    "List the strategies that have trades: intraday and swing first."
+    counts = {name: exact_count(columns, name) for name in by_strategy(columns)}
+    largest = sorted(counts, key=lambda name: (-counts[name], name))
+    known = {"intraday": 0, "swing": 1}
+    shown = sorted(largest[:MOST_STRATEGIES], key=lambda name: (known.get(name, 2), name))
+    return shown, len(largest) - len(shown)
+
 # %% ../nbs/20_summary.ipynb #report
 class JudgedRows:
     "What is judged."
@@ -112,8 +137,7 @@ class JudgedRows:
         self.directory, self.zone = directory, settings.timezone
         self.figure = view.figure
         self.reference = view.figure.take(slice(0)) if view.reference is None else view.reference
-        shown = self.figure if len(self.figure) else self.reference
-        self.names, self.left_out = strategy_order(shown)
+        self.names, self.left_out = ordered_names(self.figure if exact_count(self.figure) else self.reference)
 
     def rows(self, name: str) -> TraceColumns:  # Judged trades of one strategy
         "Trades of one strategy."
@@ -122,6 +146,11 @@ class JudgedRows:
 # %% ../nbs/20_summary.ipynb #report-figures
 class Report(JudgedRows):
     "What is judged, and every figure of it."
+
+    @cached_property
+    def trades(self) -> int:
+        "Trades that the figures are of."
+        return sum(m.total_trades for m in self.metrics.values()) if exact_count(self.figure) else 0
 
     @cached_property
     def metrics(self) -> dict[str, AccuracyMetrics]:
@@ -191,6 +220,16 @@ def _date(us: int | None) -> str:
     return "—" if us is None else f"{datetime.fromtimestamp(us // 1_000_000, UTC):%Y-%m-%d}"
 
 
+def dates_of(
+    columns: TraceColumns,  # Rows, and a ledger where there is one
+) -> list[str]:  # First and last exit date; empty without trades
+    "Say which days trades are of."
+    days = [columns.exit_us // 86_400_000_000]
+    days += [] if columns.ledger is None else [columns.ledger.day]
+    every = np.concatenate(days)
+    return [_date(int(day) * 86_400_000_000) for day in (every.min(), every.max())] if len(every) else []
+
+
 def state_words(
     report: Report,  # What is judged
 ) -> str:  # "Live", "Paper", "Replay", "Historical (backtest)", "No traces"
@@ -198,7 +237,7 @@ def state_words(
     title = view_words(report.view)["title"]
     return {"Historical": "Historical (backtest)"}.get(title, title)
 
-
+# %% ../nbs/20_summary.ipynb #front-front-page
 def front_page(
     report: Report,  # What is judged
     title: str = "Accuracy report",  # Of the report
@@ -206,8 +245,7 @@ def front_page(
 ) -> Block:  # Title, kind, period, date
     "Open the report."
     at = (written or datetime.now(UTC)).astimezone(UTC)
-    n, exits = len(report.figure), report.figure.exit_us
-    period = f"{_date(int(exits.min()))} to {_date(int(exits.max()))}" if n else "no closed trades"
+    n, period = report.trades, " to ".join(dict.fromkeys(dates_of(report.figure))) or "no closed trades"
     facts = [
         state_words(report),
         ", ".join(report.names) or "no strategy",
@@ -373,7 +411,7 @@ def strategy_cards(
 ) -> Block:  # Its most important figures
     "Lay the headline figures of a strategy out."
     m, past = report.metrics[name], report.promised.get(name)
-    before = f"backtest {share(past.headline_precision)}" if past else ""
+    promised = [Card("Promised", share(past.headline_precision), "precision in the backtest")] if past else []
     ends = span(*m.headline_precision_interval, ".1f", 100)
     fall = m.max_drawdown if isfinite(m.max_drawdown) else m.max_drawdown_daily
     return bl.cards(
@@ -392,11 +430,7 @@ def strategy_cards(
                 f"daily, annualised, {m.trading_days:,} days",
             ),
             Card("Deepest fall", number(fall, ".1f", "", m.sampled), "percentage points"),
-            Card(
-                "Promised",
-                before.removeprefix("backtest ") or "—",
-                "precision in the backtest" if past else "no backtest",
-            ),
+            *promised,
         ],
         status_badge(report, name),
     )
@@ -406,7 +440,7 @@ def missing_sentence(
     report: Report,  # What is judged
 ) -> str:  # Why the report is empty; "" where it is not
     "Say why there is nothing to judge."
-    if len(report.figure):
+    if report.trades:
         return ""
     read = report.loaded
     if read.bad and not read.kept:
@@ -420,7 +454,8 @@ def kind_sentence(
     report: Report,  # What is judged
 ) -> str:  # What was judged against what
     "Say what the figures are of."
-    n, past = len(report.figure), len(report.reference)
+    n, kept = report.trades, len(report.figure)
+    past = sum(m.total_trades for m in report.promised.values())
     kind = {
         "live": "live trades",
         "replay": "trades of a replay, which is not live trading,",
@@ -438,7 +473,8 @@ def kind_sentence(
         if report.left_out
         else ""
     )
-    return f"Judged are {n:,} stored {kind} of {', '.join(report.names)}; {beside}.{more}"
+    stored = f" ({kept:,} of them stored, the others counted by the ledger)" if 0 <= kept < n else ""
+    return f"Judged are {n:,} {kind}{stored} of {', '.join(report.names)}; {beside}.{more}"
 
 # %% ../nbs/20_summary.ipynb #summary-executive-summary
 def executive_summary(
@@ -452,7 +488,7 @@ def executive_summary(
     alerts = "No active alerts."
     if report.alerts:
         first = dict.fromkeys(f"{a.strategy}: {a.title}" if a.strategy else a.title for a in report.alerts)
-        alerts = f"{plural(len(report.alerts), 'active alert')}: {'; '.join(list(first)[:4])}{' …' * (len(first) > 4)}."
+        alerts = f"{plural(len(report.alerts), 'active alert')}: {'; '.join(list(first)[:4])}{f'; and {len(first) - 4} more' * (len(first) > 4)}."
     lines = [kind_sentence(report)]
     if report.view.state in ("live", "replay"):
         lines += [
