@@ -78,8 +78,8 @@ def test_a_wheel_holds_everything_that_is_read_at_run_time(wheels: dict[str, dic
     needed = [p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     missing = [p.name for p in needed if p.relative_to(ROOT).as_posix() not in wheels["build_wheel"]]
     assert missing == []
-    notebook = wheels["build_wheel"]["trade_telemetry/dashboard.ipynb"]
-    assert notebook == (ROOT / "nbs" / "dashboard.ipynb").read_bytes()
+    for notebook in ("dashboard.ipynb", "accuracy_report.ipynb"):
+        assert wheels["build_wheel"][f"trade_telemetry/{notebook}"] == (ROOT / "nbs" / notebook).read_bytes()
     assert not [n for n in wheels["build_wheel"] if n.startswith(("tests/", "nbs/", "data/"))]
 
 
@@ -89,6 +89,7 @@ def test_every_dependency_has_a_lower_bound_and_the_groups_build_on_each_other()
     for need in [*PROJECT["project"]["dependencies"], *(n for g in groups.values() for n in g)]:
         assert ">=" in need or need.startswith(stubs), need
     assert "trade_telemetry[analysis]" in groups["dashboard"]
+    assert "trade_telemetry[report]" in groups["dashboard"]
     assert "trade_telemetry[dashboard]" in groups["dev"]
 
 

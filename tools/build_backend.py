@@ -2,7 +2,8 @@
 
 Jupyter and Voilà look for templates under `<prefix>/share/jupyter`. setuptools brings files there from a wheel (`data-files`)
 but leaves them out of an editable install. Here both kinds of wheel get the template in their data part, from where every installer
-copies it to the prefix. A real wheel also carries the dashboard notebook; a checkout has it in `nbs/`.
+copies it to the prefix. A real wheel also carries the notebooks of the dashboard and of the report; a checkout has them in
+`nbs/`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = [
 Config = dict[str, str | list[str] | None] | None
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT / "trade_telemetry" / "share"
-DASHBOARD = ROOT / "nbs" / "dashboard.ipynb"
+NOTEBOOKS = ("dashboard.ipynb", "accuracy_report.ipynb")  # run by commands, so they travel inside the package
 
 
 def _shared_files() -> dict[str, bytes]:
@@ -73,10 +74,10 @@ def _finish(directory: str, name: str, extra: dict[str, bytes]) -> str:
 def build_wheel(
     wheel_directory: str, config_settings: Config = None, metadata_directory: str | None = None
 ) -> str:
-    "Build a wheel that brings template and dashboard notebook along."
+    "Build a wheel that brings templates and notebooks along."
     name = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
-    notebook = {"trade_telemetry/dashboard.ipynb": DASHBOARD.read_bytes()} if DASHBOARD.exists() else {}
-    return _finish(wheel_directory, name, notebook)
+    paths = [path for path in (ROOT / "nbs" / notebook for notebook in NOTEBOOKS) if path.exists()]
+    return _finish(wheel_directory, name, {f"trade_telemetry/{path.name}": path.read_bytes() for path in paths})
 
 
 def build_editable(

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,14 @@ def from_text(text: str) -> Cell:
     return nb
 
 
+def keep_tags(nb: Cell, target: Path) -> None:
+    "Carry over what the text does not show: the metadata of cells whose ids the target has already."
+    if target.exists():
+        old = {c.id: c.metadata for c in read_nb(target).cells}
+        for cell in nb["cells"]:
+            cell["metadata"] = old.get(cell["id"], {})
+
+
 def execute(path: Path) -> bool:
     "Run every cell in a fresh interpreter, keep the outputs; False and a printed traceback on an error."
     from execnb.shell import CaptureShell
@@ -95,7 +104,7 @@ def run(path: Path) -> bool:
     os.chdir(ROOT)
     nb_export(str(path), lib_path="trade_telemetry")
     ok = subprocess.run([sys.executable, __file__, "_execute", str(path)], check=False).returncode == 0
-    process_write(f"could not clean {path}", clean_nb, str(path))
+    process_write(f"could not clean {path}", partial(clean_nb, allowed_cell_metadata_keys=["tags"]), str(path))
     print(f"{path.name}: {'ok' if ok else 'FAILED'}")
     return ok
 
@@ -115,7 +124,9 @@ def main() -> int:
         return 0 if execute(paths[0]) else 1
     if args.verb == "build":
         source, target = paths
-        write_nb(from_text(source.read_text()), target)
+        nb = from_text(source.read_text())
+        keep_tags(nb, target)
+        write_nb(nb, target)
         paths = [target]
     done = [run(p) for p in paths]
     return 0 if all(done) else 1
