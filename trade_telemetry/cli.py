@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['COMPARED', 'EFFECTS', 'REPORTED', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'Flags', 'COMMON',
-           'DATA', 'PAGE', 'ACCESS', 'CHOICE', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'REPORT', 'EXPORT', 'DEMO',
-           'VERBS', 'EXAMPLES', 'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars', 'project_folder',
-           'backtest_summary', 'run_backtest', 'run_import', 'opened', 'all_rows', 'judged_view', 'judged',
-           'metrics_table', 'run_metrics', 'len_of', 'difference_row', 'comparison_table', 'live_table',
-           'run_live_vs_backtest', 'run_compare_groups', 'run_compare', 'check_alerts', 'alert_text', 'alert_name',
-           'names_told', 'call_on_alert', 'tell', 'run_check', 'run_export', 'run_report', 'page_access', 'page_line',
-           'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser', 'main']
+           'DATA', 'PAGE', 'ACCESS', 'CHOICE', 'CUTS', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'REPORT', 'EXPORT',
+           'DEMO', 'VERBS', 'EXAMPLES', 'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars',
+           'project_folder', 'backtest_summary', 'run_backtest', 'run_import', 'opened', 'store_of', 'all_rows',
+           'judged_view', 'judged', 'metrics_table', 'print_json', 'sampling_note', 'run_cuts', 'run_metrics', 'len_of',
+           'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
+           'run_compare', 'check_alerts', 'alert_text', 'alert_name', 'names_told', 'call_on_alert', 'tell',
+           'run_check', 'run_all_pairs', 'strategies_of', 'run_judge', 'run_export', 'run_report', 'page_access',
+           'page_line', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser',
+           'main']
 
 # %% ../nbs/22_cli.ipynb #table
 def table(
@@ -208,15 +210,27 @@ def opened(
     settings: Settings,  # Directory and zone
 ) -> TraceStore:  # Everything below the directory; UsageError where it is missing
     "Read the telemetry directory; what could not be read is said."
+    from trade_telemetry.parts import progress_bar
     from trade_telemetry.store import TraceStore
 
     directory = settings.telemetry_storage_path
     if not directory.is_dir():
         raise UsageError(f"no such telemetry directory: {directory}")
-    store = TraceStore(directory, timezone=settings.timezone, final=True)
+    store = TraceStore(directory, timezone=settings.timezone, final=True, progress=progress_bar())
     store.refresh()
     if store.report.bad or store.report.mislabelled:
         say(store.report.summary())
+    return store
+
+
+def store_of(
+    args: argparse.Namespace,  # Parsed flags; keeps the store
+    settings: Settings,  # Directory and zone
+) -> TraceStore:  # The same one for all questions of a call
+    "Read the telemetry directory once."
+    if vars(args).get("store") is None:
+        args.store = opened(settings)
+    store: TraceStore = args.store
     return store
 
 
@@ -227,7 +241,7 @@ def all_rows(
     "Rows of all runs, by strategy and symbol."
     from trade_telemetry.store import choose
 
-    return choose(opened(settings).columns, strategy=args.strategy, symbols=args.symbols)
+    return choose(store_of(args, settings).columns, strategy=args.strategy, symbols=args.symbols)
 
 # %% ../nbs/22_cli.ipynb #judged
 def judged_view(
@@ -237,7 +251,7 @@ def judged_view(
     "What the dashboard shows, by strategy and symbol; `--run` names another run as the backtest."
     from trade_telemetry.store import choose, select_view
 
-    store = opened(settings)
+    store = store_of(args, settings)
     columns, runs = choose(store.columns, strategy=args.strategy, symbols=args.symbols), store.runs()
     if args.run is not None:
         names = [run.name for run in runs]
@@ -264,6 +278,8 @@ def metrics_table(
     metrics: AccuracyMetrics,  # Of all rows, with its strategies inside
 ) -> str:  # One column per strategy
     "Lay figures out side by side."
+    from trade_telemetry.parts import shown
+
     several = list(metrics.by_strategy.values()) or [metrics]
 
     def share(value: float, interval: tuple[float, float] | None = None) -> str:
@@ -283,36 +299,89 @@ def metrics_table(
         "precision SHORT": lambda m: share(m.precision["SHORT"]),
         "win rate": lambda m: share(m.win_rate, m.win_rate_interval),
         "mean return": lambda m: figure(m.avg_return, "+.3f", " %"),
-        "cumulative return": lambda m: figure(m.cumulative_return_pct, "+.2f", " %"),
-        "max drawdown": lambda m: figure(m.max_drawdown, ".2f", " points"),
-        "Sharpe (daily, annualised)": lambda m: figure(m.sharpe_ratio, ".2f"),
-        "profit factor": lambda m: figure(m.profit_factor, ".2f"),
+        "cumulative return": lambda m: shown(m.cumulative_return_pct, "+.2f", " %", m.sampled),
+        "max drawdown": lambda m: shown(m.max_drawdown, ".2f", " points", m.sampled),
+        "max drawdown, day by day": lambda m: shown(m.max_drawdown_daily, ".2f", " points", m.sampled),
+        "Sharpe (daily, annualised)": lambda m: shown(m.sharpe_ratio, ".2f", "", m.sampled),
+        "profit factor": lambda m: shown(m.profit_factor, ".2f", "", m.sampled),
         "mean holding": lambda m: figure(m.avg_holding_minutes / 60, ".1f", " h"),
     }
     return table(
         ["", *(m.strategy for m in several)], [[name, *map(show, several)] for name, show in lines.items()]
     )
 
+# %% ../nbs/22_cli.ipynb #print-json
+def print_json(
+    args: argparse.Namespace,  # Parsed flags; `gathered`, if it is there, takes the answer
+    name: str,  # Of the question
+    answer: dict[str, Any],  # Strict JSON
+) -> None:
+    "Print an answer, or hand it to the verb that gathers several."
+    gathered: dict[str, Any] | None = vars(args).get("gathered")
+    if gathered is None:
+        print(json.dumps(answer, indent=1, allow_nan=False, ensure_ascii=False))
+    else:
+        gathered[name] = answer
+
+
+def sampling_note(
+    metrics: AccuracyMetrics,  # Of all rows
+) -> str:  # One line, or nothing where every row is there
+    "Say where figures come from when rows are a sample."
+    if not metrics.sampled:
+        return ""
+    if metrics.source == "rows":
+        return "\nrows are a sample and no ledger counts the rest: rates are of kept rows, sums are unknown"
+    return "\nrows are a sample: counts, rates and daily figures are of every close, from the ledger; the rest of kept rows"
+
+# %% ../nbs/22_cli.ipynb #run-cuts
+def run_cuts(
+    args: argparse.Namespace,  # Parsed flags with `by`, `rolling` or `features`
+    columns: TraceColumns,  # Rows to judge
+    label: str,  # Where they come from
+    timezone: str,  # Zone of days, hours and months
+) -> int:  # 0
+    "`trade-telemetry metrics` with `--by`, `--rolling` or `--features`."
+    from trade_telemetry.analyzer import to_json_value
+    from trade_telemetry.parts import cuts, cuts_note, tables_of
+
+    found = cuts(columns, args.by or (), args.rolling, args.features, timezone, args.session_open)
+    if args.format == "json":
+        print_json(args, "cuts", {"rows_from": label, **to_json_value(found)})
+    else:
+        print(
+            "\n\n".join(
+                [label, *(table(header, rows) for header, rows in tables_of(found)), cuts_note(found)]
+            )
+        )
+    return 0
+
 # %% ../nbs/22_cli.ipynb #run-metrics
 def run_metrics(
     args: argparse.Namespace,  # Parsed flags
 ) -> int:  # 0, or 1 where there is nothing to judge
     "`trade-telemetry metrics`."
-    from trade_telemetry.analyzer import AccuracyAnalyzer
+    from trade_telemetry.analyzer import AccuracyAnalyzer, sampled_closes
 
     settings = settings_from(args)
     columns, label = judged(args, settings)
-    if not len(columns):
+    if not len(columns) and not sampled_closes(columns)[0]:
         say(f"nothing to judge in {settings.telemetry_storage_path} ({label})")
         return 1
+    asked = vars(args)
+    if asked.get("by") or asked.get("rolling") is not None or asked.get("features"):
+        return run_cuts(args, columns, label, settings.timezone)
     metrics = AccuracyAnalyzer(timezone=settings.timezone, zero_division=float("nan")).compute_metrics(
         columns
     )
     if args.format == "json":
-        print(json.dumps({"rows_from": label, **metrics.to_dict()}, indent=1, allow_nan=False))
+        print_json(args, "metrics", {"rows_from": label, **metrics.to_dict()})
     else:
         print(f"{label}\n{metrics_table(metrics)}")
-        print("95 % intervals in brackets; closed trades only, constant stake, open losses not seen")
+        print(
+            "95 % intervals in brackets; closed trades only, constant stake, open losses not seen"
+            + sampling_note(metrics)
+        )
     return 0
 
 # %% ../nbs/22_cli.ipynb #comparison-rows
@@ -365,7 +434,12 @@ def comparison_table(
         difference_row(title, answer[key], tests.get(test), factor, unit)
         for title, key, factor, unit, test in COMPARED
     ]
-    rows += [difference_row(title, tests[t]["estimate"], tests[t]) for title, t in EFFECTS if t in tests]
+    kept = ", kept rows" if answer["sampled"] else ""
+    rows += [
+        difference_row(title + kept, tests[t]["estimate"], tests[t]) for title, t in EFFECTS if t in tests
+    ]
+    if answer["incomplete"]:  # a Sharpe ratio of a sample is none
+        rows = [[row[0], "— (sampled)", "", "", ""] if row[0].startswith("Sharpe") else row for row in rows]
     sides = " − ".join(
         f"{answer[side]} ({len_of(answer, answer[side]):,} trades)" for side in ("first", "second")
     )
@@ -415,7 +489,7 @@ def run_live_vs_backtest(
     settings = settings_from(args)
     answer = live_vs_backtest(judged_view(args, settings), timezone=settings.timezone)
     if args.format == "json":
-        print(json.dumps(to_json_value(answer), indent=1, allow_nan=False))
+        print_json(args, "live_vs_backtest", to_json_value(answer))
     else:
         runs = ", ".join(answer["reference_runs"]) or "none"
         print(f"{answer['rows_from']}, against backtest: {runs}")
@@ -451,7 +525,7 @@ def run_compare_groups(
         return 1
     answer = compare_groups(groups, timezone=settings.timezone)
     if args.format == "json":
-        print(json.dumps({"rows_from": label, **to_json_value(answer)}, indent=1, allow_nan=False))
+        print_json(args, "comparison", {"rows_from": label, **to_json_value(answer)})
     else:
         parts = [f"{comparison_table(pair)}\n{pair['verdict']}" for pair in answer["pairs"]]
         print("\n\n".join([label, *parts]))
@@ -474,7 +548,7 @@ def run_compare(
     columns, label = judged(args, settings)
     answer = compare(columns, args.first, args.second, timezone=settings.timezone, rule=rule)
     if args.format == "json":
-        print(json.dumps({"rows_from": label, **to_json_value(answer)}, indent=1, allow_nan=False))
+        print_json(args, "comparison", {"rows_from": label, **to_json_value(answer)})
     else:
         print(f"{label}\n{comparison_table(answer)}\n{answer['verdict']}")
         print(f"only the daily return on common days decides, with {rule.draws:,} resamples of days")
@@ -490,7 +564,7 @@ def check_alerts(
     from trade_telemetry.store import choose, select_view
 
     rules = find_rules(settings) if args.rules is None else load_rules(args.rules)
-    store = opened(settings)
+    store = store_of(args, settings)
     runs = store.runs()
     view = select_view(choose(store.columns, strategy=args.strategy, symbols=args.symbols), runs)
     return view, alert_report(view, settings, rules=rules, runs=runs)
@@ -568,7 +642,7 @@ def run_check(
     answer: dict[str, Any] = {"rows_from": view.label, "judged": report.judged}
     answer |= {name: [alert.to_dict() for alert in some] for name, some in lists.items()}
     if args.format == "json":
-        print(json.dumps(answer, indent=1, allow_nan=False, ensure_ascii=False))
+        print_json(args, "check", answer)
     else:
         if live and not alerts:
             trades = ", ".join(f"{n:,} trades of {name}" for name, n in report.judged.items())
@@ -579,6 +653,51 @@ def run_check(
         say(f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge")
     tell(answer, alerts, args.on_alert, args.remember)
     return 1 if alerts or not live else 0
+
+# %% ../nbs/22_cli.ipynb #all-pairs
+def run_all_pairs(args: argparse.Namespace) -> int:
+    "Compare every pair of strategies; which is better is no matter of right and wrong."
+    args.by = "strategy"
+    run_compare_groups(args)
+    args.by = None
+    return 0
+
+
+def strategies_of(
+    columns: TraceColumns,  # Rows, perhaps with a ledger
+) -> list[str]:  # Names, in alphabetical order
+    "Name the strategies that traded."
+    from trade_telemetry.analyzer import by_strategy
+
+    return list(by_strategy(columns))
+
+# %% ../nbs/22_cli.ipynb #run-judge
+def run_judge(
+    args: argparse.Namespace,  # Parsed flags
+) -> int:  # 0, or 1 where there is nothing to judge, live is worse, or an alert is on
+    "`trade-telemetry judge`."
+    view = judged_view(args, settings_from(args))
+    as_json = args.format == "json"
+    more: dict[str, Any] = {
+        "on_alert": None,
+        "remember": None,
+        "labels": None,
+        "gathered": {} if as_json else None,
+    }
+    asked = argparse.Namespace(**vars(args) | more | {"by": None})
+    codes, names = [run_metrics(asked)], strategies_of(view.figure)
+    jobs: list[tuple[bool, Callable[[argparse.Namespace], int]]] = [
+        (len(names) > 1, run_all_pairs),
+        (view.state == "live" and view.reference is not None and args.run is None, run_live_vs_backtest),
+        (view.state == "live" and args.run is None, run_check),
+    ]
+    for wanted, work in jobs:
+        if wanted and not codes[0]:
+            print("" if as_json else "\n", end="")
+            codes.append(work(asked))
+    if as_json:
+        print(json.dumps(asked.gathered, indent=1, allow_nan=False, ensure_ascii=False))
+    return max(codes)
 
 # %% ../nbs/22_cli.ipynb #run-export
 def run_export(
@@ -651,9 +770,7 @@ def page_line(
         lines.append(f"behind a proxy as {', '.join(access.names)}")
     if not is_loopback(access.host):
         secret = "token" if access.token else "password"
-        lines.append(
-            f"open to other machines: to whom the {secret} is known, and unencrypted without a proxy"
-        )
+        lines.append(f"other machines reach it too, with the {secret}; unencrypted, unless a proxy adds TLS")
     return "\n".join(lines)
 
 # %% ../nbs/22_cli.ipynb #run-dashboard
@@ -795,6 +912,35 @@ CHOICE: Flags = {
     "--strategy": {"help": 'only this one; "both" is intraday and swing (default: all)'},
     "--run": {"help": "a run by name (default: what is live, else the newest backtest)"},
     "--format": {"choices": ["table", "json"], "default": "table", "help": "default: table"},
+    "--json": {
+        "action": "store_const",
+        "const": "json",
+        "dest": "format",
+        "help": "the same as --format json",
+    },
+}
+CUTS: Flags = {
+    "--by": {
+        "action": "append",
+        "choices": [
+            "strategy",
+            "symbol",
+            "exit_reason",
+            "weekday",
+            "exit_weekday",
+            "hour",
+            "holding",
+            "month",
+            "direction",
+        ],
+        "help": "cut the trades of each strategy into these groups; may be given several times",
+    },
+    "--rolling": {"type": int, "metavar": "N", "help": "the last windows of N trades, which share no trade"},
+    "--features": {
+        "action": "store_true",
+        "help": "what each stored feature has to do with return and rightness",
+    },
+    "--session-open": {"metavar": "HH:MM", "help": "count hours from here, in the zone of the settings"},
 }
 
 # %% ../nbs/22_cli.ipynb #backtest-flags
@@ -864,7 +1010,7 @@ IMPORT: Flags = {
 
 # %% ../nbs/22_cli.ipynb #check-flags
 CHECK: Flags = {
-    **{flag: CHOICE[flag] for flag in ("--symbols", "--strategy", "--format")},
+    **{flag: CHOICE[flag] for flag in ("--symbols", "--strategy", "--format", "--json")},
     "--alert-precision-threshold": PAGE["--alert-precision-threshold"],
     "--rules": {
         "type": Path,
@@ -926,13 +1072,18 @@ VERBS: dict[str, tuple[Callable[[argparse.Namespace], int], str, Flags]] = {
     ),
     "backtest": (run_backtest, "run strategies over recorded bars", COMMON | DATA | BACKTEST),
     "import": (run_import, "make trace files of another engine's log of trades", COMMON | IMPORT),
-    "metrics": (run_metrics, "precision, recall, F1, returns of what was recorded", COMMON | CHOICE),
+    "metrics": (run_metrics, "precision, recall, F1, returns of what was recorded", COMMON | CHOICE | CUTS),
     "compare": (
         run_compare,
         "which strategy is better, or is live worse than its backtest, if that can be said",
         COMMON | CHOICE | SIDES,
     ),
     "check": (run_check, "is anything wrong now? exit code 1 with an alert, for cron", COMMON | CHECK),
+    "judge": (
+        run_judge,
+        "metrics, comparison, live against backtest and alerts, from one look at the files",
+        COMMON | CHOICE | {flag: CHECK[flag] for flag in ("--alert-precision-threshold", "--rules")},
+    ),
     "export": (run_export, "what the dashboard shows, as JSON", COMMON | EXPORT),
     "report": (run_report, "write the audit report as one HTML file", COMMON | REPORT),
     "dashboard": (run_dashboard, "serve the live dashboard", COMMON | PAGE | ACCESS),
@@ -946,7 +1097,15 @@ _LINES = {
         "backtest --symbols EURUSD --config data/demo.yaml --slippage-pct 0.004 --enable-telemetry --workers 2",
     ],
     "import": ["import trades.csv --preset freqtrade --strategy mine --threshold-pct 0.3"],
-    "metrics": ["metrics", "metrics --symbols AAPL --format json", "metrics --run backtest_20250112_143022"],
+    "metrics": [
+        "metrics",
+        "metrics --symbols AAPL --json",
+        "metrics --run backtest_20250112_143022",
+        "metrics --by exit_reason --by hour --session-open 09:30",
+        "metrics --rolling 50",
+        "metrics --features",
+    ],
+    "judge": ["judge", "judge --json"],
     "compare": ["compare", "compare --first swing --second mine", "compare --live-vs-backtest"],
     "check": ["check || echo 'look at the dashboard'"],
     "export": ["export --symbol AAPL --out state.json"],
