@@ -499,3 +499,23 @@ def test_the_notebook_runs_as_a_plain_notebook_too(analytics: Path, monkeypatch:
     assert not any(
         o.output_type in ("error", "stream") for c in notebook.cells[:-1] for o in c.get("outputs", [])
     )
+
+
+@needs_browser
+def test_the_demo_serves_a_page_that_moves_and_ends_with_everything_it_started(
+    browser: Browser, tmp_path: Path
+) -> None:
+    words = ("demo", "--telemetry-dir", tmp_path / "traces", "--data-dir", ROOT / "data", "--port", "0")
+    with launched(*words, cwd=tmp_path) as server:
+        with viewing(browser, server) as (page, seen):
+            assert page.get_attribute(".tt-clock", "data-mode") == "replay"
+            before = rows(page)
+            refresh = "document.querySelector('.tt-refresh').click(), document.querySelector('.tt-clock').dataset.rows"
+            page.wait_for_function(f"({refresh}) > {before}", polling=500)
+            assert seen.complaints == []
+        family = server.family()
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0
+        assert psutil.wait_procs(family, 20)[1] == []
+        assert server.process.stderr is not None
+        assert server.process.stderr.read() == ""
