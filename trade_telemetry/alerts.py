@@ -19,7 +19,15 @@ import numpy.typing as npt
 from .classification import NOOP, wilson_interval
 from .day_sums import DailyCalls, DayLines, daily_calls, day_lines
 from .returns import exit_days, fill_days
-from .sequential import YEAR, Series, Watch, episodes, expected_days, watch_shares
+from trade_telemetry.sequential import (
+    YEAR,
+    Series,
+    Watch,
+    episodes,
+    expected_days,
+    learn_baseline,
+    watch_shares,
+)
 from .store import RunInfo, TraceColumns, View, WriterInfo
 
 if TYPE_CHECKING:
@@ -27,9 +35,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['FloatArray', 'BoolArray', 'IntArray', 'MINIMUM_CALLS', 'Severity', 'RULES', 'Alert', 'AlertReport', 'precision_path',
-           'below_since', 'effective_of_days', 'effective_calls', 'chance_below', 'AlertRules', 'load_rules',
-           'find_rules', 'calls_to_show', 'sequential_alerts', 'drawdown_range', 'yearly_depth', 'heartbeat_alerts',
-           'alert_report', 'current_alerts']
+           'below_since', 'effective_of_days', 'effective_calls', 'chance_below', 'chance_in_a_year', 'AlertRules',
+           'load_rules', 'find_rules', 'calls_to_show', 'sequential_alerts', 'drawdown_range', 'yearly_depth',
+           'heartbeat_alerts', 'alert_report', 'current_alerts']
 
 # %% ../nbs/15_alerts.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -141,6 +149,34 @@ def chance_below(
     steps = np.log((n - k) / (k + 1.0) * (k + a) / (n - k - 1.0 + b))
     first = lgamma(n + b) + lgamma(a + b) - lgamma(n + a + b) - lgamma(b)  # log of P(K = 0)
     return float(min(1.0, np.exp(first + np.concatenate([[0.0], np.cumsum(steps)])).sum()))
+
+# %% ../nbs/15_alerts.ipynb #chance-in-a-year
+@lru_cache(maxsize=64)
+def chance_in_a_year(
+    share: float,  # Precision of the reference, fraction
+    known: float,  # Its calls, may be a discounted number
+    correlation: float,  # Of two calls of a day, in [0, 1)
+    per_day: int,  # Calls a day, >= 1
+    line: float,  # Line of the rule, fraction
+    minimum: int = MINIMUM_CALLS,  # Calls before the rule speaks
+    window: int | None = None,  # Calls that it looks back on, in whole days; None: all
+    draws: int = 400,  # Years
+    seed: int = 0,  # Seed of the drawing
+) -> float:  # Share of years of 252 days with an evening below the line, if nothing has changed
+    "Chance that a strategy as good as its reference is below the line on any evening of a year."
+    rng = np.random.default_rng(seed)
+    skill = rng.beta(share * known + 0.5, (1 - share) * known + 0.5, (draws, 1))
+    luck = np.broadcast_to(skill, (draws, YEAR))
+    if correlation > 0.001:
+        a = 1 / min(correlation, 0.99) - 1
+        luck = rng.beta(skill * a, (1 - skill) * a, (draws, YEAR))
+    right = np.cumsum(rng.binomial(per_day, luck), axis=1)
+    calls = per_day * np.arange(1, YEAR + 1)
+    path, first = right / calls, ceil(minimum / per_day) - 1
+    if window is not None:
+        days = ceil(window / per_day)
+        path[:, days:] = (right[:, days:] - right[:, :-days]) / (days * per_day)
+    return float((path[:, first:] < line).any(axis=1).mean())
 
 # %% ../nbs/15_alerts.ipynb #rules
 RULES = (
@@ -378,19 +414,26 @@ def _precision_error(
             None,
             "no backtest to compare with: a strategy exactly at the line is below it half of the time",
         )
-    some = base.calls > 0
+    some, rules = base.calls > 0, case.rules
     n, known = int(base.calls.sum()), effective_of_days(base.right[some], base.calls[some])
     share, rate = float(base.right.sum()) / n, float(calls.mean())
     chance = chance_below(worth, case.line, share * known, known)
-    more = calls_to_show(share, case.line, case.rules.loss, float(calls.sum()), case.rules)
-    never = f"a lasting loss of {case.rules.loss:.0%} leaves it above the line"
-    days, slow = _in_days(more / rate, case.rules.loss, rate, never)
+    promised = learn_baseline(base.right[some], base.calls[some], 0.5)
+    often = "more often when watched all the time"
+    if promised is not None:
+        rule = max(1, round(rate)), case.line, rules.minimum_calls, rules.window
+        often = (
+            f"on some evening of {chance_in_a_year(share, known, promised.correlation, *rule):.0%} of years"
+        )
+    more = calls_to_show(share, case.line, rules.loss, float(calls.sum()), rules)
+    never = f"a lasting loss of {rules.loss:.0%} leaves it above the line"
+    days, slow = _in_days(more / rate, rules.loss, rate, never)
     return (
         chance,
         days,
         (
             f"a strategy as good as its backtest ({share:.1%} of {n:,}) is below the line "
-            f"in {chance:.1%} of single looks, more often when watched all the time; {slow}"
+            f"in {chance:.1%} of single looks, {often}; {slow}"
         ),
     )
 

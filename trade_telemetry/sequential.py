@@ -139,6 +139,8 @@ def episodes(
     off: BoolArray,  # Is there reason to clear it? shape (n,); `on` wins
 ) -> list[tuple[int, int | None]]:  # First position on and first position off again, in order; None: still on
     "List the times when an alarm was on."
+    if not on.any():
+        return []
     wish = on.astype(np.int8) - (off & ~on)  # 1 raise, -1 clear, 0 leave it
     at = np.flatnonzero(np.diff(wish, prepend=np.int8(0)))
     at = at[wish[at] != 0]
