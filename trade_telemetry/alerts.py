@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from math import ceil, exp, inf, isfinite, lgamma
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -178,7 +178,7 @@ def chance_in_a_year(
         path[:, days:] = (right[:, days:] - right[:, :-days]) / (days * per_day)
     return float((path[:, first:] < line).any(axis=1).mean())
 
-# %% ../nbs/15_alerts.ipynb #rules
+# %% ../nbs/15_alerts.ipynb #rule-names
 RULES = (
     "precision_below_threshold",
     "lost_skill",
@@ -188,7 +188,7 @@ RULES = (
     "writer_silent",
 )
 
-
+# %% ../nbs/15_alerts.ipynb #rules
 @dataclass(frozen=True)
 class AlertRules:
     "What is watched, and how strictly."
@@ -199,12 +199,19 @@ class AlertRules:
     hysteresis: float = 0.02  # How far above its line precision must come to clear the alert, fraction
     budget: float = 0.05  # Chance of any false alarm of the sequential rules in a year, all of them together
     drawdown_budget: float = 0.01  # Chance of a false drawdown alarm in a year, per strategy
+    warm_up_days: int = 40  # Where there is no backtest the first so many live days stand for it; 0: never
     loss: float = 0.10  # Size of a lasting loss of precision whose detection time is told, fraction
     remembered_days: int = 30  # Cleared alerts are listed for so many days; 0: not at all
     disabled: tuple[str, ...] = ()  # Rules that are not applied
 
     def __post_init__(self) -> None:
-        for name, low in (("minimum_calls", 1), ("window", 1), ("hysteresis", 0), ("remembered_days", 0)):
+        for name, low in (
+            ("minimum_calls", 1),
+            ("window", 1),
+            ("hysteresis", 0),
+            ("remembered_days", 0),
+            ("warm_up_days", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
@@ -461,34 +468,52 @@ SAYS: dict[
 }
 
 # %% ../nbs/15_alerts.ipynb #jobs
-def _jobs(case: _Case) -> list[tuple[tuple[str, str], str, float, DailyCalls, DailyCalls]]:
-    "Who is watched by which rule with which budget: names that only one side has cannot be judged."
-    live, past = (daily_calls(case.live, before=case.whole), case.past_days)
-    own = [who for who in live if who in past]
-    fine, fine_past = daily_calls(case.live, True, case.whole), daily_calls(case.past, True)
-    pairs = [who for who in fine if who in fine_past]
-    single = len(pairs) <= len(own)
-    watched = [rule for rule in SAYS if rule not in case.rules.disabled]
-    share = case.rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
-    jobs = [(who, rule, share, live[who], past[who]) for who in own for rule in watched]
-    if not single and "lost_skill" in watched:
-        each = case.rules.budget / 2 / len(pairs)
-        jobs += [(who, "lost_skill", each, fine[who], fine_past[who]) for who in pairs]
+class _Job(NamedTuple):
+    "Somebody to be watched."
+
+    who: tuple[str, str]  # Strategy and symbol
+    live: DailyCalls
+    past: DailyCalls
+    base: str  # What `past` is, in words
+
+
+def _watched(case: _Case, by_symbol: bool) -> list[_Job]:
+    "Whoever has a baseline: a backtest, or a warm-up of its own."
+    past, warm_up = daily_calls(case.past, by_symbol), case.rules.warm_up_days
+    jobs = []
+    for who, live in daily_calls(case.live, by_symbol, case.whole).items():
+        if who in past:
+            jobs.append(_Job(who, live, past[who], "backtest"))
+        elif 0 < warm_up < len(live.day):
+            first, rest = live.part(slice(warm_up)), live.part(slice(warm_up, None))
+            jobs.append(_Job(who, rest, first, f"its first {warm_up} days"))
     return jobs
 
 
+def _jobs(case: _Case) -> list[tuple[_Job, str, float]]:
+    "Who is watched by which rule with which budget."
+    own, pairs = _watched(case, False), _watched(case, True)
+    single = len(pairs) <= len(own)
+    watched = [rule for rule in SAYS if rule not in case.rules.disabled]
+    share = case.rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
+    jobs = [(job, rule, share) for job in own for rule in watched]
+    if not single and "lost_skill" in watched:
+        jobs += [(job, "lost_skill", case.rules.budget / 2 / len(pairs)) for job in pairs]
+    return jobs
+
+# %% ../nbs/15_alerts.ipynb #share-alerts
 def _share_alerts(case: _Case) -> list[Alert]:
     "Watch every strategy, and every symbol of it, within one budget."
     jobs, series = [], []
-    for who, rule, budget, live, past in _jobs(case):
-        (sums, counts), (base, base_counts) = _shares(live)[rule], _shares(past)[rule]
+    for job, rule, budget in _jobs(case):
+        (sums, counts), (base, base_counts) = _shares(job.live)[rule], _shares(job.past)[rule]
         there, before = counts > 0, base_counts > 0
         if there.any() and before.any():
-            jobs.append((who, rule, live.last_us[there]))
+            jobs.append((job, rule, job.live.last_us[there]))
             series.append(Series(sums[there], counts[there], base[before], base_counts[before], budget))
     return [
-        _share_alert(case, rule, who, own, watch, last_us, (a, b))
-        for (who, rule, last_us), own, watch in zip(jobs, series, watch_shares(series), strict=True)
+        _share_alert(case, rule, job, own, watch, last_us, (a, b))
+        for (job, rule, last_us), own, watch in zip(jobs, series, watch_shares(series), strict=True)
         if watch is not None
         for a, b in episodes(watch.on, ~watch.on)
         if b is None or case.remembers(int(last_us[b]))
@@ -496,10 +521,10 @@ def _share_alerts(case: _Case) -> list[Alert]:
 
 # %% ../nbs/15_alerts.ipynb #share-alert
 def _share_alert(
-    case: _Case, rule: str, who: tuple[str, str], own: Series, watch: Watch, last_us: IntArray, stay: tuple[int, int | None]
+    case: _Case, rule: str, job: _Job, own: Series, watch: Watch, last_us: IntArray, stay: tuple[int, int | None]
 ) -> Alert:  # fmt: skip
     "Describe one stay: as it is now, or as it was on its worst day."
-    start, end = stay
+    (start, end), who = stay, job.who
     at = len(last_us) - 1 if end is None else start + int(watch.log_evidence[start:end].argmax())
     n, days = int(own.counts[: at + 1].sum()), at + 1
     title, what, shown, severity = SAYS[rule]
@@ -511,7 +536,7 @@ def _share_alert(
         severity=severity,
         strategy=who[0],
         title=title + (f" on {who[1]}" if who[1] else ""),
-        evidence=f"{lowest}{what} {shown(now)} of {n:,} calls on {days:,} days, backtest {shown(promised.share)} of "
+        evidence=f"{lowest}{what} {shown(now)} of {n:,} calls on {days:,} days, {job.base} {shown(promised.share)} of "
         f"{promised.calls:,} on {promised.days:,} days; odds {_odds(watch, at)} against a healthy strategy",
         since=_iso(last_us[start]), n=n, error_rate=words, false_alarm=watch.budget, symbol=who[1],
         detection_days=slow, cleared_at=None if end is None else _iso(last_us[end]),

@@ -184,7 +184,14 @@ class DailyCalls:
     stated: Floats  # Calls with a confidence in [0, 1]
     gap: Floats  # Sum of confidence minus right over those
 
+    def part(
+        self,
+        days: slice,  # Positions
+    ) -> DailyCalls:
+        "Choose days."
+        return DailyCalls(*[getattr(self, f.name)[days] for f in fields(self)])
 
+# %% ../nbs/14_day_sums.ipynb #daily-calls-of
 def daily_calls(
     lines: DayLines,  # From `day_lines`
     by_symbol: bool = False,  # Each symbol of a strategy apart?
