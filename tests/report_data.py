@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import numpy as np
+from nbformat import NotebookNode
 
 from trade_telemetry import PredictionTrace, TelemetryWriter
+from trade_telemetry.report import report_notebook, with_parameters
 from trade_telemetry.trace import Direction, label_direction, position_return_pct
 
 START = datetime(2025, 1, 6, 14, 35, tzinfo=UTC)  # a Monday, five minutes after the open in New York
@@ -63,10 +68,35 @@ def write_run(
             writer.write_trace(trace)
 
 
-def both_strategies(root: Path, live_skill: float = 0.60, live_days: int = 60, sample_rate: float = 1.0) -> None:
+def both_strategies(
+    root: Path, live_skill: float = 0.60, live_days: int = 60, sample_rate: float = 1.0
+) -> None:
     """A backtest of a year, and live trading after it."""
     past = some_traces("intraday", "backtest", 240, 0.62, 1) + some_traces("swing", "backtest", 240, 0.58, 2)
     now = some_traces("intraday", "live", live_days, live_skill, 5, weeks=48)
     now += some_traces("swing", "live", live_days, 0.58, 4, weeks=48)
     write_run(root, "backtest_20251206_180000", past)
     write_run(root, "live", now, sample_rate)
+
+
+def shown_here(parameters: dict[str, Any]) -> NotebookNode:
+    """Run the cells of the report's notebook in this process, which has loaded everything already."""
+    source = nbformat.read(report_notebook(), as_version=4)
+    notebook = with_parameters(source, parameters)
+    scope: dict[str, Any] = {}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        tree = ast.parse(cell.source)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, cell.id, "exec"), scope)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), cell.id, "eval"), scope)
+            data = {"text/html": value._repr_html_(), "text/plain": repr(value)}
+            cell.outputs = [nbformat.v4.new_output("execute_result", data)]
+    return notebook
+
+
+def said_by(notebook: NotebookNode) -> str:
+    """The plain text of all outputs."""
+    return "\n".join(o["data"]["text/plain"] for c in notebook.cells for o in c.get("outputs", []))

@@ -7,11 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from scipy import stats
+from sklearn import metrics
 
-from trade_telemetry import AccuracyAnalyzer, PredictionTrace, TelemetryWriter
+from trade_telemetry import AccuracyAnalyzer, PredictionTrace, Settings, TelemetryWriter, plots, sections
+from trade_telemetry.report import execute, report_notebook, with_parameters
+from trade_telemetry.summary import Report, open_report
 from trade_telemetry.trace import Direction, label_direction, position_return_pct
 
 START = datetime(2025, 1, 6, 10, tzinfo=UTC)  # a Monday
@@ -181,3 +187,142 @@ def test_a_missing_side_has_no_leader_and_still_a_full_answer() -> None:
     assert answer["comparison"]["better_strategy"] is None
     assert answer["comparison"]["verdict"] == "not comparable: no swing trades"
     assert f"{answer['comparison']['precision_delta']:.2%}" == "nan%"  # prints, as the report's cell does
+
+
+def cells_of(block: Any) -> dict[str, list[str]]:
+    """The rows of a table as shown: title and figures."""
+    rows = BeautifulSoup(block.html, "html.parser").select("tbody tr")
+    return {r.th.get_text(): [c.get_text() for c in r.find_all("td")] for r in rows if r.th is not None}
+
+
+def shown_number(text: str) -> float:
+    return float(text.replace("−", "-").replace(",", "").replace("%", ""))
+
+
+def test_notebook_cross_strategy_analysis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FR-5: the notebook runs on telemetry of both strategies and shows figures that other tools compute, too."""
+    traces = mixed_traces(edge_pct=0.15)
+    for strategy in ("intraday", "swing"):
+        with TelemetryWriter(tmp_path / "data" / f"backtest_of_{strategy}", mode="backtest") as writer:
+            for t in of(traces, strategy):
+                writer.write_trace(t)
+    parameters = {"telemetry_dir": str(tmp_path / "data")}
+
+    # every cell runs, in a kernel of its own, as the command runs it
+    notebook = execute(with_parameters(nbformat.read(report_notebook(), as_version=4), parameters))
+    outputs = {c.id: c.outputs for c in notebook.cells if c.cell_type == "code"}
+    assert [i for i, found in outputs.items() if any(o.output_type == "error" for o in found)] == []
+    section = [
+        "both",
+        "comparative",
+        "side-by-side",
+        "by-date",
+        "by-trade",
+        "histograms",
+        "tests",
+        "recommendation",
+    ]
+    at = [list(outputs).index(cell) for cell in section]
+    assert at == sorted(at)  # in the order of FR-5
+    assert all(outputs[cell] for cell in section)
+
+    # the same figures here, where the pictures can be looked into
+    drawn: dict[str, Any] = {}
+    for name in ("cumulative_returns", "return_histogram"):
+        original = getattr(plots, name)
+
+        def remember(*args: Any, _name: str = name, _original: Any = original) -> Any:
+            drawn.setdefault(_name, []).append(_original(*args))
+            return drawn[_name][-1]
+
+        monkeypatch.setattr(plots, name, remember)
+    report = open_report(tmp_path / "data", settings=Settings())
+    shown = [
+        sections.compared_curves(report),
+        sections.compared_curves(report, "trade"),
+        sections.compared_histograms(report),
+    ]
+    assert all("<img" in block.html for block in shown)
+    names = ("strategy", "predicted_direction", "actual_direction", "realized_return_pct", "exit_timestamp")
+    frame = pd.DataFrame([{name: getattr(t, name) for name in names} for t in traces])
+    frame["exit"] = pd.to_datetime(frame["exit_timestamp"], utc=True)
+    sides = {name: frame[frame["strategy"] == name].sort_values("exit") for name in ("intraday", "swing")}
+    check_charts(drawn, sides)
+    check_table(cells_of(sections.side_by_side(report)), sides)
+    check_tests_and_advice(report, sides)
+
+
+def check_charts(drawn: dict[str, Any], sides: dict[str, Any]) -> None:
+    """Both curves lie over each other in one pane, by date and by trade number, and both histograms hold every trade."""
+    for figure in drawn["cumulative_returns"]:
+        (ax,) = figure.axes
+        assert [text.get_text().split(" ")[0] for text in ax.get_legend().get_texts()] == [
+            "intraday",
+            "swing",
+        ]
+        for line, side in zip(ax.lines[:2], sides.values(), strict=True):
+            assert line.get_ydata()[1:] == pytest.approx(np.cumsum(side["realized_return_pct"]), abs=1e-9)
+    by_date, by_trade = (figure.axes[0].lines for figure in drawn["cumulative_returns"])
+    for k, side in enumerate(sides.values()):
+        assert by_trade[k].get_xdata()[1:].tolist() == list(range(1, len(side) + 1))
+        days = (side["exit"] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+        assert by_date[k].get_xdata()[1:] == pytest.approx(days.to_numpy(), abs=1e-6)
+    panes = drawn["return_histogram"][0].axes
+    assert [sum(bar.get_height() for bar in ax.patches) for ax in panes] == [420, 40]
+
+
+def check_table(table: dict[str, list[str]], sides: dict[str, Any]) -> None:
+    """The side-by-side table equals scikit-learn and pandas, to the digits shown."""
+    for k, side in enumerate(sides.values()):
+        truth, call = side["actual_direction"], side["predicted_direction"]
+        daily = side.groupby(side["exit"].dt.date)["realized_return_pct"].sum()
+        daily.index = pd.DatetimeIndex(daily.index)
+        daily = daily.reindex(pd.bdate_range(daily.index.min(), daily.index.max()), fill_value=0.0)
+        path = np.concatenate([[0.0], np.cumsum(side["realized_return_pct"])])
+        labels: dict[str, Any] = {"labels": ["LONG", "SHORT"], "average": "micro", "zero_division": 0}
+        longs: dict[str, Any] = {"labels": ["LONG"], "average": "macro", "zero_division": 0}
+        expected = {
+            "closed trades": len(side),
+            "precision (given a position), %": 100 * metrics.precision_score(truth, call, **labels),
+            "recall, %": 100 * metrics.recall_score(truth, call, **labels),
+            "F1, %": 100 * metrics.f1_score(truth, call, **labels),
+            "precision LONG, %": 100 * metrics.precision_score(truth, call, **longs),
+            "recall LONG, %": 100 * metrics.recall_score(truth, call, **longs),
+            "F1 LONG, %": 100 * metrics.f1_score(truth, call, **longs),
+            "Sharpe (daily, annualised, own days)": daily.mean() / daily.std(ddof=1) * 252**0.5,
+            "max drawdown, points": (path - np.maximum.accumulate(path)).min(),
+            "win rate, %": 100 * (side["realized_return_pct"] > 0).mean(),
+            "mean trade, %": side["realized_return_pct"].mean(),
+            "cumulative return, %": side["realized_return_pct"].sum(),
+        }
+        for title, value in expected.items():
+            digits = len(table[title][k].partition(".")[2])
+            assert shown_number(table[title][k]) == pytest.approx(value, abs=0.51 * 10**-digits), title
+
+
+def check_tests_and_advice(report: Report, sides: dict[str, Any]) -> None:
+    """Welch's line is scipy's, and the recommendation says what the verdict says and no more."""
+    rows = cells_of(sections.significance_section(report))
+    first, second = (side["realized_return_pct"] for side in sides.values())
+    theirs = stats.ttest_ind(first, second, equal_var=False)
+    welch = rows["mean trade, Welch's t-test, %"]
+    assert shown_number(welch[0]) == pytest.approx(first.mean() - second.mean(), abs=6e-4)
+    assert shown_number(welch[2]) == pytest.approx(theirs.pvalue, abs=6e-4)
+    ends = [shown_number(end) for end in welch[1].split(" to ")]
+    assert ends == pytest.approx(list(theirs.confidence_interval()), abs=6e-4)
+    advice = repr(sections.recommendation(report))
+    assert report.comparison["winner"] == "intraday"
+    assert "- Prefer intraday to swing where capital can go to only one of them: intraday is better" in advice
+    assert "These are backtests" in advice
+
+
+def test_the_recommendation_names_nobody_where_the_verdict_does_not(tmp_path: Path) -> None:
+    with TelemetryWriter(tmp_path / "backtest_1", mode="backtest") as writer:
+        for t in mixed_traces(edge_pct=0.0, seed=11):
+            writer.write_trace(t)
+    report = open_report(tmp_path, settings=Settings())
+    advice = repr(sections.recommendation(report))
+    assert report.comparison["winner"] is None
+    assert "- No change is recommended, inconclusive" in advice
+    assert "would be a bet on noise" in advice and "A difference of 5 points of precision" in advice
+    assert "Prefer" not in advice
