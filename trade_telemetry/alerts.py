@@ -479,9 +479,12 @@ class _Job(NamedTuple):
 
 def _watched(case: _Case, by_symbol: bool) -> list[_Job]:
     "Whoever has a baseline: a backtest, or a warm-up of its own."
-    past, warm_up = daily_calls(case.past, by_symbol), case.rules.warm_up_days
-    jobs = []
-    for who, live in daily_calls(case.live, by_symbol, case.whole).items():
+    past = daily_calls(case.past, True) if by_symbol else case.past_days
+    warm_up, jobs = case.rules.warm_up_days, []
+    for who, days in (daily_calls(case.live, True) if by_symbol else case.live_days).items():
+        live = days.part(slice(int(np.searchsorted(days.day, case.whole))))
+        if not len(live.day):
+            continue
         if who in past:
             jobs.append(_Job(who, live, past[who], "backtest"))
         elif 0 < warm_up < len(live.day):

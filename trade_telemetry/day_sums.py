@@ -47,35 +47,31 @@ class DayLines:
 
 ARRAYS = tuple(f.name for f in fields(DayLines))[:10]
 
-# %% ../nbs/14_day_sums.ipynb #summed
-def _summed(
-    key: Ints, possible: int, weights: Sequence[npt.NDArray[Any] | None]
-) -> tuple[Ints, list[Floats]]:
-    "Sum each weight (None: count) by key; returns the keys that occur, ascending, and the sums."
-    if _directly(key, possible):
-        present, place, size = np.flatnonzero(np.bincount(key, minlength=possible)), key, possible
-        chosen: Any = present
-    else:
-        present, place = np.unique(key, return_inverse=True)
-        size, chosen = len(present), slice(None)
-    sums = [np.bincount(place, w, size)[chosen].astype(np.float64) for w in weights]
-    return present.astype(np.int64), sums
+# %% ../nbs/14_day_sums.ipynb #groups
+class _Groups:
+    "Rows with the same key."
 
+    def __init__(self, key: Ints, possible: int) -> None:
+        self.direct = possible <= 8 * len(key) + 4096
+        if self.direct:
+            self.present, self.place = np.flatnonzero(np.bincount(key, minlength=possible)), key
+        else:
+            self.present, self.place = np.unique(key, return_inverse=True)
+        self.size = possible if self.direct else len(self.present)
 
-def _latest(key: Ints, possible: int, moment: Ints, present: Ints) -> Ints:
-    "Latest moment of each present key."
-    direct = _directly(key, possible)
-    place = key if direct else np.searchsorted(present, key)
-    latest = np.full(possible if direct else len(present), np.iinfo(np.int64).min)
-    if (moment[1:] >= moment[:-1]).all():
-        latest[place] = moment  # of several the last is kept
-    else:
-        np.maximum.at(latest, place, moment)
-    return latest[present] if direct else latest
+    def sum(self, weights: npt.NDArray[Any] | None) -> Floats:
+        "Sum by key, keys ascending; None: count."
+        sums = np.bincount(self.place, weights, self.size)
+        return np.asarray(sums[self.present] if self.direct else sums, dtype=np.float64)
 
-
-def _directly(key: Ints, possible: int) -> bool:
-    return possible <= 4 * len(key) + 4096
+    def latest(self, moment: Ints) -> Ints:
+        "Latest moment of each key."
+        found = np.full(self.size, np.iinfo(np.int64).min)
+        if (moment[1:] >= moment[:-1]).all():
+            found[self.place] = moment  # of several the last is kept
+        else:
+            np.maximum.at(found, self.place, moment)
+        return found[self.present] if self.direct else found
 
 # %% ../nbs/14_day_sums.ipynb #row-lines
 def _ledger_of(columns: TraceColumns) -> Closes | None:
@@ -113,16 +109,14 @@ def _lines_of_rows(columns: TraceColumns, timezone: str) -> DayLines:
     known = (columns.confidence >= 0) & (columns.confidence <= 1)
     stated = np.where(known, columns.confidence, 0.0) if not known.all() else columns.confidence
     some = counted.any()
-    present, (closes, earned, told, confidence) = _summed(
-        key, possible,
-        [~counted if some else None, np.where(counted, 0.0, columns.return_pct) if some else columns.return_pct,
-         None if known.all() else known, stated],
-    )  # fmt: skip
-    names = np.unravel_index(present, sizes)
+    group = _Groups(key, possible)
+    return_pct = np.where(counted, 0.0, columns.return_pct) if some else columns.return_pct
+    names = np.unravel_index(group.present, sizes)
     missing = columns.strategy[sampled & unknown[columns.run]] if len(sampled) else columns.strategy[:0]
     return DayLines(
-        names[0], names[1], names[2] + first, names[3], names[4], closes, earned, told, confidence,
-        _latest(key, possible, columns.exit_us, present), columns.strategies, columns.symbols,
+        names[0], names[1], names[2] + first, names[3], names[4], group.sum(~counted if some else None),
+        group.sum(return_pct), group.sum(None if known.all() else known), group.sum(stated),
+        group.latest(columns.exit_us), columns.strategies, columns.symbols,
         frozenset(), frozenset(columns.strategies[code] for code in np.unique(missing).tolist()),
     )  # fmt: skip
 
@@ -163,12 +157,12 @@ def day_lines(
     sizes = len(own.strategies), len(own.symbols), int(joined["day"].max()) - first + 1, 3, 3
     codes = joined["strategy"], joined["symbol"], joined["day"] - first, joined["predicted"], joined["actual"]
     key, possible = _key(list(zip(codes, sizes, strict=True)))
-    present, (closes, earned, stated, confidence) = _summed(key, possible, [joined[n] for n in ARRAYS[5:9]])
-    a, b, day, c, d = np.unravel_index(present, sizes)
-    latest = _latest(key, possible, joined["last_us"], present)
+    group = _Groups(key, possible)
+    a, b, day, c, d = np.unravel_index(group.present, sizes)
+    sums: dict[str, Any] = {name: group.sum(joined[name]) for name in ARRAYS[5:9]}
     return DayLines(
-        a, b, day + first, c, d, closes, earned, stated, confidence, latest,
-        own.strategies, own.symbols, own.counted, rows.missing,
+        strategy=a, symbol=b, day=day + first, predicted=c, actual=d, **sums, last_us=group.latest(joined["last_us"]),
+        strategies=own.strategies, symbols=own.symbols, counted=own.counted, missing=rows.missing,
     )  # fmt: skip
 
 # %% ../nbs/14_day_sums.ipynb #daily-calls
@@ -201,8 +195,9 @@ def daily_calls(
     chosen = lines.predicted != NOOP if before is None else (lines.predicted != NOOP) & (lines.day < before)
     if not chosen.any():
         return {}
+    every = bool(chosen.all())
     strategy, symbol, day, predicted, actual, closes, _, stated, confidence, last_us = (
-        getattr(lines, name)[chosen] for name in ARRAYS
+        getattr(lines, name) if every else getattr(lines, name)[chosen] for name in ARRAYS
     )
     first, right = int(day.min()), predicted == actual
     sizes = len(lines.strategies), len(lines.symbols) if by_symbol else 1, int(day.max()) - first + 1
@@ -210,9 +205,9 @@ def daily_calls(
         [(strategy, sizes[0]), (symbol if by_symbol else symbol * 0, sizes[1]), (day - first, sizes[2])]
     )
     weights = [closes, closes * (actual != NOOP), closes * right, stated, confidence - stated * right]
-    present, sums = _summed(key, possible, weights)
-    own, of, date = np.unravel_index(present, sizes)
-    table: list[npt.NDArray[Any]] = [date + first, _latest(key, possible, last_us, present), *sums]
+    group = _Groups(key, possible)
+    own, of, date = np.unravel_index(group.present, sizes)
+    table: list[npt.NDArray[Any]] = [date + first, group.latest(last_us), *map(group.sum, weights)]
     edges = np.flatnonzero(np.diff(own * sizes[1] + of, prepend=-1, append=-1)).tolist()
     return {
         (lines.strategies[own[a]], lines.symbols[of[a]] if by_symbol else ""): DailyCalls(*[c[a:b] for c in table])

@@ -209,9 +209,13 @@ def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[Watch]:
     known = np.array([(base.bound, base.correlation, base.factor) for _, base in pairs])
     factors = bet_factors(table[0], table[1], *known.T)
     paths = evidence_path(factors)
+    bars = np.array([log(2 / s.budget) for s, _ in pairs])
+    raised: BoolArray = np.asarray(np.any(paths >= bars[:, None], axis=1))
     for row, (s, base) in enumerate(pairs):
         own = slice(0, len(s.sums))
-        path, on = alarm_path(factors[row][:, own], paths[row, own], log(2 / s.budget))
+        path, on = paths[row, own], np.zeros(len(s.sums), dtype=np.bool_)
+        if raised[row]:
+            path, on = alarm_path(factors[row][:, own], path, float(bars[row]))
         yield Watch(base, path, on, on_since(on), s.budget)
 
 # %% ../nbs/15_sequential.ipynb #expected-days
