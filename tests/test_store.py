@@ -717,6 +717,28 @@ def test_a_dashboard_may_read_files_without_the_heavy_libraries(tmp_path: Path) 
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("spread", [False, True])
+def test_features_of_many_rows_are_fetched_at_once_and_are_those_of_each_row(
+    tmp_path: Path, spread: bool
+) -> None:
+    written = [
+        trade(
+            i,
+            exit_reason="two\nlines" if spread and i == 3 else "time",  # moves every line behind it
+            features={"k": i, "said": 'a "word", two'},
+            metadata={"n": -i},
+        )
+        for i in range(700)
+    ]
+    write(tmp_path / "live" / "traces_intraday_0.csv", written)
+    columns, report = tt.load_columns(tmp_path)
+    assert report.bad == []
+    chosen = columns.take(slice(50, None))
+    extras = tt.load_extras(chosen)
+    assert [features.get("k") for features, _ in extras] == list(range(50, 700))
+    assert [metadata["n"] for _, metadata in extras] == [-i for i in range(50, 700)]
+
+
 def test_quotes_in_features_confuse_neither_json_lines_nor_the_way_back_to_them(tmp_path: Path) -> None:
     said = ['one " quote', "none", 'three """ quotes', "x" * 200_000, '"']
     for form in ("jsonl", "csv"):

@@ -5,6 +5,7 @@
 # %% ../nbs/13_breakdown.ipynb #imports
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import tzinfo
@@ -38,7 +39,9 @@ def _local_us(columns: TraceColumns, timezone: str | tzinfo) -> npt.NDArray[np.i
 
 
 def _hours(columns: TraceColumns, timezone: str | tzinfo, session_open: str | None) -> Keys:
-    hour, minute = map(int, (session_open or "0:0").split(":"))
+    if not (clock := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", session_open or "00:00")):
+        raise ValueError(f"session_open must be HH:MM, got {session_open!r}")
+    hour, minute = map(int, clock.groups())
     since = (_local_us(columns, timezone) // 60_000_000 - 60 * hour - minute) % 1440 // 60
     names = (
         [f"{h:02d}:00" for h in range(24)] if session_open is None else [f"hour {h + 1}" for h in range(24)]
@@ -329,7 +332,9 @@ def feature_values(
     for i, (features, _) in enumerate(load_extras(columns)):
         for name, value in features.items():
             if isinstance(value, int | float):
-                found.setdefault(name, np.full(len(columns), np.nan))[i] = value
+                if name not in found:
+                    found[name] = np.full(len(columns), np.nan)
+                found[name][i] = value
     for values in found.values():
         values[~np.isfinite(values)] = np.nan
     return dict(sorted(found.items()))
