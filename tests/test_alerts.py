@@ -346,3 +346,24 @@ def test_alerts_need_numpy_only() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
     assert (done.stderr, done.stdout) == ("", "[]\n")
+
+
+def test_a_strategy_without_a_backtest_is_held_to_its_first_days() -> None:
+    rng = np.random.default_rng(2)
+    live = made("live", [(70, 0.64), (60, 0.3)], rng)
+    nothing = live.take(slice(0))
+    on = alert_report(view_of_columns(live, nothing), Settings(), rules=FOREVER).current
+    assert "its first 40 days" in next(a.evidence for a in on if a.rule == "lost_skill")
+    early = alert_report(view_of_columns(live.take(slice(400)), nothing), Settings(), rules=FOREVER)
+    assert {a.rule for a in (*early.current, *early.cleared)} <= {"precision_below_threshold"}
+    assert "drawdown" not in {a.rule for a in on}  # which needs a backtest
+
+
+def test_healthy_strategies_without_a_backtest_keep_the_budget(counts: Callable[[int, int], int]) -> None:
+    times, alarms = counts(30, 400), 0
+    only = AlertRules(disabled=("precision_below_threshold",), remembered_days=10_000)
+    for seed in range(times):
+        live = made("live", [(252, 0.6)], np.random.default_rng([seed, 3]))
+        report = alert_report(view_of_columns(live, live.take(slice(0))), Settings(), rules=only)
+        alarms += bool(report.current or report.cleared)
+    assert alarms <= stats.binom.ppf(0.999, times, 0.05), f"{alarms} of {times}"
