@@ -27,6 +27,8 @@ function ttPrepare(baseUrl) {
     const token = Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
     document.cookie = `_xsrf=${token}; path=${baseUrl}; SameSite=Strict`;
   }
+
+  ttWatch(baseUrl);
 }
 
 // The page comes with its outputs, but the panels are drawn by asking its kernel. If that has gone meanwhile, the page
