@@ -113,6 +113,15 @@ def ask(url: str, path: str, method: str = "GET", **headers: str) -> http.client
         return answer
 
 
+def page_of(server: Server) -> str:
+    """The page without what a browser does with it: a kernel is taken for it, nobody connects."""
+    with closing(
+        http.client.HTTPConnection("127.0.0.1", urlsplit(server.url).port, timeout=20)
+    ) as connection:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode()
+
+
 # ------------------------------------------------------------------------------------------- who may look
 
 
@@ -325,6 +334,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_installed_package_serves_the_page_from_any_directory(
     browser: Browser, installed: Path, analytics: Path, tmp_path: Path
 ) -> None:
+    (installed / "trade_telemetry.yaml").write_text("nonsense: 1\n")  # above the notebook, but not asked for
     words = ("dashboard", "--telemetry-dir", analytics, "--port", "0")
     with launched(*words, cwd=tmp_path, PYTHONPATH=str(installed)) as server:
         served = [word for p in server.family() for word in p.cmdline() if word.endswith(".ipynb")]
@@ -445,13 +455,10 @@ def test_a_kernel_that_waited_long_is_not_culled_between_page_and_connection(ana
         (waiting,) = [p for p in server.family() if "ipykernel_launcher" in " ".join(p.cmdline())]
         with pytest.raises(psutil.TimeoutExpired):
             waiting.wait(6)  # it waits for a viewer longer than the limit
-        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(server.url).port, timeout=20)
-        connection.request("GET", "/")  # as a browser does; it connects to the kernel later
-        assert b"tt-app" in connection.getresponse().read()
+        assert "tt-app" in page_of(server)  # as a browser does, which connects to the kernel later
         with pytest.raises(psutil.TimeoutExpired):
             waiting.wait(2)  # two looks of the culler
         waiting.wait(10)  # a viewer who never connects is forgotten in the end
-        connection.close()
 
 
 @needs_browser
@@ -460,10 +467,7 @@ def test_a_page_whose_kernel_has_gone_says_so_and_loads_itself_again_once(
 ) -> None:
     context = browser.new_context()
     page, loads = context.new_page(), []
-    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(bare.url).port, timeout=20)
-    connection.request("GET", "/")
-    outdated = connection.getresponse().read().decode()
-    outdated = re.sub(r'("kernelId": ?)"[^"]+"', rf'\1"{NOBODY}"', outdated)
+    outdated = re.sub(r'("kernelId": ?)"[^"]+"', rf'\1"{NOBODY}"', page_of(bare))
     assert outdated.count(NOBODY) == 1
     page.on("request", lambda request: loads.append(request.url) if request.url == bare.url else None)
     page.route(bare.url, lambda route: route.fulfill(body=outdated, content_type="text/html"))
@@ -477,7 +481,6 @@ def test_a_page_whose_kernel_has_gone_says_so_and_loads_itself_again_once(
     page.wait_for_function(ALL_PANELS, polling="raf", timeout=LIMIT)
     assert page.locator(".tt-no-kernel").count() == 0
     assert page.evaluate("sessionStorage.length") == 0
-    connection.close()
     with page.expect_event("close"):
         page.close(run_before_unload=True)
     context.close()

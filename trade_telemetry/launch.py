@@ -18,6 +18,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from urllib.parse import quote
 from .config import Settings
 
 # %% auto #0
-__all__ = ['STATIC', 'SECRETS', 'LaunchError', 'is_loopback', 'Access', 'make_access', 'voila_config', 'kernel_environment',
-           'free_port', 'dashboard_notebook', 'start_voila', 'stop_process', 'wait_until_listening', 'serving']
+__all__ = ['STATIC', 'SECRETS', 'LAUNCHED', 'LaunchError', 'is_loopback', 'Access', 'make_access', 'voila_config',
+           'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila', 'stop_process',
+           'wait_until_listening', 'serving']
 
 # %% ../nbs/21_launch.ipynb #launch-error
 class LaunchError(ValueError):
@@ -121,6 +123,10 @@ def voila_config(
 SECRETS = frozenset({"DASHBOARD_TOKEN", "DASHBOARD_PASSWORD_HASH"})
 
 
+def _folders(name: str) -> list[str]:  # Absolute: the server works somewhere else
+    return [str(Path(part).resolve()) for part in os.environ.get(name, "").split(os.pathsep) if part]
+
+
 def kernel_environment(
     settings: Settings,  # Settings of this call
 ) -> dict[str, str]:  # Environment of the server and of its kernels
@@ -132,10 +138,12 @@ def kernel_environment(
         environment[str(info.validation_alias or name).upper()] = text
     environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
     package = Path(__file__).resolve().parent
-    paths = [str(package / "share" / "jupyter"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
-    unwanted = {"TELEMETRY_CONFIG", *SECRETS}  # what the file said is in the settings
-    inherited = {name: text for name, text in os.environ.items() if name not in unwanted}
-    return {**inherited, **environment, "JUPYTER_PATH": os.pathsep.join(paths)}
+    jupyter = [str(package / "share" / "jupyter"), *_folders("JUPYTER_PATH")]
+    environment |= {"JUPYTER_PATH": os.pathsep.join(jupyter)}
+    if modules := _folders("PYTHONPATH"):
+        environment["PYTHONPATH"] = os.pathsep.join(modules)
+    inherited = {name: text for name, text in os.environ.items() if name not in SECRETS}
+    return {**inherited, **environment}
 
 # %% ../nbs/21_launch.ipynb #free-port
 def free_port(
@@ -171,17 +179,24 @@ def dashboard_notebook() -> Path:
     )
 
 # %% ../nbs/21_launch.ipynb #start-voila
+LAUNCHED = "TRADE_TELEMETRY_LAUNCHED"  # tells `trade_telemetry.kernels` to watch its standard input
+
+
 def start_voila(
     settings: Settings,  # What the page shows, and how often it looks
     config: dict[str, Any],  # Of Voilà
     folder: Path,  # Empty directory for the configuration and the server's own messages, voila.log
 ) -> subprocess.Popen[bytes]:  # Running server; `stop_process` ends it
     "Start Voilà on the dashboard."
+    if find_spec("voila") is None:
+        raise LaunchError("Voilà is not installed; pip install 'trade_telemetry[dashboard]' brings it")
     config["Voila"]["connection_dir_root"] = str(
         folder
     )  # Voilà's own clearing up forgets a kernel that is just starting
     (folder / "voila.json").write_text(json.dumps(config), encoding="utf-8")
-    environment = kernel_environment(settings) | {"TRADE_TELEMETRY_LAUNCHED": "1"}
+    (folder / "settings.yaml").write_text("{}", encoding="utf-8")  # the environment says all
+    config_file = str(folder / "settings.yaml")
+    environment = kernel_environment(settings) | {"TELEMETRY_CONFIG": config_file, LAUNCHED: "1"}
     with (folder / "voila.log").open("wb") as messages:
         return subprocess.Popen(
             [sys.executable, "-m", "voila", str(dashboard_notebook()), "--no-browser"],
