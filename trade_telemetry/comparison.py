@@ -527,12 +527,11 @@ def _trades_needed(
     year = days_per_year(pair.days)
     gaps = pair.first - pair.second
     spread = float(gaps.var(ddof=1)) if len(gaps) > 1 and gaps.any() else nan
-    alike = day_autocorrelation(gaps)
-    alike = min(max(alike, 0.0), 0.9) if isfinite(alike) else 0.0
+    alike = alike_factor(day_autocorrelation(gaps), len(gaps))  # as the test discounts them
     points, daily = rule.minimum_edge_points, rule.minimum_edge_pct
     return {
         "precision": needed(points, "points of precision", 1e4 * (variance + other), rates, year),
-        "daily_return": needed(daily, "% a day", spread * (1 + alike) / (1 - alike), rates, year),
+        "daily_return": needed(daily, "% a day", spread * alike, rates, year),
     }
 
 # %% ../nbs/14_comparison.ipynb #compare-samples
