@@ -24,7 +24,7 @@ import orjson
 import yaml
 
 from .capture import ClosedPosition, build_trace, run_directory
-from .config import Settings
+from .config import Settings, SettingsError
 from .store import BadRow
 from .trace import PredictionTrace, as_utc, make_trace_id
 from .writer import TelemetryWriter
@@ -674,6 +674,14 @@ def import_trades(
     return ImportReport(path, folder, strategy, mode, seen.total(), written, seen["none"], bare, bad)
 
 # %% ../nbs/18_adapters.ipynb #import-file
+def _known_limit(limit: Callable[[str], float], strategy: str) -> float:
+    "The settings' threshold of a strategy; who has none is told the short way out."
+    try:
+        return limit(strategy)
+    except SettingsError as error:
+        raise ImportMapError(f"{error}, or give it for this file: --threshold-pct 0.4") from None
+
+
 def import_file(
     file: str | Path,  # Log of closed trades
     strategy: str | None = None,  # Name for all rows; None: the map's `strategy`
@@ -694,7 +702,7 @@ def import_file(
         raise ImportMapError(f"threshold_pct must be a percentage >= 0, got {stated!r}")
     limit: float | Callable[[str], float] = known.threshold_pct if stated is None else float(stated)
     if callable(limit) and strategy is not None:
-        limit = limit(strategy)  # complain before anything is made
+        limit = _known_limit(limit, strategy)  # complain before anything is made
     base = Path(known.telemetry_storage_path if telemetry_dir is None else telemetry_dir)
 
     def folder() -> Path:

@@ -33,12 +33,12 @@ __all__ = ['COMPARED', 'EFFECTS', 'REPORTED', 'DEMO_SPEED', 'DEMO_REPLAY_FROM', 
            'DATA', 'PAGE', 'ACCESS', 'CHOICE', 'CUTS', 'BACKTEST', 'SIDES', 'IMPORT', 'CHECK', 'REPORT', 'EXPORT',
            'DEMO', 'VERBS', 'EXAMPLES', 'table', 'figure', 'UsageError', 'say', 'settings_from', 'read_bars',
            'project_folder', 'backtest_summary', 'run_backtest', 'run_import', 'opened', 'store_of', 'all_rows',
-           'judged_view', 'judged', 'metrics_table', 'print_json', 'sampling_note', 'run_cuts', 'run_metrics', 'len_of',
-           'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest', 'run_compare_groups',
-           'run_compare', 'check_alerts', 'alert_text', 'alert_name', 'names_told', 'call_on_alert', 'tell',
-           'run_check', 'run_all_pairs', 'strategies_of', 'run_judge', 'run_export', 'run_report', 'page_access',
-           'page_line', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser', 'make_parser',
-           'main']
+           'judged_view', 'judged', 'metrics_table', 'print_json', 'sampling_note', 'choice_note', 'run_cuts',
+           'run_metrics', 'len_of', 'difference_row', 'comparison_table', 'live_table', 'run_live_vs_backtest',
+           'run_compare_groups', 'strategies_of', 'run_compare', 'check_alerts', 'alert_text', 'alert_name',
+           'names_told', 'call_on_alert', 'tell', 'run_check', 'run_all_pairs', 'run_judge', 'run_export', 'run_report',
+           'page_access', 'page_line', 'run_dashboard', 'demo_history', 'demo_replay', 'run_demo', 'OneLineParser',
+           'make_parser', 'main']
 
 # %% ../nbs/22_cli.ipynb #table
 def table(
@@ -215,7 +215,8 @@ def opened(
 
     directory = settings.telemetry_storage_path
     if not directory.is_dir():
-        raise UsageError(f"no such telemetry directory: {directory}")
+        what = "is a file; --telemetry-dir takes the directory that holds it" if directory.exists() else ""
+        raise UsageError(f"{directory} {what}" if what else f"no such telemetry directory: {directory}")
     store = TraceStore(directory, timezone=settings.timezone, final=True, progress=progress_bar())
     store.refresh()
     if store.report.bad or store.report.mislabelled:
@@ -334,6 +335,22 @@ def sampling_note(
         return "\nrows are a sample and no ledger counts the rest: rates are of kept rows, sums are unknown"
     return "\nrows are a sample: counts, rates and daily figures are of every close, from the ledger; the rest of kept rows"
 
+
+def choice_note(
+    args: argparse.Namespace,  # Parsed flags
+    settings: Settings,  # Directory and zone
+) -> str:  # What there would be, where flags chose something that is not there
+    "Help somebody who mistyped a name."
+    columns = store_of(args, settings).columns
+    notes = []
+    for asked, there, what in (
+        (args.strategy, columns.strategies, "strategies"), (args.symbols, columns.symbols, "symbols")
+    ):  # fmt: skip
+        if asked and there:
+            names = sorted(there)
+            notes.append(f"{what}: {', '.join(names[:10])}{' …' * (len(names) > 10)}")
+    return f"; there are {'; '.join(notes)}" if notes else ""
+
 # %% ../nbs/22_cli.ipynb #run-cuts
 def run_cuts(
     args: argparse.Namespace,  # Parsed flags with `by`, `rolling` or `features`
@@ -366,7 +383,7 @@ def run_metrics(
     settings = settings_from(args)
     columns, label = judged(args, settings)
     if not len(columns) and not sampled_closes(columns)[0]:
-        say(f"nothing to judge in {settings.telemetry_storage_path} ({label})")
+        say(f"nothing to judge in {settings.telemetry_storage_path} ({label}){choice_note(args, settings)}")
         return 1
     asked = vars(args)
     if asked.get("by") or asked.get("rolling") is not None or asked.get("features"):
@@ -408,7 +425,7 @@ def len_of(
     "Trades of one side of a comparison."
     return int(answer[f"{name}_trades"])
 
-# %% ../nbs/22_cli.ipynb #comparison-table
+# %% ../nbs/22_cli.ipynb #difference-row
 def difference_row(
     title: str,  # What is compared
     value: float,  # Difference
@@ -421,10 +438,14 @@ def difference_row(
     row = [title, figure(factor * value, spec, unit), "", "", ""]
     if test:
         low, high = (figure(factor * test[end], spec) for end in ("low", "high"))
-        row[2:] = [f"[{low}, {high}]", figure(test["p_value"], ".3f"), figure(test.get("p_holm"), ".3f")]
+        row[2:] = [
+            f"[{low}, {high}]" if value == value else "—",
+            figure(test["p_value"], ".3f"),
+            figure(test.get("p_holm"), ".3f"),
+        ]
     return row
 
-
+# %% ../nbs/22_cli.ipynb #comparison-table
 def comparison_table(
     answer: dict[str, Any],  # From `compare`
 ) -> str:  # A line per difference, then how many trades would show one that matters
@@ -443,7 +464,11 @@ def comparison_table(
     sides = " − ".join(
         f"{answer[side]} ({len_of(answer, answer[side]):,} trades)" for side in ("first", "second")
     )
-    needed = "".join(f"\nto see {need['words']}" for need in answer["trades_needed"].values())
+    needed = "".join(
+        f"\nto see {need['words']}"
+        for need in answer["trades_needed"].values()
+        if need["days"] == need["days"]
+    )
     return table([sides, "difference", "95 % interval", "p", "p (Holm)"], rows) + needed
 
 # %% ../nbs/22_cli.ipynb #live-table
@@ -492,6 +517,9 @@ def run_live_vs_backtest(
         print_json(args, "live_vs_backtest", to_json_value(answer))
     else:
         runs = ", ".join(answer["reference_runs"]) or "none"
+        if not answer["strategies"]:
+            say(f"nothing to compare in {settings.telemetry_storage_path} ({answer['rows_from']})")
+            return 1
         print(f"{answer['rows_from']}, against backtest: {runs}")
         for name, one in answer["strategies"].items():
             print(
@@ -531,6 +559,15 @@ def run_compare_groups(
         print("\n\n".join([label, *parts]))
     return 0
 
+# %% ../nbs/22_cli.ipynb #strategies-of
+def strategies_of(
+    columns: TraceColumns,  # Rows, perhaps with a ledger
+) -> list[str]:  # Names, in alphabetical order
+    "Name the strategies that traded."
+    from trade_telemetry.analyzer import by_strategy
+
+    return list(by_strategy(columns))
+
 # %% ../nbs/22_cli.ipynb #run-compare
 def run_compare(
     args: argparse.Namespace,  # Parsed flags
@@ -547,6 +584,11 @@ def run_compare(
     settings, rule = settings_from(args), VerdictRule()
     columns, label = judged(args, settings)
     answer = compare(columns, args.first, args.second, timezone=settings.timezone, rule=rule)
+    if missing := [name for name in (args.first, args.second) if not len_of(answer, name)]:
+        there = ", ".join(strategies_of(columns)) or "none"
+        say(f"no trades of {' and '.join(missing)} ({label}); strategies that traded: {there}")
+        if len(missing) == 2 and args.format != "json":
+            return 1
     if args.format == "json":
         print_json(args, "comparison", {"rows_from": label, **to_json_value(answer)})
     else:
@@ -661,15 +703,6 @@ def run_all_pairs(args: argparse.Namespace) -> int:
     run_compare_groups(args)
     args.by = None
     return 0
-
-
-def strategies_of(
-    columns: TraceColumns,  # Rows, perhaps with a ledger
-) -> list[str]:  # Names, in alphabetical order
-    "Name the strategies that traded."
-    from trade_telemetry.analyzer import by_strategy
-
-    return list(by_strategy(columns))
 
 # %% ../nbs/22_cli.ipynb #run-judge
 def run_judge(
