@@ -30,6 +30,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from trade_telemetry.config import Settings
+from trade_telemetry.live_vs_backtest import live_vs_backtest
 from trade_telemetry.panels import (
     Dashboard,
     HtmlPanel,
@@ -42,7 +43,7 @@ from trade_telemetry.panels import (
     trades_html,
 )
 from trade_telemetry.state import StateSource, dashboard_state, state_schema
-from trade_telemetry.store import TraceStore
+from trade_telemetry.store import TraceStore, select_view
 from trade_telemetry.trace import PredictionTrace, label_direction, position_return_pct, to_row
 from trade_telemetry.writer import TelemetryWriter
 
@@ -119,9 +120,9 @@ def make_traces(
     return traces
 
 
-def write(directory: Path, *groups: list[PredictionTrace]) -> None:
+def write(directory: Path, *groups: list[PredictionTrace], sample_rate: float = 1.0) -> None:
     "Write traces as the package does."
-    with TelemetryWriter(directory, mode=groups[0][0].mode) as writer:
+    with TelemetryWriter(directory, mode=groups[0][0].mode, sample_rate=sample_rate) as writer:
         for trace in (trace for group in groups for trace in group):
             writer.write_trace(trace)
 
@@ -255,6 +256,126 @@ def test_the_csv_holds_the_trades_behind_the_page(analytics: Path) -> None:
         ("BAC", "intraday", "SHORT", "LONG")
     }
     assert [r["trace_id"] for r in found[:20]] == [t["trace_id"] for t in page.shown["trades"]["rows"]]
+
+
+def test_a_sample_with_its_ledger_shows_the_figures_and_the_curve_of_all_closes(tmp_path: Path) -> None:
+    groups = make_traces("intraday", 1600, 0.55, seed=3), make_traces("swing", 400, 0.7, seed=4)
+    past = make_traces(
+        "intraday", 900, 0.6, mode="backtest", seed=1, ending=datetime.now(UTC) - timedelta(90)
+    )
+    shown = {}
+    for rate in (1.0, 0.1):
+        base = tmp_path / str(rate)
+        write(base / "backtest_20250112_143022", past)
+        write(base / "live", *groups, sample_rate=rate)
+        shown[rate], parts = make_page(base)
+    every, some = (page.shown for page in shown.values())
+    assert every is not None
+    assert some is not None
+    assert some["rows"]["shown"] < 300 < every["rows"]["shown"] == 2000
+    known = ("trades", "precision", "recall", "f1", "win_rate", "mean_return_pct", "daily_return_pct", "sharpe_ratio", "cumulative_return_pct", "confusion", "average_holding_minutes")  # fmt: skip
+    for name, figures in some["strategies"].items():
+        assert figures["source"] == "ledger"
+        for key in known:
+            assert json.dumps(figures[key]) == json.dumps(every["strategies"][name][key]) or figures[key] == pytest.approx(every["strategies"][name][key])  # fmt: skip
+    for group in groups:
+        name, days = group[0].strategy, dict[int, float]()
+        for trace in group:
+            assert trace.exit_timestamp is not None
+            day = int(trace.exit_timestamp.timestamp() // 86_400)
+            days[day] = days.get(day, 0.0) + trace.realized_return_pct
+        drawn = some["curve"]["cumulative_return_pct"][name]
+        ends = [round(at / 86_400_000) - 1 for at in some["curve"]["time_ms"]]
+        rises = {ends[i]: drawn[i] - drawn[i - 1] for i in range(1, len(ends))}
+        assert len(rises) >= 30
+        assert all(rise == pytest.approx(days.get(day, 0.0), abs=0.02) for day, rise in rises.items())
+    assert f"rows {some['rows']['shown']:,} of 2,000 closes; figures from the ledger" in parts["header"].widget.value  # fmt: skip
+    assert "sampled" not in parts["cards"].widget.value
+    page = shown[0.1]
+    page.ask("cell", "0 0 0")
+    assert page.shown is not None
+    assert page.shown["trades"]["closes"] > 5 * page.shown["trades"]["total"] > 0
+    for name in ("ledger_", "run_"):
+        for path in (tmp_path / "0.1" / "live").glob(f"{name}*"):
+            path.unlink()
+    lonely, parts = make_page(tmp_path / "0.1")
+    assert parts["cards"].widget.value.count("— (sampled)") == 6
+    assert lonely.shown is not None
+    assert lonely.shown["curve"]["left_out"] == ["intraday", "swing"]
+
+
+def test_the_card_says_what_the_comparison_and_the_report_say(analytics: Path) -> None:
+    page, parts = make_page(analytics)
+    assert page.shown is not None
+    assert not page.shown["complete"]  # first the picture …
+    assert "comparing …" in parts["cards"].widget.value
+    assert page.clock.more
+    page.clock.beat = 1
+    assert page.clock.more  # … for which somebody waits …
+    page.clock.beat = 2
+    assert page.shown["complete"]  # … then what takes longest
+    assert not page.clock.more
+    store = TraceStore(analytics)
+    store.refresh()
+    answer = live_vs_backtest(select_view(store.columns, store.runs()))
+    for name, own in page.shown["strategies"].items():
+        assert own["against"]["verdict"] == answer["strategies"][name]["verdict"]
+        gap = answer["strategies"][name]["measures"]["precision"]["difference"]
+        assert own["against"]["precision"]["low"] == gap["low"]
+    assert "Worse than the backtest: " in parts["cards"].widget.value
+    append(analytics / "live" / "traces_swing_0.csv", make_traces("swing", 1, 0.7, days=0.01, seed=77))
+    page.clock.beat = 3
+    assert not page.shown["complete"]  # new rows at once, beside the words of a moment ago
+    assert "comparing …" not in parts["cards"].widget.value
+    page.clock.beat = 4
+    assert page.shown["complete"]
+
+
+def test_a_beat_that_finds_nothing_new_computes_nothing(
+    analytics: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, _ = make_page(analytics)
+    page.clock.beat = 1
+    page.clock.beat = 2
+    for name in ("measure", "alert_report", "live_vs_backtest", "steps_of"):
+        monkeypatch.setattr(f"trade_telemetry.state.{name}", None)
+    page.clock.beat = 3
+    assert page.shown is not None
+    assert (page.clock.ack, page.shown["errors"]) == (3, [])
+
+
+def test_choices_that_a_page_kept_are_taken_by_its_next_kernel(analytics: Path) -> None:
+    page, _ = make_page(analytics)
+    page.filters.symbol.widget.value = "BAC"
+    page.filters.direction.widget.value = "LONG"
+    page.ask("days", "90")
+    page.ask("tab", "details")
+    kept = page.clock.choices
+    again, _ = make_page(analytics)
+    again._on_message(again.clock, {"type": "ask", "name": "choices", "value": kept}, [])
+    assert again.asked == page.asked
+    assert [c.value for c in (again.filters.symbol, again.filters.direction)] == ["BAC", "LONG"]
+    again.filters.run.widget.value = "mode live"  # the drop-downs agree with what was taken
+    assert (again.asked.symbol, again.asked.days) == ("BAC", 90)
+    before = again.asked
+    for nonsense in ("{", "[1]", '{"symbol": 7, "days": [30]}', "x" * 5000):
+        again._on_message(again.clock, {"type": "ask", "name": "choices", "value": nonsense}, [])
+    assert again.asked.symbol in (None, before.symbol)
+
+
+def test_one_of_two_thousand_symbols_is_found_by_typing(tmp_path: Path) -> None:
+    symbols = tuple(f"S{i:04}" for i in range(2000))
+    write(tmp_path / "live", make_traces("intraday", 2000, 0.6, symbols=symbols))
+    page, parts = make_page(tmp_path)
+    box = page.filters.symbol.widget
+    assert page.filters.search.layout.display != "none"
+    assert len(box.options) == 201
+    page.filters.search.value = "s1987"
+    assert [label for label, _ in box.options] == ["All", "S1987"]
+    box.value = "S1987"
+    assert "1 closed trades" in parts["cards"].widget.value
+    page.filters.search.value = ""
+    assert box.value == "S1987"
 
 
 def test_a_cell_opens_its_trades_and_pages_through_all_of_them(analytics: Path) -> None:
@@ -473,6 +594,16 @@ def test_an_error_leaves_the_age_of_the_last_good_data_in_sight(clock: Page) -> 
     clock.evaluate("model.tell('title', 'Refresh error'); model.tell('state', 'error'); model.answer()")
     clock.clock.run_for(9_000)
     assert values(clock)[1:] == ("error", "7 rows · data 40 s old")
+
+
+@needs_browser
+def test_what_was_left_out_is_asked_for_at_once_and_choices_are_kept(clock: Page) -> None:
+    clock.evaluate("model.values.more = true; model.answer()")
+    assert values(clock)[0] == 2
+    clock.evaluate("model.values.more = false; model.answer()")
+    assert values(clock)[0] == 2
+    clock.evaluate("model.tell('more', true)")  # a symbol was chosen: nobody waits for the next beat
+    assert values(clock)[0] == 3
 
 
 @needs_browser
@@ -812,6 +943,35 @@ def test_the_range_is_chosen_and_the_zoom_is_kept_over_refreshes(browser: Browse
         page.click(".tt-refresh")
         page.wait_for_function(f"document.querySelector('.tt-clock').dataset.ack > {beat}")
         assert page.evaluate(labels) == zoomed
+        assert seen.complaints == []
+
+
+@needs_browser
+def test_choices_survive_a_reload_and_nothing_else_is_shown_before_them(
+    browser: Browser, server: Server
+) -> None:
+    with viewing(browser, server) as (page, seen):
+        page.select_option(".tt-symbol select", label="BAC")
+        page.select_option(".tt-direction select", label="SHORT")
+        page.get_by_label("Last 90 days").click()
+        expect(page.locator(".tt-curve h2")).to_contain_text("last 90 days")
+        figure = page.locator(".tt-card .tt-big").first.inner_text()
+        page.add_init_script(
+            """new MutationObserver(() => {
+              const big = document.querySelector('.tt-card .tt-big');
+              if (big && big.checkVisibility({visibilityProperty: true})) (window.figures ??= new Set()).add(big.textContent);
+            }).observe(document, {childList: true, subtree: true, attributes: true, characterData: true})"""
+        )
+        page.reload(wait_until="commit")
+        page.wait_for_function(ALL_PANELS, polling="raf")
+        expect(page.locator(".tt-alerts .tt-note").first).to_contain_text("BAC")
+        expect(page.locator(".tt-curve h2")).to_contain_text("last 90 days")
+        expect(page.locator(".tt-card .tt-big").first).to_be_visible()
+        chosen = (
+            "[...document.querySelectorAll('.tt-filters select')].map(s => s.selectedOptions[0].textContent)"
+        )
+        assert page.evaluate(chosen)[:2] == ["BAC", "SHORT"]
+        assert page.evaluate("[...window.figures]") == [figure]
         assert seen.complaints == []
 
 

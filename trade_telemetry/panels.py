@@ -30,15 +30,16 @@ __all__ = ['State', 'FONT', 'PALETTE', 'ARROWS', 'STATUS', 'MEASURES', 'READ_OUT
            'COLUMN_HEADS', 'SEVERITY', 'RULE_WORDS', 'BY_ITSELF', 'MOST_CLEARED', 'LOGO', 'MANY_SYMBOLS',
            'MOST_OFFERED', 'plain_text', 'html_text', 'percent_text', 'number_text', 'minutes_text', 'strategy_colors',
            'ask_button', 'pressed', 'bar_html', 'figure_html', 'facts_html', 'difference_html', 'recent_html',
-           'measure_html', 'beside_html', 'card_html', 'plain_layout', 'plain_style', 'html_widget', 'HtmlPanel',
-           'cards_html', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of',
-           'zoom_options', 'grid_options', 'axis_options', 'curve_option', 'range_buttons', 'curve_head_html',
-           'ReturnCurve', 'matrix_html', 'chosen_cell', 'confusion_html', 'trade_html', 'price_text', 'pager_html',
-           'trades_html', 'minute_text', 'alert_html', 'watched_html', 'calm_html', 'cleared_html', 'alerts_html',
-           'tabs_html', 'calibration_html', 'exits_html', 'details_html', 'runs_text', 'coverage_words', 'header_html',
-           'foot_html', 'narrow_style', 'Choice', 'symbol_options', 'run_options', 'run_chosen', 'with_choices',
-           'Filters', 'package_text', 'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from', 'choices_text',
-           'kept_choices', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Page', 'AskedPage', 'Dashboard']
+           'unknown', 'measure_html', 'beside_html', 'card_html', 'plain_layout', 'plain_style', 'html_widget',
+           'HtmlPanel', 'cards_html', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table',
+           'dimensions_of', 'zoom_options', 'grid_options', 'axis_options', 'curve_option', 'range_buttons',
+           'curve_head_html', 'ReturnCurve', 'matrix_html', 'chosen_cell', 'confusion_html', 'trade_html', 'price_text',
+           'pager_html', 'trades_html', 'minute_text', 'alert_html', 'watched_html', 'calm_html', 'cleared_html',
+           'alerts_html', 'tabs_html', 'calibration_html', 'exits_html', 'details_html', 'runs_text', 'coverage_words',
+           'header_html', 'foot_html', 'narrow_style', 'Choice', 'symbol_options', 'run_options', 'run_chosen',
+           'with_choices', 'Filters', 'package_text', 'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from',
+           'choices_text', 'kept_choices', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Page',
+           'AskedPage', 'Dashboard']
 
 # %% ../nbs/21_panels.ipynb #plain-text
 def plain_text(
@@ -234,6 +235,15 @@ MEASURES: tuple[
 )
 
 
+def unknown(
+    live: Any,  # A number, or a share with its interval
+    reference: Any,  # The same of the reference
+) -> dict[str, Any]:  # live, reference; what is still being compared is None
+    "Two figures that are not compared yet."
+    sides = (v["value"] if isinstance(v, Mapping) else v for v in (live, reference))
+    return dict(zip(("live", "reference"), sides, strict=True)) | dict.fromkeys(("difference", "low", "high"))
+
+
 def measure_html(
     label: str,  # Name of the measure
     test: Mapping[str, Any],  # live, reference, difference, low, high
@@ -261,16 +271,18 @@ def beside_html(
     head = (
         f'<caption>vs <b>{runs}</b>, n {then["trades"]:,}: <b class="tt-verdict"{tone}>{word}</b></caption>'
     )
-    if against is None:
-        return f'<table class="tt-beside">{head}</table>'
     rows = "".join(
-        measure_html(label, against[key], scale, digits, unit) for label, key, scale, digits, unit in MEASURES
+        measure_html(
+            label, against[key] if against else unknown(figures[key], then[key]), scale, digits, unit
+        )
+        for label, key, scale, digits, unit in MEASURES
     )
-    kept = (
-        f" From {against['live_trades']:,} kept rows." if against["live_trades"] < figures["trades"] else ""
-    )
-    words = html_text(against["verdict"], 400)
-    foot = f'<tfoot><tr><td colspan="4">{words[:1].upper()}{words[1:]}.{kept}</td></tr></tfoot>'
+    words = "comparing by days …"
+    if against is not None:
+        words = f"{html_text(against['verdict'], 400)}."
+        if figures["source"] != "rows":
+            words += f" From {against['live_trades']:,} kept rows."
+    foot = f'<tfoot><tr><td colspan="4">{words[:1].upper()}{words[1:]}</td></tr></tfoot>'
     return f'<table class="tt-beside">{head}<tbody>{rows}</tbody>{foot}</table>'
 
 # %% ../nbs/21_panels.ipynb #card-html

@@ -13,6 +13,9 @@ const ICONS = {
 };
 const NAMES = { live: "Live", historical: "Historical", stale: "Stale", error: "Refresh error", lost: "Connection lost" };
 
+const PULSE = { boxShadow: ["0 0 0 0 currentColor", "0 0 0 8px transparent"] };
+const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+
 function make(tag, className, parent, text = "") {
   const node = document.createElement(tag);
   node.className = className;
@@ -121,7 +124,7 @@ function render({ model, el }) {
   firstTheme();
   el.classList.add("tt-clock");
   const pill = make("span", "tt-pill", el);
-  make("span", "tt-dot", pill);
+  const dot = make("span", "tt-dot", pill);
   const name = make("span", "", pill);
   name.setAttribute("role", "status");
   const words = make("span", "tt-words", el);
@@ -200,6 +203,7 @@ function render({ model, el }) {
     if (model.get("state") !== "error") freshAt = performance.now();
     lost = false;
     document.documentElement.classList.remove("tt-restoring");
+    if (model.get("state") === "live" && !CALM.matches) dot.animate(PULSE, 700); // once an answer: an idle page draws nothing
     paint();
     if (model.get("more")) beat(); // what takes long was left out: now it can come
   }
@@ -254,6 +258,7 @@ function render({ model, el }) {
     if (message?.type === "export") saveFile(message.name, message.text);
   }
 
+  const onMore = () => model.get("more") && !waiting() && beat(); // a choice was shown in a hurry
   const onChoices = () => keepChoices(model.get("choices"));
 
   reload.addEventListener("click", () => location.reload());
@@ -263,6 +268,7 @@ function render({ model, el }) {
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);
   model.on("change:words change:state change:rows change:alerts change:title change:tab", paint);
+  model.on("change:more", onMore);
   model.on("change:choices", onChoices);
   model.on("msg:custom", onMessage);
   document.addEventListener("visibilitychange", onShown);
@@ -287,6 +293,7 @@ function render({ model, el }) {
     document.removeEventListener("visibilitychange", onShown);
     model.off("change:ack", onAnswer);
     model.off("change:words change:state change:rows change:alerts change:title change:tab", paint);
+    model.off("change:more", onMore);
     model.off("change:choices", onChoices);
     model.off("msg:custom", onMessage);
   };
