@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 # %% auto #0
-__all__ = ['Row', 'LIVE_PANES', 'PERFORMANCE_ROWS', 'CURVE_POINTS', 'MOST_GROUPS', 'CALIBRATION_ROWS', 'ROLLING', 'MOST_FEATURES',
+__all__ = ['UNITS', 'Row', 'LIVE_PANES', 'PERFORMANCE_ROWS', 'CURVE_POINTS', 'MOST_GROUPS', 'BINS', 'ROLLING', 'MOST_FEATURES',
            'MOST_FEATURE_ROWS', 'FEATURE_HEADER', 'COMPARED_ROWS', 'PATHS', 'TESTS', 'METHOD', 'nothing_here',
            'in_parts', 'live_overview', 'measure_row', 'p_words', 'live_tables', 'live_figure', 'performance_table',
            'report_curves', 'drawn_apart', 'performance_figure', 'shortest', 'group_rows', 'breakdown_figure',
-           'symbols_figure', 'confusion_sentence', 'confusion_section', 'reliability_columns', 'calibration_section',
-           'hours_of', 'temporal_section', 'rolling_section', 'feature_row', 'related', 'features_of',
-           'feature_picture', 'features_section', 'exit_rows', 'exits_section', 'alerts_section', 'load_both',
-           'comparative_sentences', 'side_by_side', 'compared_curves', 'compared_histograms', 'significance_row',
-           'significance_section', 'winner_sentences', 'recommend', 'recommendation', 'data_quality', 'appendix']
+           'symbols_figure', 'confusion_sentence', 'confusion_section', 'reliability_columns', 'confidence_scores',
+           'calibration_section', 'hours_of', 'temporal_section', 'rolling_section', 'feature_row', 'related',
+           'features_of', 'feature_picture', 'features_section', 'exit_rows', 'exits_section', 'alerts_section',
+           'load_both', 'comparative_sentences', 'side_by_side', 'compared_curves', 'compared_histograms',
+           'significance_row', 'significance_section', 'winner_sentences', 'recommend', 'recommendation',
+           'data_quality', 'appendix']
 
 # %% ../nbs/21_sections.ipynb #imports-own
 import trade_telemetry.blocks as bl
@@ -40,7 +41,7 @@ from trade_telemetry.blocks import (
     together,
     typeset,
 )
-from .classification import confidence_rows, reliability_table
+from .classification import brier_terms, confidence_rows, reliability_table
 from .comparison import VerdictRule
 from .live_vs_backtest import MEASURES
 from .market import SESSIONS, session_days
@@ -104,6 +105,7 @@ def live_overview(
     )
 
 # %% ../nbs/21_sections.ipynb #live-table
+UNITS = {"points": "%"}  # a share is in percent, the difference of two shares in points
 Row = list[bl.Cell]
 
 
@@ -145,10 +147,11 @@ def live_tables(
         if not (a["live_trades"] and a["reference_trades"]):
             continue
         rows = [
-            measure_row(f"{t['title']}, {t['unit']}", t, MEASURES[key][2]) for key, t in a["measures"].items()
+            measure_row(f"{t['title']}, {UNITS.get(t['unit'], t['unit'])}", t, MEASURES[key][2])
+            for key, t in a["measures"].items()
         ]
         rows += [
-            measure_row(f"exits by {reason or '(none)'}, points", t, 100.0)
+            measure_row(f"exits by {reason or '(none)'}, %", t, 100.0)
             for reason, t in a["exit_reasons"].items()
         ]
         title = f"{name}: live ({plural(a['live_trades'], 'trade')}) against backtest ({plural(a['reference_trades'], 'trade')})"
@@ -401,16 +404,28 @@ def reliability_columns(
     return tuple(list(column) for column in zip(*table, strict=True)) or ([], [], [], [], [])
 
 
-CALIBRATION_ROWS: dict[str, Callable[[AccuracyMetrics], str]] = {
-    "trades with a confidence": lambda m: f"{m.confidence_rows:,} of {m.total_trades:,}",
-    "Brier score (0 best, always 50 %: 0.25)": lambda m: number(m.brier_score, ".4f"),
-    "reliability (0 best)": lambda m: number(m.brier_reliability, ".4f"),
-    "resolution (higher is better)": lambda m: number(m.brier_resolution, ".4f"),
-    "uncertainty of the outcomes": lambda m: number(m.brier_uncertainty, ".4f"),
-    "expected calibration error, points": lambda m: number(100 * m.calibration_error, ".1f"),
-    "log loss (always 50 %: 0.693)": lambda m: number(m.log_loss, ".3f"),
-    "AUC (a coin: 0.5)": lambda m: number(m.auc, ".3f"),
-}  # fmt: skip
+BINS = 10
+
+
+def confidence_scores(
+    m: AccuracyMetrics,  # Of one strategy
+    columns: TraceColumns,  # Its trades
+) -> dict[str, str]:  # Title with its scale → score
+    "Score the confidence of a strategy."
+    terms = brier_terms(confidence_rows(columns.confidence, columns.actual, columns.predicted), BINS)
+    return {
+        "trades with a confidence": f"{m.confidence_rows:,} of {m.total_trades:,}",
+        "Brier score (0 best, always 50 %: 0.25)": number(m.brier_score, ".4f"),
+        "= reliability (0 best)": number(terms.reliability, ".4f"),
+        "− resolution (higher is better)": number(terms.resolution, ".4f"),
+        "+ uncertainty of the outcomes": number(terms.uncertainty, ".4f"),
+        "+ variance − covariance within the groups": number(
+            terms.within_variance - terms.within_covariance, "+.4f"
+        ),
+        "expected calibration error, points": number(100 * m.calibration_error, ".1f"),
+        "log loss (always 50 %: 0.693)": number(m.log_loss, ".3f"),
+        "AUC (a coin: 0.5)": number(m.auc, ".3f"),
+    }
 
 # %% ../nbs/21_sections.ipynb #calibration-calibration-section
 def calibration_section(
@@ -429,10 +444,9 @@ def calibration_section(
     n = sum(report.metrics[name].confidence_rows for name in stated)
     caption = f"Stated confidence against the share that came true, in %, with 95 % intervals; on the dotted line claims come true ({plural(n, 'trade')} with a confidence)."
     shown = {name: reliability_columns(report.rows(name)) for name in stated}
-    rows = [
-        [title, *(show(report.metrics[name]) for name in stated)] for title, show in CALIBRATION_ROWS.items()
-    ]
-    note = "Brier score = reliability − resolution + uncertainty (Murphy), exact over distinct claims; claims are kept 1e-15 away from 0 and 1 for the log loss."
+    scores = [confidence_scores(report.metrics[name], report.rows(name)) for name in stated]
+    rows = [[title, *(one[title] for one in scores)] for title in scores[0]]
+    note = f"Murphy's parts of the Brier score over {BINS} groups of equal width, with what lies within the groups, so that they add up. For the log loss claims are kept 1e-15 away from 0 and 1."
     return together(
         [
             bullets(words),
