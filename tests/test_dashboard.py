@@ -304,7 +304,8 @@ def test_a_sample_with_its_ledger_shows_the_figures_and_the_curve_of_all_closes(
     assert lonely.shown["curve"]["left_out"] == ["intraday", "swing"]
 
 
-def test_the_card_says_what_the_comparison_and_the_report_say(analytics: Path) -> None:
+def test_the_card_says_what_the_comparison_and_the_report_say(tmp_path: Path) -> None:
+    analytics = sample_traces(tmp_path)
     page, parts = make_page(analytics)
     assert page.shown is not None
     assert not page.shown["complete"]  # first the picture …
