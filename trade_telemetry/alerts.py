@@ -677,7 +677,7 @@ def heartbeat_alerts(
 ) -> list[Alert]:  # One for each writer that went silent without an end, replaced ones included
     "Find writers that died."
     return [
-        _writer_alert(run, writer)
+        _writer_alert(run, writer, _taken_over(run, writer, runs))
         for run in runs
         for writer in run.records
         if (writer.mode or run.mode) in ("live", "paper")
@@ -686,9 +686,20 @@ def heartbeat_alerts(
     ]
 
 
-def _writer_alert(run: RunInfo, writer: WriterInfo) -> Alert:
+def _taken_over(run: RunInfo, writer: WriterInfo, runs: Sequence[RunInfo]) -> float | None:
+    "When a later start took the place of a writer, seconds since 1970 UTC; None: nothing did."
+    seen, starts = writer.heartbeat_at or 0.0, []
+    if writer.replaced:
+        starts = [w.started_at for w in run.records if w.started_at is not None and w.started_at > seen]
+    for other in runs:
+        began = min((w.started_at or 0.0 for w in other.records), default=0.0)
+        alike = other.mode == run.mode and run.strategies and set(run.strategies) <= set(other.strategies)
+        starts += [began] if other is not run and alike and began > seen else []
+    return min(starts, default=None)
+
+# %% ../nbs/15_alerts.ipynb #writer-alert
+def _writer_alert(run: RunInfo, writer: WriterInfo, taken_over: float | None) -> Alert:
     seen = writer.heartbeat_at or 0.0
-    later = [w.started_at for w in run.records if w.started_at is not None and w.started_at > seen]
     where = f" on {writer.host}" if writer.host else ""
     process = f"process {writer.pid}{where}" if writer.pid is not None else "the process"
     return Alert(
@@ -702,7 +713,7 @@ def _writer_alert(run: RunInfo, writer: WriterInfo) -> Alert:
         error_rate="none by chance: a living writer signs in even when the market is quiet; "
         "said after two missed signs of life",
         false_alarm=None, detection_days=0.0,
-        cleared_at=_iso(min(later) * 1e6) if writer.replaced and later else None,
+        cleared_at=None if taken_over is None else _iso(taken_over * 1e6),
     )  # fmt: skip
 
 # %% ../nbs/15_alerts.ipynb #alert-report
