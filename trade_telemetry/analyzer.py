@@ -217,7 +217,7 @@ def columns_of_frame(
     frame: pd.DataFrame,  # A row per trade, with the column names of the trace files
     timezone: str = "UTC",  # Zone of naive times
 ) -> TraceColumns:  # The same trades
-    "Make columns of a data frame; the first ten columns of the files must be there."
+    "Make columns of a data frame; ValueError where one of the first ten columns of the files is missing."
     needed = (
         "timestamp",
         "symbol",

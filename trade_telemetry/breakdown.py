@@ -80,7 +80,7 @@ def keys_of(
     timezone: str | tzinfo = "UTC",  # Zone of weekday, hour and month
     session_open: str | None = None,  # HH:MM: hours are counted from here; None: hours of the day
 ) -> Keys:  # Group of each trade, shape (n,), and the names of the groups in order
-    "Say which group each trade belongs to."
+    "Say which group each trade belongs to; ValueError for an unknown key or a session open that is no clock time."
     if by in ("strategy", "symbol", "exit_reason"):
         return _words(columns, by)
     ways: dict[str, Callable[[], Keys]] = {
@@ -192,7 +192,7 @@ def breakdown(
     timezone: str | tzinfo = "UTC",  # Zone of days, hours and months
     session_open: str | None = None,  # HH:MM: hours are counted from here
 ) -> list[Group]:  # Groups that have trades, in their natural order
-    "Cut trades into groups and measure each."
+    "Cut trades into groups and measure each; ValueError for an unknown key."
     sampled, exact = sampled_closes(columns, timezone if isinstance(timezone, str) else str(timezone))
     ordered = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
     if exact is not None and exact.labelled and by in LEDGER_KEYS:
@@ -222,7 +222,7 @@ def rolling(
     columns: TraceColumns,  # Trades
     window: int = 50,  # N, >= 1
 ) -> Rolling:  # In exit order
-    "Measure the last N trades at every exit."
+    "Measure the last N trades at every exit; ValueError for a window under 1."
     if window < 1:
         raise ValueError(f"window must be at least 1, got {window}")
     columns = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
@@ -251,7 +251,7 @@ def windows(
 ) -> list[
     Group
 ]:  # Oldest first, named by first and last exit date; trades before the first full window are left out
-    "Measure windows of N trades that do not overlap, the last one ending with the last trade."
+    "Measure windows of N trades that do not overlap, the last one ending with the last trade; ValueError under 1."
     for name, value in (("window", window), ("most", most)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -280,7 +280,7 @@ def correlation(
     x: npt.NDArray[np.float64],  # Shape (n,), finite
     y: npt.NDArray[np.float64],  # Shape (n,), finite
 ) -> Estimate:  # nan under four values or where one side does not vary
-    "Pearson's correlation."
+    "Pearson's correlation, its interval by Fisher's z (1915)."
     from scipy.special import stdtr
 
     n = len(x)
@@ -299,7 +299,7 @@ def mean_difference(
     first: npt.NDArray[np.float64],  # Finite values
     second: npt.NDArray[np.float64],  # Finite values
 ) -> Estimate:  # First minus second; nan under two values on a side or without any spread
-    "Difference of means, with Welch's interval and test."
+    "Difference of means, with its interval and test (Welch 1947)."
     from scipy.special import stdtr, stdtrit
 
     n, m = len(first), len(second)
@@ -353,7 +353,7 @@ class FeatureEffect:
 def attribute_features(
     columns: TraceColumns,  # Trades
 ) -> list[FeatureEffect]:  # Smallest adjusted p-value first; undefined ones last
-    "Screen the stored features."
+    "Screen the stored features, p-values adjusted over all questions (Holm 1979)."
     right, effects = (columns.predicted == columns.actual), []
     for name, values in feature_values(columns).items():
         there = np.isfinite(values)

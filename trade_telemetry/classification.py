@@ -29,7 +29,7 @@ def confusion_matrix(
     actual: npt.ArrayLike,  # Direction codes of what happened, shape (n,)
     predicted: npt.ArrayLike,  # Direction codes of what was predicted, shape (n,)
 ) -> Matrix:  # Counts, shape (3, 3), rows actual, columns predicted
-    "Count predictions against outcomes."
+    "Count predictions against outcomes; ValueError for codes or shapes that do not fit."
     matrix: Matrix = confusion_matrices(np.zeros(np.shape(actual), dtype=np.int8), actual, predicted, 1)[0]
     return matrix
 
@@ -40,7 +40,7 @@ def confusion_matrices(
     predicted: npt.ArrayLike,  # Direction codes, shape (n,)
     groups: int,  # Number of groups
 ) -> Matrix:  # Counts, shape (groups, 3, 3)
-    "Count predictions against outcomes in every group at once."
+    "Count predictions against outcomes in every group at once; ValueError for codes or shapes that do not fit."
     g, a, p = (np.asarray(codes) for codes in (group, actual, predicted))
     if not g.shape == a.shape == p.shape or a.ndim != 1:
         raise ValueError(
@@ -80,7 +80,7 @@ def direction_scores(
     matrix: Matrix,  # Confusion matrix, shape (3, 3)
     zero_division: float = 0.0,  # Value where a denominator is 0: 0.0, 1.0 or nan
 ) -> dict[Direction, Scores]:  # By direction
-    "Score each direction against the rest."
+    "Score each direction against the rest (van Rijsbergen 1979; as scikit-learn)."
     calls, support = matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist()
     return {
         name: _scores(int(matrix[k, k]), calls[k], support[k], zero_division)
@@ -92,7 +92,7 @@ def headline_scores(
     matrix: Matrix,  # Confusion matrix, shape (3, 3)
     zero_division: float = 0.0,  # Value where a denominator is 0: 0.0, 1.0 or nan
 ) -> Scores:  # Micro average over LONG and SHORT
-    "Score the calls, given that a position was taken."
+    "Score the calls, given that a position was taken (scikit-learn: labels LONG and SHORT, average micro)."
     right = int(matrix[LONG, LONG] + matrix[SHORT, SHORT])
     return _scores(right, int(matrix[:, :NOOP].sum()), int(matrix[:NOOP].sum()), zero_division)
 
@@ -115,7 +115,7 @@ def balanced_accuracy(
     matrix: Matrix,  # Confusion matrix, shape (3, 3)
     labels: tuple[int, ...] | None = None,  # Codes to average over; None: `named_labels`
 ) -> float:  # In [0, 1]; nan where none of the labels happened
-    "Mean recall over labels that happened."
+    "Mean recall over labels that happened (Brodersen et al. 2010; as scikit-learn)."
     rows = matrix.sum(axis=1)
     recalls = [
         float(matrix[k, k] / rows[k]) for k in (named_labels(matrix) if labels is None else labels) if rows[k]
@@ -139,7 +139,7 @@ def macro_scores(
 def mcc(
     matrix: Matrix,  # Confusion matrix, shape (3, 3)
 ) -> float:  # In [-1, 1]; 0.0 where outcomes or calls are all one class, nan without calls
-    "Matthews' correlation coefficient for three classes."
+    "Matthews' correlation coefficient for three classes (Gorodkin 2004; as scikit-learn)."
     m = matrix.astype(np.float64)
     n, happened, called = m.sum(), m.sum(axis=1), m.sum(axis=0)
     if not n:
@@ -151,7 +151,7 @@ def mcc(
 def cohen_kappa(
     matrix: Matrix,  # Confusion matrix, shape (3, 3)
 ) -> float:  # In [-1, 1]; nan without calls or where chance alone would always agree
-    "Agreement beyond what the margins would give by chance."
+    "Agreement beyond what the margins would give by chance (Cohen 1960; as scikit-learn)."
     m = matrix.astype(np.float64)
     n = m.sum()
     if not n:
@@ -165,7 +165,7 @@ def wilson_interval(
     n: int,  # Trials
     level: float = 0.95,  # Confidence level, in (0, 1)
 ) -> tuple[float, float]:  # Lower and upper bound in [0, 1]; (nan, nan) without trials
-    "Wilson's score interval for a proportion."
+    "Score interval for a proportion (Wilson 1927); ValueError where right or level is out of range."
     if not 0 <= right <= n:
         raise ValueError(f"right must be between 0 and n = {n}, got {right}")
     if not 0 < level < 1:
@@ -210,7 +210,7 @@ def confidence_rows(
 def brier_score(
     rows: ConfidenceRows,  # Usable rows
 ) -> float:  # In [0, 1], lower is better; nan without rows
-    "Mean squared distance between stated confidence and outcome."
+    "Mean squared distance between stated confidence and outcome (Brier 1950)."
     return float(np.mean((rows.stated - rows.right) ** 2)) if len(rows.stated) else float("nan")
 
 # %% ../nbs/12_classification.ipynb #reliability
@@ -230,7 +230,7 @@ def reliability_table(
     rows: ConfidenceRows,  # Usable rows
     bins: int = 10,  # Bins of equal width over [0, 1], >= 1
 ) -> list[ReliabilityBin]:  # All bins, empty ones too
-    "Compare claims with outcomes."
+    "Compare claims with outcomes (Murphy & Winkler 1977); ValueError for less than one bin."
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     place = np.minimum((rows.stated * bins).astype(np.intp), bins - 1)
@@ -249,7 +249,7 @@ def reliability_table(
 def calibration_error(
     table: list[ReliabilityBin],  # From `reliability_table`
 ) -> float:  # In [0, 1]; nan without trades
-    "Expected calibration error: mean distance between claim and outcome, weighted by trades."
+    "Expected calibration error (Naeini et al. 2015): mean distance between claim and outcome, weighted by trades."
     total = sum(b.n for b in table)
     gaps = sum(b.n * abs(b.observed - b.stated) for b in table if b.n)
     return gaps / total if total else float("nan")
@@ -259,7 +259,7 @@ def log_loss(
     rows: ConfidenceRows,  # Usable rows
     clip: float = 1e-15,  # Claims are kept this far from 0 and 1, in (0, 0.5)
 ) -> float:  # >= 0, lower is better, ln 2 for "always 0.5"; nan without rows
-    "Mean negative log of the probability given to what happened."
+    "Mean negative log of the probability given to what happened (Good 1952); ValueError for a clip outside (0, 0.5)."
     if not 0 < clip < 0.5:
         raise ValueError(f"clip must lie in (0, 0.5), got {clip}")
     if not len(rows.stated):
@@ -271,7 +271,7 @@ def log_loss(
 def auc(
     rows: ConfidenceRows,  # Usable rows
 ) -> float:  # In [0, 1], 0.5 is a coin; nan unless there are right and wrong calls
-    "Chance that a right call was stated with more confidence than a wrong one."
+    "Chance that a right call was stated with more confidence than a wrong one, ties half (Hanley & McNeil 1982)."
     right = int(np.count_nonzero(rows.right))
     wrong = len(rows.right) - right
     if not right or not wrong:
@@ -298,7 +298,7 @@ def brier_terms(
     rows: ConfidenceRows,  # Usable rows
     bins: int | None = None,  # Bins of equal width over [0, 1]; None: groups of equal claims, exact
 ) -> BrierTerms:  # All nan without rows
-    "Split the Brier score into its parts."
+    "Split the Brier score into its parts (Murphy 1973; within bins Stephenson et al. 2008); ValueError for less than one bin."
     if bins is not None and bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     if not (m := len(rows.stated)):

@@ -218,7 +218,7 @@ def days_to_show(
 ) -> (
     float
 ):  # Live days with trades in all, from the first; inf where the backtest is too short; nan where unknown
-    "Days of live trading until a loss of this size shows in 80 % of cases."
+    "Days of live trading until a loss of this size shows in 80 % of cases; ValueError for an edge of 0 or below."
     if not edge > 0:
         raise ValueError(f"edge must be above 0, got {edge}")
     source = live if live.days >= 10 else reference

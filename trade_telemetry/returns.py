@@ -73,7 +73,7 @@ def curve(
     trace_id: npt.NDArray[np.uint64],  # Identities, shape (n,)
     return_pct: Floats,  # Returns, percent, shape (n,)
 ) -> tuple[npt.NDArray[np.intp], Floats]:  # Positions in exit order; running sum in that order, percent
-    "Cumulative return on a constant stake, in exit order."
+    "Cumulative return on a constant stake, in exit order; ValueError where a return is not finite."
     order = exit_order(exit_us, trace_id, return_pct)
     return order, np.cumsum(_finite(return_pct)[order], dtype=np.float64)
 
@@ -81,7 +81,7 @@ def curve(
 def drawdown(
     return_pct: npt.ArrayLike,  # Returns in exit order, percent, shape (n,)
 ) -> Floats:  # Distance below the highest point so far after each trade, percentage points, <= 0
-    "Fall of the cumulative return from its running peak, the start being the first peak."
+    "Fall of the cumulative return from its running peak, the start being the first peak; ValueError where a return is not finite."
     path = np.cumsum(_finite(return_pct), dtype=np.float64)
     peak = np.maximum.accumulate(path)
     path -= np.maximum(peak, 0.0, out=peak)
@@ -105,14 +105,14 @@ def deepest_fall(
 def max_drawdown(
     return_pct: npt.ArrayLike,  # Returns in exit order, percent, shape (n,)
 ) -> float:  # Deepest fall in percentage points, <= 0; 0.0 without trades
-    "Largest fall of the cumulative return on a constant stake."
+    "Largest fall of the cumulative return on a constant stake (Magdon-Ismail & Atiya 2004); ValueError where a return is not finite."
     return deepest_fall(np.cumsum(_finite(return_pct), dtype=np.float64))
 
 
 def max_drawdown_compounded(
     return_pct: npt.ArrayLike,  # Returns in exit order, percent, shape (n,); -100 or less is ruin
 ) -> float:  # Deepest fall in percent of the peak, in [-100, 0]; 0.0 without trades
-    "Largest fall of the equity if every gain and loss were reinvested."
+    "Largest fall of the equity if every gain and loss were reinvested; ValueError where a return is not finite."
     growth = np.cumprod(np.maximum(1.0 + _finite(return_pct) / 100.0, 0.0), dtype=np.float64)
     if not len(growth):
         return 0.0
@@ -132,7 +132,7 @@ def fill_days(
     day: Ints,  # Days since 1970-01-01, shape (n,), any order, with repeats
     sums: npt.ArrayLike,  # Returns to add up, percent, shape (n,)
 ) -> tuple[Days, Floats]:  # Every trading day from first to last; summed returns of each, percent
-    "Sum returns by day, days without a trade included."
+    "Sum returns by day, days without a trade included; ValueError where a return is not finite."
     r = _finite(sums)
     if not len(r):
         return r.astype("datetime64[D]"), r
@@ -175,7 +175,7 @@ def sharpe_of_days(
     daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
     periods: int = 252,  # Days per year
 ) -> float:  # Annualised; nan under two days or without spread
-    "Sharpe ratio of a series of daily returns, risk-free rate 0."
+    "Sharpe ratio of a series of daily returns, risk-free rate 0 (Sharpe 1994); ValueError where a return is not finite."
     return _ratio(_finite(daily_pct)) * float(np.sqrt(periods))
 
 
@@ -192,21 +192,21 @@ def sharpe_ratio(
 def sharpe_per_trade(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # Not annualised; nan under two trades or without spread
-    "Mean over standard deviation of single trades."
+    "Mean over standard deviation of single trades; ValueError where a return is not finite."
     return _ratio(_finite(return_pct))
 
 # %% ../nbs/11_returns.ipynb #trades
 def cumulative_return(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # Percent of the stake; 0.0 without trades
-    "Sum of the returns on a constant stake."
+    "Sum of the returns on a constant stake; ValueError where a return is not finite."
     return float(_finite(return_pct).sum())
 
 
 def average_return(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # Percent a trade (the expectancy); nan without trades
-    "Mean return of a trade."
+    "Mean return of a trade; ValueError where a return is not finite."
     r = _finite(return_pct)
     return float(r.mean()) if len(r) else float("nan")
 
@@ -214,7 +214,7 @@ def average_return(
 def win_rate(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # In [0, 1]; nan without trades
-    "Share of trades that made money."
+    "Share of trades that made money; ValueError where a return is not finite."
     r = _finite(return_pct)
     return float(np.count_nonzero(r > 0)) / len(r) if len(r) else float("nan")
 
@@ -222,7 +222,7 @@ def win_rate(
 def profit_factor(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # >= 0; inf with gains and no losses, nan with neither
-    "Gains of the winners over losses of the losers."
+    "Gains of the winners over losses of the losers; ValueError where a return is not finite."
     r = _finite(return_pct)
     gains, losses = float(np.maximum(r, 0.0).sum()), float(-np.minimum(r, 0.0).sum())
     if losses > 0:
@@ -233,7 +233,7 @@ def profit_factor(
 def payoff_ratio(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # > 0; nan unless there are winners and losers
-    "Average win over average loss."
+    "Average win over average loss; ValueError where a return is not finite."
     r = _finite(return_pct)
     wins, losses = r[r > 0], r[r < 0]
     return float(wins.mean() / -losses.mean()) if len(wins) and len(losses) else float("nan")
@@ -243,7 +243,7 @@ def sortino_of_days(
     daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
     periods: int = 252,  # Days per year
 ) -> float:  # Annualised; nan under two days or without a losing day
-    "Mean daily return over downside deviation, target 0."
+    "Mean daily return over downside deviation, target 0 (Sortino & van der Meer 1991); ValueError where a return is not finite."
     d = _finite(daily_pct)
     downside = float(np.sqrt(np.mean(np.minimum(d, 0.0) ** 2))) if len(d) > 1 else 0.0
     return float(d.mean() / downside * np.sqrt(periods)) if downside > 0 else float("nan")
@@ -253,7 +253,7 @@ def calmar_of_days(
     daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
     periods: int = 252,  # Days per year
 ) -> float:  # Yearly return over deepest fall; nan without days or without a fall
-    "Yearly return on a constant stake over the deepest fall of the daily curve."
+    "Yearly return on a constant stake over the deepest fall of the daily curve (Young 1991); ValueError where a return is not finite."
     d = _finite(daily_pct)
     fall = -max_drawdown(d)
     return float(d.mean()) * periods / fall if fall > 0 else float("nan")
@@ -264,7 +264,7 @@ def probabilistic_sharpe_ratio(
     benchmark: float = 0.0,  # Sharpe ratio to exceed, annualised
     periods: int = 252,  # Days per year
 ) -> float:  # In [0, 1]; nan under two days or without spread
-    "Confidence that the true Sharpe ratio exceeds a benchmark."
+    "Confidence that the true Sharpe ratio exceeds a benchmark (Bailey & López de Prado 2012); ValueError where a return is not finite."
     d = _finite(daily_pct)
     if np.isnan(per_day := _ratio(d)):
         return float("nan")
@@ -297,7 +297,7 @@ def mean_interval(
     draws: int = 999,  # Resamples
     seed: int = 0,  # Seed of the resampling
 ) -> tuple[float, float]:  # Lower and upper end, percent; nan under two days
-    "Bootstrap the mean return of a trade over days."
+    "Bootstrap the mean return of a trade over days (Efron 1979); ValueError for a level outside (0, 1); ValueError where a return is not finite."
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     present, place = day_places(day)
@@ -315,7 +315,7 @@ def mean_interval(
 def average_win(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # > 0; nan without winners
-    "Mean return of the trades that made money."
+    "Mean return of the trades that made money; ValueError where a return is not finite."
     r = _finite(return_pct)
     return float(r[r > 0].mean()) if (r > 0).any() else float("nan")
 
@@ -323,7 +323,7 @@ def average_win(
 def average_loss(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
 ) -> float:  # < 0; nan without losers
-    "Mean return of the trades that lost money."
+    "Mean return of the trades that lost money; ValueError where a return is not finite."
     return -average_win(-_finite(return_pct))
 
 

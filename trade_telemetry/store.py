@@ -1310,7 +1310,7 @@ def relabel(
     label: LabelRule,  # "market": by the market's move; "position": by the position's return
     thresholds_pct: Mapping[str, float] | None = None,  # By strategy, percent; these win over stored ones
 ) -> TraceColumns:  # The same rows with new labels and their thresholds
-    "Replace the stored labels."
+    "Replace the stored labels; ValueError for another rule, or for a strategy whose threshold nobody knows."
     if label not in ("market", "position"):
         raise ValueError(f"label must be 'market', 'position' or None, got {label!r}")
     threshold = thresholds_of(columns, thresholds_pct)
@@ -1947,7 +1947,7 @@ def load_columns(
     label: LabelRule | None = None,  # Relabel by "market" or "position"; None keeps stored labels
     thresholds_pct: Mapping[str, float] | None = None,  # By strategy, percent; these win over stored ones
 ) -> tuple[TraceColumns, LoadReport]:  # Rows, and what was set aside
-    "Read trace files."
+    "Read trace files; FileNotFoundError for a path that is not there, ValueError at the first bad row where strict."
     store = TraceStore(paths, timezone=timezone, final=True)
     for path in store.paths:
         if not expand_paths(path) or not all(one.exists() for one in expand_paths(path)):
