@@ -179,7 +179,7 @@ def paired_days_test(
     draws: int = 1999,  # Resamples, >= 99
     seed: int = 0,  # Seed of the resampling: the same data give the same answer
 ) -> Difference:  # Mean daily difference in percent; nothing is known under 2 days
-    "Test whether the mean daily difference is zero, by a studentised bootstrap of days."
+    "Test whether the mean daily difference is zero, by a studentised bootstrap of days (Hall 1992); ValueError under 99 draws."
     d, name = as_sample(differences), "paired days, studentised bootstrap"
     check_confidence(confidence)
     if draws < 99:
@@ -543,7 +543,7 @@ def compare_samples(
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = VerdictRule(),  # What the verdict demands
 ) -> dict[str, Any]:  # Deltas, leader, tests and verdict; nan where a side has nothing
-    "Compare any two groups of trades."
+    "Compare any two groups of trades; ValueError for the same name twice."
     if names[0] == names[1]:
         raise ValueError(f"two groups need two names, got {names[0]!r} twice")
     a, b = account_of(first, timezone), account_of(second, timezone)
@@ -594,7 +594,7 @@ def compare_groups(
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = VerdictRule(),  # What each verdict demands
 ) -> dict[str, Any]:  # labels; pairs: a comparison each, with p_holm and a verdict that respects it
-    "Compare every pair of two or more groups."
+    "Compare every pair of two or more groups, adjusted over the pairs (Holm 1979); ValueError for fewer groups."
     if len(groups) < 2:
         raise ValueError(f"a comparison needs at least two groups, got {len(groups)}")
     pairs = [
@@ -615,7 +615,7 @@ def split_by(
     columns: TraceColumns,  # Trades
     by: str = "strategy",  # strategy, symbol, run, mode or exit_reason
 ) -> dict[str, TraceColumns]:  # Label → its trades, in the order of the labels
-    "Split trades into groups by a word that each of them carries."
+    "Split trades into groups by a word that each of them carries; ValueError for a word that none does."
     if by not in WORDS:
         raise ValueError(f"by must be one of {', '.join(WORDS)}, got {by!r}")
     codes, words, ledger = getattr(columns, by), getattr(columns, WORDS[by]), columns.ledger
