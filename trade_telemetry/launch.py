@@ -5,6 +5,7 @@
 # %% ../nbs/21_launch.ipynb #imports
 from __future__ import annotations
 
+import html
 import json
 import os
 import secrets
@@ -29,7 +30,7 @@ from .config import Settings
 # %% auto #0
 __all__ = ['STATIC', 'SECRETS', 'LAUNCHED', 'LaunchError', 'is_loopback', 'Access', 'make_access', 'voila_config',
            'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila', 'stop_process',
-           'wait_until_listening', 'serving']
+           'wait_until_listening', 'browser_address', 'serving']
 
 # %% ../nbs/21_launch.ipynb #launch-error
 class LaunchError(ValueError):
@@ -272,6 +273,18 @@ def _signals_set(stop: threading.Event) -> Iterator[list[int]]:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 
+# %% ../nbs/21_launch.ipynb #browser-address
+def browser_address(
+    access: Access,  # Of a page that is served
+    folder: Path,  # Readable for its owner alone
+) -> str:  # What to open
+    "Address for a browser's command line: never the token itself."
+    if not access.token:
+        return access.url
+    page = folder / "open.html"
+    page.write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(access.entrance)}">')
+    return page.as_uri()
+
 # %% ../nbs/21_launch.ipynb #serving
 @contextmanager
 def serving(
@@ -289,7 +302,7 @@ def serving(
             wait_until_listening(process, access, log, stop)
             threading.Thread(target=_when_ended, args=(process, stop), daemon=True).start()
             if open_browser and not stop.is_set():
-                webbrowser.open(access.entrance)
+                webbrowser.open(browser_address(access, Path(name)))
             yield access
             if process.poll() is not None and not came:
                 raise LaunchError(f"the dashboard's server ended by itself: {_last_words(log)}")
