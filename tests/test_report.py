@@ -230,7 +230,7 @@ def damaged(root: Path) -> None:
         (damaged, ["Nothing to judge: none of 1 row could be used, first: traces_intraday_0.csv:2"], ["[picture"]),
         (one_strategy, ["so the report is historical", "not comparable: no swing trades", "Nothing is live here"], ["▼", "▲"]),
         (live_only, ["there is no backtest beside them", "not comparable: no backtest trades"], ["Promised"]),
-        (replayed, ["Replay · intraday", "not from live trading", "Alerts judge live trading only"], ["Live ·"]),
+        (replayed, ["Replay · intraday", "not from live trading", "Alerts judge live trading only"], ["Live ·", " live trades"]),
         (sampled, ["counted by the ledger", "— (sampled)", "day by day where only the ledger knows"], []),
         (sampled_without_ledger, ["no ledger knows the rest", "— (sampled): no curve of intraday, swing"], []),
         (only_the_ledger, ["counted by the ledger", "intraday: 3"], []),

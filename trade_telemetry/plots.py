@@ -174,9 +174,9 @@ def _draw_histogram(
             linewidth=1.2,
             label=f"mean {values.mean():+.3f} %".replace("-", "−"),
         )
-        ax.legend(fontsize=7, frameon=False)
+        ax.legend(fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     beyond = f"\n{outside} beyond the axis" if outside else ""
-    ax.set_title(titled(name, len(values)) + beyond, fontsize=9, color=INK)
+    ax.set_title(titled(name, len(values)) + beyond, fontsize=9, color=INK, loc="left")
     ax.set_xlabel("return per trade, %", fontsize=8, color=INK)
 
 # %% ../nbs/20_plots.ipynb #return-histogram
@@ -191,7 +191,7 @@ def return_histogram(
     fig, axes = new_panes(len(returns_pct), 3.6, 2.3, columns=2)
     for index, (ax, (name, values)) in enumerate(zip(axes, returns_pct.items(), strict=True)):
         _draw_histogram(ax, values, edges, name, style_of(index)[0])
-    axes[0].set_ylabel("trades", fontsize=8)
+    axes[0].set_ylabel("trades", fontsize=8, color=INK)
     return fig
 
 # %% ../nbs/20_plots.ipynb #draw-curves
@@ -414,7 +414,7 @@ def group_panes(
     "Draw precision, mean return and number of trades by group."
     if not 0 < len(groups) <= 3:
         raise ValueError(f"there is room for one to three strategies, got {len(groups)}")
-    fig = Figure(figsize=(PAGE_INCHES, 4.2), layout="constrained")
+    fig = Figure(figsize=(PAGE_INCHES, 3.5), layout="constrained")
     axes = fig.subplots(
         3, len(groups), squeeze=False, sharex="col", sharey="row", height_ratios=[1.5, 1.5, 0.8]
     )

@@ -18,16 +18,17 @@ __all__ = ['UNITS', 'Row', 'LIVE_PANES', 'PERFORMANCE_ROWS', 'CURVE_POINTS', 'MO
            'report_curves', 'drawn_apart', 'performance_figure', 'shortest', 'group_rows', 'breakdown_figure',
            'symbols_figure', 'confusion_sentence', 'confusion_section', 'reliability_columns', 'confidence_scores',
            'calibration_section', 'hours_of', 'temporal_section', 'rolling_section', 'feature_row', 'related',
-           'features_of', 'feature_picture', 'features_section', 'exit_rows', 'exits_section', 'alerts_section',
-           'load_both', 'comparative_sentences', 'side_by_side', 'compared_curves', 'compared_histograms',
-           'significance_row', 'significance_section', 'winner_sentences', 'recommend', 'recommendation',
-           'data_quality', 'appendix']
+           'features_of', 'feature_picture', 'features_section', 'exit_rows', 'exits_section', 'alert_notice',
+           'alerts_section', 'load_both', 'comparative_sentences', 'side_by_side', 'compared_curves',
+           'compared_histograms', 'significance_row', 'significance_section', 'winner_sentences', 'recommend',
+           'recommendation', 'data_quality', 'appendix']
 
 # %% ../nbs/21_sections.ipynb #imports-own
 import trade_telemetry.blocks as bl
 import trade_telemetry.breakdown as bd
 import trade_telemetry.plots as pl
 import trade_telemetry.summary as sm
+from .alerts import Alert
 from .analyzer import AccuracyMetrics, return_curves, sampled_closes
 from trade_telemetry.blocks import (
     Block,
@@ -88,16 +89,20 @@ def live_overview(
         if report.view.state == "replay"
         else ""
     )
-    words = [f"{name}: {typeset(a['verdict'])}." for name, a in answers.items()]
-    words += [f"{name}: {note}." for name, a in answers.items() for note in a["notes"]]
+    words = [f"{name}: {sm.compared_words(report, a['verdict'])}." for name, a in answers.items()]
+    words += [
+        f"{name}: {sm.compared_words(report, note)}." for name, a in answers.items() for note in a["notes"]
+    ]
     later = [
-        f"{name}: {'; '.join(a['needed'].values())}." for name, a in answers.items() if a["reference_trades"]
+        f"{name}: {sm.compared_words(report, '; '.join(a['needed'].values()))}."
+        for name, a in answers.items()
+        if a["reference_trades"]
     ]
     title = "Verdict by strategy (trades on days with a trade)"
     return together(
         [
             paragraph(replayed, kind="note"),
-            bl.html_table(["strategy", "verdict", "live", "backtest"], rows, title, wide=True),
+            bl.html_table(["strategy", "verdict", sm.live_word(report), "backtest"], rows, title, wide=True),
             bullets(words),
             bl.heading("How long until a loss of a stated size would show"),
             bullets(later),
@@ -154,9 +159,11 @@ def live_tables(
             measure_row(f"exits by {reason or '(none)'}, %", t, 100.0)
             for reason, t in a["exit_reasons"].items()
         ]
-        title = f"{name}: live ({plural(a['live_trades'], 'trade')}) against backtest ({plural(a['reference_trades'], 'trade')})"
+        title = f"{name}: {sm.live_word(report)} ({plural(a['live_trades'], 'trade')}) against backtest ({plural(a['reference_trades'], 'trade')})"
         tables.append(
-            bl.html_table(["", "live", "backtest", "difference", "95 % interval", "p (Holm)"], rows, title)
+            bl.html_table(
+                ["", sm.live_word(report), "backtest", "difference", "95 % interval", "p (Holm)"], rows, title
+            )
         )
     return together(tables)
 
@@ -183,7 +190,7 @@ def live_figure(
                 panes[title][name] = tuple(factor * gap[end] for end in ("estimate", "low", "high"))
     if not trades:
         return Block("", "")
-    words = f"Live minus backtest with 95 % intervals (trades: {', '.join(trades)}). A filled dot on a thick line is clear of zero."
+    words = f"{sm.live_word(report).capitalize()} minus backtest with 95 % intervals (trades: {', '.join(trades)}). A filled dot on a thick line is clear of zero."
     return picture(pl.difference_panes(panes), words)
 
 # %% ../nbs/21_sections.ipynb #performance-rows
@@ -659,22 +666,34 @@ def exits_section(
     )
 
 # %% ../nbs/21_sections.ipynb #alerts
+def alert_notice(
+    a: Alert,  # That is on
+) -> Block:  # What, about whom, since when, how sure
+    "Show an alert."
+    about = f"{a.strategy or 'all strategies'}, since {_minute(a.since)}"
+    lines = [f"Evidence: {typeset(a.evidence)}.", f"How sure: {typeset(a.error_rate)}."]
+    return bl.notice(
+        bl.badge(a.severity, "bad" if a.severity == "critical" else "warn"), a.title, about, lines
+    )
+
+
+def _minute(iso: str) -> str:
+    return f"{iso[:16].replace('T', ' ')} UTC"
+
+
 def alerts_section(
     report: Report,  # What is judged
-) -> Block:  # A notice for each, or why there is none
-    "List active alerts."
+) -> Block:  # A notice for each, or why there is none; those that have cleared lately
+    "List alerts."
     if report.view.state != "live":
         return paragraph("Alerts judge live trading only, and nothing here is live.", kind="missing")
-    if not report.alerts:
-        return paragraph("No active alerts.")
-    return together(
-        bl.notice(
-            bl.badge(a.severity, "bad" if a.severity == "critical" else "warn"),
-            a.title,
-            f"{a.strategy or 'all strategies'}, since {a.since[:16].replace('T', ' ')} UTC",
-            [f"Evidence: {typeset(a.evidence)}.", f"False alarms: {typeset(a.error_rate)}."],
-        )
-        for a in report.alerts
+    active = together(map(alert_notice, report.alerts)) if report.alerts else paragraph("No active alerts.")
+    cleared = [
+        f"{a.strategy + ': ' if a.strategy else ''}{a.title}, from {_minute(a.since)} to {_minute(a.cleared_at or '')}"
+        for a in report.watched.cleared
+    ]
+    return active + (
+        together([bl.heading("Cleared lately"), bullets(cleared[:10])]) if cleared else Block("", "")
     )
 
 # %% ../nbs/21_sections.ipynb #load-both

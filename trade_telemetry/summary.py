@@ -5,6 +5,7 @@
 # %% ../nbs/20_summary.ipynb #imports
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import trade_telemetry.blocks as bl
-from .alerts import Alert, current_alerts
+from .alerts import Alert, AlertReport, alert_report
 from .analyzer import AccuracyMetrics, by_strategy, measure
 from trade_telemetry.blocks import (
     Block,
@@ -40,9 +41,10 @@ from .store import LoadReport, RunInfo, TraceColumns, TraceStore, View, choose, 
 
 # %% auto #0
 __all__ = ['MOST_STRATEGIES', 'MOST_RUNS', 'TONES', 'Choice', 'named_run', 'chosen_view', 'exact_count', 'ordered_names',
-           'JudgedRows', 'Report', 'chosen_sides', 'open_report', 'dates_of', 'state_words', 'front_page', 'runs_table',
-           'interval_words', 'performance_sentences', 'CalibrationGap', 'calibration_gap', 'calibration_sentence',
-           'status_badge', 'strategy_cards', 'missing_sentence', 'kind_sentence', 'executive_summary']
+           'JudgedRows', 'Report', 'chosen_sides', 'open_report', 'dates_of', 'state_words', 'live_word',
+           'compared_words', 'front_page', 'runs_table', 'interval_words', 'performance_sentences', 'CalibrationGap',
+           'calibration_gap', 'calibration_sentence', 'status_badge', 'strategy_cards', 'missing_sentence',
+           'kind_sentence', 'executive_summary']
 
 # %% ../nbs/20_summary.ipynb #choice
 @dataclass(frozen=True)
@@ -169,9 +171,14 @@ class Report(JudgedRows):
         return live_vs_backtest(self.view, timezone=self.zone)
 
     @cached_property
+    def watched(self) -> AlertReport:
+        "Alerts that are on, and those that were; none where nothing is live."
+        return alert_report(self.view, self.settings)
+
+    @property
     def alerts(self) -> list[Alert]:
-        "Active alerts; none where nothing is live."
-        return current_alerts(self.view, self.settings)
+        "Active alerts."
+        return self.watched.current
 
     @cached_property
     def sides(self) -> tuple[str, str]:
@@ -238,6 +245,25 @@ def state_words(
     return {"Historical": "Historical (backtest)"}.get(title, title)
 
 # %% ../nbs/20_summary.ipynb #front-front-page
+def live_word(
+    report: Report,  # What is judged
+) -> str:  # live, paper or replay
+    "Name the side that is compared with the backtest: a replay is never called live."
+    return {"paper": "paper", "replay": "replay"}.get(view_words(report.view)["mode"], "live")
+
+
+def compared_words(
+    report: Report,  # What is judged
+    text: str,  # From `live_vs_backtest`
+) -> str:  # Set for the page, and about a replay where it is one
+    "Take over what was said of live against backtest."
+    if (word := live_word(report)) != "live":
+        for phrase in ("live trades", "live trading", "live also trades"):
+            text = text.replace(phrase, phrase.replace("live", word))
+        text = re.sub("^live: ", f"{word}: ", text)
+    return typeset(text)
+
+
 def front_page(
     report: Report,  # What is judged
     title: str = "Accuracy report",  # Of the report
@@ -492,7 +518,7 @@ def executive_summary(
     lines = [kind_sentence(report)]
     if report.view.state in ("live", "replay"):
         lines += [
-            f"{n} live: {typeset(answer['verdict'])}."
+            f"{n}, {live_word(report)}: {compared_words(report, answer['verdict'])}."
             for n, answer in report.against["strategies"].items()
             if n in report.names
         ]
