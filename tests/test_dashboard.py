@@ -461,6 +461,28 @@ def test_the_notebook_has_at_most_eight_code_cells_no_function_and_no_output() -
     assert not re.search(r"^\s*(def|class) ", "\n".join("".join(c["source"]) for c in cells), re.M)
 
 
+def luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_every_text_is_readable_on_every_ground_that_it_stands_on(theme: int) -> None:
+    css = next(p for p in SHIPPED if p.name == "app.css").read_text(encoding="utf-8")
+    color = dict(
+        re.findall(
+            r"--tt-([\w-]+): (#[0-9a-f]{6});", css.split("/* the page")[0].split("data-tt-theme")[theme]
+        )
+    )
+    pairs = [(text, ground) for text in ("ink", "soft", "muted") for ground in ("panel", "ground", "sunk", "warn-bg", "bad-bg")]  # fmt: skip
+    pairs += [(tone, f"{tone}-bg") for tone in ("good", "warn", "bad", "idle")]
+    pairs += [(tone, ground) for tone in ("good", "bad") for ground in ("panel", "sunk")]
+    for text, ground in pairs:
+        bright, dim = sorted((luminance(color[text]), luminance(color[ground])), reverse=True)
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5, (text, ground)
+
+
 def test_both_copies_of_the_server_settings_are_the_same() -> None:
     packaged = ROOT / "trade_telemetry" / "static" / "voila.json"
     assert packaged.read_bytes() == (ROOT / "voila.json").read_bytes()

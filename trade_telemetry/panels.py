@@ -34,12 +34,12 @@ __all__ = ['State', 'FONT', 'PALETTE', 'ARROWS', 'STATUS', 'MEASURES', 'READ_OUT
            'HtmlPanel', 'cards_html', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table',
            'dimensions_of', 'zoom_options', 'grid_options', 'axis_options', 'curve_option', 'range_buttons',
            'curve_head_html', 'ReturnCurve', 'matrix_html', 'chosen_cell', 'confusion_html', 'trade_html', 'price_text',
-           'pager_html', 'trades_html', 'minute_text', 'alert_html', 'watched_html', 'calm_html', 'cleared_html',
-           'alerts_html', 'tabs_html', 'calibration_html', 'exits_html', 'details_html', 'runs_text', 'coverage_words',
-           'header_html', 'foot_html', 'narrow_style', 'Choice', 'symbol_options', 'run_options', 'run_chosen',
-           'with_choices', 'Filters', 'package_text', 'RefreshClock', 'clock_words', 'whole_numbers', 'cell_from',
-           'choices_text', 'kept_choices', 'asked_after', 'Panel', 'with_error', 'box', 'export_text', 'Page',
-           'AskedPage', 'Dashboard']
+           'pager_html', 'trades_html', 'minute_text', 'alert_html', 'watched_html', 'judged_words', 'calm_html',
+           'cleared_html', 'alerts_html', 'tabs_html', 'calibration_html', 'exits_html', 'details_html', 'runs_text',
+           'coverage_words', 'header_html', 'foot_html', 'narrow_style', 'Choice', 'symbol_options', 'run_options',
+           'run_chosen', 'with_choices', 'Filters', 'package_text', 'RefreshClock', 'clock_words', 'whole_numbers',
+           'cell_from', 'choices_text', 'kept_choices', 'asked_after', 'Panel', 'with_error', 'box', 'export_text',
+           'Page', 'AskedPage', 'Dashboard']
 
 # %% ../nbs/21_panels.ipynb #plain-text
 def plain_text(
@@ -174,7 +174,7 @@ def facts_html(
         "Win rate": percent_text(figures["win_rate"]),
         "Mean": number_text(figures["mean_return_pct"], 3, "%", signed=True),
         "Total": path("cumulative_return_pct", 1, "%", signed=True),
-        "Max DD by day" if by_days else "Max DD": path(
+        "Daily DD" if by_days else "Max DD": path(
             "max_drawdown_daily_pct" if by_days else "max_drawdown_pct", 1, "pts"
         ),
         "Sharpe": path("sharpe_ratio", 2),
@@ -280,7 +280,7 @@ def beside_html(
     words = "comparing by days …"
     if against is not None:
         words = f"{html_text(against['verdict'], 400)}."
-        if figures["source"] != "rows":
+        if against["live_trades"] < figures["trades"] and figures["source"] != "rows":
             words += f" From {against['live_trades']:,} kept rows."
     foot = f'<tfoot><tr><td colspan="4">{words[:1].upper()}{words[1:]}</td></tr></tfoot>'
     return f'<table class="tt-beside">{head}<tbody>{rows}</tbody>{foot}</table>'
@@ -486,8 +486,8 @@ def zoom_options(
 def grid_options() -> list[dict[str, int]]:  # Upper and lower grid
     "Describe where the two charts stand."
     return [
-        {"left": 52, "right": 14, "top": 32, "height": 172},
-        {"left": 52, "right": 14, "top": 240, "height": 80},
+        {"left": 58, "right": 14, "top": 32, "height": 172},
+        {"left": 58, "right": 14, "top": 240, "height": 80},
     ]
 
 # %% ../nbs/21_panels.ipynb #axes
@@ -731,13 +731,14 @@ def trades_html(
     trades = state["trades"]
     if trades is None:
         return ""
-    what, color = "All trades", "transparent"
+    what, color, chip = "All trades", "transparent", ""
     if (name := trades["strategy"]) is not None:
+        chip = '<span class="tt-chip"></span>'
         what = f"{html_text(name[:1].upper() + name[1:])} · market {trades['actual']}, called {trades['predicted']}"
         color = strategy_colors(list(state["strategies"])).get(name, color)
     of = f" kept rows of {trades['closes']:,} closes" if trades["closes"] > trades["total"] else " trades"
     note = f"{trades['total']:,}{of}, latest first · {html_text(state['timezone'])}"
-    head = f'<div class="tt-head"><h2><span class="tt-chip"></span>{what}</h2><span class="tt-note" role="status">{note}</span>{pager_html(trades)}</div>'
+    head = f'<div class="tt-head"><h2>{chip}{what}</h2><span class="tt-note" role="status">{note}</span>{pager_html(trades)}</div>'
     zone = ZoneInfo(state["timezone"])
     heads = "".join(f'<th scope="col">{word}</th>' for word in COLUMN_HEADS)
     body = "".join(trade_html(trade, zone) for trade in trades["rows"])
@@ -802,6 +803,18 @@ def watched_html(
     return text
 
 # %% ../nbs/21_panels.ipynb #calm
+def judged_words(
+    watched: Mapping[str, Any],  # judged, minimum_calls
+) -> str:  # One or two sentences, as HTML
+    "Say how many trades were judged, and where they are too few."
+    least, judged = watched["minimum_calls"], watched["judged"]
+    few = [f"{html_text(name)} {n:,}" for name, n in judged.items() if n < least]
+    words = f"{sum(judged.values()):,} closed trades seen."
+    if not few:
+        return words
+    return f"{words} Too few yet for a precision, which needs {least}: {', '.join(few[:3])}."
+
+
 def calm_html(
     state: State,  # What to show
 ) -> str:  # What stands in the panel without an alert
@@ -813,8 +826,7 @@ def calm_html(
     if state["watched"] is None:
         what = "and this is a replay" if state["mode"] == "replay" else "and nothing here is live"
         return f'<div class="tt-calm tt-quiet">{pause}<b>Nothing is judged</b>Alerts judge live trades only, {what}.</div>'
-    judged = sum(state["watched"]["judged"].values())
-    return f'<div class="tt-calm">{tick}<b>No active alerts</b>{judged:,} closed trades judged.</div>'
+    return f'<div class="tt-calm">{tick}<b>No active alerts</b>{judged_words(state["watched"])}</div>'
 
 
 MOST_CLEARED = 8
