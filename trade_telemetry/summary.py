@@ -41,10 +41,10 @@ from .store import LoadReport, RunInfo, TraceColumns, TraceStore, View, choose, 
 
 # %% auto #0
 __all__ = ['MOST_STRATEGIES', 'MOST_RUNS', 'TONES', 'Choice', 'named_run', 'chosen_view', 'exact_count', 'ordered_names',
-           'JudgedRows', 'Report', 'chosen_sides', 'open_report', 'dates_of', 'state_words', 'live_word',
-           'compared_words', 'front_page', 'runs_table', 'interval_words', 'performance_sentences', 'CalibrationGap',
-           'calibration_gap', 'calibration_sentence', 'status_badge', 'strategy_cards', 'missing_sentence',
-           'kind_sentence', 'executive_summary']
+           'JudgedRows', 'JudgedFigures', 'Report', 'chosen_sides', 'open_report', 'dates_of', 'state_words',
+           'live_word', 'compared_words', 'front_page', 'runs_table', 'interval_words', 'performance_sentences',
+           'CalibrationGap', 'calibration_gap', 'calibration_sentence', 'status_badge', 'strategy_cards',
+           'missing_sentence', 'kind_sentence', 'executive_summary']
 
 # %% ../nbs/20_summary.ipynb #choice
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class JudgedRows:
         return choose(self.figure, strategy=name)
 
 # %% ../nbs/20_summary.ipynb #report-figures
-class Report(JudgedRows):
-    "What is judged, and every figure of it."
+class JudgedFigures(JudgedRows):
+    "What is judged, and the figures of each strategy."
 
     @cached_property
     def trades(self) -> int:
@@ -164,6 +164,10 @@ class Report(JudgedRows):
         "Figures of each strategy in the reference, where it has trades there."
         own = {name: choose(self.reference, strategy=name) for name in self.names}
         return {name: measure(rows, name, self.zone, nan) for name, rows in own.items() if len(rows)}
+
+# %% ../nbs/20_summary.ipynb #report-answers
+class Report(JudgedFigures):
+    "What is judged, every figure of it, and the answers to the questions about it."
 
     @cached_property
     def against(self) -> dict[str, Any]:
