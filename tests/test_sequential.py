@@ -141,11 +141,43 @@ def test_each_rule_can_be_switched_off_and_the_rest_gets_its_budget() -> None:
     assert max(budgets) == pytest.approx(0.05 / 2 / 2)
 
 
-def test_a_healthy_year_stays_within_the_drawdown_range(counts: Callable[[int, int], int]) -> None:
-    times, deeper = counts(200, 4000), 0
+@pytest.mark.parametrize("mood", [0.0, 0.2, 0.3])
+def test_a_healthy_year_stays_within_the_drawdown_range(
+    mood: float, counts: Callable[[int, int], int]
+) -> None:
+    """Fat tails, and days that follow the day before."""
+
+    def returns(rng: np.random.Generator, days: int) -> Floats:
+        x = rng.standard_t(4, days)
+        for d in range(1, days):
+            x[d] = mood * x[d - 1] + (1 - mood**2) ** 0.5 * x[d]
+        return x + 0.1
+
+    times, deeper = counts(200, 2000), 0
     for k in range(times):
         rng = np.random.default_rng([k, 4])
-        line = drawdown_range(rng.standard_t(4, 200) + 0.1, 0.05, seed=k)
-        path = np.cumsum(rng.standard_t(4, YEAR) + 0.1)
+        line = drawdown_range(returns(rng, 200), 0.05, seed=k)
+        path = np.cumsum(returns(rng, YEAR))
         deeper += bool((path - np.maximum(np.maximum.accumulate(path), 0)).min() < line)
     assert deeper <= stats.binom.ppf(0.999, times, 0.06), f"{deeper} of {times}"
+
+
+def test_moods_of_the_market_do_not_break_the_budget(counts: Callable[[int, int], int]) -> None:
+    """The luck of a day follows that of the day before, live as in the backtest."""
+
+    def moody(rng: np.random.Generator, days: int, mood: float) -> tuple[Floats, Floats]:
+        z = rng.normal(size=days)
+        for d in range(1, days):
+            z[d] = mood * z[d - 1] + (1 - mood**2) ** 0.5 * z[d]
+        luck = stats.beta.ppf(stats.norm.cdf(z), 2.4, 1.6)
+        return rng.binomial(12, luck).astype(float), np.full(days, 12.0)
+
+    times = counts(60, 1000)
+    for mood in (0.2, 0.4, 0.6):
+        alarms = 0
+        for k in range(times):
+            rng = np.random.default_rng([k, int(10 * mood), 6])
+            watch = watch_share(*moody(rng, YEAR, mood), *moody(rng, 150, mood), budget=0.05)
+            assert watch is not None
+            alarms += bool(watch.on.any())
+        assert alarms <= stats.binom.ppf(0.999, times, 0.05), f"{mood}: {alarms} of {times}"

@@ -28,6 +28,7 @@ from trade_telemetry.sequential import (
     learn_baseline,
     watch_shares,
 )
+from .significance import alike_factor
 from .store import RunInfo, TraceColumns, View, WriterInfo
 
 if TYPE_CHECKING:
@@ -590,8 +591,13 @@ def drawdown_range(
 def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> float:
     daily_pct = np.frombuffer(content, dtype=np.float64)
     days, rng = len(daily_pct), np.random.default_rng(seed)
-    mean_error = float(daily_pct.std(ddof=1)) / days**0.5
-    years = daily_pct[rng.integers(0, days, (draws, YEAR))] + rng.normal(0, mean_error, (draws, 1))
+    mean, apart = float(daily_pct.mean()), daily_pct - daily_pct.mean()
+    alike = float(apart[1:] @ apart[:-1]) / float(apart @ apart) if apart.any() else 0.0
+    spread = alike_factor(alike, days) ** 0.5
+    mean_error = float(daily_pct.std(ddof=1)) / days**0.5 * spread
+    years = (mean + spread * apart)[rng.integers(0, days, (draws, YEAR))] + rng.normal(
+        0, mean_error, (draws, 1)
+    )
     path = np.cumsum(years, axis=1)
     fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
     return float(np.quantile(fall.min(axis=1), budget, method="lower"))
