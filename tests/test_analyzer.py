@@ -133,6 +133,106 @@ def test_every_record_is_strict_json_and_the_parts_add_up(given_rows: list[Row])
     )
 
 
+POINTS = ("avg_return", "cumulative_return_pct", "max_drawdown", "max_drawdown_daily", "avg_win", "avg_loss")
+RATIOS = (
+    "win_rate",
+    "sharpe_ratio",
+    "sortino_ratio",
+    "calmar_ratio",
+    "sharpe_per_trade",
+    "profit_factor",
+    "payoff_ratio",
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.floats(0.01, 100))
+def test_a_larger_stake_scales_points_and_leaves_calls_and_ratios(
+    given_rows: list[Row], stake: float
+) -> None:
+    traces, analyzer = traces_of(given_rows), AccuracyAnalyzer()
+    larger = [replace(t, realized_return_pct=stake * t.realized_return_pct) for t in traces]
+    m, scaled = analyzer.compute_metrics(traces), analyzer.compute_metrics(larger)
+    assert scaled.confusion_matrix == m.confusion_matrix
+    for name in RATIOS:
+        np.testing.assert_allclose(getattr(scaled, name), getattr(m, name), rtol=1e-9, err_msg=name)
+    for name in POINTS:
+        np.testing.assert_allclose(
+            getattr(scaled, name), stake * getattr(m, name), rtol=1e-9, atol=1e-9 * stake, err_msg=name
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows)
+def test_in_a_mirrored_market_every_short_is_the_long_it_was(given_rows: list[Row]) -> None:
+    mirror: dict[Direction, Direction] = {"LONG": "SHORT", "SHORT": "LONG", "NOOP": "NOOP"}
+    turned = [(mirror[p], mirror[a], *rest) for p, a, *rest in given_rows]
+    m = AccuracyAnalyzer().compute_metrics(traces_of(given_rows))
+    other = AccuracyAnalyzer().compute_metrics(traces_of(turned))  # type: ignore[arg-type]  # a row is a row
+    for figures in ("precision", "recall", "f1_score", "support", "calls"):
+        here, there = getattr(m, figures), getattr(other, figures)
+        assert {mirror[name]: value for name, value in there.items()} == here
+    same = (
+        "headline_precision",
+        "headline_f1",
+        "mcc",
+        "brier_score",
+        "avg_return",
+        "sharpe_ratio",
+        "max_drawdown",
+    )
+    for name in same:
+        np.testing.assert_allclose(getattr(other, name), getattr(m, name), rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows, st.integers(0, 40), st.booleans())
+def test_trades_split_over_files_and_merged_again_are_the_same_record(
+    given_rows: list[Row], cut: int, packed: bool
+) -> None:
+    traces, analyzer = traces_of(given_rows), AccuracyAnalyzer()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in (("one", [traces]), ("two", [traces[:cut], traces[cut:]])):
+            for own in part:
+                write_run(Path(folder) / name, own, compression=packed)
+        one, two = (analyzer.load_columns(Path(folder) / name) for name in ("one", "two"))
+    assert repr(analyzer.compute_metrics(two)) == repr(analyzer.compute_metrics(one))
+    parts = [TraceColumns.from_traces(traces[:cut]), TraceColumns.from_traces(traces[cut:])]
+    whole = analyzer.compute_metrics(traces)
+    assert repr(analyzer.compute_metrics(TraceColumns.concat(parts))) == repr(whole)
+
+
+def test_trades_at_break_even_are_neither_wins_nor_losses(tmp_path: Path) -> None:
+    even = traces_of([("LONG", "NOOP", "intraday", 60 * i, 0.0, None) for i in range(10)])
+    m = AccuracyAnalyzer().compute_metrics(even)
+    assert (m.win_rate, m.avg_return, m.max_drawdown, m.days_under_water) == (0.0, 0.0, 0.0, 0)
+    assert (m.longest_winning_streak, m.longest_losing_streak) == (0, 0)
+    assert np.isnan([m.profit_factor, m.payoff_ratio, m.sharpe_ratio, m.sortino_ratio, m.calmar_ratio]).all()
+    path = AccuracyAnalyzer().export_report(m, tmp_path / "report.json")
+    written = json.loads(path.read_text(), parse_constant=refuse)["metrics"]
+    assert (written["profit_factor"], written["sharpe_ratio"], written["win_rate"]) == (None, None, 0.0)
+    answer = AccuracyAnalyzer().compute_comparative_metrics(even)
+    assert answer["comparison"]["verdict"] == "not comparable: no swing trades"
+
+
+def test_break_even_trades_of_a_sampled_run_leave_the_verdict_as_it_is(tmp_path: Path) -> None:
+    pattern = (0.0, 0.4, -0.2, 0.0, 0.3)
+    traces = [
+        replace(t, strategy=name, trace_id=f"{(k * 1000 + i) * 0x9E3779B97F4A7C15 % 2**64:016x}")
+        for k, name in enumerate(("intraday", "swing"))
+        for i, t in enumerate(
+            traces_of([("LONG", "LONG", name, 600 * i, pattern[(i + k) % 5], None) for i in range(150)])
+        )
+    ]
+    write_run(tmp_path / "tenth", traces, sample_rate=0.1)
+    write_run(tmp_path / "whole", traces)
+    tenth, whole = (
+        AccuracyAnalyzer().compute_comparative_metrics(AccuracyAnalyzer().load_columns(tmp_path / name))
+        for name in ("tenth", "whole")
+    )
+    assert tenth["comparison"]["verdict"] == whole["comparison"]["verdict"]
+
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["schema_version", "generated_at", "metrics"],
