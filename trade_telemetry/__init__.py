@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from trade_telemetry.adapters import ImportReport as ImportReport
     from trade_telemetry.adapters import import_trades as import_trades
     from trade_telemetry.alerts import Alert as Alert
+    from trade_telemetry.alerts import AlertReport as AlertReport
+    from trade_telemetry.alerts import AlertRules as AlertRules
+    from trade_telemetry.alerts import alert_report as alert_report
     from trade_telemetry.alerts import current_alerts as current_alerts
     from trade_telemetry.analyzer import AccuracyAnalyzer as AccuracyAnalyzer
     from trade_telemetry.analyzer import AccuracyMetrics as AccuracyMetrics
@@ -77,7 +80,7 @@ if TYPE_CHECKING:
 
 _NAMES_OF = {
     "adapters": "ImportReport import_trades",
-    "alerts": "Alert current_alerts",
+    "alerts": "Alert AlertReport AlertRules alert_report current_alerts",
     "analyzer": "AccuracyAnalyzer AccuracyMetrics",
     "backtester": "Backtester BacktestResult",
     "breakdown": "FeatureEffect Group Rolling attribute_features break_down rolling windows",
