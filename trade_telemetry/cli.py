@@ -813,7 +813,7 @@ def run_dashboard(
     "`trade-telemetry dashboard`."
     settings, access = settings_from(args), page_access(args)
     stop = threading.Event()
-    with serving(settings, access, stop, args.open) as reached:
+    with serving(settings, access, stop, args.open, args.log) as reached:
         where = settings.telemetry_storage_path.resolve()
         print(f"dashboard of {where}: {page_line(reached, args.token == '')}", flush=True)
         stop.wait()
@@ -883,7 +883,7 @@ def run_demo(
     if access is None:
         return 0
     stop = threading.Event()
-    with serving(settings, access, stop, args.open) as reached:
+    with serving(settings, access, stop, args.open, args.log) as reached:
         print(f"\na replay keeps the dashboard moving: {page_line(reached, args.token == '')}", flush=True)
         demo_replay(settings, read_bars(settings, data_dir, ["EURUSD"]), stop, args.speed)
     return 0
@@ -937,6 +937,7 @@ ACCESS: Flags = {
         "metavar": "NAME",
         "help": "names in the address bar where a proxy hands on the page",
     },
+    "--log": {"type": Path, "metavar": "FILE", "help": "add the server's own messages to a file"},
 }
 
 # %% ../nbs/22_cli.ipynb #choice-flags

@@ -186,7 +186,8 @@ LAUNCHED = "TRADE_TELEMETRY_LAUNCHED"  # tells `trade_telemetry.kernels` to watc
 def start_voila(
     settings: Settings,  # What the page shows, and how often it looks
     config: dict[str, Any],  # Of Voilà
-    folder: Path,  # Empty directory for the configuration and the server's own messages, voila.log
+    folder: Path,  # Empty directory of this launch, readable for its owner alone
+    log: Path,  # Where the server's own messages are added
 ) -> subprocess.Popen[bytes]:  # Running server; `stop_process` ends it
     "Start Voilà on the dashboard."
     if find_spec("voila") is None:
@@ -198,7 +199,7 @@ def start_voila(
     (folder / "settings.yaml").write_text("{}", encoding="utf-8")  # the environment says all
     config_file = str(folder / "settings.yaml")
     environment = kernel_environment(settings) | {"TELEMETRY_CONFIG": config_file, LAUNCHED: "1"}
-    with (folder / "voila.log").open("wb") as messages:
+    with log.open("ab") as messages:
         return subprocess.Popen(
             [sys.executable, "-m", "voila", str(dashboard_notebook()), "--no-browser"],
             cwd=folder,
@@ -292,12 +293,14 @@ def serving(
     access: Access,  # Where it is reached, and by whom
     stop: threading.Event,  # Set by us when the server ends or a signal arrives, by others to end it
     open_browser: bool = False,  # Show the page
+    log: Path
+    | None = None,  # Where the server's own messages are added; None: a file that goes with the server
 ) -> Iterator[Access]:  # The same with the port that was taken; LaunchError if the server ended by itself
     "Serve the dashboard while the block runs; a server that ends sets `stop`, so does Ctrl-C."
     access = replace(access, port=free_port(access.port, access.host))
     with tempfile.TemporaryDirectory() as name, _signals_set(stop) as came:
-        process = start_voila(settings, voila_config(access), Path(name))
-        log = Path(name) / "voila.log"
+        log = (log or Path(name) / "voila.log").resolve()
+        process = start_voila(settings, voila_config(access), Path(name), log)
         try:
             wait_until_listening(process, access, log, stop)
             threading.Thread(target=_when_ended, args=(process, stop), daemon=True).start()
