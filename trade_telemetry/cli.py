@@ -304,7 +304,7 @@ def metrics_table(
         "max drawdown": lambda m: shown(m.max_drawdown, ".2f", " points", m.sampled),
         "max drawdown, day by day": lambda m: shown(m.max_drawdown_daily, ".2f", " points", m.sampled),
         "Sharpe (daily, annualised)": lambda m: shown(m.sharpe_ratio, ".2f", "", m.sampled),
-        "profit factor": lambda m: shown(m.profit_factor, ".2f", "", m.sampled),
+        "profit factor": lambda m: shown(m.profit_factor, ".2f", " (kept rows)" * m.sampled, m.sampled),
         "mean holding": lambda m: figure(m.avg_holding_minutes / 60, ".1f", " h"),
     }
     return table(
@@ -396,8 +396,8 @@ def run_metrics(
     else:
         print(f"{label}\n{metrics_table(metrics)}")
         print(
-            "95 % intervals in brackets; closed trades only, constant stake, open losses not seen"
-            + sampling_note(metrics)
+            "95 % intervals in brackets, that of F1 from 999 resamples of days; "
+            "closed trades only, constant stake, open losses not seen" + sampling_note(metrics)
         )
     return 0
 
