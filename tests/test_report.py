@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from bs4 import BeautifulSoup
 from report_data import both_strategies, said_by, shown_here, some_traces, write_run
@@ -305,6 +308,25 @@ def test_an_empty_directory_is_reported_as_such_and_exit_code_1(tmp_path: Path) 
     notebook = nbformat.read(tmp_path / "report.ipynb", as_version=4)
     assert "no traces yet" in said_by(notebook)
     assert not (tmp_path / ".ipython").exists()
+
+
+def test_ctrl_c_ends_the_kernel_and_leaves_no_file(tmp_path: Path) -> None:
+    one_strategy(tmp_path / "data")
+    code = "import sys; from trade_telemetry.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "report", "--telemetry-dir", "data"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    kernels: list[psutil.Process] = []
+    while not kernels:
+        kernels = psutil.Process(process.pid).children()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"it ended by itself with {process.wait(0.05)}")
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)
+    assert (process.returncode, *said) == (130, "", "")
+    assert psutil.wait_procs(kernels, timeout=30)[1] == []
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
 def test_the_first_code_cell_holds_the_parameters_of_the_command_and_nothing_else() -> None:

@@ -5,11 +5,13 @@
 # %% ../nbs/21_report.ipynb #imports
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import nbformat
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError
 from nbconvert.exporters import HTMLExporter
 from nbformat import NotebookNode
 
@@ -122,12 +124,41 @@ def _reason(error: CellExecutionError) -> str:
         else f"the report stopped: {error.ename}: {words}"
     )
 
+# %% ../nbs/21_report.ipynb #client
+def _client(notebook: NotebookNode, folder: str, told: Callable[..., None]) -> NotebookClient:
+    "A client whose kernel is reached through files of `folder`."
+    sockets = str(Path(folder) / "kernel.json")
+    transport = "ipc" if os.name == "posix" and len(sockets) < 80 else "tcp"  # a socket's path must be short
+    manager = AsyncKernelManager(
+        kernel_spec_manager=OwnPython(), connection_file=sockets, transport=transport
+    )
+    resources = {"metadata": {"path": folder}}
+    return NotebookClient(
+        notebook, km=manager, timeout=CELL_SECONDS, resources=resources, on_cell_executed=told
+    )
+
+
+@contextmanager
+def _one_line(client: NotebookClient, log: Path) -> Iterator[None]:
+    "Turn what nbclient raises into a `ReportError` or, after Ctrl-C, into `KeyboardInterrupt`."
+    try:
+        yield
+    except CellExecutionError as error:
+        raise ReportError(_reason(error)) from None
+    except (asyncio.CancelledError, AssertionError):  # after Ctrl-C: the latter where it tidied up twice
+        if client.km is not None and client.km.has_kernel:
+            raise
+        raise KeyboardInterrupt from None
+    except (RuntimeError, TimeoutError) as error:  # a dead kernel among them
+        last = log.read_text(errors="replace").split("\n")[-2:][0]
+        raise ReportError(f"the report stopped: {' '.join(f'{error} {last}'.split())}") from None
+
 # %% ../nbs/21_report.ipynb #execute-execute
 def execute(
     notebook: NotebookNode,  # Filled in; outputs are added to it
     environment: Mapping[str, str] | None = None,  # Of the kernel; None: that of this process
     on_cell: Callable[[int, int], object]
-    | None = None,  # Told after each code cell: how many are done, how many there are
+    | None = None,  # Told after a code cell: so many are done, so many there are
 ) -> NotebookNode:  # The same notebook; ReportError where a cell fails
     "Run every cell in a kernel of its own."
     total, done = sum(cell.cell_type == "code" for cell in notebook.cells), 0
@@ -139,23 +170,10 @@ def execute(
             on_cell(done, total)
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        sockets = str(Path(folder) / "kernel.json")
-        transport = (
-            "ipc" if os.name == "posix" and len(sockets) < 80 else "tcp"
-        )  # a socket's path must be short
-        manager = AsyncKernelManager(
-            kernel_spec_manager=OwnPython(), connection_file=sockets, transport=transport
-        )
-        resources = {"metadata": {"path": folder}}
-        client = NotebookClient(
-            notebook, km=manager, timeout=CELL_SECONDS, resources=resources, on_cell_executed=told
-        )
-        try:
-            client.execute(cleanup_kc=True, env=kernel_surroundings(environment, folder))
-        except CellExecutionError as error:
-            raise ReportError(_reason(error)) from None
-        except (DeadKernelError, TimeoutError) as error:
-            raise ReportError(f"the report stopped: {' '.join(str(error).split())}") from None
+        client, log = _client(notebook, folder, told), Path(folder) / "kernel.log"
+        with log.open("wb") as words, _one_line(client, log):
+            surroundings = kernel_surroundings(environment, folder)
+            client.execute(cleanup_kc=True, env=surroundings, stdout=words, stderr=words)
     return notebook
 
 # %% ../nbs/21_report.ipynb #html
