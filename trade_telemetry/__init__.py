@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from trade_telemetry.market import find_bars as find_bars
     from trade_telemetry.market import load_bars as load_bars
     from trade_telemetry.market import simulate_bars as simulate_bars
+    from trade_telemetry.report import write_report as write_report
     from trade_telemetry.store import LoadReport as LoadReport
     from trade_telemetry.store import TraceColumns as TraceColumns
     from trade_telemetry.store import TraceStore as TraceStore
@@ -92,6 +93,7 @@ _NAMES_OF = {
     "feeds": "Feed FollowFeed ReplayFeed",
     "ledger": "merge_ledgers read_ledger",
     "market": "Bar BarReport Bars MarketError Session find_bars load_bars simulate_bars",
+    "report": "write_report",
     "store": "LoadReport TraceColumns TraceStore load_columns select_view",
     "strategy": "IntradayBreakout PlantedSkill Signal Strategy SwingPullback make_strategy",
     "trace": "DIRECTIONS Direction PredictionTrace label_direction market_move_pct position_return_pct",
