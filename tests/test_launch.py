@@ -291,12 +291,15 @@ def test_settings_come_from_flags_environment_and_file_in_this_order(
     (tmp_path / "trade_telemetry.yaml").write_text(
         f"telemetry_storage_path: {analytics}\ndashboard_refresh_interval: 7\ndashboard_alert_precision_threshold: 0.9\n"
     )
-    flags = ("--alert-precision-threshold", "0.1", "--port", "0")
+    flags = ("--alert-precision-threshold", "0.1", "--port", "0", "--log", "server.log")
     with (
         launched("dashboard", *flags, cwd=tmp_path, DASHBOARD_REFRESH_INTERVAL="5") as server,
         viewing(browser, server) as (page, seen),
     ):
         assert rows(page) == 3200  # the file's directory
+        log = tmp_path / "server.log"
+        assert "is running at" in log.read_text(encoding="utf-8")
+        assert log.stat().st_mode & 0o077 == 0
         expect(page.locator(".tt-alerts")).not_to_contain_text("Precision below")  # the flag's threshold
         beat = int(page.get_attribute(".tt-clock", "data-beat") or 0)
         page.wait_for_function(  # the environment's interval

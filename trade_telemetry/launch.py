@@ -183,6 +183,10 @@ def dashboard_notebook() -> Path:
 LAUNCHED = "TRADE_TELEMETRY_LAUNCHED"  # tells `trade_telemetry.kernels` to watch its standard input
 
 
+def _private(path: str, flags: int) -> int:  # Addresses with a token may stand in the log
+    return os.open(path, flags, 0o600)
+
+
 def start_voila(
     settings: Settings,  # What the page shows, and how often it looks
     config: dict[str, Any],  # Of Voilà
@@ -199,7 +203,7 @@ def start_voila(
     (folder / "settings.yaml").write_text("{}", encoding="utf-8")  # the environment says all
     config_file = str(folder / "settings.yaml")
     environment = kernel_environment(settings) | {"TELEMETRY_CONFIG": config_file, LAUNCHED: "1"}
-    with log.open("ab") as messages:
+    with open(log, "ab", opener=_private) as messages:
         return subprocess.Popen(
             [sys.executable, "-m", "voila", str(dashboard_notebook()), "--no-browser"],
             cwd=folder,
