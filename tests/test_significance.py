@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations
+from math import ceil
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from trade_telemetry.significance import (
     alike_p_value,
     alike_reach,
     cliffs_delta,
+    days_needed,
     exact_u_tail,
     hedges_g,
     holm_adjusted,
@@ -117,3 +119,16 @@ def test_the_discount_for_days_alike_never_makes_bolder(r: float, n: int, level:
     assert 1 <= factor <= 19.0000001
     assert alike_p_value(t, n, factor) >= 2 * stats.t.sf(abs(t), n - 1) - 1e-12
     assert alike_p_value(alike_reach(n, factor, level), n, factor) == pytest.approx(1 - level, abs=1e-9)
+
+
+@pytest.mark.parametrize("edge", [0.2, 0.35, 0.6])
+def test_the_stated_days_give_the_stated_power(edge: float, counts: Callable[[int, int], int]) -> None:
+    """A declared daily edge is found four times in five after the days that `trades_needed` states."""
+    times, days = counts(150, 2000), ceil(days_needed(edge, 1.0, cautious=True))
+    found = sum(
+        paired_days_test(np.random.default_rng([k, 8]).normal(edge, 1.0, days), draws=399, seed=k).p_value
+        <= 0.05
+        for k in range(times)
+    )
+    chance = 4 * (0.8 * 0.2 / times) ** 0.5
+    assert 0.8 - 0.03 - chance <= found / times <= 0.8 + 0.03 + chance

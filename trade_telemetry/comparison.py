@@ -531,7 +531,7 @@ def _trades_needed(
     points, daily = rule.minimum_edge_points, rule.minimum_edge_pct
     return {
         "precision": needed(points, "points of precision", 1e4 * (variance + other), rates, year),
-        "daily_return": needed(daily, "% a day", spread * alike, rates, year),
+        "daily_return": needed(daily, "% a day", spread * alike, rates, year, cautious=True),
     }
 
 # %% ../nbs/14_comparison.ipynb #compare-samples

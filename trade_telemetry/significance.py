@@ -431,22 +431,26 @@ Z_SUM = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)  # 5 % two-sided
 def days_needed(
     edge: float,  # Difference that matters, > 0, declared beforehand
     day_variance: float,  # Variance that one day contributes to the estimate, in the squared unit of the edge
+    cautious: bool = False,  # For the primary test of `comparison`, which needs 8 % more days and five?
 ) -> float:  # Days, >= 1; nan where nothing is known of the variance
     "Days until a difference of this size shows in 80 % of cases."
     if not edge > 0:
         raise ValueError(f"edge must be above 0, got {edge}")
-    return max(1.0, Z_SUM**2 * day_variance / edge**2) if day_variance == day_variance else nan
+    days = Z_SUM**2 * day_variance / edge**2
+    days = 1.08 * days + 5 if cautious else days
+    return max(1.0, days) if day_variance == day_variance else nan
 
-
+# %% ../nbs/14_significance.ipynb #needed
 def needed(
     edge: float,  # Difference that matters, as `days_needed`
     unit: str,  # Its unit, for the words
     day_variance: float,  # Variance of one day
     rates: Mapping[str, float],  # Trades a day by label
     year: int = 252,  # Trading days in a year
+    cautious: bool = False,  # As `days_needed`
 ) -> dict[str, Any]:  # edge, unit, days, trades by label, reachable, words
     "Say how long it takes to see a difference that matters."
-    days = days_needed(edge, day_variance)
+    days = days_needed(edge, day_variance, cautious)
     trades = {name: ceil(days * rate) if isfinite(days) else None for name, rate in rates.items()}
     facts = {
         "edge": edge,
