@@ -1008,6 +1008,23 @@ def test_a_phone_shows_every_panel_without_sideways_scrolling(browser: Browser, 
 
 
 @needs_browser
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_the_header_needs_two_lines_and_a_projector_is_filled(
+    browser: Browser, server: Server, width: int
+) -> None:
+    with viewing(browser, server, viewport={"width": width, "height": 1080}) as (page, _):
+        middles = """[...document.querySelectorAll('.tt-clock > *, .tt-tabs button, .tt-choice')].filter(e => e.checkVisibility())
+          .map(e => e.getBoundingClientRect()).map(r => Math.round((r.top + r.bottom) / 2))"""
+        lines = sorted(set(page.evaluate(middles)))
+        assert lines[-1] - lines[0] < 70
+        assert all(min(line - lines[0], lines[-1] - line) < 6 for line in lines), lines
+        assert (
+            page.evaluate("document.querySelector('.tt-cards').getBoundingClientRect().width") > 0.88 * width
+        )
+        shoot(page, f"wide_{width}")
+
+
+@needs_browser
 def test_reload_and_close_leave_no_kernel_and_two_viewers_have_one_each(
     browser: Browser, server: Server
 ) -> None:

@@ -52,8 +52,8 @@ __all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIM
            'Asked', 'as_asked', 'newest', 'trade_rows', 'cell_rows', 'trades_of', 'closes_behind', 'asked_run',
            'view_asked', 'called_so', 'called', 'calibration_of', 'exits_of', 'details_of', 'why_empty', 'Memory',
            'checksum', 'strategies_of', 'rows_read', 'coverage_of', 'watched_by', 'alert_facts', 'alerts_of',
-           'facts_of', 'symbols_of', 'window_of', 'choices_of', 'judgement_of', 'PageMemory', 'dashboard_state',
-           'sheet_text', 'trades_csv', 'state_schema', 'project_root', 'settings_at', 'StateSource']
+           'facts_of', 'symbols_of', 'window_of', 'choices_of', 'Judgement', 'views_of', 'judgement_of', 'PageMemory',
+           'dashboard_state', 'sheet_text', 'trades_csv', 'state_schema', 'project_root', 'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
 SCHEMA_VERSION = 3
@@ -888,75 +888,89 @@ def choices_of(
     return chosen | {"available_runs": newest[:MOST_RUNS]}
 
 # %% ../nbs/16_state.ipynb #dashboard-state
+@dataclass(frozen=True)
+class Judgement:
+    "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
+
+    found: dict[str, Any]  # Part of the state
+    selected: View  # Which runs are shown, and as what; without their rows
+    rows: int  # Rows in the figures
+    has_reference: bool  # Is there a backtest beside them?
+
+
+def views_of(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    asked: Asked,  # What the viewer asked for
+) -> tuple[View, View, View]:  # All symbols; the symbol, both directions, for alerts; what is shown
+    "Select the trades that a viewer asked for."
+    everything = judged = view_asked(columns, runs, asked)
+    if asked.symbol is not None:
+        judged = view_asked(columns.only(symbols=[asked.symbol]), runs, asked)
+    return everything, judged, called(judged, asked.direction)
+
+# %% ../nbs/16_state.ipynb #judgement-of
 def judgement_of(
     columns: TraceColumns,  # All rows
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     settings: Settings,  # Time zone, alert rules
     asked: Asked,  # What the viewer asked for
     memory: Memory,  # Figures that are known
-) -> tuple[dict[str, Any], View, View]:  # Part of the state; what was selected, and what is shown of it
+) -> Judgement:  # Everything but the comparison with the backtest
     "Judge the trades that the viewer asked for."
-    everything = judged = view_asked(columns, runs, asked)
-    if asked.symbol is not None:
-        judged = view_asked(columns.only(symbols=[asked.symbol]), runs, asked)
-    view, zone = called(judged, asked.direction), settings.timezone
+    (everything, judged, view), zone = views_of(columns, runs, asked), settings.timezone
     names, left_out = strategy_order(view.figure)
     newest_us = int(everything.figure.exit_us.max()) if len(everything.figure) else None
     found: dict[str, Any] = {
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
         "newest_trace_at": utc_from_us(newest_us),
+        **alerts_of(judged, runs, settings),
     }
-    found |= alerts_of(judged, runs, settings)
-    if not names:
-        return found, everything, view
-    start, end = window_of(everything.figure, asked.days, zone)
-    steps = {name: steps_of(rows_of(view.figure, name), zone) for name in names}
-    strategies = strategies_of(view, names, zone, memory)
-    found |= {
-        "message": None,
-        "window": {"days": asked.days, "start": utc_from_us(start), "end": utc_from_us(end)},
-        "strategies": strategies,
-        "strategies_left_out": left_out,
-        "curve": curves_of(steps, start),
-        "rolling": rolling_of(steps, start, end),
-        "trades": trades_of(view.figure, asked, strategies),
-        "details": details_of(view.figure, names) if asked.details else None,
-    }
-    return found, everything, view
+    if names:
+        start, end = window_of(everything.figure, asked.days, zone)
+        steps = {name: steps_of(rows_of(view.figure, name), zone) for name in names}
+        strategies = strategies_of(view, names, zone, memory)
+        found |= {
+            "message": None,
+            "window": {"days": asked.days, "start": utc_from_us(start), "end": utc_from_us(end)},
+            "strategies": strategies,
+            "strategies_left_out": left_out,
+            "curve": curves_of(steps, start),
+            "rolling": rolling_of(steps, start, end),
+            "trades": trades_of(view.figure, asked, strategies),
+            "details": details_of(view.figure, names) if asked.details else None,
+        }
+    selected = replace(everything, figure=TraceColumns.from_traces([]), reference=None)
+    return Judgement(found, selected, len(view.figure), view.reference is not None)
 
 # %% ../nbs/16_state.ipynb #page-memory
 class PageMemory:
-    "What one page knows already."
+    "What one page knows already. It keeps answers, never rows: these would be kept alive by it."
 
     def __init__(self) -> None:
-        self.columns: TraceColumns | None = None  # The rows that `judged` and `compared` were made from
+        self.columns: TraceColumns | None = None  # The rows at hand
+        self.number = 0  # How many sets of rows there have been
         self.figures = Memory(64)  # By strategy and checksum
         self.judged = Memory(6)  # By what was asked for
-        self.compared: dict[Hashable, tuple[TraceColumns, dict[str, Any]]] = {}  # By filters
+        self.compared = Memory(6)  # By filters: a number of rows, verdicts by strategy
 
     def see(self, columns: TraceColumns) -> None:
         "Forget what was said of other rows."
         if columns is not self.columns:
-            self.columns, self.judged = columns, Memory(6)
+            self.columns, self.number, self.judged = columns, self.number + 1, Memory(6)
 
     def verdicts(
         self,
         asked: Asked,  # Filters, and whether the viewer waits
-        view: View,  # What is shown
-        names: Sequence[str],  # Strategies
-        timezone: str,  # Zone of days
+        find: Callable[[], dict[str, Any]],  # Compares
     ) -> tuple[dict[str, Any], bool]:  # Verdict by strategy; are they those of the present rows?
         "Say how each strategy stands against its backtest, in a hurry perhaps by the rows of before."
         key = (asked.symbol, asked.direction, asked.run, asked.run_mode)
-        rows, known = self.compared.get(key, (None, {}))
-        if rows is self.columns or view.reference is None:
-            return known, True
-        if asked.hurry:
-            return known, False
-        assert self.columns is not None
-        found = verdicts_of(view, names, timezone)
-        self.compared = dict([*self.compared.items(), (key, (self.columns, found))][-6:])
-        return found, True
+        number, known = self.compared.kept.get(key, (0, {}))
+        if number == self.number or asked.hurry:
+            return known, number == self.number
+        self.compared.kept.pop(key, None)
+        return self.compared.recall(key, lambda: (self.number, find()))[1], True
 
 # %% ../nbs/16_state.ipynb #state-of
 def dashboard_state(
@@ -974,20 +988,24 @@ def dashboard_state(
     rules = settings.telemetry_storage_path / "alerts.yaml"
     today = datetime.now(ZoneInfo(settings.timezone)).date()  # a day that is over may be judged
     key = (replace(asked, hurry=False), states, today, rules.stat().st_mtime_ns if rules.is_file() else 0)
-    found, everything, view = memory.judged.recall(
+    judgement = memory.judged.recall(
         key, lambda: judgement_of(columns, runs, settings, asked, memory.figures)
     )
-    now = {run.name: run for run in runs}
-    figure_runs, beside = (
-        [now[r.name] for r in side] for side in (everything.figure_runs, everything.reference_runs)
-    )
-    shown = replace(everything, figure_runs=figure_runs, reference_runs=beside)
+    now, selected = {run.name: run for run in runs}, judgement.selected
+    figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
+    shown = replace(selected, figure_runs=figure, reference_runs=beside)
     state = empty_state(
-        **facts_of(store, settings, shown), **choices_of(asked, runs), rows=rows_read(store, len(view.figure)), **found
+        **facts_of(store, settings, shown), **choices_of(asked, runs), rows=rows_read(store, judgement.rows), **judgement.found
     )  # fmt: skip
     if not (strategies := state["strategies"]):
         return state | {"message": why_empty(store, asked.symbol)}
-    against, complete = memory.verdicts(asked, view, list(strategies), settings.timezone)
+    if not judgement.has_reference:
+        return state
+
+    def compare() -> dict[str, Any]:
+        return verdicts_of(views_of(columns, runs, asked)[2], list(strategies), settings.timezone)
+
+    against, complete = memory.verdicts(asked, compare)
     both = {name: own | {"against": against.get(name)} for name, own in strategies.items()}
     return state | {"strategies": both, "complete": complete}
 
