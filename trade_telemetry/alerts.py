@@ -354,10 +354,8 @@ def _in_days(days: float, loss: float, rate: float, never: str) -> tuple[float |
     "The same figure for the program and for people."
     if not isfinite(days):
         return None, never
-    return (
-        days,
-        f"a lasting loss of {loss:.0%} is found after about {days:,.0f} days with {rate:.1f} calls a day",
-    )
+    when = "within a day" if days < 1 else f"after about {days:,.0f} day{'s' * (round(days) != 1)}"
+    return days, f"a lasting loss of {loss:.0%} is found {when} with {rate:.1f} calls a day"
 
 # %% ../nbs/15_alerts.ipynb #share-interval
 def _share_interval(share: float, calls: float) -> tuple[float, float]:
@@ -433,6 +431,7 @@ def _precision_error(
         often = (
             f"on some evening of {chance_in_a_year(share, known, promised.correlation, *rule):.0%} of years"
         )
+    already = "; the backtest itself is below it" if share < case.line else ""
     more = calls_to_show(share, case.line, rules.loss, float(calls.sum()), rules)
     never = f"a lasting loss of {rules.loss:.0%} leaves it above the line"
     days, slow = _in_days(more / rate, rules.loss, rate, never)
@@ -441,7 +440,7 @@ def _precision_error(
         days,
         (
             f"a strategy as good as its backtest ({share:.1%} of {n:,}) is below the line "
-            f"in {chance:.1%} of single looks, {often}; {slow}"
+            f"in {chance:.1%} of single looks, {often}{already}; {slow}"
         ),
     )
 
