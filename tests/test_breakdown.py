@@ -21,6 +21,7 @@ from trade_telemetry.writer import TelemetryWriter
 ZONES = st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"])
 
 
+@settings(deadline=None)
 @given(rows, st.sampled_from(tt.KEYS), ZONES)
 def test_counts_and_sums_of_the_groups_are_those_of_all_trades(
     given_rows: list[Row], by: str, zone: str
@@ -83,6 +84,7 @@ def test_a_ledger_gives_the_groups_of_the_whole_run_where_it_knows_them(
             np.testing.assert_allclose(getattr(ours, figure), getattr(theirs, figure), rtol=1e-9, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(rows, st.integers(1, 12))
 def test_windows_are_the_rolling_figures_that_share_no_trade(given_rows: list[Row], window: int) -> None:
     columns = TraceColumns.from_traces(traces_of(given_rows))
@@ -93,6 +95,7 @@ def test_windows_are_the_rolling_figures_that_share_no_trade(given_rows: list[Ro
     )
 
 
+@settings(deadline=None)
 @given(rows, st.integers(1, 12))
 def test_rolling_figures_are_those_of_pandas(given_rows: list[Row], window: int) -> None:
     columns = TraceColumns.from_traces(traces_of(given_rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from freqtrade_logs import NAMES, load_log
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -81,6 +81,7 @@ def test_shorts_of_a_real_log_are_not_judged_by_their_profit(name: str) -> None:
     assert right.mean() > by_profit
 
 
+@settings(deadline=None)
 @given(codes)
 def test_figures_equal_scikit_learn_on_any_input(pairs: list[tuple[int, int]]) -> None:
     actual, predicted = split([*pairs, (0, 0), (1, 1), (2, 2)])
@@ -92,6 +93,7 @@ def test_figures_equal_scikit_learn_on_any_input(pairs: list[tuple[int, int]]) -
     assert tt.cohen_kappa(matrix) == pytest.approx(sk.cohen_kappa_score(actual, predicted), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(codes, st.randoms(use_true_random=False))
 def test_row_order_never_changes_a_figure(pairs: list[tuple[int, int]], random: object) -> None:
     shuffled = list(pairs)
@@ -100,6 +102,7 @@ def test_row_order_never_changes_a_figure(pairs: list[tuple[int, int]], random: 
     np.testing.assert_array_equal(figures(here), figures(there))
 
 
+@settings(deadline=None)
 @given(codes, st.integers(1, 5))
 def test_counts_of_the_parts_add_up_to_those_of_the_whole(pairs: list[tuple[int, int]], parts: int) -> None:
     actual, predicted = split(pairs)
@@ -113,6 +116,7 @@ def test_counts_of_the_parts_add_up_to_those_of_the_whole(pairs: list[tuple[int,
         )
 
 
+@settings(deadline=None)
 @given(codes)
 def test_a_mirrored_market_swaps_the_sides_and_keeps_everything_else(pairs: list[tuple[int, int]]) -> None:
     mirror = np.array([1, 0, 2], dtype=np.int8)
@@ -125,6 +129,7 @@ def test_a_mirrored_market_swaps_the_sides_and_keeps_everything_else(pairs: list
         np.testing.assert_allclose(figure(here), figure(there), rtol=0, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(codes)
 def test_figures_stay_in_their_range(pairs: list[tuple[int, int]]) -> None:
     matrix = tt.confusion_matrix(*split(pairs))
@@ -134,6 +139,7 @@ def test_figures_stay_in_their_range(pairs: list[tuple[int, int]]) -> None:
     assert (known[:15] >= 0).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(allow_nan=True), st.integers(0, 2), st.integers(0, 1)), max_size=50))
 def test_every_confidence_is_used_missing_or_outside(rows: list[tuple[float, int, int]]) -> None:
     stated = np.array([row[0] for row in rows], dtype=np.float64)
@@ -168,6 +174,7 @@ def rows_of(pairs: list[tuple[float, bool]]) -> tt.ConfidenceRows:
     )
 
 
+@settings(deadline=None)
 @given(stated, st.one_of(st.none(), st.integers(1, 30)))
 def test_the_terms_of_the_brier_score_add_up_to_it_with_any_bins(
     pairs: list[tuple[float, bool]], bins: int | None
@@ -178,6 +185,7 @@ def test_the_terms_of_the_brier_score_add_up_to_it_with_any_bins(
     np.testing.assert_allclose(added, tt.brier_score(rows), rtol=0, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(stated)
 def test_auc_and_log_loss_equal_scikit_learn_wherever_it_gives_an_answer(
     pairs: list[tuple[float, bool]],
@@ -196,6 +204,7 @@ def test_auc_and_log_loss_equal_scikit_learn_wherever_it_gives_an_answer(
         assert np.isnan(tt.log_loss(rows))
 
 
+@settings(deadline=None)
 @given(stated)
 def test_the_order_of_rows_and_a_rising_change_of_all_claims_leave_the_auc(
     pairs: list[tuple[float, bool]],

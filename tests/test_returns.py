@@ -10,7 +10,7 @@ import empyrical
 import numpy as np
 import pytest
 from freqtrade_logs import NAMES, load_log
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trade_telemetry import returns as tt
@@ -52,6 +52,8 @@ def test_daily_figures_equal_empyrical_on_real_trades(name: str, timezone: str) 
     np.testing.assert_allclose(daily, series, rtol=0, atol=1e-9)
     sharpe = tt.sharpe_ratio(columns.exit_us, columns.return_pct, timezone)
     assert sharpe == pytest.approx(empyrical.sharpe_ratio(series / 100, annualization=365), abs=1e-9)
+    sortino = tt.sortino_of_days(daily, 365)
+    assert sortino == pytest.approx(empyrical.sortino_ratio(series / 100, annualization=365), abs=1e-9)
     slots = len(
         columns.symbols
     )  # an account with one slot per symbol; the full stake on each can lose 255 % a day
@@ -81,6 +83,7 @@ def test_a_real_position_earns_its_move_times_leverage_less_costs(name: str) -> 
         assert trace.realized_return_pct == pytest.approx(expected, abs=0.002 * (1 + abs(move)))
 
 
+@settings(deadline=None)
 @given(trades, st.randoms(use_true_random=False))
 def test_row_order_never_changes_a_figure(rows: list[tuple[int, int, float]], random: object) -> None:
     shuffled = list(rows)
@@ -97,6 +100,7 @@ def test_row_order_never_changes_a_figure(rows: list[tuple[int, int, float]], ra
         np.testing.assert_allclose(figure(here[2]), figure(there[2]), rtol=1e-9, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(trades)
 def test_exit_order_is_that_of_a_plain_sort(rows: list[tuple[int, int, float]]) -> None:
     columns = arrays([(us // DAY, i % 7 if us % 2 else i, r) for us, i, r in rows])  # many ties
@@ -105,12 +109,14 @@ def test_exit_order_is_that_of_a_plain_sort(rows: list[tuple[int, int, float]]) 
     assert got == expected
 
 
+@settings(deadline=None)
 @given(st.lists(amounts, max_size=40))
 def test_drawdown_equals_brute_force(returns: list[float]) -> None:
     assert tt.max_drawdown(returns) == pytest.approx(brute_drawdown(np.array(returns)), abs=1e-9)
     assert tt.max_drawdown(returns) <= 0
 
 
+@settings(deadline=None)
 @given(st.lists(amounts, min_size=1, max_size=40), st.floats(0.1, 10))
 def test_a_larger_stake_scales_points_and_keeps_ratios(returns: list[float], stake: float) -> None:
     scaled = [stake * r for r in returns]
@@ -123,6 +129,7 @@ def test_a_larger_stake_scales_points_and_keeps_ratios(returns: list[float], sta
         )
 
 
+@settings(deadline=None)
 @given(trades, st.integers(0, 60))
 def test_days_of_the_parts_add_up_to_those_of_the_whole(rows: list[tuple[int, int, float]], cut: int) -> None:
     exit_us, _, returns = arrays(rows)
@@ -137,6 +144,7 @@ def test_days_of_the_parts_add_up_to_those_of_the_whole(rows: list[tuple[int, in
     assert sum(daily.tolist()) == pytest.approx(sum(returns.tolist()), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.floats(-20, 20), st.floats(0.1, 5))
 def test_turning_a_long_into_a_short_turns_the_sign(move: float, leverage: float) -> None:
     long = position_return_pct("LONG", move, 0.0, leverage)
@@ -145,6 +153,7 @@ def test_turning_a_long_into_a_short_turns_the_sign(move: float, leverage: float
     assert tt.win_rate([long]) + tt.win_rate([short]) == (1.0 if move * leverage else 0.0)
 
 
+@settings(deadline=None)
 @given(st.lists(amounts, max_size=40))
 def test_the_run_up_of_a_mirrored_account_is_its_drawdown(returns: list[float]) -> None:
     path = np.concatenate([[0.0], np.cumsum(returns)])
@@ -155,12 +164,14 @@ def test_the_run_up_of_a_mirrored_account_is_its_drawdown(returns: list[float]) 
 daily_lists = st.lists(st.floats(-5, 5).map(lambda x: round(x, 3)), max_size=40)
 
 
+@settings(deadline=None)
 @given(daily_lists, st.floats(0.1, 10))
 def test_a_larger_stake_changes_no_ratio_of_days(daily: list[float], factor: float) -> None:
     for ratio in (tt.sortino_of_days, tt.calmar_of_days, tt.probabilistic_sharpe_ratio):
         np.testing.assert_allclose(ratio([factor * d for d in daily]), ratio(daily), rtol=1e-6, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(daily_lists)
 def test_sortino_is_empyricals_wherever_a_day_lost(daily: list[float]) -> None:
     ours = tt.sortino_of_days(daily)
@@ -171,6 +182,7 @@ def test_sortino_is_empyricals_wherever_a_day_lost(daily: list[float]) -> None:
         assert np.isnan(ours)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(-5, 5)), max_size=40), st.randoms())
 def test_the_interval_of_the_mean_does_not_depend_on_the_order_of_trades(
     trades: list[tuple[int, float]], random: Any
