@@ -34,7 +34,7 @@ function ttPrepare(baseUrl) {
 // The page comes with its outputs, but the panels are drawn by asking its kernel. If that has gone meanwhile, the page
 // would stay empty without a word: say so, and load the page again, once.
 function ttWatch(baseUrl) {
-  const PATIENCE = 15; // seconds after loading; the panels usually need one or two
+  const PATIENCE = 60; // seconds after loading; the panels need one or two, on a machine under load many more
   const LOADED_AGAIN = "tt-loaded-again";
   let seconds = 0;
   let notice = null;
@@ -75,7 +75,7 @@ function ttWatch(baseUrl) {
       return;
     }
     seconds += document.readyState === "complete"; // the server may still be running the notebook
-    if (notice || seconds < 2 || (seconds < PATIENCE && !(await kernelIsGone()))) return;
+    if (notice || (seconds < PATIENCE && (seconds % 5 !== 3 || !(await kernelIsGone())))) return;
     const reload = again();
     say(`The page came up without its kernel. ${reload ? "Loading it again …" : "Reload it; if that does not help, the server's log says why."}`);
     if (reload) setTimeout(() => location.reload(), 1500); // time to read it
