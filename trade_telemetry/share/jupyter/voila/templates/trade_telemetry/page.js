@@ -76,6 +76,7 @@ function ttWatch(baseUrl) {
     }
     seconds += document.readyState === "complete"; // the server may still be running the notebook
     if (notice || (seconds < PATIENCE && (seconds % 5 !== 3 || !(await kernelIsGone())))) return;
+    if (notice) return; // another look was quicker
     const reload = again();
     say(`The page came up without its kernel. ${reload ? "Loading it again …" : "Reload it; if that does not help, the server's log says why."}`);
     if (reload) setTimeout(() => location.reload(), 1500); // time to read it
