@@ -114,8 +114,9 @@ def only_closes(
         (closes.mode, None if mode is None else [mode]),
     ):
         if names is not None:
-            mask &= np.isin(words.astype(str), list(names))
-    return closes.take(mask)
+            wanted = frozenset(names)
+            mask &= np.fromiter((word in wanted for word in words), dtype=np.bool_, count=len(words))
+    return closes if mask.all() else closes.take(mask)
 
 # %% ../nbs/09_closes.ipynb #totals
 @dataclass(frozen=True)
