@@ -57,7 +57,7 @@ def nothing_here(
     report: Report,  # What is judged
 ) -> Block | None:  # A line of small print where there is nothing to judge, else None
     "Excuse a section."
-    return None if report.trades else paragraph(missing_sentence(report), kind="missing")
+    return None if report.trades else paragraph("Nothing to judge.", kind="missing")
 
 # %% ../nbs/21_sections.ipynb #in-parts
 def in_parts(
@@ -277,8 +277,8 @@ def performance_figure(
     report: Report,  # What is judged
 ) -> Block:  # Curves and falls
     "Draw cumulative returns and drawdowns."
-    if (excuse := nothing_here(report)) is not None:
-        return excuse
+    if not report.trades:
+        return Block("", "")  # the table above says so
     curves, counts, missing = report_curves(report)
     gone = paragraph(
         f"— (sampled): no curve of {', '.join(missing)}, whose rows are a sample that no ledger completes."
@@ -366,6 +366,8 @@ def symbols_figure(
     report: Report,  # What is judged
 ) -> Block:  # Nothing for a single symbol
     "Draw the breakdown by symbol."
+    if not report.trades:
+        return Block("", "")
     if len(report.figure) and len(np.unique(report.figure.symbol)) < 2:
         return paragraph(
             f"All trades are in {report.figure.symbols[int(report.figure.symbol[0])]}.", kind="note"
