@@ -542,7 +542,7 @@ def curve_option(
         "backgroundColor": "transparent",
         "textStyle": {"fontFamily": FONT},
         "title": [nothing, below],
-        "legend": {"data": [plain_text(name) for name in names], "left": 0, "top": 0, "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": {"color": "var(--tt-soft)", "fontSize": 12}, "inactiveColor": "var(--tt-line)"},
+        "legend": {"data": [plain_text(name) for name in names], "left": 0, "top": 0, "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": {"color": "var(--tt-soft)", "fontSize": 12}, "inactiveColor": "var(--tt-off)"},
         "dataset": [
             {"dimensions": dimensions_of("cd", with_curve), "source": upper_table(state)},
             {"dimensions": dimensions_of("plb", range(len(names))), "source": lower_table(state)},

@@ -43,17 +43,18 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 # %% auto #0
-__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIMUM_CALLS', 'AGAINST', 'MOST_STRATEGIES',
-           'MOST_SYMBOLS', 'CURVE_POINTS', 'ROLLING_POINTS', 'PAGE_ROWS', 'TRADE_KEYS', 'Answer', 'MOST_RUNS',
-           'CSV_ROWS', 'empty_state', 'thin', 'shared_axis', 'number_or_none', 'share_of', 'shares_of_rows',
-           'by_direction', 'difference_of', 'precision_difference', 'Steps', 'steps_of_days', 'steps_of', 'last_calls',
-           'recent_of', 'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'strategy_order', 'rows_of',
-           'curves_of', 'wilson_band', 'rolling_precision', 'rolling_of', 'run_facts', 'utc_from_us', 'view_words',
-           'Asked', 'as_asked', 'newest', 'trade_rows', 'cell_rows', 'trades_of', 'closes_behind', 'asked_run',
-           'view_asked', 'called_so', 'called', 'calibration_of', 'exits_of', 'details_of', 'why_empty', 'Memory',
-           'checksum', 'strategies_of', 'rows_read', 'coverage_of', 'watched_by', 'alert_facts', 'alerts_of',
-           'facts_of', 'symbols_of', 'window_of', 'choices_of', 'Judgement', 'views_of', 'judgement_of', 'PageMemory',
-           'dashboard_state', 'sheet_text', 'trades_csv', 'state_schema', 'project_root', 'settings_at', 'StateSource']
+__all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIMUM_CALLS', 'AGAINST', 'NO_INTERVAL',
+           'MOST_STRATEGIES', 'MOST_SYMBOLS', 'CURVE_POINTS', 'ROLLING_POINTS', 'PAGE_ROWS', 'TRADE_KEYS', 'Answer',
+           'MOST_RUNS', 'CSV_ROWS', 'empty_state', 'thin', 'shared_axis', 'number_or_none', 'share_of',
+           'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'Steps', 'steps_of_days',
+           'steps_of', 'last_calls', 'recent_of', 'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of',
+           'strategy_order', 'rows_of', 'curves_of', 'wilson_band', 'rolling_precision', 'rolling_of', 'run_facts',
+           'utc_from_us', 'view_words', 'Asked', 'as_asked', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
+           'closes_behind', 'asked_run', 'view_asked', 'called_so', 'called', 'calibration_of', 'exits_of',
+           'details_of', 'why_empty', 'Memory', 'checksum', 'strategies_of', 'rows_read', 'coverage_of', 'watched_by',
+           'alert_facts', 'alerts_of', 'facts_of', 'symbols_of', 'window_of', 'choices_of', 'Judgement', 'views_of',
+           'judgement_of', 'PageMemory', 'dashboard_state', 'sheet_text', 'trades_csv', 'state_schema', 'project_root',
+           'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
 SCHEMA_VERSION = 3
@@ -241,6 +242,7 @@ def recent_of(
 
 # %% ../nbs/16_state.ipynb #against-of
 AGAINST = {"precision": "precision", "mean_return_pct": "expectancy", "daily_return_pct": "daily_return"}
+NO_INTERVAL = ("too early", "not comparable")  # A handful of days has intervals wider than the page
 
 
 def against_of(
@@ -252,7 +254,8 @@ def against_of(
         test = answer["measures"][name]
         gap = test["difference"]
         sides = {side: number_or_none(test[side]) for side in ("live", "reference")}
-        found[key] = sides | difference_of(gap["estimate"], gap["low"], gap["high"])
+        ends = (gap["low"], gap["high"]) if answer["status"] not in NO_INTERVAL else (float("nan"),) * 2
+        found[key] = sides | difference_of(gap["estimate"], *ends)
     return found | {key: answer[key] for key in ("status", "verdict", "live_trades")}
 
 
