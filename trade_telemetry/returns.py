@@ -51,14 +51,18 @@ def _by_id(
     return rows[order]
 
 # %% ../nbs/11_returns.ipynb #exit-order
+def _ascending(exit_us: Ints) -> bool:
+    "Are all exits in order already, and no two at the same moment?"
+    return bool((exit_us[1:] > exit_us[:-1]).all())
+
+
 def exit_order(
     exit_us: Ints,  # Exit times, microseconds since 1970 UTC, shape (n,)
     trace_id: npt.NDArray[np.uint64],  # Identities, shape (n,)
     return_pct: Floats,  # Returns, percent, shape (n,)
 ) -> npt.NDArray[np.intp]:  # Positions of the trades in exit order, ties by trace id
     "Order trades by exit time."
-    gaps = np.diff(exit_us)
-    if (gaps > 0).all():
+    if _ascending(exit_us):
         return np.arange(len(exit_us))
     order: npt.NDArray[np.intp] = np.argsort(exit_us, kind="stable")
     tied = np.diff(exit_us[order]) == 0
@@ -74,8 +78,8 @@ def curve(
     return_pct: Floats,  # Returns, percent, shape (n,)
 ) -> tuple[npt.NDArray[np.intp], Floats]:  # Positions in exit order; running sum in that order, percent
     "Cumulative return on a constant stake, in exit order; ValueError where a return is not finite."
-    order = exit_order(exit_us, trace_id, return_pct)
-    return order, np.cumsum(_finite(return_pct)[order], dtype=np.float64)
+    order, r = exit_order(exit_us, trace_id, return_pct), _finite(return_pct)
+    return order, np.cumsum(r if _ascending(exit_us) else r[order], dtype=np.float64)
 
 # %% ../nbs/11_returns.ipynb #drawdown
 def drawdown(
@@ -124,7 +128,8 @@ def exit_days(
     timezone: str | tzinfo = "UTC",  # Zone whose dates count
 ) -> Ints:  # Days since 1970-01-01 in that zone, shape (n,)
     "Local date of each exit."
-    days: Ints = (exit_us + utc_offsets(exit_us, timezone)) // 86_400_000_000
+    offset = utc_offsets(exit_us, timezone)
+    days: Ints = (exit_us + offset if np.any(offset) else exit_us) // 86_400_000_000
     return days
 
 
