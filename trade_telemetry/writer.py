@@ -472,6 +472,7 @@ class RunRecord:
             "schema_version": 1,
             "mode": options.mode,
             "pid": os.getpid(),
+            "host": platform.node(),
             "started_at": started.isoformat(),
             "heartbeat_seconds": self.heartbeat_seconds,
             "settings": settings,
