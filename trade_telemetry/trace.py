@@ -143,6 +143,15 @@ class PredictionTrace:
     slippage_pct: float | None = None  # Adverse slippage contained in the fills, percent of entry notional
     schema_version: int = SCHEMA_VERSION  # Version of this row form
 
+    def to_dict(self) -> dict[str, Any]:
+        "Fields by name, times as ISO text in UTC; see `to_dict`."
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], timezone: tzinfo = UTC) -> PredictionTrace:
+        "Trace from its fields by name; see `from_dict`."
+        return from_dict(values, timezone)
+
 # %% ../nbs/01_trace.ipynb #columns
 COLUMNS: tuple[str, ...] = tuple(
     {"features": "features_json", "metadata": "metadata_json"}.get(f.name, f.name)
