@@ -37,6 +37,7 @@ class DayMean:
     variance: float  # Of the mean, from days; nan under two days
     sums: FloatArray  # Sum of each day, shape (days,)
     counts: FloatArray  # Trades of each day, shape (days,), > 0
+    share: bool = False  # A share of trades, in [0, 1]?
 
     @property
     def days(self) -> int:
@@ -71,7 +72,7 @@ def mean_of_sums(
     "Average over trades of which only sums are known."
     x, c, when = np.asarray(sum_of, dtype=np.float64), np.asarray(count_of, dtype=np.float64), np.asarray(day)
     if not c.any():
-        return DayMean(nan, nan, np.empty(0), np.empty(0))
+        return DayMean(nan, nan, np.empty(0), np.empty(0), share)
     place = when - when.min() if np.ptp(when) < 100_000 else np.unique(when, return_inverse=True)[1]
     counts: FloatArray = np.bincount(place, c).astype(np.float64)
     sums: FloatArray = np.bincount(place, x).astype(np.float64)[counts > 0]
@@ -79,11 +80,12 @@ def mean_of_sums(
     n, days = float(counts.sum()), len(counts)
     mean = float(sums.sum()) / n
     if days < 2:
-        return DayMean(mean, nan, sums, counts)
+        return DayMean(mean, nan, sums, counts, share)
     miss = sums - mean * counts
     variance = days / (days - 1) * float(miss @ miss) / n**2
     smooth = (float(sums.sum()) + 1) / (n + 2)
-    return DayMean(mean, max(variance, smooth * (1 - smooth) / n if share else 0.0), sums, counts)
+    variance = max(variance, smooth * (1 - smooth) / n if share else 0.0)
+    return DayMean(mean, variance, sums, counts, share)
 
 # %% ../nbs/17_live_vs_backtest.ipynb #resampled
 @lru_cache(maxsize=8)
@@ -142,7 +144,8 @@ def day_difference(
     place = max(1, int((1 - confidence) * (draws + 1) + 1e-9))
     stretch = max(1.0, float(reach[-place]) / table)
     p_value, half = float(2 * stdtr(freedom, -abs(t) / stretch)), stretch * table * error
-    return Difference(name, gap, gap - half, gap + half, p_value, t, n, m, confidence)
+    most = 1.0 if live.share and reference.share else inf  # few days can put t's ends where no share is
+    return Difference(name, gap, max(gap - half, -most), min(gap + half, most), p_value, t, n, m, confidence)
 
 # %% ../nbs/17_live_vs_backtest.ipynb #measures
 PERFORMANCE = ("precision", "expectancy", "daily_return")
