@@ -260,7 +260,7 @@ def test_sums_of_a_sample_come_from_the_ledger(tmp_path: Path) -> None:
         for name in ("whole", "part")
     )
     for line in (
-        "closed trades", "precision, given a position", "cumulative return, %", "Sharpe (daily, annualised)",
+        "closed trades", "precision, given a position", "cumulative return, %", "Sharpe (daily, annualized)",
         "deepest fall, day by day, points",
     ):  # fmt: skip
         assert lines_of(whole, line) == lines_of(part, line) != []
@@ -275,7 +275,7 @@ def lines_of(text: str, start: str) -> list[str]:
     [
         (["--telemetry-dir", "missing"], "no such telemetry directory: missing"),
         (["--telemetry-dir", ".", "--out", "report.pdf"], "a report is written as .html or .ipynb, got 'report.pdf'"),
-        (["--telemetry-dir", ".", "--colour", "red"], "unrecognized arguments: --colour red"),
+        (["--telemetry-dir", ".", "--color", "red"], "unrecognized arguments: --color red"),
         (["--telemetry-dir", ".", "--config", "none.yaml"], "settings file 'none.yaml' does not exist"),
     ],
 )  # fmt: skip

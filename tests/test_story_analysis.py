@@ -289,7 +289,7 @@ def check_table(table: dict[str, list[str]], sides: dict[str, Any]) -> None:
             "precision LONG, %": 100 * metrics.precision_score(truth, call, **longs),
             "recall LONG, %": 100 * metrics.recall_score(truth, call, **longs),
             "F1 LONG, %": 100 * metrics.f1_score(truth, call, **longs),
-            "Sharpe (daily, annualised, own days)": daily.mean() / daily.std(ddof=1) * 252**0.5,
+            "Sharpe (daily, annualized, own days)": daily.mean() / daily.std(ddof=1) * 252**0.5,
             "max drawdown, points": (path - np.maximum.accumulate(path)).min(),
             "win rate, %": 100 * (side["realized_return_pct"] > 0).mean(),
             "mean trade, %": side["realized_return_pct"].mean(),

@@ -94,8 +94,8 @@ class ReturnFigures:
     avg_return: float  # Mean return of a trade, %: the expectancy
     avg_return_interval: Interval  # Bootstrap of days
     cumulative_return_pct: float  # Sum on a constant stake, %; nan when sampled without a ledger
-    sharpe_ratio: float  # Daily, annualised by √252 or √365; nan when sampled without a ledger
-    sharpe_per_trade: float  # Mean / standard deviation of trades, not annualised
+    sharpe_ratio: float  # Daily, annualized by √252 or √365; nan when sampled without a ledger
+    sharpe_per_trade: float  # Mean / standard deviation of trades, not annualized
     max_drawdown: float  # Deepest fall of the cumulative return, percentage points, <= 0; nan when sampled
     max_drawdown_daily: float  # The same of the daily curve; nan when sampled without a ledger
     profit_factor: float  # Gains / losses; inf without losses
@@ -110,7 +110,7 @@ class ReturnFigures:
 class RiskFigures:
     "What did the way there look like? What needs single trades or their order is nan (None) when sampled."
 
-    sortino_ratio: float  # Daily, annualised; nan when sampled without a ledger
+    sortino_ratio: float  # Daily, annualized; nan when sampled without a ledger
     calmar_ratio: float  # Yearly return over max_drawdown_daily; likewise
     probabilistic_sharpe_ratio: float  # Confidence that the true Sharpe ratio is above 0; likewise
     days_under_water: int | None  # Longest stretch of trading days below a peak; likewise
@@ -686,7 +686,7 @@ class CoreFigures:
     deviation: float  # Standard deviation of the returns (ddof 1), %
     cumulative_return_pct: float  # Sum on a constant stake, %
     max_drawdown: float  # Deepest fall, percentage points, <= 0
-    sharpe_ratio: float  # Daily, annualised
+    sharpe_ratio: float  # Daily, annualized
 
 
 def core_figures(

@@ -303,7 +303,7 @@ def metrics_table(
         "cumulative return": lambda m: shown(m.cumulative_return_pct, "+.2f", " %", m.sampled),
         "max drawdown": lambda m: shown(m.max_drawdown, ".2f", " points", m.sampled),
         "max drawdown, day by day": lambda m: shown(m.max_drawdown_daily, ".2f", " points", m.sampled),
-        "Sharpe (daily, annualised)": lambda m: shown(m.sharpe_ratio, ".2f", "", m.sampled),
+        "Sharpe (daily, annualized)": lambda m: shown(m.sharpe_ratio, ".2f", "", m.sampled),
         "profit factor": lambda m: shown(m.profit_factor, ".2f", " (kept rows)" * m.sampled, m.sampled),
         "mean holding": lambda m: figure(m.avg_holding_minutes / 60, ".1f", " h"),
     }
@@ -409,7 +409,7 @@ COMPARED = (  # title, key of the answer, factor, unit, test that gives the inte
     ("win rate", "win_rate_delta", 100.0, " points", ""),
     ("mean return of a trade", "avg_return_delta", 1.0, " %", "welch_t"),
     ("mean daily return (decides)", "criterion_delta", 1.0, " %", "primary"),
-    ("Sharpe (daily, annualised)", "sharpe_delta", 1.0, "", "sharpe"),
+    ("Sharpe (daily, annualized)", "sharpe_delta", 1.0, "", "sharpe"),
 )
 EFFECTS = (  # the same: effect sizes and tests without a difference of their own
     ("Cliff's delta (Mann–Whitney)", "mann_whitney_u"),

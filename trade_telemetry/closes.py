@@ -136,7 +136,7 @@ class Totals:
 
     @property
     def sharpe_per_trade(self) -> float:
-        "Mean over standard deviation (ddof 1), not annualised; nan under two trades or without spread."
+        "Mean over standard deviation (ddof 1), not annualized; nan under two trades or without spread."
         if self.closes < 2:
             return float("nan")
         spread = self.square_sum - self.return_sum * self.mean

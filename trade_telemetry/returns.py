@@ -179,7 +179,7 @@ def _ratio(values: Floats) -> float:
 def sharpe_of_days(
     daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
     periods: int = 252,  # Days per year
-) -> float:  # Annualised; nan under two days or without spread
+) -> float:  # Annualized; nan under two days or without spread
     "Sharpe ratio of a series of daily returns, risk-free rate 0 (Sharpe 1994); ValueError where a return is not finite."
     return _ratio(_finite(daily_pct)) * float(np.sqrt(periods))
 
@@ -188,7 +188,7 @@ def sharpe_ratio(
     exit_us: Ints,  # Exit times, microseconds since 1970 UTC, shape (n,)
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,), any order
     timezone: str | tzinfo = "UTC",  # Zone whose dates count
-) -> float:  # Annualised; nan under two days or without spread
+) -> float:  # Annualized; nan under two days or without spread
     "Sharpe ratio of the daily returns of these trades."
     days, daily = daily_returns(exit_us, return_pct, timezone)
     return sharpe_of_days(daily, days_per_year(days))
@@ -196,7 +196,7 @@ def sharpe_ratio(
 
 def sharpe_per_trade(
     return_pct: npt.ArrayLike,  # Returns, percent, shape (n,)
-) -> float:  # Not annualised; nan under two trades or without spread
+) -> float:  # Not annualized; nan under two trades or without spread
     "Mean over standard deviation of single trades; ValueError where a return is not finite."
     return _ratio(_finite(return_pct))
 
@@ -247,7 +247,7 @@ def payoff_ratio(
 def sortino_of_days(
     daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
     periods: int = 252,  # Days per year
-) -> float:  # Annualised; nan under two days or without a losing day
+) -> float:  # Annualized; nan under two days or without a losing day
     "Mean daily return over downside deviation, target 0 (Sortino & van der Meer 1991); ValueError where a return is not finite."
     d = _finite(daily_pct)
     downside = float(np.sqrt(np.mean(np.minimum(d, 0.0) ** 2))) if len(d) > 1 else 0.0
@@ -266,7 +266,7 @@ def calmar_of_days(
 # %% ../nbs/11_returns.ipynb #psr
 def probabilistic_sharpe_ratio(
     daily_pct: npt.ArrayLike,  # Daily returns, percent, shape (n,)
-    benchmark: float = 0.0,  # Sharpe ratio to exceed, annualised
+    benchmark: float = 0.0,  # Sharpe ratio to exceed, annualized
     periods: int = 252,  # Days per year
 ) -> float:  # In [0, 1]; nan under two days or without spread
     "Confidence that the true Sharpe ratio exceeds a benchmark (Bailey & López de Prado 2012); ValueError where a return is not finite."

@@ -209,7 +209,7 @@ PERFORMANCE_ROWS: dict[str, Callable[[AccuracyMetrics], bl.Cell]] = {
     "average win / loss, %": lambda m: bl.both(number(m.avg_win, "+.2f"), number(m.avg_loss, "+.2f")),
     "profit factor": lambda m: number(m.profit_factor, ".2f"),
     "cumulative return, %": lambda m: number(m.cumulative_return_pct, "+.1f", "", m.sampled),
-    "Sharpe (daily, annualised)": lambda m: number(m.sharpe_ratio, ".2f", "", m.sampled),
+    "Sharpe (daily, annualized)": lambda m: number(m.sharpe_ratio, ".2f", "", m.sampled),
     "chance that it is above 0": lambda m: share(m.probabilistic_sharpe_ratio) if isfinite(m.probabilistic_sharpe_ratio) else number(nan, sampled=m.sampled),
     "Sortino / Calmar": lambda m: bl.both(number(m.sortino_ratio, ".2f", "", m.sampled), number(m.calmar_ratio, ".2f", "", m.sampled)),
     "deepest fall, trade by trade, points": lambda m: number(m.max_drawdown, ".2f", "", m.sampled),
@@ -747,7 +747,7 @@ COMPARED_ROWS: dict[str, tuple[Callable[[AccuracyMetrics], float], float, str]] 
     "precision LONG, %": (lambda m: m.precision["LONG"], 100.0, ".1f"),
     "recall LONG, %": (lambda m: m.recall["LONG"], 100.0, ".1f"),
     "F1 LONG, %": (lambda m: m.f1_score["LONG"], 100.0, ".1f"),
-    "Sharpe (daily, annualised, own days)": (lambda m: m.sharpe_ratio, 1.0, ".2f"),
+    "Sharpe (daily, annualized, own days)": (lambda m: m.sharpe_ratio, 1.0, ".2f"),
     "max drawdown, points": (lambda m: m.max_drawdown, 1.0, ".2f"),
     "win rate, %": (lambda m: m.win_rate, 100.0, ".1f"),
     "mean trade, %": (lambda m: m.avg_return, 1.0, ".3f"),
@@ -755,7 +755,7 @@ COMPARED_ROWS: dict[str, tuple[Callable[[AccuracyMetrics], float], float, str]] 
     "profit factor": (lambda m: m.profit_factor, 1.0, ".2f"),
     "mean holding time, hours": (lambda m: m.avg_holding_minutes / 60, 1.0, ".1f"),
 }  # fmt: skip
-PATHS = ("Sharpe (daily, annualised, own days)", "max drawdown, points", "cumulative return, %")
+PATHS = ("Sharpe (daily, annualized, own days)", "max drawdown, points", "cumulative return, %")
 
 
 def side_by_side(
@@ -832,7 +832,7 @@ TESTS = {  # key: what it compares, factor, unit
     "mann_whitney_u": ("which trade is larger, Mann–Whitney U: Cliff's delta", 1.0, "−1 to 1"),
     "hedges_g": ("effect size, Hedges' g", 1.0, "standard deviations"),
     "precision": ("precision, Newcombe's interval", 100.0, "points"),
-    "sharpe": ("Sharpe ratio, daily, common days", 1.0, "annualised"),
+    "sharpe": ("Sharpe ratio, daily, common days", 1.0, "annualized"),
 }  # fmt: skip
 
 
@@ -842,7 +842,7 @@ def significance_row(
 ) -> Row:  # What, difference, interval, p, p after Holm
     "One line of the tests."
     title, factor, unit = TESTS[key]
-    spec = "+.1f" if factor == 100 else "+.2f" if unit == "annualised" else "+.3f"
+    spec = "+.1f" if factor == 100 else "+.2f" if unit == "annualized" else "+.3f"
     ends = (
         span(test["low"], test["high"], spec, factor)
         if isfinite(test["low"]) and isfinite(test["high"])
@@ -943,7 +943,7 @@ def recommendation(
 METHOD = (
     "A direction label comes from the market's move between the fills, not from the profit: LONG above the threshold, SHORT below minus the threshold, else NOOP.",
     "Precision, recall and F1 in front are micro averages over LONG and SHORT, given that a position was taken.",
-    "Returns are net, in percent of the entry notional, added up on a constant stake in exit order; Sharpe ratios are daily, days without a trade count zero, annualised by √252 (√365 with weekend trades), risk-free rate 0.",
+    "Returns are net, in percent of the entry notional, added up on a constant stake in exit order; Sharpe ratios are daily, days without a trade count zero, annualized by √252 (√365 with weekend trades), risk-free rate 0.",
     "Intervals are 95 %: Wilson for shares, days resampled where trades of a day share their market. Live against backtest and the comparison take days as the unit of evidence.",
     "Rows marked sampled are a random part of all trades; sums, curves and falls then come from the ledger, which counts every trade, or are left open.",
 )

@@ -331,7 +331,7 @@ def sharpe_difference(
     confidence: float = 0.95,  # Coverage of the interval, fraction
     draws: int = 999,  # Resamples of days
     seed: int = 0,  # Seed of the resampling
-) -> Difference:  # Difference of the annualised ratios; nothing is known under 10 days or without spread
+) -> Difference:  # Difference of the annualized ratios; nothing is known under 10 days or without spread
     "Difference of two Sharpe ratios with a studentised bootstrap of days."
     a, b = as_sample(first), as_sample(second)
     if len(a) != len(b):

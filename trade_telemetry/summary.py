@@ -457,7 +457,7 @@ def strategy_cards(
             Card(
                 "Sharpe",
                 number(m.sharpe_ratio, ".2f", "", m.sampled),
-                f"daily, annualised, {m.trading_days:,} days",
+                f"daily, annualized, {m.trading_days:,} days",
             ),
             Card("Deepest fall", number(fall, ".1f", "", m.sampled), "percentage points"),
             *promised,
