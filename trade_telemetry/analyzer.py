@@ -284,8 +284,7 @@ def f1_of_days(
     daily = np.stack([np.bincount(place, w, minlength=len(present)) for w in weights])
     if len(present) < 2 or not daily[1].any():
         return nan, nan
-    rng, shares = np.random.default_rng(seed), np.full(len(present), 1.0 / len(present))
-    above, below = daily @ rng.multinomial(len(present), shares, size=draws).T
+    above, below = daily @ rt.day_weights(len(present), draws, seed).T
     low, high = np.quantile(above[below > 0] / below[below > 0], [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
 

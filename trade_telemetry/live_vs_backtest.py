@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil, inf, isfinite, nan, sqrt
 from typing import Any
 
@@ -15,14 +14,14 @@ import numpy.typing as npt
 
 from .classification import NOOP
 from .comparison import Account, VerdictRule, account_of, daily_of
-from .returns import days_per_year
+from .returns import day_weights, days_per_year
 from .significance import Z_SUM, Difference, holm_adjusted
 from .store import TraceColumns, View, choose
 
 # %% auto #0
 __all__ = ['FloatArray', 'RULE', 'PERFORMANCE', 'MEASURES', 'MINIMUM_DAYS', 'MINIMUM_TRADES', 'DayMean', 'day_mean',
-           'mean_of_sums', 'day_weights', 'resampled_means', 'day_difference', 'measured', 'exit_reason_shares',
-           'days_to_show', 'verdict_of_strategy', 'compare_strategy', 'live_vs_backtest']
+           'mean_of_sums', 'resampled_means', 'day_difference', 'measured', 'exit_reason_shares', 'days_to_show',
+           'verdict_of_strategy', 'compare_strategy', 'live_vs_backtest']
 
 # %% ../nbs/17_live_vs_backtest.ipynb #types
 FloatArray = npt.NDArray[np.float64]
@@ -88,17 +87,6 @@ def mean_of_sums(
     return DayMean(mean, variance, sums, counts, share)
 
 # %% ../nbs/17_live_vs_backtest.ipynb #resampled
-@lru_cache(maxsize=8)
-def day_weights(
-    days: int,  # Days of a sample
-    draws: int,  # Resamples
-    seed: int,  # Seed of the drawing
-) -> FloatArray:  # How often each day is drawn, shape (draws, days)
-    "Draw days with replacement."
-    index = np.random.default_rng(seed).integers(0, days, (draws, days)) + np.arange(draws)[:, None] * days
-    return np.bincount(index.ravel(), minlength=draws * days).reshape(draws, days).astype(np.float64)
-
-
 def resampled_means(
     sample: DayMean,  # At least two days
     draws: int,  # Resamples

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import tzinfo
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -17,8 +18,8 @@ from .store import Floats, Ints, utc_offsets
 __all__ = ['Days', 'exit_order', 'curve', 'drawdown', 'deepest_fall', 'max_drawdown', 'max_drawdown_compounded', 'exit_days',
            'fill_days', 'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade',
            'cumulative_return', 'average_return', 'win_rate', 'profit_factor', 'payoff_ratio', 'sortino_of_days',
-           'calmar_of_days', 'probabilistic_sharpe_ratio', 'day_places', 'mean_interval', 'average_win', 'average_loss',
-           'longest_streak', 'exposure', 'days_under_water', 'cost_total']
+           'calmar_of_days', 'probabilistic_sharpe_ratio', 'day_places', 'day_weights', 'mean_interval', 'average_win',
+           'average_loss', 'longest_streak', 'exposure', 'days_under_water', 'cost_total']
 
 # %% ../nbs/11_returns.ipynb #dates
 Days = npt.NDArray[np.datetime64]
@@ -293,6 +294,17 @@ def day_places(
     there = np.bincount(since) > 0
     return np.flatnonzero(there) + day.min(), (np.cumsum(there) - 1)[since]
 
+# %% ../nbs/11_returns.ipynb #day-weights
+@lru_cache(maxsize=4)  # the same days are asked for again by every figure of a page
+def day_weights(
+    days: int,  # Days of a sample
+    draws: int,  # Resamples
+    seed: int,  # Seed of the drawing
+) -> Floats:  # How often each day is drawn, shape (draws, days)
+    "Draw days with replacement."
+    index = np.random.default_rng(seed).integers(0, days, (draws, days)) + np.arange(draws)[:, None] * days
+    return np.bincount(index.ravel(), minlength=draws * days).reshape(draws, days).astype(np.float64)
+
 # %% ../nbs/11_returns.ipynb #mean-interval
 def mean_interval(
     day: Ints,  # Exit date of a trade or of a line of trades, days since 1970, shape (m,)
@@ -312,7 +324,7 @@ def mean_interval(
         np.bincount(place, _finite(return_sum)),
         np.bincount(place, np.asarray(closes, dtype=np.float64)),
     )
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    drawn = day_weights(n, draws, seed)
     low, high = np.quantile((drawn @ sums) / (drawn @ counts), [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
 
