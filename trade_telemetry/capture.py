@@ -13,6 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from trade_telemetry.trace import (
     Direction,
     PredictionTrace,
@@ -20,7 +22,6 @@ from trade_telemetry.trace import (
     label_direction,
     market_move_pct,
     position_return_pct,
-    utc_text,
 )
 from .writer import Failures, TelemetryWriter
 
@@ -88,9 +89,10 @@ def build_trace(
     move = market_move_pct(entry_price, exit_price)
     if earned is None:
         earned = position_return_pct(direction, move, fees_pct, leverage)
+    _, entry_text, _, exit_text, _ = orjson.dumps((entry, exit_)).decode().split('"')
     metadata = {
-        **as_dict(metadata), "exit_reason": exit_reason, "market_move_pct": move,
-        "entry_time": utc_text(entry), "exit_time": utc_text(exit_),
+        **(metadata if type(metadata) is dict else as_dict(metadata)), "exit_reason": exit_reason,
+        "market_move_pct": move, "entry_time": entry_text, "exit_time": exit_text,
     }  # fmt: skip
     if leverage != 1.0:
         metadata["leverage"] = leverage
@@ -169,6 +171,7 @@ class _Hook:
         self.writer, self.thresholds_pct, self.timezone = writer, dict(thresholds_pct), timezone
         self.failures = Failures()  # of the hook itself; what became of queued traces is in `writer.stats()`
         self._readers, self._lock = make_readers(fields), threading.Lock()
+        self._built = self._build  # bound once, not at every close
 
     def _note(self, reason: str, error: BaseException) -> None:
         with self._lock:
@@ -193,8 +196,12 @@ class _Hook:
 # %% ../nbs/03_capture.ipynb #trace-of
 def _trace_of(hook: _Hook, closed: tuple[Any, ...]) -> PredictionTrace:
     threshold = hook.thresholds_pct.get(closed[1])
-    if threshold is not None and None not in closed[:7]:
-        return build_trace(closed, threshold, hook.timezone)
+    if threshold is not None and closed[0] is not None:
+        try:
+            return build_trace(closed, threshold, hook.timezone)
+        except Exception:  # a missing fact fails in many ways: say which it is
+            if None not in closed[:7]:
+                raise
     if missing := [name for name, fact in zip(REQUIRED, closed, strict=False) if fact is None]:
         raise ValueError(f"a closed position needs {', '.join(missing)}")
     known = ", ".join(sorted(hook.thresholds_pct)) or "none"
@@ -222,7 +229,7 @@ class TelemetryHook(_Hook):
             if type(metadata) is dict:
                 metadata = metadata.copy()
             self.writer.write_trace((
-                self._build, symbol, strategy, direction, entry_time, exit_time, entry_price, exit_price, confidence,
+                self._built, symbol, strategy, direction, entry_time, exit_time, entry_price, exit_price, confidence,
                 quantity, leverage, fees_pct, slippage_pct, exit_reason, realized_return_pct, features, metadata, leg,
             ))  # fmt: skip
         except Exception as error:  # noqa: BLE001  a broken writer is not the trader's problem

@@ -74,13 +74,15 @@ def quoted(
 
 # %% ../nbs/02_lines.ipynb #quick-csv
 def numbers(
-    cells: tuple[Any, ...],  # Numbers, NOTHING for an empty cell
+    cells: tuple[Any, ...],  # Numbers, None for an empty cell
 ) -> bytes:  # Every digit, with commas between; ValueError where one is no finite number
     "Format numbers faster than `repr` does."
     text = orjson.dumps(cells, None, orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    if text.translate(None, NUMERIC):
-        raise ValueError(f"not only numbers: {text[:80]!r}")
-    return text
+    if not text.translate(None, NUMERIC):
+        return text
+    if None in cells:
+        return numbers(tuple(NOTHING if cell is None else cell for cell in cells))
+    raise ValueError(f"not only numbers: {text[:80]!r}")
 
 
 def json_cell(
@@ -98,21 +100,24 @@ def quick_csv(
 ) -> bytes:  # One line; any exception where a cell is unusual
     "Format one trace by the short road."
     t, zone, closed = trace, form.timezone, trace.exit_timestamp
-    sure: Any = t.predicted_confidence
-    size: tuple[Any, ...] = (t.quantity, t.fees_pct, t.slippage_pct)
-    if None in size:
-        size = tuple(NOTHING if cell is None else cell for cell in size)
-    return b"%b,%b,%b,%b,%b,%b,%b,%b,%b,%b\n" % (
+    cells: tuple[Any, ...] = (
+        t.predicted_confidence, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct,
+        t.quantity, t.fees_pct, t.slippage_pct, t.schema_version,
+    )  # fmt: skip
+    prices, quantity, fees, slippage, version = numbers(cells).rsplit(b",", 4)
+    return b"%b,%b,%b,%b,%b,%b,%b,%b,%b,%b,%b,%b\n" % (
         orjson.dumps(as_utc(t.timestamp, zone))[1:-1],
         quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction),
-        numbers((NOTHING if sure is None else sure, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct)),
+        prices,
         json_cell(t.features) if form.include_features else b"{}",
         json_cell(t.metadata),
         b"" if closed is None else orjson.dumps(as_utc(closed, zone))[1:-1],
         quoted(trace_id) if t.trace_id else trace_id.encode(),
         quoted(form.sample_rate, form.mode, t.label_threshold_pct, t.exit_reason),
-        numbers(size),
-        quoted(t.schema_version),
+        quantity,
+        fees,
+        slippage,
+        version,
     )  # fmt: skip
 
 # %% ../nbs/02_lines.ipynb #line-of

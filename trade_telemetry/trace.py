@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from hashlib import blake2b
-from math import isfinite
+from math import inf
 from typing import Any, Literal
 
 import orjson
@@ -35,7 +35,7 @@ def market_move_pct(
     exit_price: float,  # Price of the closing fill, > 0
 ) -> float:  # Move of the market in percent, positive when the price rose
     "Move from the opening to the closing fill, whatever the direction of the position."
-    if not (isfinite(entry_price) and entry_price > 0 and isfinite(exit_price) and exit_price > 0):
+    if not (0 < entry_price < inf and 0 < exit_price < inf):
         raise ValueError(
             f"prices must be positive and finite, got entry {entry_price!r}, exit {exit_price!r}"
         )
@@ -100,7 +100,7 @@ def make_trace_id(
     leg: int = 0,  # 0, 1, … for partial exits and several entries at one time
 ) -> str:  # 16 hexadecimal digits
     "Hash of what identifies a trade: blake2b, 64 bits."
-    text = f"{strategy}|{symbol}|{time_us(entry_time)}|{direction}|{leg}"
+    text = f"{strategy}|{symbol}|{(entry_time - EPOCH) // MICROSECOND}|{direction}|{leg}"
     try:
         data = text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair
