@@ -189,6 +189,26 @@ def test_the_symbol_of_the_drop_down_governs_every_panel(analytics: Path) -> Non
     assert "BAC" in parts["alerts"].widget.value
 
 
+def test_a_symbol_shortens_the_list_of_alerts_and_spends_no_budget_of_its_own(tmp_path: Path) -> None:
+    past, symbols = datetime.now(UTC) - timedelta(days=200), tuple(f"S{i:02}" for i in range(12))
+    for folder, skill, seed, end in (("backtest_20250112_143022", 0.7, 1, past), ("live", 0.1, 3, None)):
+        common: dict[str, Any] = {"mode": folder.split("_")[0], "days": 120.0, "ending": end}
+        good = make_traces("intraday", 2200, 0.7, symbols=symbols[1:], seed=seed, **common)
+        write(tmp_path / folder, good, make_traces("intraday", 400, skill, symbols=("S00",), seed=seed + 1, **common))  # fmt: skip
+    page, parts = make_page(tmp_path)
+    assert page.shown is not None
+    everything, listed = page.shown["alerts"], {}
+    for symbol in symbols:
+        page.filters.symbol.widget.value = symbol
+        listed[symbol] = page.shown["alerts"]
+        assert page.shown["watched"]["judged"] == {"intraday": 2600}
+        assert f"{symbol} and whole strategies" in parts["alerts"].widget.value
+        assert "tt-low" not in parts["cards"].widget.value
+    assert [(a["rule"], a["symbol"]) for a in everything if a["symbol"]] == [("lost_skill", "S00")]
+    assert listed["S00"] == everything
+    assert all(listed[name] == [a for a in everything if not a["symbol"]] for name in symbols[1:])
+
+
 def test_an_empty_a_missing_and_a_broken_directory_are_drawn_and_heal(tmp_path: Path) -> None:
     page, parts = make_page(tmp_path / "later")
     assert (page.clock.mode, page.clock.rows) == ("empty", 0)

@@ -354,6 +354,8 @@ def cards_html(
         )
     colors = strategy_colors(list(state["strategies"]))
     low = {a["strategy"] for a in state["alerts"] if "precision" in a["rule"]}
+    if state["symbol"] is not None or state["direction"] is not None:
+        low = set()  # the alert speaks of all calls, the card does not
     cards = [card_html(n, f, colors[n], n in low) for n, f in state["strategies"].items()]
     return f'<div class="tt-grid">{"".join(cards)}</div>'
 
@@ -853,7 +855,7 @@ def alerts_html(
         for e in state["errors"]
     ]
     alerts = [*failed, *state["alerts"]]
-    where = "all symbols" if state["symbol"] is None else html_text(state["symbol"])
+    where = "all symbols" if state["symbol"] is None else f"{html_text(state['symbol'])} and whole strategies"
     note = f"{len(alerts)} active · {where}" if alerts else where
     now = f"<ul>{''.join(map(alert_html, alerts))}</ul>" if alerts else calm_html(state)
     body = f'<div class="tt-alert-list" tabindex="0" role="region" aria-label="Alerts">{now}{cleared_html(state)}</div>'

@@ -52,9 +52,9 @@ __all__ = ['Floats', 'Ints', 'SCHEMA_VERSION', 'RANGES', 'ROLLING_CALLS', 'MINIM
            'utc_from_us', 'view_words', 'Asked', 'as_asked', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
            'closes_behind', 'asked_run', 'view_asked', 'called_so', 'called', 'calibration_of', 'exits_of',
            'details_of', 'why_empty', 'Memory', 'checksum', 'strategies_of', 'rows_read', 'coverage_of', 'watched_by',
-           'alert_facts', 'alerts_of', 'facts_of', 'symbols_of', 'window_of', 'choices_of', 'Judgement', 'views_of',
-           'judgement_of', 'PageMemory', 'dashboard_state', 'sheet_text', 'trades_csv', 'state_schema', 'project_root',
-           'settings_at', 'StateSource']
+           'alert_facts', 'alerts_of', 'alerts_about', 'facts_of', 'symbols_of', 'window_of', 'choices_of', 'Judgement',
+           'views_of', 'judgement_of', 'PageMemory', 'dashboard_state', 'sheet_text', 'trades_csv', 'state_schema',
+           'project_root', 'settings_at', 'StateSource']
 
 # %% ../nbs/16_state.ipynb #empty-state
 SCHEMA_VERSION = 3
@@ -837,6 +837,17 @@ def alerts_of(
         "watched": watched_by(rules, view, report.judged, settings) if live else None,
     }
 
+
+def alerts_about(
+    said: Mapping[str, Any],  # alerts, cleared, watched; of all symbols
+    symbol: str | None,  # None: all
+) -> dict[str, Any]:  # The same with fewer alerts
+    "List the alerts of one symbol and of whole strategies."
+    if symbol is None:
+        return dict(said)
+    lists = {key: [a for a in said[key] if a["symbol"] in ("", symbol)] for key in ("alerts", "cleared")}
+    return {**said, **lists}
+
 # %% ../nbs/16_state.ipynb #facts-of
 def facts_of(
     store: TraceStore,  # What was read
@@ -905,12 +916,12 @@ def views_of(
     columns: TraceColumns,  # All rows
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     asked: Asked,  # What the viewer asked for
-) -> tuple[View, View, View]:  # All symbols; the symbol, both directions, for alerts; what is shown
+) -> tuple[View, View]:  # All symbols, both directions, for alerts; what is shown
     "Select the trades that a viewer asked for."
-    everything = judged = view_asked(columns, runs, asked)
+    everything = own = view_asked(columns, runs, asked)
     if asked.symbol is not None:
-        judged = view_asked(columns.only(symbols=[asked.symbol]), runs, asked)
-    return everything, judged, called(judged, asked.direction)
+        own = view_asked(columns.only(symbols=[asked.symbol]), runs, asked)
+    return everything, called(own, asked.direction)
 
 # %% ../nbs/16_state.ipynb #judgement-of
 def judgement_of(
@@ -918,21 +929,24 @@ def judgement_of(
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     settings: Settings,  # Time zone, alert rules
     asked: Asked,  # What the viewer asked for
-    memory: Memory,  # Figures that are known
+    memory: PageMemory,  # Figures and alerts that are known
+    situation: Hashable = None,  # What alerts depend on beside the rows
 ) -> Judgement:  # Everything but the comparison with the backtest
     "Judge the trades that the viewer asked for."
-    (everything, judged, view), zone = views_of(columns, runs, asked), settings.timezone
+    (everything, view), zone = views_of(columns, runs, asked), settings.timezone
+    whole = (asked.run, asked.run_mode, situation)  # no symbol, no direction
+    said = memory.alerts.recall(whole, lambda: alerts_of(everything, runs, settings))
     names, left_out = strategy_order(view.figure)
     newest_us = int(everything.figure.exit_us.max()) if len(everything.figure) else None
     found: dict[str, Any] = {
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
         "newest_trace_at": utc_from_us(newest_us),
-        **alerts_of(judged, runs, settings),
+        **alerts_about(said, asked.symbol),
     }
     if names:
         start, end = window_of(everything.figure, asked.days, zone)
         steps = {name: steps_of(rows_of(view.figure, name), zone) for name in names}
-        strategies = strategies_of(view, names, zone, memory)
+        strategies = strategies_of(view, names, zone, memory.figures)
         found |= {
             "message": None,
             "window": {"days": asked.days, "start": utc_from_us(start), "end": utc_from_us(end)},
@@ -955,12 +969,14 @@ class PageMemory:
         self.number = 0  # How many sets of rows there have been
         self.figures = Memory(64)  # By strategy and checksum
         self.judged = Memory(6)  # By what was asked for
+        self.alerts = Memory(6)  # By run and mode, for all symbols
         self.compared = Memory(6)  # By filters: a number of rows, verdicts by strategy
 
     def see(self, columns: TraceColumns) -> None:
         "Forget what was said of other rows."
         if columns is not self.columns:
-            self.columns, self.number, self.judged = columns, self.number + 1, Memory(6)
+            self.columns, self.number = columns, self.number + 1
+            self.judged, self.alerts = Memory(6), Memory(6)
 
     def verdicts(
         self,
@@ -990,9 +1006,10 @@ def dashboard_state(
     states = tuple((run.name, run.mode, run.rows, run.state, len(run.silent), run.writers) for run in runs)
     rules = settings.telemetry_storage_path / "alerts.yaml"
     today = datetime.now(ZoneInfo(settings.timezone)).date()  # a day that is over may be judged
-    key = (replace(asked, hurry=False), states, today, rules.stat().st_mtime_ns if rules.is_file() else 0)
+    situation = (states, today, rules.stat().st_mtime_ns if rules.is_file() else 0)
     judgement = memory.judged.recall(
-        key, lambda: judgement_of(columns, runs, settings, asked, memory.figures)
+        (replace(asked, hurry=False), situation),
+        lambda: judgement_of(columns, runs, settings, asked, memory, situation),
     )
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
@@ -1006,7 +1023,7 @@ def dashboard_state(
         return state
 
     def compare() -> dict[str, Any]:
-        return verdicts_of(views_of(columns, runs, asked)[2], list(strategies), settings.timezone)
+        return verdicts_of(views_of(columns, runs, asked)[1], list(strategies), settings.timezone)
 
     against, complete = memory.verdicts(asked, compare)
     both = {name: own | {"against": against.get(name)} for name, own in strategies.items()}
