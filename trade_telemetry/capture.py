@@ -81,7 +81,8 @@ def build_trace(
         leverage, fees_pct, slippage_pct, exit_reason, earned, features, metadata, leg,
     ) = closed  # fmt: skip
     entry, exit_ = as_utc(entry_time, timezone), as_utc(exit_time, timezone)
-    if exit_ < entry:
+    held_minutes = (exit_ - entry).total_seconds() / 60
+    if held_minutes < 0:
         raise ValueError(f"exit {exit_.isoformat()} lies before entry {entry.isoformat()}")
     direction: Direction = "LONG" if side == "LONG" else "SHORT"
     if side != direction:
@@ -100,7 +101,7 @@ def build_trace(
         metadata["leg"] = leg
     return PredictionTrace(  # by position: names would cost a tenth of the whole way to the file
         entry, symbol, strategy, direction, label_direction(move, threshold_pct), confidence,
-        entry_price, exit_price, (exit_ - entry).total_seconds() / 60, earned,
+        entry_price, exit_price, held_minutes, earned,
         as_dict(features), metadata, exit_, "", 1.0, "backtest", threshold_pct, exit_reason,
         quantity, fees_pct, slippage_pct,
     )  # fmt: skip

@@ -99,26 +99,26 @@ def quick_csv(
     form: LineForm = PLAIN_FORM,  # Its rate and mode, zone of naive times
 ) -> bytes:  # One line; any exception where a cell is unusual
     "Format one trace by the short road."
-    t, zone, closed = trace, form.timezone, trace.exit_timestamp
+    t, zone, opened, closed = trace, form.timezone, trace.timestamp, trace.exit_timestamp
     cells: tuple[Any, ...] = (
         t.predicted_confidence, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct,
         t.quantity, t.fees_pct, t.slippage_pct, t.schema_version,
     )  # fmt: skip
     prices, quantity, fees, slippage, version = numbers(cells).rsplit(b",", 4)
-    return b"%b,%b,%b,%b,%b,%b,%b,%b,%b,%b,%b,%b\n" % (
-        orjson.dumps(as_utc(t.timestamp, zone))[1:-1],
+    return b",".join((
+        orjson.dumps(opened if opened.tzinfo is UTC else as_utc(opened, zone))[1:-1],
         quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction),
         prices,
         json_cell(t.features) if form.include_features else b"{}",
         json_cell(t.metadata),
-        b"" if closed is None else orjson.dumps(as_utc(closed, zone))[1:-1],
+        b"" if closed is None else orjson.dumps(closed if closed.tzinfo is UTC else as_utc(closed, zone))[1:-1],
         quoted(trace_id) if t.trace_id else trace_id.encode(),
         quoted(form.sample_rate, form.mode, t.label_threshold_pct, t.exit_reason),
         quantity,
         fees,
         slippage,
         version,
-    )  # fmt: skip
+    )) + b"\n"  # fmt: skip
 
 # %% ../nbs/02_lines.ipynb #line-of
 def slow_line(
