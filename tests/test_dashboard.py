@@ -1045,6 +1045,25 @@ def test_the_header_needs_two_lines_and_a_projector_is_filled(
 
 
 @needs_browser
+@pytest.mark.parametrize("width", [1070, 800, 430])
+def test_the_layout_goes_by_the_room_that_it_has_and_not_by_the_window(
+    browser: Browser, server: Server, width: int
+) -> None:
+    """In JupyterLab the page shares the window with side bars."""
+    with viewing(browser, server, viewport={"width": 1400, "height": 1080}) as (page, _):
+        page.evaluate(f"document.querySelector('.tt-app').parentElement.style.width = '{width}px'")
+        wide = f"[...document.querySelectorAll('.tt-app *')].filter(e => e.getBoundingClientRect().right > {width} + 1).length"
+        page.wait_for_function(f"{wide} === 0", timeout=LIMIT)  # the chart follows a moment later
+        cut = "[...document.querySelectorAll('.tt-tabs button')].filter(e => e.scrollWidth > e.clientWidth || e.offsetHeight > 30).length"
+        assert page.evaluate(cut) == 0
+        columns = (
+            "getComputedStyle(document.querySelector('.tt-middle')).gridTemplateColumns.split(' ').length"
+        )
+        assert page.evaluate(columns) == (2 if width > 900 else 1)
+        shoot(page, f"room_{width}")
+
+
+@needs_browser
 def test_reload_and_close_leave_no_kernel_and_two_viewers_have_one_each(
     browser: Browser, server: Server
 ) -> None:
