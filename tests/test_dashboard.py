@@ -1053,7 +1053,13 @@ def test_the_layout_goes_by_the_room_that_it_has_and_not_by_the_window(
     with viewing(browser, server, viewport={"width": 1400, "height": 1080}) as (page, _):
         page.evaluate(f"document.querySelector('.tt-app').parentElement.style.width = '{width}px'")
         wide = f"[...document.querySelectorAll('.tt-app *')].filter(e => e.getBoundingClientRect().right > {width} + 1).length"
-        page.wait_for_function(f"{wide} === 0", timeout=LIMIT)  # the chart follows a moment later
+        page.wait_for_function(f"{wide} === 0", timeout=LIMIT)
+        edges = (
+            "['.tt-curve svg', '.tt-curve'].map(e => document.querySelector(e).getBoundingClientRect().right)"
+        )
+        page.wait_for_function(
+            f"{edges}.every((x, i, all) => x <= all[1])", timeout=LIMIT
+        )  # the chart follows
         cut = "[...document.querySelectorAll('.tt-tabs button')].filter(e => e.scrollWidth > e.clientWidth || e.offsetHeight > 30).length"
         assert page.evaluate(cut) == 0
         columns = (
