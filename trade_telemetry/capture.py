@@ -75,7 +75,7 @@ def build_trace(
     threshold_pct: float,  # Label threshold of its strategy, percent
     timezone: tzinfo = UTC,  # Zone of naive times
 ) -> PredictionTrace:  # ValueError where the facts contradict each other
-    "Label a closed position and put it into the form of a trace."
+    "Label a closed position and put it into the form of a trace, which keeps a dictionary of features as it is."
     (
         symbol, strategy, side, entry_time, exit_time, entry_price, exit_price, confidence, quantity,
         leverage, fees_pct, slippage_pct, exit_reason, earned, features, metadata, leg,
@@ -102,7 +102,7 @@ def build_trace(
     return PredictionTrace(  # by position: names would cost a tenth of the whole way to the file
         entry, symbol, strategy, direction, label_direction(move, threshold_pct), confidence,
         entry_price, exit_price, held_minutes, earned,
-        as_dict(features), metadata, exit_, "", 1.0, "backtest", threshold_pct, exit_reason,
+        features if type(features) is dict else as_dict(features), metadata, exit_, "", 1.0, "backtest", threshold_pct, exit_reason,
         quantity, fees_pct, slippage_pct,
     )  # fmt: skip
 
