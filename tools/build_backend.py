@@ -77,7 +77,9 @@ def build_wheel(
     "Build a wheel that brings templates and notebooks along."
     name = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
     paths = [path for path in (ROOT / "nbs" / notebook for notebook in NOTEBOOKS) if path.exists()]
-    return _finish(wheel_directory, name, {f"trade_telemetry/{path.name}": path.read_bytes() for path in paths})
+    return _finish(
+        wheel_directory, name, {f"trade_telemetry/{path.name}": path.read_bytes() for path in paths}
+    )
 
 
 def build_editable(

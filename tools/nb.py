@@ -104,7 +104,9 @@ def run(path: Path) -> bool:
     os.chdir(ROOT)
     nb_export(str(path), lib_path="trade_telemetry")
     ok = subprocess.run([sys.executable, __file__, "_execute", str(path)], check=False).returncode == 0
-    process_write(f"could not clean {path}", partial(clean_nb, allowed_cell_metadata_keys=["tags"]), str(path))
+    process_write(
+        f"could not clean {path}", partial(clean_nb, allowed_cell_metadata_keys=["tags"]), str(path)
+    )
     print(f"{path.name}: {'ok' if ok else 'FAILED'}")
     return ok
 
