@@ -19,6 +19,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -102,7 +103,7 @@ def make_access(
     return access
 
 # %% ../nbs/21_launch.ipynb #voila-config
-STATIC = Path(__file__).resolve().parent / "static"
+STATIC = Path(str(files("trade_telemetry"))) / "static"
 
 
 def voila_config(
