@@ -478,7 +478,9 @@ def test_a_page_whose_kernel_has_gone_says_so_and_loads_itself_again_once(
     page.reload(wait_until="commit")
     page.wait_for_function(ALL_PANELS, polling="raf", timeout=LIMIT)
     assert page.locator(".tt-no-kernel").count() == 0
-    page.wait_for_function("sessionStorage.getItem('tt-loaded-again') === null", timeout=LIMIT)  # a look a second
+    page.wait_for_function(
+        "sessionStorage.getItem('tt-loaded-again') === null", timeout=LIMIT
+    )  # a look a second
     with page.expect_event("close"):
         page.close(run_before_unload=True)
     context.close()
