@@ -20,11 +20,12 @@ from typing import Any
 
 import pandas as pd
 
-from trade_telemetry.backtester import Backtester
 from trade_telemetry.config import Settings
-from trade_telemetry.market import Bar, Bars, simulate_bars
-from trade_telemetry.strategy import Signal, Strategy
-from trade_telemetry.trading import Costs, Trade
+from trade_telemetry.trading.backtester import Backtester
+from trade_telemetry.trading.bars import Bar, Bars
+from trade_telemetry.trading.simulation import simulate_bars
+from trade_telemetry.trading.strategy import Signal, Strategy
+from trade_telemetry.trading.trader import Costs, Trade
 
 FAST, SLOW = 10, 30
 STOP, TARGET, FEE_PCT = 0.01, 0.02, 0.02

@@ -30,8 +30,9 @@ import numpy as np
 import pyarrow.csv as pa_csv
 from sklearn import metrics as sk
 
-from trade_telemetry.analyzer import core_figures, measure
-from trade_telemetry.store import TraceColumns, load_columns
+from trade_telemetry.metrics.record import core_figures, measure
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.store import load_columns
 from trade_telemetry.trace import COLUMNS, DIRECTIONS, PredictionTrace
 
 START = datetime(2024, 1, 2, tzinfo=UTC)

@@ -21,14 +21,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from trade_telemetry.backtester import Backtester
-from trade_telemetry.capture import TelemetryHook
+from trade_telemetry.capture.hook import TelemetryHook
+from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
-from trade_telemetry.engine import LIVE_BUFFER, Engine, EngineConfig, ReplayFeed
-from trade_telemetry.market import Bars, simulate_bars
-from trade_telemetry.strategy import PlantedSkill
-from trade_telemetry.trading import Costs
-from trade_telemetry.writer import TelemetryWriter
+from trade_telemetry.trading.backtester import Backtester
+from trade_telemetry.trading.bars import Bars
+from trade_telemetry.trading.feeds import ReplayFeed
+from trade_telemetry.trading.live_loop import LIVE_BUFFER, Engine, EngineConfig
+from trade_telemetry.trading.simulation import PlantedSkill, simulate_bars
+from trade_telemetry.trading.trader import Costs
 
 START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 CLOSES_AN_HOUR = 400

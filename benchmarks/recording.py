@@ -23,9 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trade_telemetry.capture import TelemetryHook
+from trade_telemetry.capture.hook import TelemetryHook
+from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.trace import PredictionTrace
-from trade_telemetry.writer import TelemetryWriter
 
 NOW = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 EMPTY_EVERY = 100

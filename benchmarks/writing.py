@@ -21,9 +21,9 @@ from pathlib import Path
 
 import orjson
 
-from trade_telemetry.capture import TelemetryHook
+from trade_telemetry.capture.hook import TelemetryHook
+from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.trace import COLUMNS, EPOCH, PredictionTrace
-from trade_telemetry.writer import TelemetryWriter
 
 START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 CHUNK = 20_000  # traces in memory at a time, as many as a busy process may leave to its thread

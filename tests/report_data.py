@@ -12,7 +12,7 @@ import numpy as np
 from nbformat import NotebookNode
 
 from trade_telemetry import PredictionTrace, TelemetryWriter
-from trade_telemetry.report import report_notebook, with_parameters
+from trade_telemetry.report.render import report_notebook, with_parameters
 from trade_telemetry.trace import Direction, label_direction, position_return_pct
 
 START = datetime(2025, 1, 6, 14, 35, tzinfo=UTC)  # a Monday, five minutes after the open in New York

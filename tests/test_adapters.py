@@ -18,22 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from trade_telemetry.adapters import (
-    FREQTRADE,
-    ImportMapError,
-    RowReader,
-    TradeMap,
-    expression,
-    import_file,
-    import_trades,
-    make_map,
-    position_of,
-    read_trades,
-    traces_of,
-)
 from trade_telemetry.analyzer import AccuracyAnalyzer
 from trade_telemetry.config import Settings
-from trade_telemetry.store import load_columns
+from trade_telemetry.importers.import_trades import (
+    RowReader,
+    import_file,
+    import_trades,
+    position_of,
+    traces_of,
+)
+from trade_telemetry.importers.log_files import read_trades
+from trade_telemetry.importers.trade_map import FREQTRADE, ImportMapError, TradeMap, expression, make_map
+from trade_telemetry.store.store import load_columns
 from trade_telemetry.trace import DIRECTIONS
 
 PLAIN = make_map(

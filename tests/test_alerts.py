@@ -17,22 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trade_telemetry.alerts import (
-    Alert,
-    AlertReport,
-    AlertRules,
-    alert_report,
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.config import Settings
+from trade_telemetry.judgement.alert_rules import Alert, AlertReport, AlertRules
+from trade_telemetry.judgement.alerts import alert_report, current_alerts
+from trade_telemetry.judgement.precision_rule import (
     below_since,
     chance_below,
-    current_alerts,
     effective_calls,
     precision_path,
 )
-from trade_telemetry.classification import wilson_interval
-from trade_telemetry.config import Settings
-from trade_telemetry.store import RunInfo, TraceColumns, TraceStore, View, WriterInfo, select_view
+from trade_telemetry.metrics.intervals import wilson_interval
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.runs import RunInfo, WriterInfo
+from trade_telemetry.store.store import TraceStore
+from trade_telemetry.store.view import View, select_view
 from trade_telemetry.trace import PredictionTrace
-from trade_telemetry.writer import TelemetryWriter
 
 hits = st.lists(st.booleans(), max_size=80)
 

@@ -19,11 +19,15 @@ from hypothesis import strategies as st
 from jsonschema import validate
 from sklearn import metrics as sk
 
-from trade_telemetry.analyzer import AccuracyAnalyzer, AccuracyMetrics, as_columns, to_json_value
-from trade_telemetry.classification import wilson_interval
-from trade_telemetry.store import TraceColumns, TraceStore
+from trade_telemetry.analyzer import AccuracyAnalyzer
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.jsonable import to_json_value
+from trade_telemetry.metrics.intervals import wilson_interval
+from trade_telemetry.metrics.record import AccuracyMetrics
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.frames import as_columns
+from trade_telemetry.store.store import TraceStore
 from trade_telemetry.trace import DIRECTIONS, Direction, PredictionTrace
-from trade_telemetry.writer import TelemetryWriter
 
 START = datetime(2025, 1, 6, 10, tzinfo=UTC)
 directions = st.sampled_from(DIRECTIONS)

@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trade_telemetry import backtester as module
-from trade_telemetry.backtester import Backtester, BacktestResult
+import trade_telemetry.trading.backtester as module
+from trade_telemetry.capture.segment import Segment
+from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
-from trade_telemetry.market import Bar, Bars, simulate_bars
-from trade_telemetry.strategy import PlantedSkill, Signal, Strategy
 from trade_telemetry.trace import PredictionTrace, from_row
-from trade_telemetry.trading import Costs
-from trade_telemetry.writer import Segment, TelemetryWriter
+from trade_telemetry.trading.backtester import Backtester, BacktestResult
+from trade_telemetry.trading.bars import Bar, Bars
+from trade_telemetry.trading.simulation import PlantedSkill, simulate_bars
+from trade_telemetry.trading.strategy import Signal, Strategy
+from trade_telemetry.trading.trader import Costs
 
 ROOT = Path(__file__).parents[1]
 COSTS = Costs(0.01, 0.01)
@@ -275,8 +277,8 @@ def test_a_progress_bar_is_drawn_when_asked_for(capsys: pytest.CaptureFixture[st
 def test_a_quiet_backtest_imports_no_heavy_library() -> None:
     code = """
 import sys
-from trade_telemetry.backtester import Backtester
-from trade_telemetry.market import simulate_bars
+from trade_telemetry.trading.backtester import Backtester
+from trade_telemetry.trading.simulation import simulate_bars
 import trade_telemetry.engine
 Backtester("both").run(simulate_bars("AAA", days=3))
 heavy = {"pandas", "scipy", "matplotlib", "seaborn", "tqdm", "pyarrow", "ipywidgets"} & set(sys.modules)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from test_analyzer import Row, rows, traces_of
 
-from trade_telemetry import breakdown as tt
-from trade_telemetry.store import TraceColumns, load_columns
-from trade_telemetry.writer import TelemetryWriter
+import trade_telemetry.metrics.breakdown as tt
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.store import load_columns
 
 ZONES = st.sampled_from(["UTC", "America/New_York", "Asia/Kolkata"])
 

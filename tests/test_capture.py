@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trade_telemetry.capture import ClosedPosition, TelemetryHook, open_hook
-from trade_telemetry.writer import TelemetryWriter
+from trade_telemetry.capture.hook import ClosedPosition, TelemetryHook, open_hook
+from trade_telemetry.capture.writer import TelemetryWriter
 
 NINE_THIRTY = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 GOOD: dict[str, Any] = {

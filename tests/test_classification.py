@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from trade_telemetry import classification as tt
-from trade_telemetry.store import TraceColumns
+import trade_telemetry.metrics.classification as tt
+from trade_telemetry.metrics.intervals import wilson_interval
+from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.trace import DIRECTIONS
 
 codes = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=60)
@@ -158,7 +159,7 @@ def test_the_planted_skill_comes_back_within_its_interval() -> None:
     right = rng.random(20_000) < 0.6
     actual = np.where(right, predicted, np.where(rng.random(20_000) < 0.5, 1 - predicted, 2))
     head = tt.headline_scores(tt.confusion_matrix(actual, predicted))
-    low, high = tt.wilson_interval(head.right, head.calls, 0.999)
+    low, high = wilson_interval(head.right, head.calls, 0.999)
     assert low < 0.6 < high
     assert high - low < 0.03
 

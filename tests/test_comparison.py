@@ -17,18 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trade_telemetry.comparison import (
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.judgement.comparison import (
     VerdictRule,
     compare,
     compare_groups,
     compare_samples,
-    paired_days_test,
     split_by,
 )
-from trade_telemetry.significance import newcombe_difference, welch_t
-from trade_telemetry.store import TraceColumns, load_columns
+from trade_telemetry.judgement.paired_days import paired_days_test
+from trade_telemetry.judgement.significance import welch_t
+from trade_telemetry.metrics.intervals import newcombe_difference
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.store import load_columns
 from trade_telemetry.trace import PredictionTrace
-from trade_telemetry.writer import TelemetryWriter
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]

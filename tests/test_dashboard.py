@@ -29,23 +29,19 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
-from trade_telemetry.live_vs_backtest import live_vs_backtest
-from trade_telemetry.panels import (
-    Dashboard,
-    HtmlPanel,
-    Panel,
-    ReturnCurve,
-    alerts_html,
-    cards_html,
-    confusion_html,
-    header_html,
-    trades_html,
-)
-from trade_telemetry.state import StateSource, dashboard_state, state_schema
-from trade_telemetry.store import TraceStore, select_view
+from trade_telemetry.dashboard.alert_list import alerts_html
+from trade_telemetry.dashboard.cards import cards_html, header_html
+from trade_telemetry.dashboard.chart import ReturnCurve
+from trade_telemetry.dashboard.controls import HtmlPanel, Panel
+from trade_telemetry.dashboard.page import Dashboard
+from trade_telemetry.dashboard.state import StateSource, dashboard_state, state_schema
+from trade_telemetry.dashboard.tables import confusion_html, trades_html
+from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
+from trade_telemetry.store.store import TraceStore
+from trade_telemetry.store.view import select_view
 from trade_telemetry.trace import PredictionTrace, label_direction, position_return_pct, to_row
-from trade_telemetry.writer import TelemetryWriter
 
 check_against = import_module("jsonschema").validate  # it brings no types
 
@@ -359,7 +355,7 @@ def test_a_beat_that_finds_nothing_new_computes_nothing(
     page.clock.beat = 1
     page.clock.beat = 2
     for name in ("measure", "alert_report", "live_vs_backtest", "steps_of"):
-        monkeypatch.setattr(f"trade_telemetry.state.{name}", None)
+        monkeypatch.setattr(f"trade_telemetry.dashboard.state.{name}", None)
     page.clock.beat = 3
     assert page.shown is not None
     assert (page.clock.ack, page.shown["errors"]) == (3, [])

@@ -18,14 +18,17 @@ from typing import Any
 
 import pytest
 
-from trade_telemetry.backtester import Backtester, exit_order
+from trade_telemetry.capture.segment import Segment
 from trade_telemetry.config import Settings
-from trade_telemetry.engine import Engine, EngineConfig, ReplayFeed, main
-from trade_telemetry.market import Bar, Bars, simulate_bars
-from trade_telemetry.strategy import IntradayBreakout, Signal, Strategy
+from trade_telemetry.engine import main
 from trade_telemetry.trace import from_row
-from trade_telemetry.trading import Costs, Trade
-from trade_telemetry.writer import Segment
+from trade_telemetry.trading.backtester import Backtester, exit_order
+from trade_telemetry.trading.bars import Bar, Bars
+from trade_telemetry.trading.feeds import ReplayFeed
+from trade_telemetry.trading.live_loop import Engine, EngineConfig
+from trade_telemetry.trading.simulation import simulate_bars
+from trade_telemetry.trading.strategy import IntradayBreakout, Signal, Strategy
+from trade_telemetry.trading.trader import Costs, Trade
 
 ROOT = Path(__file__).parents[1]
 COSTS = Costs(0.01, 0.01)
@@ -127,9 +130,9 @@ def test_telemetry_that_breaks_changes_no_trade(
     elif fault == "directory is a file":
         base.write_text("")
     elif fault == "hook raises":
-        monkeypatch.setattr("trade_telemetry.capture.TelemetryHook.position_closed", fails)
+        monkeypatch.setattr("trade_telemetry.capture.hook.TelemetryHook.position_closed", fails)
     elif fault == "thread is dead":
-        monkeypatch.setattr("trade_telemetry.writer._Background._loop", lambda self: None)
+        monkeypatch.setattr("trade_telemetry.capture.writer._Background._loop", lambda self: None)
     engine = Engine(config_of(bars), True, telemetry_dir=base, telemetry_sample_rate=1.0)
     assert in_order(engine.run().trades) == expected
     if fault == "thread is dead":  # `close` writes what the thread did not

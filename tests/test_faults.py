@@ -25,12 +25,12 @@ from typing import Any
 import pytest
 from test_writer import CHILD, Counts, closes, complete_rows, ledger_of, run_python, trace
 
-from trade_telemetry import ledger as ledger_module
-from trade_telemetry import writer as writer_module
-from trade_telemetry.capture import TelemetryHook
-from trade_telemetry.ledger import read_ledger
-from trade_telemetry.store import TraceStore, load_columns
-from trade_telemetry.writer import TelemetryWriter
+import trade_telemetry.capture.ledger as ledger_module
+import trade_telemetry.capture.writer as writer_module
+from trade_telemetry.capture.hook import TelemetryHook
+from trade_telemetry.capture.ledger import read_ledger
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.store.store import TraceStore, load_columns
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 

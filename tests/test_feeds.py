@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trade_telemetry.feeds import FollowFeed, Tail
-from trade_telemetry.market import Bar, Bars, simulate_bars
+from trade_telemetry.trading.bars import Bar, Bars
+from trade_telemetry.trading.feeds import FollowFeed, Tail
+from trade_telemetry.trading.simulation import simulate_bars
 
 
 class Script(threading.Event):

@@ -36,7 +36,7 @@ def loaded(statement: str) -> set[str]:
 
 
 def test_a_trading_process_loads_neither_analysis_nor_dashboard() -> None:
-    found = loaded("import trade_telemetry.capture, trade_telemetry.writer")
+    found = loaded("import trade_telemetry.capture.hook, trade_telemetry.capture.writer")
     assert found & (HEAVY | DEVELOPMENT | {"numpy", "pydantic", "yaml"}) == set()
     assert "orjson" in found
 
@@ -48,14 +48,24 @@ def test_taking_hook_and_writer_from_the_top_level_costs_no_more() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["backtester", "engine", "store", "returns", "classification", "comparison", "alerts", "analyzer", "cli"],
+    [
+        "trading.backtester",
+        "engine",
+        "store.store",
+        "metrics.returns",
+        "metrics.classification",
+        "judgement.comparison",
+        "judgement.alerts",
+        "analyzer",
+        "cli.main",
+    ],
 )
 def test_running_and_judging_start_with_numpy_alone(module: str) -> None:
     assert loaded(f"import trade_telemetry.{module}") & (HEAVY | DEVELOPMENT) == set()
 
 
 def test_the_first_paint_of_the_page_does_without_pandas_and_matplotlib() -> None:
-    found = loaded("import trade_telemetry.panels")
+    found = loaded("import trade_telemetry.dashboard.page")
     assert found & {"pandas", "scipy", "seaborn", "matplotlib", "pyarrow", "plotly", *DEVELOPMENT} == set()
 
 

@@ -12,11 +12,14 @@ import pytest
 from freqtrade_logs import load_log
 from scipy import stats
 
-from trade_telemetry.comparison import VerdictRule
-from trade_telemetry.live_vs_backtest import day_difference, day_mean, live_vs_backtest
-from trade_telemetry.store import RunInfo, TraceColumns, TraceStore, View, select_view
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.judgement.comparison import VerdictRule
+from trade_telemetry.judgement.live_vs_backtest import day_difference, day_mean, live_vs_backtest
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.runs import RunInfo
+from trade_telemetry.store.store import TraceStore
+from trade_telemetry.store.view import View, select_view
 from trade_telemetry.trace import PredictionTrace
-from trade_telemetry.writer import TelemetryWriter
 
 START = datetime(2025, 1, 6, 15, tzinfo=UTC)
 DAY = 86_400_000_000

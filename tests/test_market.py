@@ -15,7 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trade_telemetry.market import MINUTE, BarReport, Bars, MarketError, find_bars, load_bars, simulate_bars
+from trade_telemetry.trading.bar_files import BarReport, find_bars, load_bars
+from trade_telemetry.trading.bars import Bars
+from trade_telemetry.trading.sessions import MINUTE, MarketError
+from trade_telemetry.trading.simulation import simulate_bars
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"

@@ -11,8 +11,8 @@ import pytest
 from test_cli import call, traces
 
 from trade_telemetry import PredictionTrace, TelemetryWriter
-from trade_telemetry.cli import main
-from trade_telemetry.store import TraceStore
+from trade_telemetry.cli.main import main
+from trade_telemetry.store.store import TraceStore
 
 
 def write(folder: Path, rows: list[PredictionTrace], **options: Any) -> None:

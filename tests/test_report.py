@@ -21,10 +21,11 @@ from bs4 import BeautifulSoup
 from report_data import both_strategies, said_by, shown_here, some_traces, write_run
 
 from trade_telemetry import Settings
-from trade_telemetry.cli import REPORTED, main
-from trade_telemetry.report import parameter_names, report_notebook, to_html
-from trade_telemetry.sections import performance_table
-from trade_telemetry.summary import open_report
+from trade_telemetry.cli.judge import REPORTED
+from trade_telemetry.cli.main import main
+from trade_telemetry.report.performance import performance_table
+from trade_telemetry.report.render import parameter_names, report_notebook, to_html
+from trade_telemetry.report.scope import open_report
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

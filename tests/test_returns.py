@@ -13,8 +13,9 @@ from freqtrade_logs import NAMES, load_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trade_telemetry import returns as tt
-from trade_telemetry.store import TraceColumns
+import trade_telemetry.metrics.returns as tt
+from trade_telemetry.metrics.intervals import mean_interval
+from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.trace import position_return_pct
 
 DAY = 86_400_000_000
@@ -189,7 +190,7 @@ def test_the_interval_of_the_mean_does_not_depend_on_the_order_of_trades(
 ) -> None:
     def interval(some: list[tuple[int, float]]) -> tuple[float, float]:
         days = np.array([d for d, _ in some], dtype=np.int64)
-        return tt.mean_interval(days, [r for _, r in some], np.ones(len(some)), draws=99)
+        return mean_interval(days, [r for _, r in some], np.ones(len(some)), draws=99)
 
     shuffled = random.sample(trades, len(trades))
     np.testing.assert_allclose(interval(shuffled), interval(trades), rtol=1e-9, atol=1e-9)

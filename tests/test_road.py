@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from trade_telemetry.analyzer import AccuracyAnalyzer
-from trade_telemetry.backtester import Backtester
 from trade_telemetry.config import Settings
-from trade_telemetry.market import load_bars
-from trade_telemetry.state import StateSource
-from trade_telemetry.store import TraceStore
-from trade_telemetry.trading import Costs
+from trade_telemetry.dashboard.state import StateSource
+from trade_telemetry.store.store import TraceStore
+from trade_telemetry.trading.backtester import Backtester
+from trade_telemetry.trading.bar_files import load_bars
+from trade_telemetry.trading.trader import Costs
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

@@ -13,10 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trade_telemetry.alerts import AlertRules, current_alerts, drawdown_range, sequential_alerts
 from trade_telemetry.config import Settings
-from trade_telemetry.sequential import YEAR, bet_factors, evidence_path, watch_share
-from trade_telemetry.store import RunInfo, TraceColumns, select_view
+from trade_telemetry.judgement.alert_rules import AlertRules
+from trade_telemetry.judgement.alerts import current_alerts
+from trade_telemetry.judgement.other_rules import drawdown_range, sequential_alerts
+from trade_telemetry.judgement.sequential import YEAR, bet_factors, evidence_path, watch_share
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.runs import RunInfo
+from trade_telemetry.store.view import select_view
 from trade_telemetry.trace import PredictionTrace
 
 Floats = npt.NDArray[np.float64]

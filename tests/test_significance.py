@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trade_telemetry.comparison import paired_days_test
-from trade_telemetry.significance import (
+from trade_telemetry.judgement.paired_days import paired_days_test
+from trade_telemetry.judgement.significance import (
     alike_factor,
     alike_p_value,
     alike_reach,

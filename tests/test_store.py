@@ -24,7 +24,14 @@ from freqtrade_logs import NAMES, load_log
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trade_telemetry import store as tt
+import trade_telemetry.store.store as tt
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.store.columns import ARRAYS, WORDS, TraceColumns, load_extras, words_of
+from trade_telemetry.store.files import _pull
+from trade_telemetry.store.labels import relabel
+from trade_telemetry.store.record_reader import SLOW, _parse_slow, _records, parse_bytes
+from trade_telemetry.store.records import Origin, parse_record
+from trade_telemetry.store.view import View, select_view
 from trade_telemetry.trace import (
     COLUMNS,
     PredictionTrace,
@@ -34,7 +41,6 @@ from trade_telemetry.trace import (
     to_dict,
     to_row,
 )
-from trade_telemetry.writer import TelemetryWriter
 
 OPEN = datetime(2025, 1, 2, 14, 30, tzinfo=UTC)
 HEADER = ",".join(COLUMNS) + "\n"
@@ -85,7 +91,7 @@ def append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def ids(columns: tt.TraceColumns) -> list[int]:
+def ids(columns: TraceColumns) -> list[int]:
     return sorted(columns.trace_id.tolist())
 
 
@@ -127,7 +133,7 @@ def test_appended_rows_are_read_and_nothing_else(live: tuple[tt.TraceStore, Path
     store, path = live
     append(path, lines(trades(5, 6)))
     blocks: list[int] = []
-    pull = tt._pull
+    pull = _pull
 
     def counted(handle: Any) -> Any:
         for block in pull(handle):
@@ -402,7 +408,7 @@ def test_real_trades_survive_the_way_through_a_file(name: str, tmp_path: Path) -
     assert columns.to_traces() == traces
     assert (report.kept, report.bad, report.mislabelled) == (len(traces), [], 0)
     assert np.isnan(columns.confidence).all()
-    again = tt.relabel(columns, "market", {"freqtrade": 0.3})
+    again = relabel(columns, "market", {"freqtrade": 0.3})
     np.testing.assert_array_equal(again.actual, columns.actual)
 
 
@@ -542,16 +548,16 @@ def test_both_roads_agree_on_every_row(rows: list[PredictionTrace], without_offs
     text = lines(rows)
     if without_offset:
         text = text.replace("+00:00", "")
-    origin = tt._Origin("t.csv", list(COLUMNS), "run", "backtest", UTC)
-    ends, starts = tt._records(text.encode())
-    one_by_one = tt._parse_slow(text.encode(), ends, starts, origin)
-    parsed = tt._parse_bytes(text.encode(), origin, 0)
-    quick = tt.TraceColumns.concat(parsed.parts)
-    careful = tt.TraceColumns.concat(one_by_one.parts)
+    origin = Origin("t.csv", list(COLUMNS), "run", "backtest", UTC)
+    ends, starts = _records(text.encode())
+    one_by_one = _parse_slow(text.encode(), ends, starts, origin)
+    parsed = parse_bytes(text.encode(), origin, 0)
+    quick = TraceColumns.concat(parsed.parts)
+    careful = TraceColumns.concat(one_by_one.parts)
     assert [row.reason for row in one_by_one.bad] == [row.reason for row in parsed.bad]
-    for name in tt.ARRAYS:
-        if name in tt.WORDS:
-            assert tt.words_of(quick, name).tolist() == tt.words_of(careful, name).tolist()
+    for name in ARRAYS:
+        if name in WORDS:
+            assert words_of(quick, name).tolist() == words_of(careful, name).tolist()
         else:
             np.testing.assert_array_equal(getattr(quick, name), getattr(careful, name))
 
@@ -563,26 +569,26 @@ def test_without_pyarrow_the_same_rows_are_read(tmp_path: Path, monkeypatch: Any
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     without = tt.load_columns(tmp_path)
     assert without[1] == with_it[1]
-    for name in tt.ARRAYS:
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(without[0], name), getattr(with_it[0], name))
 
 
 def test_one_bad_row_sends_only_its_neighbours_down_the_careful_road(monkeypatch: Any) -> None:
     texts = [lines([trade(i)]) for i in range(5000)]
     texts[3333] = texts[3333].replace("100.0", "n/a", 1)
-    origin = tt._Origin("t.csv", list(COLUMNS), "run", "backtest", UTC)
+    origin = Origin("t.csv", list(COLUMNS), "run", "backtest", UTC)
     careful: list[int] = []
-    parse = tt._parse_record
+    parse = parse_record
 
     def counted(*args: Any) -> PredictionTrace:
         careful.append(1)
         return parse(*args)
 
     monkeypatch.setattr(tt, "_parse_record", counted)
-    parsed = tt._parse_bytes("".join(texts).encode(), origin, 2)
+    parsed = parse_bytes("".join(texts).encode(), origin, 2)
     assert sum(map(len, parsed.parts)) == 4999
     assert [row.reason for row in parsed.bad] == ["entry_price is not a number: 'n/a'"]
-    assert len(careful) <= tt.SLOW
+    assert len(careful) <= SLOW
 
 
 def test_small_blocks_give_the_same_rows(tmp_path: Path, monkeypatch: Any) -> None:
@@ -641,10 +647,10 @@ def test_strict_raises_at_the_first_bad_row(tmp_path: Path) -> None:
 # ── what is shown ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def view(folder: Path, now: float = 0.0) -> tt.View:
+def view(folder: Path, now: float = 0.0) -> View:
     store = tt.TraceStore(folder, now=lambda: now)
     store.refresh()
-    return tt.select_view(store.columns, store.runs())
+    return select_view(store.columns, store.runs())
 
 
 @pytest.mark.parametrize("folder", ["replay_20250103_080000", "live"])
@@ -734,7 +740,7 @@ def test_features_of_many_rows_are_fetched_at_once_and_are_those_of_each_row(
     columns, report = tt.load_columns(tmp_path)
     assert report.bad == []
     chosen = columns.take(slice(50, None))
-    extras = tt.load_extras(chosen)
+    extras = load_extras(chosen)
     assert [features.get("k") for features, _ in extras] == list(range(50, 700))
     assert [metadata["n"] for _, metadata in extras] == [-i for i in range(50, 700)]
 

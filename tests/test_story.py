@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from trade_telemetry.backtester import Backtester
 from trade_telemetry.config import Settings
-from trade_telemetry.market import SESSIONS, Bars, load_bars, simulate_bars
-from trade_telemetry.trading import Costs
+from trade_telemetry.trading.backtester import Backtester
+from trade_telemetry.trading.bar_files import load_bars
+from trade_telemetry.trading.bars import Bars
+from trade_telemetry.trading.sessions import SESSIONS
+from trade_telemetry.trading.simulation import simulate_bars
+from trade_telemetry.trading.trader import Costs
 
 ROOT = Path(__file__).parents[1]
 MINUTES = ROOT.parent / "shared" / "data" / "intraday_1m"

@@ -16,8 +16,8 @@ from scipy import stats
 from sklearn import metrics
 
 from trade_telemetry import AccuracyAnalyzer, PredictionTrace, Settings, TelemetryWriter, plots, sections
-from trade_telemetry.report import execute, report_notebook, with_parameters
-from trade_telemetry.summary import Report, open_report
+from trade_telemetry.report.render import execute, report_notebook, with_parameters
+from trade_telemetry.report.scope import Report, open_report
 from trade_telemetry.trace import Direction, label_direction, position_return_pct
 
 START = datetime(2025, 1, 6, 10, tzinfo=UTC)  # a Monday

@@ -18,16 +18,21 @@ from typing import Any
 
 import pytest
 
-from trade_telemetry.backtester import Backtester, exit_order
-from trade_telemetry.broker import Fill, Order, PaperBroker
-from trade_telemetry.capture import TelemetryHook
+from trade_telemetry.capture.hook import TelemetryHook
+from trade_telemetry.capture.ledger import LedgerSums, merge_ledgers, read_ledger
+from trade_telemetry.capture.segment import Segment
+from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
-from trade_telemetry.engine import Engine, EngineConfig, FollowFeed, ReplayFeed
-from trade_telemetry.ledger import LedgerSums, merge_ledgers, read_ledger
-from trade_telemetry.market import Bar, Bars, find_session, load_bars, simulate_bars
-from trade_telemetry.strategy import Signal, Strategy
-from trade_telemetry.trading import Costs, Trade
-from trade_telemetry.writer import Segment, TelemetryWriter
+from trade_telemetry.trading.backtester import Backtester, exit_order
+from trade_telemetry.trading.bar_files import load_bars
+from trade_telemetry.trading.bars import Bar, Bars
+from trade_telemetry.trading.broker import Fill, Order, PaperBroker
+from trade_telemetry.trading.feeds import FollowFeed, ReplayFeed
+from trade_telemetry.trading.live_loop import Engine, EngineConfig
+from trade_telemetry.trading.sessions import find_session
+from trade_telemetry.trading.simulation import simulate_bars
+from trade_telemetry.trading.strategy import Signal, Strategy
+from trade_telemetry.trading.trader import Costs, Trade
 
 ROOT = Path(__file__).parents[1]
 MINUTES = ROOT.parent / "shared" / "data" / "intraday_1m"
@@ -200,17 +205,17 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "directory is a file": lambda patch, base: base.write_text(""),
     "directory cannot be made": lambda patch, base: patch.setattr(Path, "mkdir", fails),
     "disk full": lambda patch, base: patch.setattr(Segment, "append", fails),
-    "no file can be opened": lambda patch, base: patch.setattr("trade_telemetry.writer.open_segment", fails),
+    "no file can be opened": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.open_segment", fails),
     "hook raises": lambda patch, base: patch.setattr(TelemetryHook, "position_closed", fails),
     "hook cannot be made": lambda patch, base: patch.setattr(TelemetryHook, "__init__", fails),
     "queue raises": lambda patch, base: patch.setattr(TelemetryWriter, "write_trace", fails),
     "writer cannot be made": lambda patch, base: patch.setattr(TelemetryWriter, "__init__", fails),
     "writer cannot be closed": lambda patch, base: patch.setattr(TelemetryWriter, "close", fails),
     "account raises": lambda patch, base: patch.setattr(TelemetryWriter, "stats", fails),
-    "thread died": lambda patch, base: patch.setattr("trade_telemetry.writer._Background._loop", lambda self: None),
-    "trace cannot be built": lambda patch, base: patch.setattr("trade_telemetry.capture.build_trace", fails),
-    "row cannot be formatted": lambda patch, base: patch.setattr("trade_telemetry.writer.line_of", fails),
-    "ledger raises": lambda patch, base: patch.setattr("trade_telemetry.ledger.Ledger.add", fails),
+    "thread died": lambda patch, base: patch.setattr("trade_telemetry.capture.writer._Background._loop", lambda self: None),
+    "trace cannot be built": lambda patch, base: patch.setattr("trade_telemetry.capture.hook.build_trace", fails),
+    "row cannot be formatted": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.line_of", fails),
+    "ledger raises": lambda patch, base: patch.setattr("trade_telemetry.capture.ledger.Ledger.add", fails),
     "features": lambda patch, base: patch.setattr(
         Odd, "features", {"o": object(), "e": Unserializable(), "n": float("nan"), 3: {1, 2}, "c": 1j, "b": b"\xff"}
     ),

@@ -13,18 +13,19 @@ from random import Random
 import numpy as np
 import pytest
 
-from trade_telemetry.market import Bar, Bars, load_bars, simulate_bars
-from trade_telemetry.strategy import (
+from trade_telemetry.trace import label_direction, market_move_pct
+from trade_telemetry.trading.bar_files import load_bars
+from trade_telemetry.trading.bars import Bar, Bars
+from trade_telemetry.trading.simulation import PlantedSkill, simulate_bars
+from trade_telemetry.trading.strategy import (
     IntradayBreakout,
     LearningStrategy,
-    PlantedSkill,
     Signal,
     Strategy,
     SwingPullback,
     make_strategy,
 )
-from trade_telemetry.trace import label_direction, market_move_pct
-from trade_telemetry.trading import Costs, Trade, Trader
+from trade_telemetry.trading.trader import Costs, Trade, Trader
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"

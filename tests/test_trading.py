@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trade_telemetry.market import Bar, find_bars, load_bars, simulate_bars
-from trade_telemetry.strategy import Signal, Strategy, make_strategy
 from trade_telemetry.trace import Direction
-from trade_telemetry.trading import NO_COSTS, Costs, Trade, Trader
+from trade_telemetry.trading.bar_files import find_bars, load_bars
+from trade_telemetry.trading.bars import Bar
+from trade_telemetry.trading.simulation import simulate_bars
+from trade_telemetry.trading.strategy import Signal, Strategy, make_strategy
+from trade_telemetry.trading.trader import NO_COSTS, Costs, Trade, Trader
 
 ROOT = Path(__file__).parents[1]
 MINUTE = 60_000_000

@@ -24,12 +24,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from trade_telemetry.capture import TelemetryHook
-from trade_telemetry.ledger import LedgerKey, LedgerSums, merge_ledgers, read_ledger
-from trade_telemetry.returns import daily_returns, days_per_year, sharpe_of_days, sharpe_ratio
-from trade_telemetry.store import load_columns
+from trade_telemetry.capture.hook import TelemetryHook
+from trade_telemetry.capture.ledger import LedgerKey, LedgerSums, merge_ledgers, read_ledger
+from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.metrics.returns import daily_returns, days_per_year, sharpe_of_days, sharpe_ratio
+from trade_telemetry.store.store import load_columns
 from trade_telemetry.trace import COLUMNS, DIRECTIONS, PredictionTrace
-from trade_telemetry.writer import TelemetryWriter
 
 START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 Counts = Callable[[int, int], int]
@@ -74,7 +74,7 @@ CHILD = textwrap.dedent("""
     import sys
     from datetime import UTC, datetime, timedelta
     from trade_telemetry.trace import PredictionTrace
-    from trade_telemetry.writer import TelemetryWriter
+    from trade_telemetry.capture.writer import TelemetryWriter
     START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
     def trace(k, symbol="TCS", features=None, strategy="intraday", earned=1.0):
         when = START + timedelta(seconds=k)

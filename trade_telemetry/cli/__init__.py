@@ -1,0 +1,1 @@
+"""Say it in a shell: the verbs of `trade-telemetry`."""

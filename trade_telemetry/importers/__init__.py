@@ -1,0 +1,1 @@
+"""Other engines' logs to trace files."""

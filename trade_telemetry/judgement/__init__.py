@@ -1,0 +1,1 @@
+"""Is it better, is it worse, how sure."""

@@ -1,0 +1,1 @@
+"""Files to columns and runs, and what is shown beside what."""

@@ -1,0 +1,1 @@
+"""Bars in, closed trades out: sessions, strategies, the state machine, backtester and live loop."""
