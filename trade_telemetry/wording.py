@@ -129,7 +129,8 @@ def share(
             return f"< {step:.{digits}f} %"
         if float(f"{100 * fraction:.{digits}f}") >= 100:
             return f"> {100 - step:.{digits}f} %"
-    return number(100 * fraction, digits, "%", apart_from=[100 * line for line in apart_from])
+    lines = [0.0, 100.0, *(100 * line for line in apart_from)] if apart_from else []
+    return number(100 * fraction, digits, "%", apart_from=lines)
 
 
 def probability(
