@@ -13,33 +13,23 @@ from .glossary import difference, label, show, show_interval
 from trade_telemetry.wording import (
     MODES,
     Mode,
-    Severity,
     Status,
     capital,
-    days,
     interval,
     interval_name,
     listed,
-    moment,
     number,
-    odds,
     p_text,
-    period,
     plain_text,
     plural,
-    points,
-    probability,
     share,
     with_interval,
 )
 
 # %% auto #0
-__all__ = ['VerdictCode', 'NeededCode', 'Side', 'NoteCode', 'FalseAlarmCode', 'DelayCode', 'Evidence', 'RuleName', 'SHARE_WORDS',
-           'WATCHED', 'GainCode', 'GAIN_WORDS', 'CalibrationCode', 'Said', 'ComparisonVerdict', 'verdict_sentence',
-           'DaysNeeded', 'needed_sentence', 'Shift', 'LiveVerdict', 'shift_text', 'live_sentence', 'LiveNote',
-           'note_sentence', 'FalseAlarm', 'false_alarm_text', 'DetectionDelay', 'delay_text', 'PrecisionEvidence',
-           'ShareEvidence', 'DrawdownEvidence', 'WriterEvidence', 'AlertFacts', 'alert_title', 'evidence_text',
-           'error_text', 'alert_who', 'alert_when', 'alert_sentence', 'gain_code', 'CalibrationFinding',
+__all__ = ['VerdictCode', 'NeededCode', 'Side', 'NoteCode', 'GainCode', 'GAIN_WORDS', 'CalibrationCode', 'Said',
+           'ComparisonVerdict', 'verdict_sentence', 'criterion_text', 'DaysNeeded', 'needed_sentence', 'Shift',
+           'LiveVerdict', 'shift_text', 'live_sentence', 'LiveNote', 'note_sentence', 'gain_code', 'CalibrationFinding',
            'calibration_sentence']
 
 # %% ../nbs/07_sentences.ipynb #said
@@ -154,6 +144,13 @@ def verdict_sentence(
             return Said("Not comparable: no common trading days.")
         case "no trades":
             return Said(f"Not comparable: no trades of {whom}.")
+
+# %% ../nbs/07_sentences.ipynb #criterion
+def criterion_text(
+    common: bool,  # Are there common days? Else each side has its own
+) -> str:  # "daily return on a constant stake, % (common days)"
+    "Say what the leader is chosen by."
+    return f"{label('daily_return')} on a constant stake, % ({'common days' if common else 'each on its own days'})"
 
 # %% ../nbs/07_sentences.ipynb #needed
 NeededCode = Literal[
@@ -291,268 +288,6 @@ def note_sentence(
         return Said(kept, "Calibration, costs and exit reasons are of the kept rows.")
     kept = f"{capital(MODES[n.mode].side)}: {rows} of a sample that no ledger completes."
     return Said(kept, "The daily return is an estimate.")
-
-# %% ../nbs/07_sentences.ipynb #false-alarm
-FalseAlarmCode = Literal[
-    "per look",  # precision: at one look and in a year
-    "budget",  # what watches days: bounded for a year, alone and together
-    "drawdown",  # from resampled years
-    "no backtest", "never by chance",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FalseAlarm:
-    "How often an alert is wrong, of a strategy as good as its backtest."
-
-    code: FalseAlarmCode
-    per_look: float | None = None  # Chance at one look
-    per_year: float | None = None  # Chance in a year of 252 days; None: higher than at one look, not known
-    all_rules: float | None = None  # "budget": chance of a false alarm of any rule in a year
-    expected: float | None = None  # "per look": precision of the backtest, and its signals
-    signals: int = 0
-    below_line: bool = False  # "per look": is the backtest itself below the line?
-
-
-def false_alarm_text(
-    f: FalseAlarm,  # Of an alert
-) -> str:  # Such as "false-alarm probability 37 % per look, 100 % per year"
-    "Say how often an alert is wrong."
-    name = label("false_alarm")
-    match f.code:
-        case "per look":
-            year = "more per year" if f.per_year is None else f"{probability(f.per_year)} per year"
-            who = f"for a strategy as good as its backtest ({share(f.expected)} of {plural(f.signals, 'signal')})"
-            below = ", which is itself below the threshold" if f.below_line else ""
-            return f"{name} {probability(f.per_look)} per look, {year} {who}{below}"
-        case "budget":
-            return f"{name} at most {probability(f.per_year)} per year, {probability(f.all_rules)} for all rules together"
-        case "drawdown":
-            return f"{name} about {probability(f.per_year)} per year; clears at half of that depth"
-        case "no backtest":
-            return (
-                f"{name} unknown without a backtest: a strategy at the threshold is below it half of the time"
-            )
-        case "never by chance":
-            return f"{name} 0 %: a living writer sends a heartbeat even in a quiet market; said after two missed ones"
-
-# %% ../nbs/07_sentences.ipynb #delay
-DelayCode = Literal[
-    "found",  # after so many days
-    "stays above the threshold", "too small for this backtest", "still earns",  # never
-    "unknown", "no loss",  # the last one: the rule is not about a loss
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DetectionDelay:
-    "How long a lasting loss of precision takes to be found."
-
-    code: DelayCode
-    days: float | None = None  # Trading days; None: never or unknown
-    loss: float = 0.10  # Size of the loss, fraction
-    signals_per_day: float = nan  # Present rate
-
-
-def delay_text(
-    d: DetectionDelay,  # Of an alert
-) -> (
-    str
-):  # "median detection delay 1 day for a 10-point loss at 1.1 signals/day"; "" where it is not about a loss
-    "Say how long a loss takes to be found."
-    size, name = f"{number(100 * d.loss, 0, apart_from=[100 * d.loss])}-point loss", label("detection_days")
-    match d.code:
-        case "found":
-            return f"{name} {days(d.days)} for a {size} at {number(d.signals_per_day, 1)} signals/day"
-        case "stays above the threshold":
-            return f"a {size} leaves precision above the threshold"
-        case "too small for this backtest":
-            return f"a {size} is too small for this backtest to be found"
-        case "still earns":
-            return f"a strategy with a {size} still earns"
-        case "unknown":
-            return f"{name} unknown"
-        case "no loss":
-            return ""
-
-# %% ../nbs/07_sentences.ipynb #alert-evidence
-@dataclass(frozen=True)
-class PrecisionEvidence:
-    "Precision below its line."
-
-    observed: float  # Precision now, or at its lowest, fraction
-    low: float  # Its interval
-    high: float
-    signals: int
-    days: int  # With a signal
-    effective: float  # Independent signals that would carry as much
-    line: float  # Threshold, fraction
-    clears_at: float  # Precision at which the alert ends, fraction
-
-
-@dataclass(frozen=True)
-class ShareEvidence:
-    "A daily share that has fallen below its baseline."
-
-    observed: float  # Fraction; of calibration_drift: predicted minus observed
-    signals: int
-    days: int
-    expected: float  # The same of the baseline
-    expected_signals: int
-    expected_days: int
-    log_odds: float  # Natural logarithm of the evidence against a healthy strategy
-    warm_up_days: int | None = None  # The baseline is its own first days; None: it is the backtest
-
-
-@dataclass(frozen=True)
-class DrawdownEvidence:
-    "A drawdown beyond what resampled years of the backtest have."
-
-    deepest: float  # Points, <= 0
-    line: float  # Deepest healthy one, points, <= 0
-    budget: float  # Share of healthy years that fall deeper
-    now: float | None = None  # Present depth, points, <= 0; None where the alert is over
-
-
-@dataclass(frozen=True)
-class WriterEvidence:
-    "A writer that sends no heartbeat and wrote no end."
-
-    run: str
-    last_seen: str  # ISO 8601 with offset
-    pending: int  # Traces that were waiting, at most
-    pid: int | None = None
-    host: str = ""
-
-
-Evidence = PrecisionEvidence | ShareEvidence | DrawdownEvidence | WriterEvidence
-
-# %% ../nbs/07_sentences.ipynb #alert-facts
-RuleName = Literal[
-    "precision_below_threshold", "lost_skill", "quiet_market", "calibration_drift", "drawdown", "writer_silent"
-]  # fmt: skip
-SHARE_WORDS: dict[RuleName, tuple[str, str]] = {  # title, what the share is
-    "lost_skill": ("skill lost", "right when the market moved"),
-    "quiet_market": ("quieter market", "of outcomes with a direction"),
-    "calibration_drift": ("confidence too high", "predicted minus observed"),
-}
-WATCHED: dict[RuleName, str] = {  # what a rule watches, for the line below the alerts
-    "precision_below_threshold": "precision below {line} (from {least} signals on)",
-    "lost_skill": "lost skill", "quiet_market": "a quieter market", "calibration_drift": "overstated confidence",
-    "drawdown": "drawdown beyond its range", "writer_silent": "silent writers",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class AlertFacts:
-    "An alert without a word of prose."
-
-    rule: RuleName
-    severity: Severity
-    evidence: Evidence
-    false_alarm: FalseAlarm
-    delay: DetectionDelay
-    since: str  # ISO 8601 with offset
-    strategy: str = ""  # "" where it is about a process
-    symbol: str = ""  # "" for all of them
-    cleared_at: str | None = None  # None: it is on
-    mode: Mode = "live"
-
-# %% ../nbs/07_sentences.ipynb #alert-title
-def alert_title(
-    a: AlertFacts,  # An alert
-) -> str:  # "Precision below 55 %", without the strategy
-    "Name an alert in a few words."
-    e, where = a.evidence, f" on {plain_text(a.symbol)}" if a.symbol else ""
-    match e:
-        case PrecisionEvidence():
-            recovering = a.cleared_at is None and e.observed >= e.line
-            back = (
-                f", recovering: clears at {share(e.clears_at, 0, apart_from=[e.line])}" if recovering else ""
-            )
-            text = f"precision below {_line(e.line)}{where}{back}"
-        case ShareEvidence():
-            text = f"{SHARE_WORDS[a.rule][0]}{where}"
-        case DrawdownEvidence():
-            text = f"drawdown beyond its range{where}"
-        case WriterEvidence():
-            text = f"recording of {plain_text(e.run)} went silent"
-    return f"{MODES[a.mode].title}: {text}" if a.mode in ("paper", "replay") else capital(text)
-
-
-def _line(line: float) -> str:
-    "A threshold with all its digits."
-    return share(line, 0, apart_from=[line])
-
-# %% ../nbs/07_sentences.ipynb #alert-evidence-text
-def evidence_text(
-    a: AlertFacts,  # An alert
-) -> str:  # What was observed and what was expected; one sentence without its end
-    "Say what an alert rests on."
-    e, worst = a.evidence, a.cleared_at is not None
-    match e:
-        case PrecisionEvidence():
-            seen = with_interval(
-                share(e.observed, apart_from=[e.line]), interval(100 * e.low, 100 * e.high), interval_name()
-            )
-            much = f"{plural(e.signals, 'signal')} on {plural(e.days, 'day')}"
-            return f"{'at its lowest' if worst else 'observed'} {seen} of {much}, effective sample size {number(e.effective, 0)}"
-        case ShareEvidence():
-            gap = a.rule == "calibration_drift"
-            now, then = (points(100 * x) if gap else share(x) for x in (e.observed, e.expected))
-            base = f"its first {plural(e.warm_up_days, 'day')}" if e.warm_up_days else "backtest"
-            before = (
-                f"{base} {then} of {plural(e.expected_signals, 'signal')} on {plural(e.expected_days, 'day')}"
-            )
-            much = f"{plural(e.signals, 'signal')} on {plural(e.days, 'day')}"
-            begin = "at its worst" if worst else "observed"
-            return f"{begin} {now} {SHARE_WORDS[a.rule][1]}, {much}; {before}; odds {odds(e.log_odds)} against a healthy strategy"
-        case DrawdownEvidence():
-            now = "" if e.now is None else f"now {number(e.now, 2)}, "
-            healthy = f"{probability(1 - e.budget)} of resampled years of the backtest stay above {number(e.line, 2, 'points')}"
-            return f"{now}deepest {number(e.deepest, 2, 'points', apart_from=[e.line])}; {healthy}"
-        case WriterEvidence():
-            who = (
-                "the process"
-                if e.pid is None
-                else f"process {e.pid}{f' on {plain_text(e.host)}' if e.host else ''}"
-            )
-            waiting = f"at most {plural(e.pending, 'trace')} pending"
-            return f"last heartbeat {moment(e.last_seen)}, no end was written: {who} died or hangs, {waiting}"
-
-# %% ../nbs/07_sentences.ipynb #alert-sentence
-def error_text(
-    a: AlertFacts,  # An alert
-) -> str:  # How often it is wrong and how long a loss takes to be found
-    "Say how far an alert can be trusted."
-    return "; ".join(filter(None, [false_alarm_text(a.false_alarm), delay_text(a.delay)]))
-
-
-def alert_who(
-    a: AlertFacts,  # An alert
-) -> str:  # The strategy as its owner spells it; "" where it is about a process
-    "Say whom an alert is about."
-    return plain_text(a.strategy)
-
-
-def alert_when(
-    a: AlertFacts,  # An alert
-    zone: str = "UTC",  # Of the clock
-) -> str:  # "since 2025-11-12 09:58 UTC", or from when to when
-    "Say when an alert is or was on."
-    if a.cleared_at is None:
-        return f"since {moment(a.since, zone)}"
-    return f"{moment(a.since, zone, named=False)} to {moment(a.cleared_at, zone)}"
-
-
-def alert_sentence(
-    a: AlertFacts,  # An alert
-    zone: str = "UTC",  # Of the clock
-) -> Said:  # Whom, what, since when; evidence, error rates, delay
-    "Say an alert."
-    who = alert_who(a)
-    short = f"{who}: {alert_title(a)}" if who else alert_title(a)
-    return Said(f"{short}, {alert_when(a, zone)}.", f"{capital(evidence_text(a))}. {capital(error_text(a))}.")
 
 # %% ../nbs/07_sentences.ipynb #gain
 GainCode = Literal["gain", "loss", "either", "unknown"]
