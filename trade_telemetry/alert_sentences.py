@@ -146,7 +146,7 @@ class ShareEvidence:
     log_odds: float  # Natural logarithm of the evidence against a healthy strategy
     warm_up_days: int | None = None  # The baseline is its own first days; None: it is the backtest
 
-
+# %% ../nbs/08_alert_sentences.ipynb #more-evidence
 @dataclass(frozen=True)
 class DrawdownEvidence:
     "A drawdown beyond what resampled years of the backtest have."

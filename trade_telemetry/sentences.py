@@ -56,7 +56,7 @@ VerdictCode = Literal[
     "no common days", "no trades",  # not comparable
 ]  # fmt: skip
 
-
+# %% ../nbs/07_sentences.ipynb #verdict-record
 @dataclass(frozen=True)
 class ComparisonVerdict:
     "What may be concluded of two sides."
@@ -75,6 +75,12 @@ class ComparisonVerdict:
     minimum: int = 0  # What is demanded
     pairs: int = 1  # Pairs that were compared
     p_holm: float = nan  # After the correction for all pairs
+
+    def __post_init__(self) -> None:
+        if self.leader is None and self.code in ("better", "not significant", "not significant among pairs"):
+            raise ValueError(
+                f"{self.code!r} needs a side that is ahead, got a difference of {self.difference}"
+            )
 
     @property
     def leader(self) -> str | None:
@@ -223,7 +229,7 @@ class LiveVerdict:
     edge: float = 5.0  # Loss of precision that would matter, points
     needed: DaysNeeded | None = None  # "no difference": when such a loss would show
 
-# %% ../nbs/07_sentences.ipynb #live-sentence
+# %% ../nbs/07_sentences.ipynb #shift
 def shift_text(
     s: Shift,  # One measure
 ) -> str:  # "precision −9.6 points (95 % interval −14.1 to −5.1), p < 0.001"
@@ -233,7 +239,7 @@ def shift_text(
     size = with_interval(show(t, s.estimate), ends, interval_name(s.confidence))
     return f"{label(s.measure)} {size}, {p_text(s.p_holm)}"
 
-
+# %% ../nbs/07_sentences.ipynb #live-sentence
 def _side(v: LiveVerdict, side: Side) -> str:
     return MODES[v.mode if side == "figure" else "backtest"].trades
 
