@@ -56,7 +56,7 @@ class FalseAlarm:
     signals: int = 0
     below_line: bool = False  # "per look": is the backtest itself below the line?
 
-
+# %% ../nbs/08_alert_sentences.ipynb #false-alarm-text
 def false_alarm_text(
     f: FalseAlarm,  # Of an alert
 ) -> str:  # Such as "false-alarm probability 37 % per look, 100 % per year"

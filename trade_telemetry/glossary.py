@@ -14,7 +14,6 @@ from typing import Any, Literal
 from trade_telemetry.wording import (
     DASH,
     SAMPLED,
-    capital,
     duration,
     interval,
     moment,
