@@ -15,7 +15,8 @@ from bs4 import BeautifulSoup
 from scipy import stats
 from sklearn import metrics
 
-from trade_telemetry import AccuracyAnalyzer, PredictionTrace, Settings, TelemetryWriter, plots, sections
+from trade_telemetry import AccuracyAnalyzer, PredictionTrace, Settings, TelemetryWriter, plots
+from trade_telemetry.report import comparison as compared
 from trade_telemetry.report.render import execute, report_notebook, with_parameters
 from trade_telemetry.report.scope import Report, open_report
 from trade_telemetry.trace import Direction, label_direction, position_return_pct
@@ -238,9 +239,9 @@ def test_notebook_cross_strategy_analysis(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(plots, name, remember)
     report = open_report(tmp_path / "data", settings=Settings())
     shown = [
-        sections.compared_curves(report),
-        sections.compared_curves(report, "trade"),
-        sections.compared_histograms(report),
+        compared.compared_curves(report),
+        compared.compared_curves(report, "trade"),
+        compared.compared_histograms(report),
     ]
     assert all("<img" in block.html for block in shown)
     names = ("strategy", "predicted_direction", "actual_direction", "realized_return_pct", "exit_timestamp")
@@ -248,7 +249,7 @@ def test_notebook_cross_strategy_analysis(tmp_path: Path, monkeypatch: pytest.Mo
     frame["exit"] = pd.to_datetime(frame["exit_timestamp"], utc=True)
     sides = {name: frame[frame["strategy"] == name].sort_values("exit") for name in ("intraday", "swing")}
     check_charts(drawn, sides)
-    check_table(cells_of(sections.side_by_side(report)), sides)
+    check_table(cells_of(compared.side_by_side(report)), sides)
     check_tests_and_advice(report, sides)
 
 
@@ -302,7 +303,7 @@ def check_table(table: dict[str, list[str]], sides: dict[str, Any]) -> None:
 
 def check_tests_and_advice(report: Report, sides: dict[str, Any]) -> None:
     """Welch's line is scipy's, and the recommendation says what the verdict says and no more."""
-    rows = cells_of(sections.significance_section(report))
+    rows = cells_of(compared.significance_section(report))
     first, second = (side["realized_return_pct"] for side in sides.values())
     theirs = stats.ttest_ind(first, second, equal_var=False)
     welch = rows["mean trade, Welch's t-test, %"]
@@ -310,7 +311,7 @@ def check_tests_and_advice(report: Report, sides: dict[str, Any]) -> None:
     assert shown_number(welch[2]) == pytest.approx(theirs.pvalue, abs=6e-4)
     ends = [shown_number(end) for end in welch[1].split(" to ")]
     assert ends == pytest.approx(list(theirs.confidence_interval()), abs=6e-4)
-    advice = repr(sections.recommendation(report))
+    advice = repr(compared.recommendation(report))
     assert report.comparison["winner"] == "intraday"
     assert "- Prefer intraday to swing where capital can go to only one of them: intraday is better" in advice
     assert "These are backtests" in advice
@@ -321,7 +322,7 @@ def test_the_recommendation_names_nobody_where_the_verdict_does_not(tmp_path: Pa
         for t in mixed_traces(edge_pct=0.0, seed=11):
             writer.write_trace(t)
     report = open_report(tmp_path, settings=Settings())
-    advice = repr(sections.recommendation(report))
+    advice = repr(compared.recommendation(report))
     assert report.comparison["winner"] is None
     assert "- No change is recommended, inconclusive" in advice
     assert "would be a bet on noise" in advice and "A difference of 5 points of precision" in advice
