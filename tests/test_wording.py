@@ -23,14 +23,18 @@ from trade_telemetry import alert_sentences as al
 from trade_telemetry import glossary as gl
 from trade_telemetry import sentences as se
 from trade_telemetry import wording as wo
-from trade_telemetry.alerts import RULES, Alert, AlertReport
-from trade_telemetry.analyzer import AccuracyMetrics, measure
-from trade_telemetry.breakdown import Estimate, FeatureEffect, Group
-from trade_telemetry.comparison import compare, compare_groups, split_by
-from trade_telemetry.live_vs_backtest import live_vs_backtest
-from trade_telemetry.significance import Difference
-from trade_telemetry.state import coverage_of, rows_read
-from trade_telemetry.store import LoadReport, TraceColumns, TraceStore, View
+from trade_telemetry.dashboard.state import rows_read
+from trade_telemetry.judgement.alert_rules import RULES, Alert, AlertReport
+from trade_telemetry.judgement.comparison import compare, compare_groups, split_by
+from trade_telemetry.judgement.features import Estimate, FeatureEffect
+from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
+from trade_telemetry.metrics.breakdown import Group
+from trade_telemetry.metrics.intervals import Difference
+from trade_telemetry.metrics.record import AccuracyMetrics, measure
+from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.runs import LoadReport
+from trade_telemetry.store.store import TraceStore
+from trade_telemetry.store.view import View, coverage_of
 from trade_telemetry.trace import PredictionTrace
 
 NAMES = ("intraday", "mean Reversion")
