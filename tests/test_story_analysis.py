@@ -16,7 +16,7 @@ from scipy import stats
 from sklearn import metrics
 
 from trade_telemetry import AccuracyAnalyzer, PredictionTrace, Settings, TelemetryWriter, plots
-from trade_telemetry.report.render import comparison as compared
+from trade_telemetry.report import comparison as compared
 from trade_telemetry.report.render import execute, report_notebook, with_parameters
 from trade_telemetry.report.scope import Report, open_report
 from trade_telemetry.trace import Direction, label_direction, position_return_pct

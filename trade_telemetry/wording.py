@@ -125,7 +125,7 @@ def share(
         return undefined(why)
     step = 10.0**-digits
     if not apart_from and 1e-9 < fraction < 1 - 1e-9:
-        if 100 * fraction < step / 2:
+        if float(f"{100 * fraction:.{digits}f}") <= 0:  # a tie rounds to even, so ask the text itself
             return f"< {step:.{digits}f} %"
         if float(f"{100 * fraction:.{digits}f}") >= 100:
             return f"> {100 - step:.{digits}f} %"
