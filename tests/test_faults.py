@@ -30,6 +30,7 @@ from trade_telemetry import writer as writer_module
 from trade_telemetry.capture import TelemetryHook
 from trade_telemetry.ledger import read_ledger
 from trade_telemetry.store import TraceStore, load_columns
+from trade_telemetry.testing import ManualClock
 from trade_telemetry.writer import TelemetryWriter
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -529,7 +530,7 @@ def test_a_log_handler_that_raises_does_not_end_the_thread(
 def test_a_wall_clock_set_back_or_forward_disturbs_neither_throttle_nor_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [1000.0]
+    clock = ManualClock(1000.0)
 
     class Jumping(datetime):
         shift = timedelta(0)
@@ -539,13 +540,13 @@ def test_a_wall_clock_set_back_or_forward_disturbs_neither_throttle_nor_files(
             return datetime(2024, 1, 1, tzinfo=UTC) + cls.shift
 
     monkeypatch.setattr(writer_module, "datetime", Jumping)
-    writer = TelemetryWriter(tmp_path, throttle_seconds=60, clock=lambda: now[0], background=False)
+    writer = TelemetryWriter(tmp_path, throttle_seconds=60, clock=clock, background=False)
     for step, days in enumerate((-400, 400, 0)):
         Jumping.shift = timedelta(days=days)
         writer.write_trace(trace(step))
         writer.poll()
         assert writer.stats().flushes_timed == step
-        now[0] += 61
+        clock.advance(61)
         writer.poll()
         assert writer.stats().flushes_timed == step + 1
         with TelemetryWriter(tmp_path, background=False) as other:  # a writer that starts at that hour
@@ -608,11 +609,11 @@ def test_a_week_of_live_trading_under_random_faults_raises_nothing_and_counts_ev
     "Five days of 6.5 hours at 400 closes an hour; the clock is moved by hand, everything that can fail does."
     logging.getLogger("trade_telemetry").setLevel(logging.CRITICAL)
     rng, storm = Random(6), Storm(Random(7), rate=0.05)
-    now = [0.0]
+    clock = ManualClock()
     directory = tmp_path / "live"
     writer = TelemetryWriter(
         directory, mode="live", buffer_size=50, throttle_seconds=60, sample_rate=sample_rate, max_pending=2000,
-        clock=lambda: now[0], background=False, ledger=True, max_file_size_mb=0.2, compression=True,
+        clock=clock, background=False, ledger=True, max_file_size_mb=0.2, compression=True,
     )  # fmt: skip
     hook = TelemetryHook(writer, {"intraday": 0.3, "swing": 0.5})
     mine: Counter[str] = Counter()  # the caller's own count
@@ -631,7 +632,7 @@ def test_a_week_of_live_trading_under_random_faults_raises_nothing_and_counts_ev
             )  # fmt: skip
             mine["calls"] += 1
             mine["bad"] += bad
-        now[0] += 60.0
+        clock.advance(60.0)
         if rng.random() < 0.9:  # now and then the thread does not get to run
             writer.poll()
         if rng.random() < 0.002:

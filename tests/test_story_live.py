@@ -26,21 +26,13 @@ from trade_telemetry.engine import Engine, EngineConfig, FollowFeed, ReplayFeed
 from trade_telemetry.ledger import LedgerSums, merge_ledgers, read_ledger
 from trade_telemetry.market import Bar, Bars, find_session, load_bars, simulate_bars
 from trade_telemetry.strategy import Signal, Strategy
+from trade_telemetry.testing import ManualClock
 from trade_telemetry.trading import Costs, Trade
 from trade_telemetry.writer import Segment, TelemetryWriter
 
 ROOT = Path(__file__).parents[1]
 MINUTES = ROOT.parent / "shared" / "data" / "intraday_1m"
 COSTS = Costs(0.01, 0.01)
-
-
-class Clock:
-    "Seconds, moved by hand."
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Scalper(Strategy):
@@ -57,7 +49,7 @@ class Rapid:
 
     mode = "live"
 
-    def __init__(self, bars: Bars, clock: Clock, look: Callable[[], None]) -> None:
+    def __init__(self, bars: Bars, clock: ManualClock, look: Callable[[], None]) -> None:
         self.bars, self.clock, self.look = bars, clock, look
 
     def stream(self, stop: threading.Event) -> Iterator[tuple[str, Bar]]:
@@ -71,7 +63,7 @@ class Timed(Engine):
     "An engine whose telemetry goes by a clock that is moved by hand, looked at after every bar."
 
     def __init__(self, bars: Bars, directory: Path, background: bool, **more: Any) -> None:
-        self.clock, self.background = Clock(), background
+        self.clock, self.background = ManualClock(), background
         feed = Rapid(bars, self.clock, lambda: self.look())
         super().__init__(
             EngineConfig([bars.symbol], Scalper(), feed, settings=Settings.load()),

@@ -220,7 +220,7 @@ def compare(before: Path, after: Path, most: int = 40, any_words: bool = False) 
     "Compare two recordings and print what differs."
     found, names = (
         Found(),
-        [{p.relative_to(d).as_posix() for p in d.rglob("*.json")} for d in (before, after)],
+        [{p.relative_to(d).as_posix() for p in d.glob("*/*.json")} for d in (before, after)],
     )
     if not names[0] or names[0] != names[1]:
         found.differ("answers", sorted(names[0] - names[1]), sorted(names[1] - names[0]))
