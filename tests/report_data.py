@@ -11,7 +11,7 @@ import nbformat
 import numpy as np
 from nbformat import NotebookNode
 
-from trade_telemetry import PredictionTrace, TelemetryWriter
+from trade_telemetry import PredictionTrace, testing
 from trade_telemetry.report.render import report_notebook, with_parameters
 from trade_telemetry.trace import Direction, label_direction, position_return_pct
 
@@ -62,10 +62,7 @@ def write_run(
     root: Path, name: str, traces: list[PredictionTrace], sample_rate: float = 1.0, mode: str | None = None
 ) -> None:
     """Write one run as the capture does, ledger included."""
-    kind = mode or (traces[0].mode if traces else "backtest")
-    with TelemetryWriter(root / name, mode=kind, sample_rate=sample_rate) as writer:
-        for trace in traces:
-            writer.write_trace(trace)
+    testing.write_run(root / name, traces, mode, sample_rate=sample_rate)
 
 
 def both_strategies(

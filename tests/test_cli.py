@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trade_telemetry import PredictionTrace, TelemetryWriter
+from trade_telemetry import PredictionTrace
+from trade_telemetry.testing import make_trace, write_run
 from trade_telemetry.trace import Direction
 
 COMMAND = [
@@ -47,37 +48,30 @@ def traces(
         when = START + timedelta(weeks=weeks, days=day // 5 * 7 + day % 5, minutes=20 * (k % 6))
         predicted: Direction = "LONG" if rng.random() < 0.5 else "SHORT"
         right = bool(rng.random() < skill)
-        up = right == (predicted == "LONG")
-        actual: Direction = "LONG" if up else "SHORT"
-        move, earned = (1.0 if up else -1.0), (1.0 if right else -1.0)
+        earned = 1.0 if right else -1.0
         out.append(
-            PredictionTrace(
-                when, "EURUSD", strategy, predicted, actual, 0.62, 100.0, 100.0 + move, 15,
-                earned + float(rng.normal(0, 0.1)), label_threshold_pct=0.3, mode=mode,
+            make_trace(
+                timestamp=when, symbol="EURUSD", strategy=strategy, predicted_direction=predicted, predicted_confidence=0.62,
+                exit_price=101.0 if right == (predicted == "LONG") else 99.0, holding_period_minutes=15,
+                realized_return_pct=earned + float(rng.normal(0, 0.1)), label_threshold_pct=0.3, mode=mode,
             )
         )  # fmt: skip
     return out
 
 
-def write(folder: Path, rows: list[PredictionTrace]) -> None:
-    with TelemetryWriter(folder, mode=rows[0].mode) as writer:
-        for row in rows:
-            writer.write_trace(row)
-
-
 @pytest.fixture(scope="module")
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("healthy")
-    write(folder / "backtest_20250106_000000", traces("backtest", 120, 0.62, 1))
-    write(folder / "live", traces("live", 40, 0.64, 2, weeks=30))
+    write_run(folder / "backtest_20250106_000000", traces("backtest", 120, 0.62, 1))
+    write_run(folder / "live", traces("live", 40, 0.64, 2, weeks=30))
     return folder
 
 
 @pytest.fixture(scope="module")
 def degraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("degraded")
-    write(folder / "backtest_20250106_000000", traces("backtest", 120, 0.62, 1))
-    write(folder / "live", traces("live", 40, 0.40, 3, weeks=30))
+    write_run(folder / "backtest_20250106_000000", traces("backtest", 120, 0.62, 1))
+    write_run(folder / "live", traces("live", 40, 0.40, 3, weeks=30))
     return folder
 
 
@@ -112,7 +106,7 @@ def test_every_pair_of_groups_is_compared(tmp_path: Path) -> None:
         for k, name in enumerate(("one", "two", "three"))
         for t in traces("backtest", 40, 0.6, 10 + k)
     ]
-    write(tmp_path / "backtest_20250106_000000", rows)
+    write_run(tmp_path / "backtest_20250106_000000", rows)
     done = call("compare", "--by", "strategy", "--format", "json", "--telemetry-dir", tmp_path, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     pairs = json.loads(done.stdout)["pairs"]

@@ -29,7 +29,6 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
 from trade_telemetry.dashboard.alert_list import alerts_html
 from trade_telemetry.dashboard.cards import cards_html, header_html
@@ -41,7 +40,8 @@ from trade_telemetry.dashboard.tables import confusion_html, trades_html
 from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
 from trade_telemetry.store.store import TraceStore
 from trade_telemetry.store.view import select_view
-from trade_telemetry.trace import PredictionTrace, label_direction, position_return_pct, to_row
+from trade_telemetry.testing import make_trace, write_run
+from trade_telemetry.trace import PredictionTrace, to_row
 
 check_against = import_module("jsonschema").validate  # it brings no types
 
@@ -96,18 +96,13 @@ def make_traces(
         size = random.uniform(0.6, 1.4) if random.random() > 0.15 else 0.1
         move = size if (direction == "LONG") == (random.random() < skill) else -size
         traces.append(
-            PredictionTrace(
-                entry,
-                symbols[i % len(symbols)],
-                strategy,
-                direction,  # type: ignore[arg-type]
-                label_direction(move, 0.5),
-                0.6,
-                100.0,
-                100.0 + move,
-                40.0,
-                position_return_pct(direction, move, 0.02),  # type: ignore[arg-type]
-                exit_timestamp=entry + timedelta(minutes=40),
+            make_trace(
+                timestamp=entry,
+                symbol=symbols[i % len(symbols)],
+                strategy=strategy,
+                predicted_direction=direction,
+                exit_price=100.0 + move,
+                holding_period_minutes=40.0,
                 mode=mode,
                 label_threshold_pct=0.5,
                 fees_pct=0.02,
@@ -118,9 +113,7 @@ def make_traces(
 
 def write(directory: Path, *groups: list[PredictionTrace], sample_rate: float = 1.0) -> None:
     "Write traces as the package does."
-    with TelemetryWriter(directory, mode=groups[0][0].mode, sample_rate=sample_rate) as writer:
-        for trace in (trace for group in groups for trace in group):
-            writer.write_trace(trace)
+    write_run(directory, [trace for group in groups for trace in group], sample_rate=sample_rate)
 
 
 def append(path: Path, traces: list[PredictionTrace]) -> None:

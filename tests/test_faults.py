@@ -26,11 +26,14 @@ import pytest
 from test_writer import CHILD, Counts, closes, complete_rows, ledger_of, run_python, trace
 
 import trade_telemetry.capture.ledger as ledger_module
+import trade_telemetry.capture.run_record as record_module
+import trade_telemetry.capture.segment as segment_module
 import trade_telemetry.capture.writer as writer_module
 from trade_telemetry.capture.hook import TelemetryHook
 from trade_telemetry.capture.ledger import read_ledger
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.store.store import TraceStore, load_columns
+from trade_telemetry.testing import ManualClock
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -178,7 +181,7 @@ def test_a_broken_disk_is_counted_by_name_and_tried_again(
         pytest.skip(f"this system has no {device}")
     writer = TelemetryWriter(tmp_path, buffer_size=3, background=False, ledger=True)
     with monkeypatch.context() as broken:
-        broken.setattr(writer_module, "open_segment", broken_segment(device))
+        broken.setattr(segment_module, "open_segment", broken_segment(device))
         write_some(writer, 0, 9)
         assert writer.stats().failed == {f"write {name}": 9}
     write_some(writer, 9, 3)  # somebody made room
@@ -346,8 +349,8 @@ def test_a_disk_that_hangs_holds_up_neither_the_end_nor_the_account(
 ) -> None:
     "A pipe that nobody reads is a disk that does not answer; when it does, it still gets everything."
     out, into = os.pipe()
-    monkeypatch.setattr(writer_module, "open_segment", lambda *_: (into, tmp_path / "pipe"))
-    monkeypatch.setattr(writer_module, "still_ours", lambda *_: True)
+    monkeypatch.setattr(segment_module, "open_segment", lambda *_: (into, tmp_path / "pipe"))
+    monkeypatch.setattr(segment_module, "still_ours", lambda *_: True)
     writer = TelemetryWriter(tmp_path, buffer_size=1000, poll_seconds=0.001, throttle_seconds=0.0)
     for k in range(1500):
         writer.write_trace(trace(k, features={"text": "x" * 200}))
@@ -529,7 +532,7 @@ def test_a_log_handler_that_raises_does_not_end_the_thread(
 def test_a_wall_clock_set_back_or_forward_disturbs_neither_throttle_nor_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [1000.0]
+    clock = ManualClock(1000.0)
 
     class Jumping(datetime):
         shift = timedelta(0)
@@ -538,14 +541,14 @@ def test_a_wall_clock_set_back_or_forward_disturbs_neither_throttle_nor_files(
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime(2024, 1, 1, tzinfo=UTC) + cls.shift
 
-    monkeypatch.setattr(writer_module, "datetime", Jumping)
-    writer = TelemetryWriter(tmp_path, throttle_seconds=60, clock=lambda: now[0], background=False)
+    monkeypatch.setattr(record_module, "datetime", Jumping)
+    writer = TelemetryWriter(tmp_path, throttle_seconds=60, clock=clock, background=False)
     for step, days in enumerate((-400, 400, 0)):
         Jumping.shift = timedelta(days=days)
         writer.write_trace(trace(step))
         writer.poll()
         assert writer.stats().flushes_timed == step
-        now[0] += 61
+        clock.advance(61)
         writer.poll()
         assert writer.stats().flushes_timed == step + 1
         with TelemetryWriter(tmp_path, background=False) as other:  # a writer that starts at that hour
@@ -587,7 +590,9 @@ class Storm:
 
     def over(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         "Let it loose on what writer and ledger do below a directory."
-        monkeypatch.setattr(writer_module, "os", self)
+        for module in (writer_module, segment_module, record_module):
+            if hasattr(module, "os"):
+                monkeypatch.setattr(module, "os", self)
         monkeypatch.setattr(ledger_module, "os", self)
         for name in ("mkdir", "write_text", "write_bytes", "replace", "unlink", "iterdir"):
             monkeypatch.setattr(Path, name, self.path_method(getattr(Path, name), name, str(directory)))
@@ -608,11 +613,11 @@ def test_a_week_of_live_trading_under_random_faults_raises_nothing_and_counts_ev
     "Five days of 6.5 hours at 400 closes an hour; the clock is moved by hand, everything that can fail does."
     logging.getLogger("trade_telemetry").setLevel(logging.CRITICAL)
     rng, storm = Random(6), Storm(Random(7), rate=0.05)
-    now = [0.0]
+    clock = ManualClock()
     directory = tmp_path / "live"
     writer = TelemetryWriter(
         directory, mode="live", buffer_size=50, throttle_seconds=60, sample_rate=sample_rate, max_pending=2000,
-        clock=lambda: now[0], background=False, ledger=True, max_file_size_mb=0.2, compression=True,
+        clock=clock, background=False, ledger=True, max_file_size_mb=0.2, compression=True,
     )  # fmt: skip
     hook = TelemetryHook(writer, {"intraday": 0.3, "swing": 0.5})
     mine: Counter[str] = Counter()  # the caller's own count
@@ -631,7 +636,7 @@ def test_a_week_of_live_trading_under_random_faults_raises_nothing_and_counts_ev
             )  # fmt: skip
             mine["calls"] += 1
             mine["bad"] += bad
-        now[0] += 60.0
+        clock.advance(60.0)
         if rng.random() < 0.9:  # now and then the thread does not get to run
             writer.poll()
         if rng.random() < 0.002:

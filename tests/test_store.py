@@ -712,9 +712,9 @@ def test_nothing_at_all_is_an_empty_view(tmp_path: Path) -> None:
 def test_a_dashboard_may_read_files_without_the_heavy_libraries(tmp_path: Path) -> None:
     write(tmp_path / "live" / "traces_intraday_0.csv", trades(*range(50)))
     code = (
-        "import sys; from trade_telemetry.store import TraceStore;"
+        "import sys; from trade_telemetry.store.store import TraceStore;"
         f"store = TraceStore({str(tmp_path)!r}); store.refresh(); assert len(store.columns) == 50;"
-        "from trade_telemetry import returns, classification;"
+        "from trade_telemetry.metrics import returns, classification;"
         "print([m for m in ('pandas', 'scipy', 'matplotlib', 'seaborn', 'fastcore') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -19,30 +19,19 @@ from trade_telemetry import AccuracyAnalyzer, PredictionTrace, Settings, Telemet
 from trade_telemetry.report import comparison as compared
 from trade_telemetry.report.render import execute, report_notebook, with_parameters
 from trade_telemetry.report.scope import Report, open_report
-from trade_telemetry.trace import Direction, label_direction, position_return_pct
+from trade_telemetry.testing import make_trace
+from trade_telemetry.trace import Direction
 
 START = datetime(2025, 1, 6, 10, tzinfo=UTC)  # a Monday
-THRESHOLDS = {"intraday": 0.3, "swing": 0.5}
 
 
 def trade(
     strategy: str, entry: datetime, minutes: int, predicted: Direction, move_pct: float
 ) -> PredictionTrace:
-    return PredictionTrace(
-        timestamp=entry,
-        symbol="RELIANCE",
-        strategy=strategy,
-        predicted_direction=predicted,
-        actual_direction=label_direction(move_pct, THRESHOLDS[strategy]),
-        predicted_confidence=0.6,
-        entry_price=100.0,
-        exit_price=100.0 * (1 + move_pct / 100),
-        holding_period_minutes=minutes,
-        realized_return_pct=position_return_pct(predicted, move_pct, fees_pct=0.02),
-        exit_timestamp=entry + timedelta(minutes=minutes),
-        label_threshold_pct=THRESHOLDS[strategy],
-        fees_pct=0.02,
-    )
+    return make_trace(
+        timestamp=entry, symbol="RELIANCE", strategy=strategy, predicted_direction=predicted,
+        exit_price=100.0 * (1 + move_pct / 100), holding_period_minutes=minutes, fees_pct=0.02,
+    )  # fmt: skip
 
 
 def weekday(k: int) -> datetime:

@@ -23,6 +23,7 @@ from trade_telemetry.capture.ledger import LedgerSums, merge_ledgers, read_ledge
 from trade_telemetry.capture.segment import Segment
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
+from trade_telemetry.testing import ManualClock
 from trade_telemetry.trading.backtester import Backtester, exit_order
 from trade_telemetry.trading.bar_files import load_bars
 from trade_telemetry.trading.bars import Bar, Bars
@@ -39,15 +40,6 @@ MINUTES = ROOT.parent / "shared" / "data" / "intraday_1m"
 COSTS = Costs(0.01, 0.01)
 
 
-class Clock:
-    "Seconds, moved by hand."
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Scalper(Strategy):
     "In and out with every bar."
 
@@ -62,7 +54,7 @@ class Rapid:
 
     mode = "live"
 
-    def __init__(self, bars: Bars, clock: Clock, look: Callable[[], None]) -> None:
+    def __init__(self, bars: Bars, clock: ManualClock, look: Callable[[], None]) -> None:
         self.bars, self.clock, self.look = bars, clock, look
 
     def stream(self, stop: threading.Event) -> Iterator[tuple[str, Bar]]:
@@ -76,7 +68,7 @@ class Timed(Engine):
     "An engine whose telemetry goes by a clock that is moved by hand, looked at after every bar."
 
     def __init__(self, bars: Bars, directory: Path, background: bool, **more: Any) -> None:
-        self.clock, self.background = Clock(), background
+        self.clock, self.background = ManualClock(), background
         feed = Rapid(bars, self.clock, lambda: self.look())
         super().__init__(
             EngineConfig([bars.symbol], Scalper(), feed, settings=Settings.load()),
@@ -205,7 +197,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "directory is a file": lambda patch, base: base.write_text(""),
     "directory cannot be made": lambda patch, base: patch.setattr(Path, "mkdir", fails),
     "disk full": lambda patch, base: patch.setattr(Segment, "append", fails),
-    "no file can be opened": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.open_segment", fails),
+    "no file can be opened": lambda patch, base: patch.setattr("trade_telemetry.capture.segment.open_segment", fails),
     "hook raises": lambda patch, base: patch.setattr(TelemetryHook, "position_closed", fails),
     "hook cannot be made": lambda patch, base: patch.setattr(TelemetryHook, "__init__", fails),
     "queue raises": lambda patch, base: patch.setattr(TelemetryWriter, "write_trace", fails),
