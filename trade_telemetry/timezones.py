@@ -116,7 +116,7 @@ class LocalDays:
         shift = utc_of(us).astimezone(self.zone).utcoffset()
         return 0 if shift is None else shift // MICROSECOND
 
-
+# %% ../nbs/01_timezones.ipynb #local-day
 def local_day(
     us: int,  # Microseconds since 1970-01-01 UTC
     timezone: str | tzinfo,  # Zone whose dates count
