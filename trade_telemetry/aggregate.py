@@ -37,8 +37,9 @@ from .timezones import date_of_day
 
 # %% auto #0
 __all__ = ['Ints', 'Floats', 'Bools', 'LOW', 'MASK', 'HALF', 'UNITS', 'wide_of', 'sum_wide', 'total_of', 'floats_of', 'Aggregate',
-           'empty', 'described', 'arranged', 'merge', 'take', 'restrict', 'forget', 'document_of_aggregate',
-           'aggregate_of_document', 'read', 'from_bytes', 'aggregate_of_lines']
+           'empty', 'described', 'used_words', 'arranged', 'merge', 'take', 'restrict', 'forget',
+           'document_of_aggregate', 'aggregate_of_document', 'read', 'from_bytes', 'aggregate_of_lines', 'Ledgers',
+           'covers']
 
 # %% ../nbs/05_aggregate.ipynb #wide
 Ints = npt.NDArray[np.int64]
@@ -219,6 +220,18 @@ def _add_bins(bins: Ints, line: Ints) -> Ints:
     sums = np.add.reduceat(bins[2:].take(order, axis=1), starts, axis=1)
     return np.concatenate([keys.take(order[starts], axis=1), sums])
 
+# %% ../nbs/05_aggregate.ipynb #used-words
+def used_words(
+    words: Sequence[str],  # In any order, perhaps with repeats
+    codes: npt.NDArray[Any],  # Position of each row or line among them, shape (n,)
+) -> tuple[tuple[str, ...], Ints]:  # Sorted words that occur, each once; position of each row among those
+    "Bring codes of words to the one order."
+    present = np.flatnonzero(np.bincount(codes, minlength=len(words))).tolist()
+    chosen = sorted({words[code] for code in present})
+    place, table = {word: k for k, word in enumerate(chosen)}, np.zeros(len(words), dtype=np.int64)
+    table[present] = [place[words[code]] for code in present]
+    return tuple(chosen), table[codes]
+
 # %% ../nbs/05_aggregate.ipynb #arrange
 def arranged(
     raw: Aggregate,  # Lines in any order, perhaps with equal keys, words perhaps unsorted or unused
@@ -228,7 +241,7 @@ def arranged(
     if not len(a):
         return replace(empty(), missing=a.missing)
     words, codes = zip(
-        *(_used(list(own), code) for own, code in zip(a.words, a.keys, strict=False)), strict=True
+        *(used_words(list(own), code) for own, code in zip(a.words, a.keys, strict=False)), strict=True
     )
     keys = np.concatenate([np.stack(codes), a.keys[4:]])
     order, starts = _order(keys)
@@ -242,15 +255,6 @@ def arranged(
         np.bitwise_or.reduceat(a.bits[order], starts), _add_bins(a.return_bins, line), _add_bins(a.confidence_bins, line),
         a.zones, a.missing,
     )  # fmt: skip
-
-
-def _used(words: Sequence[str], codes: Ints) -> tuple[tuple[str, ...], Ints]:
-    "Sorted words that occur, each once, and codes among them."
-    present = np.flatnonzero(np.bincount(codes, minlength=len(words))).tolist()
-    chosen = sorted({words[code] for code in present})
-    place, table = {word: k for k, word in enumerate(chosen)}, np.zeros(len(words), dtype=np.int64)
-    table[present] = [place[words[code]] for code in present]
-    return tuple(chosen), table[codes]
 
 # %% ../nbs/05_aggregate.ipynb #merge
 def merge(
@@ -305,7 +309,7 @@ def take(
 
     chosen = {name: getattr(a, name).take(kept, axis=-1) for name in ("counts", "sums", "exits", "bits")}
     keys = a.keys.take(kept, axis=1)
-    pairs = [_used(words, codes) for words, codes in zip(a.words, keys, strict=False)]
+    pairs = [used_words(words, codes) for words, codes in zip(a.words, keys, strict=False)]
     return Aggregate(
         tuple(words for words, _ in pairs), np.concatenate([np.stack([codes for _, codes in pairs]), keys[4:]]), **chosen,
         return_bins=own(a.return_bins), confidence_bins=own(a.confidence_bins), zones=a.zones if len(kept) else (), missing=a.missing,
@@ -490,3 +494,39 @@ def aggregate_of_lines(
 ) -> Aggregate:  # The same sums
     "Turn lines of Python integers into arrays."
     return aggregate_of_document(document_of(lines, zones, missing))
+
+# %% ../nbs/05_aggregate.ipynb #ledgers
+@dataclass(frozen=True, eq=False)
+class Ledgers:
+    "Sums of every close of the runs that keep a sample of their rows."
+
+    sums: Mapping[tuple[str, str], Aggregate]  # By run and mode
+    labelled: bool = True  # Is `actual` what the rows beside it say? Not after relabelling
+
+    def only(
+        self,
+        *,
+        runs: Collection[str] | None = None,  # Names; None all
+        modes: Collection[str] | None = None,  # live, paper, replay or backtest; None all
+        **chosen: Any,  # As `restrict`: strategies, symbols, days, …
+    ) -> Ledgers:
+        "Choose closes by run, mode and key."
+        kept = {
+            (run, mode): restrict(part, **chosen)
+            for (run, mode), part in self.sums.items()
+            if (runs is None or run in runs) and (modes is None or mode in modes)
+        }
+        return Ledgers({name: part for name, part in kept.items() if len(part)}, self.labelled)
+
+    def total(self) -> Aggregate:
+        "All of them together."
+        return merge(*self.sums.values())
+
+# %% ../nbs/05_aggregate.ipynb #covers
+def covers(
+    whole: Aggregate,  # Of every close
+    part: Aggregate,  # Of some of them
+) -> bool:  # Has `whole` at least as many closes under every key?
+    "Ask whether one aggregate can contain another."
+    left = merge(whole, replace(part, counts=-part.counts))
+    return bool((left.count("closes") >= 0).all()) and len(left) == len(whole)

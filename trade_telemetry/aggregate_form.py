@@ -24,7 +24,7 @@ __all__ = ['WORDS', 'CODE_OF', 'PERCENT', 'MINUTE', 'ONE', 'MOST_PERCENT', 'MOST
            'PARTS', 'UNKNOWN_IN_VERSION_1', 'Lines', 'SCHEMA_VERSION', 'Key', 'units_of', 'return_bin', 'bin_edges',
            'confidence_bin', 'log_of', 'log_score', 'Sums', 'parts_of', 'exit_us_of', 'plain_name', 'Close', 'close_of',
            'add_close', 'add_sums', 'merge_lines', 'check_line', 'document_of', 'canonical_bytes', 'digest_of',
-           'ledger_document', 'AggregateFile', 'read_aggregate']
+           'ledger_document', 'version_1_line', 'AggregateFile', 'read_aggregate']
 
 # %% ../nbs/04_aggregate_form.ipynb #key
 class Key(NamedTuple):
@@ -432,27 +432,38 @@ def ledger_document(
     return {"schema_version": document.pop("schema_version"), **facts, **document}
 
 # %% ../nbs/04_aggregate_form.ipynb #version-1
+def version_1_line(
+    key: Key,  # Without version and account
+    closes: int,  # How many
+    earned: float,  # Sum of their returns, percent
+    squares: float,  # Sum of the squares, percent squared
+    wins: int,  # Closes with a return above 0
+    minutes: float,  # Minutes held in all
+) -> Sums:  # The same in units; ValueError or OverflowError for numbers that are none
+    "Bring the sums of a ledger of version 1 to units."
+    total = round(Fraction(earned) * PERCENT)
+    least = (
+        -(-total * total // closes) if closes > 0 else 0
+    )  # a float sum of squares may be short by its last digit
+    square = max(round(Fraction(squares) * PERCENT**2), least)
+    sums = Sums(
+        closes=closes, wins=wins, return_sum=total, square_sum=square, held=closes,
+        holding_sum=round(Fraction(minutes) * MINUTE), unknown=UNKNOWN_IN_VERSION_1,
+    )  # fmt: skip
+    check_line(key, sums)
+    return sums
+
+
 def _line_of_version_1(row: list[Any]) -> tuple[Key, Sums]:
-    "One row of a ledger of version 1."
+    "One row of a file of version 1."
     strategy, symbol, exit_date, predicted, actual, closes, earned, squares, wins, minutes = row
-    day, n = day_of_date(date.fromisoformat(exit_date)), int(closes)
-    key = Key(
-        plain_name(strategy),
-        "",
-        "",
-        plain_name(symbol),
-        day,
+    day, called, outcome = (
+        day_of_date(date.fromisoformat(exit_date)),
         DIRECTIONS.index(predicted),
         DIRECTIONS.index(actual),
     )
-    total = round(Fraction(earned) * PERCENT)
-    least = -(-total * total // n) if n > 0 else 0  # a float sum of squares may be short by its last digit
-    square = max(round(Fraction(squares) * PERCENT**2), least)
-    sums = Sums(
-        closes=n, wins=int(wins), return_sum=total, square_sum=square, held=n, holding_sum=round(Fraction(minutes) * MINUTE),
-        unknown=UNKNOWN_IN_VERSION_1,
-    )  # fmt: skip
-    return key, sums
+    key = Key(plain_name(strategy), "", "", plain_name(symbol), day, called, outcome)
+    return key, version_1_line(key, int(closes), earned, squares, int(wins), minutes)
 
 # %% ../nbs/04_aggregate_form.ipynb #version-2
 def _take(flat: list[Any], entries: list[int]) -> list[list[Any]]:
