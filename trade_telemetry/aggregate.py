@@ -217,6 +217,8 @@ def _add_bins(bins: Ints, line: Ints) -> Ints:
         return bins
     keys = np.stack([line[bins[0]], bins[1]])
     order, starts = _order(keys)
+    if len(starts) == bins.shape[1] and (order[1:] > order[:-1]).all():
+        return np.concatenate([keys, bins[2:]])
     sums = np.add.reduceat(bins[2:].take(order, axis=1), starts, axis=1)
     return np.concatenate([keys.take(order[starts], axis=1), sums])
 
@@ -226,11 +228,13 @@ def used_words(
     codes: npt.NDArray[Any],  # Position of each row or line among them, shape (n,)
 ) -> tuple[tuple[str, ...], Ints]:  # Sorted words that occur, each once; position of each row among those
     "Bring codes of words to the one order."
+    if len(words) == 1 and len(codes):
+        return (words[0],), np.zeros(len(codes), dtype=np.int64)
     present = np.flatnonzero(np.bincount(codes, minlength=len(words))).tolist()
     chosen = sorted({words[code] for code in present})
     place, table = {word: k for k, word in enumerate(chosen)}, np.zeros(len(words), dtype=np.int64)
     table[present] = [place[words[code]] for code in present]
-    return tuple(chosen), table[codes]
+    return tuple(chosen), table.take(codes)
 
 # %% ../nbs/05_aggregate.ipynb #arrange
 def arranged(

@@ -102,17 +102,18 @@ class LineSums:
 
     def wide(self, values: Ints) -> Ints:
         "Sums of any int64, shape (2, lines)."
-        if float(np.abs(values, dtype=np.float64).max()) * len(values) < 2.0**62:
+        if max(int(values.max()), -int(values.min())) * len(values) < 1 << 62:
             return shifted(self.small(values), 0)
         return added(shifted(self.small(values >> 30), 30), shifted(self.small(values & HALF), 0))
 
     def squares(self, values: Ints) -> Ints:
-        "Sums of squares of integers below 2^51, shape (2, lines)."
+        "Sums of squares of integers below 2^50, shape (2, lines)."
         size = np.abs(values)
-        if int(size.max()) < 1 << 31:
-            return self.wide(size * size)
-        large, low = size >> 25, size & ((1 << 25) - 1)
-        return added(self.raised(large * large, 50), self.raised(large * low, 26), self.wide(low * low))
+        half = 18 if int(size.max()) < 1 << 36 else 25
+        large, low = size >> half, size & ((1 << half) - 1)
+        return added(
+            self.raised(large * large, 2 * half), self.raised(large * low, half + 1), self.wide(low * low)
+        )
 
     def raised(self, values: Ints, bits: int) -> Ints:
         "Sums of values·2^bits, shape (2, lines)."
@@ -192,19 +193,25 @@ def _of_claims(own: LineSums, confidence: Floats, right: Bools) -> tuple[Found, 
         sums = ("confidence_sum", "confidence_square_sum", "log_score_sum")
         return {"stated": nothing[0], **dict.fromkeys(sums, nothing)}, np.zeros((4, 0), dtype=np.int64)
     units = np.rint(confidence * float(form.ONE)).astype(np.int64)
-    number = np.minimum(units // form.BIN_WIDTH, form.CONFIDENCE_BINS - 1)
-    key = own.line * form.CONFIDENCE_BINS + number
-    packed = np.sort(
-        key << 20 | (units - number * form.BIN_WIDTH)
-    )  # a bin is 10^6 units wide, less than 2^20
-    key, excess = packed >> 20, packed & ((1 << 20) - 1)
-    starts = np.flatnonzero(np.diff(key, prepend=-1))
-    claims, excess = np.diff(starts, append=len(key)), np.add.reduceat(excess, starts)
     found = {
         "stated": own.small(np.ones(len(units), dtype=np.int64)), "confidence_sum": own.wide(units),
         "confidence_square_sum": own.wide(units * units), "log_score_sum": own.wide(log_scores(confidence, right)),
     }  # fmt: skip
-    return found, np.stack([*np.divmod(key[starts], form.CONFIDENCE_BINS), claims, excess])
+    return found, _claim_bins(own.line, units)
+
+
+def _claim_bins(line: Ints, units: Ints) -> Ints:
+    "Histogram of claims: line, bin, claims, excess. Line, bin and excess sort as one integer."
+    number = np.minimum(units // form.BIN_WIDTH, form.CONFIDENCE_BINS - 1)
+    packed = line << 30
+    packed |= number << 20
+    packed |= units - number * form.BIN_WIDTH  # a bin is 10^6 units wide, less than 2^20
+    packed.sort()
+    key = packed >> 20
+    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+    claims, excess = np.diff(starts, append=len(key)), np.add.reduceat(packed & ((1 << 20) - 1), starts)
+    key = key[starts]
+    return np.stack([key >> 10, key & 1023, claims, excess])
 
 # %% ../../nbs/metrics/04_aggregates.ipynb #return-bins
 FLOAT_BITS = 52 - (form.STEPS.bit_length() - 1)  # Bits of a float's mantissa that a bin does not look at
@@ -215,10 +222,14 @@ def return_bins_of(
     units: Floats,  # Returns in whole units, shape (n,)
 ) -> Ints:  # As `return_bin` of each
     "Find the bins of many returns."
-    number = np.abs(units).view(np.int64) >> FLOAT_BITS
+    bits = units.view(np.int64)
+    number = (bits & form.NEVER) >> FLOAT_BITS
     number += 1 - FLOAT_ONE
-    np.clip(number, 0, form.OUTSIDE_BIN, out=number)  # 0 has no exponent of its own
-    np.negative(number, out=number, where=units < 0)
+    np.maximum(number, 0, out=number)  # 0 has no exponent of its own
+    np.minimum(number, form.OUTSIDE_BIN, out=number)
+    sign = bits >> 63  # 0, or -1 for a loss
+    number ^= sign
+    number -= sign
     return number
 
 
@@ -235,12 +246,11 @@ def _counted(key: Ints, possible: int) -> tuple[Ints, Ints]:
 
 def _of_bins(own: LineSums, units: Floats) -> Ints:
     "Histogram of returns: line, bin, closes."
-    width = 2 * form.OUTSIDE_BIN + 1
-    key = own.line * width
-    key += return_bins_of(units) + form.OUTSIDE_BIN
-    present, closes = _counted(key, own.lines * width)
-    line, number = np.divmod(present, width)
-    return np.stack([line, number - form.OUTSIDE_BIN, closes])
+    key = own.line << 12
+    key += return_bins_of(units)
+    key += 1 << 11  # bins lie between -2048 and 2048
+    present, closes = _counted(key, own.lines << 12)
+    return np.stack([present >> 12, (present & 4095) - (1 << 11), closes])
 
 # %% ../../nbs/metrics/04_aggregates.ipynb #key-of-rows
 Groups = tuple[npt.NDArray[Any], Sequence[str]]  # Code of each row, and the names of the codes
