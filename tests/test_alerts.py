@@ -24,7 +24,7 @@ from trade_telemetry.judgement.alerts import alert_report, current_alerts
 from trade_telemetry.judgement.precision_rule import (
     below_since,
     chance_below,
-    effective_calls,
+    effective_sample_size,
     precision_path,
 )
 from trade_telemetry.metrics.intervals import wilson_interval
@@ -62,9 +62,9 @@ def test_the_chance_of_a_low_look_equals_scipy(n: int, line: float, right: int, 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60))
 def test_calls_are_never_worth_more_than_their_number(rows: list[tuple[bool, int]]) -> None:
     right, day = [r for r, _ in rows], [d for _, d in rows]
-    worth = effective_calls(right, day)
+    worth = effective_sample_size(right, day)
     assert 0 <= worth <= len(rows)
-    assert worth == pytest.approx(effective_calls(right[::-1], day[::-1]))
+    assert worth == pytest.approx(effective_sample_size(right[::-1], day[::-1]))
 
 
 # --- the rule on a view ---
@@ -116,7 +116,7 @@ def test_critical_alerts_are_rare_for_a_strategy_exactly_at_the_line(
     for _ in range(times):
         chance = rng.beta(0.55 * 4, 0.45 * 4, 40)  # correlation within a day 1 / (4 + 1) = 0.2
         right = rng.random(320) < chance[day]
-        worth = effective_calls(right, day)
+        worth = effective_sample_size(right, day)
         found += wilson_interval(right.mean() * worth, worth)[1] < 0.55  # type: ignore[arg-type]
     assert found <= stats.binom.ppf(0.999, times, 0.035)
 

@@ -5,17 +5,19 @@
 # %% ../nbs/05_jsonable.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
 import orjson
 
 # %% auto #0
-__all__ = ['REPORT_SCHEMA_VERSION', 'foreign', 'dumps', 'to_json_value', 'report_bytes']
+__all__ = ['REPORT_SCHEMA_VERSION', 'foreign', 'dumps', 'to_json_value', 'ReadByKey', 'report_bytes']
 
 # %% ../nbs/05_jsonable.ipynb #foreign
 def foreign(
@@ -98,6 +100,27 @@ def to_json_value(
     if isinstance(value, float):
         return value if isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+# %% ../nbs/05_jsonable.ipynb #keyed
+class ReadByKey(Mapping[str, Any]):
+    "A record that is also read by the keys of its JSON."
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:  # Key → value, nested plain values
+        "Say the record as JSON does."
+
+    @cached_property
+    def _by_key(self) -> dict[str, Any]:
+        return self.to_dict()
+
+    def __getitem__(self, key: str) -> Any:
+        return self._by_key[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_key)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
 
 # %% ../nbs/05_jsonable.ipynb #report-bytes
 def report_bytes(

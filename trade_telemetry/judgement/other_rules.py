@@ -22,8 +22,15 @@ from trade_telemetry.judgement.alert_rules import (
     in_days,
     iso_time,
 )
-from .sequential import YEAR, Series, Watch, episodes, expected_days, watch_shares
-from .significance import alike_factor
+from trade_telemetry.judgement.sequential import (
+    YEAR,
+    Series,
+    SequentialTest,
+    episodes,
+    expected_days,
+    watch_shares,
+)
+from .significance import autocorrelation_inflation
 from ..metrics.classification import NOOP
 from ..metrics.day_sums import DailyCalls, DayLines, daily_calls
 from ..metrics.returns import fill_days
@@ -113,7 +120,7 @@ def share_alerts(case: Case) -> list[Alert]:
 
 # %% ../../nbs/judgement/07_other_rules.ipynb #share-alert
 def _share_alert(
-    case: Case, rule: str, job: _Job, own: Series, watch: Watch, last_us: Ints, stay: tuple[int, int | None]
+    case: Case, rule: str, job: _Job, own: Series, watch: SequentialTest, last_us: Ints, stay: tuple[int, int | None]
 ) -> Alert:  # fmt: skip
     "Describe one stay: as it is now, or as it was on its worst day."
     (start, end), who = stay, job.who
@@ -135,12 +142,12 @@ def _share_alert(
     )  # fmt: skip
 
 # %% ../../nbs/judgement/07_other_rules.ipynb #words-other-rules
-def _odds(watch: Watch, at: int) -> str:
+def _odds(watch: SequentialTest, at: int) -> str:
     top = float(watch.log_evidence[at])
     return f"{exp(min(top, 50)):,.0f} : 1" if top < 14 else "more than a million : 1"
 
 
-def _budget_words(watch: Watch, rules: AlertRules, calls_a_day: float) -> tuple[float | None, str]:
+def _budget_words(watch: SequentialTest, rules: AlertRules, calls_a_day: float) -> tuple[float | None, str]:
     days = expected_days(watch.baseline, rules.loss, calls_a_day, watch.budget)
     never = f"a lasting loss of {rules.loss:.0%} is too small for this backtest to be found"
     slow, when = in_days(days, rules.loss, calls_a_day, never)
@@ -177,7 +184,7 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     days, rng = len(daily_pct), np.random.default_rng(seed)
     mean, apart = float(daily_pct.mean()), daily_pct - daily_pct.mean()
     alike = float(apart[1:] @ apart[:-1]) / float(apart @ apart) if apart.any() else 0.0
-    spread = alike_factor(alike, days) ** 0.5
+    spread = autocorrelation_inflation(alike, days) ** 0.5
     mean_error = float(daily_pct.std(ddof=1)) / days**0.5 * spread
     years = (mean + spread * apart)[rng.integers(0, days, (draws, YEAR))] + rng.normal(
         0, mean_error, (draws, 1)

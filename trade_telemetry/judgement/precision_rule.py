@@ -20,7 +20,7 @@ from ..metrics.classification import NOOP
 from ..metrics.intervals import wilson_interval
 
 # %% auto #0
-__all__ = ['precision_path', 'below_since', 'effective_of_days', 'effective_calls', 'chance_below', 'chance_in_a_year',
+__all__ = ['precision_path', 'below_since', 'effective_size_of_days', 'effective_sample_size', 'chance_below', 'chance_in_a_year',
            'calls_to_show']
 
 # %% ../../nbs/judgement/08_precision_rule.ipynb #precision-path
@@ -53,7 +53,7 @@ def below_since(
     return minimum - 1 + stays[-1][0] if stays and stays[-1][1] is None else None
 
 # %% ../../nbs/judgement/08_precision_rule.ipynb #effective-calls
-def effective_of_days(
+def effective_size_of_days(
     right: Floats,  # Right calls of each day, shape (days,)
     calls: Floats,  # Calls of each day, > 0, shape (days,)
 ) -> float:  # Number of independent calls that carry as much; all of them when it cannot be estimated
@@ -66,14 +66,14 @@ def effective_of_days(
     return n / max(1.0, days / (days - 1) * float(excess @ excess) / (n * share * (1.0 - share)))
 
 
-def effective_calls(
+def effective_sample_size(
     hits: npt.ArrayLike,  # Was the call right? shape (n,)
     day: npt.ArrayLike,  # Day of each call, any integers, shape (n,)
 ) -> float:  # Number of independent calls that carry as much, in [0, n]; n when it cannot be estimated
     "Discount calls that share a day, from the calls themselves."
     _, cluster = np.unique(np.asarray(day), return_inverse=True)
     right = np.bincount(cluster, np.asarray(hits, dtype=np.float64))
-    return effective_of_days(right.astype(np.float64), np.bincount(cluster).astype(np.float64))
+    return effective_size_of_days(right.astype(np.float64), np.bincount(cluster).astype(np.float64))
 
 # %% ../../nbs/judgement/08_precision_rule.ipynb #chance-below
 def chance_below(
@@ -221,7 +221,7 @@ def _precision_alert(
         else int(np.searchsorted(looks.calls, looks.calls[at] - rules.window, side="right"))
     )
     right, calls = looks.sums(since, at)
-    n, days, worth = int(calls.sum()), len(calls), effective_of_days(right, calls)
+    n, days, worth = int(calls.sum()), len(calls), effective_size_of_days(right, calls)
     low, high = _share_interval(share, worth)
     chance, slow, words = _precision_error(case, strategy, worth, calls)
     back = f", recovering: clears at {line + rules.hysteresis:.0%}" if end is None and share >= line else ""
@@ -249,7 +249,7 @@ def _precision_error(
             "no backtest to compare with: a strategy exactly at the line is below it half of the time",
         )
     some, rules = base.calls > 0, case.rules
-    n, known = int(base.calls.sum()), effective_of_days(base.right[some], base.calls[some])
+    n, known = int(base.calls.sum()), effective_size_of_days(base.right[some], base.calls[some])
     share, rate = float(base.right.sum()) / n, float(calls.mean())
     chance = chance_below(worth, case.line, share * known, known)
     promised = learn_baseline(base.right[some], base.calls[some], 0.5)

@@ -31,12 +31,12 @@ from trade_telemetry.aggregate import (
 )
 from ..aggregate_form import COUNTS, MOST_PERCENT, PERCENT, SUMS, Key, Lines, Sums, plain_name
 from ..store.closes import Closes
-from ..store.columns import TraceColumns
+from ..store.columns import WORDS, TraceColumns
 from ..store.days import exit_days
 
 # %% auto #0
 __all__ = ['Found', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'BLOCK', 'ranks_of', 'joined_ranks', 'shifted', 'added', 'LineSums',
-           'rounded', 'log_scores', 'return_bins_of', 'fold_rows', 'Folded', 'sums_of_closes', 'fold']
+           'rounded', 'log_scores', 'return_bins_of', 'fold_rows', 'Folded', 'sums_of_closes', 'fold', 'names_known']
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #ranks
 def ranks_of(
@@ -434,3 +434,23 @@ def fold(
     kept = merge(*by_rate.values(), replace(empty(), missing=counted))
     every = merge(ledger, *(part for _, completed, part in parts if not completed))
     return Folded(kept, every, tuple(by_rate.items()), labelled)
+
+# %% ../../nbs/metrics/02_aggregates.ipynb #names-known
+def names_known(
+    columns: TraceColumns,  # Rows, and ledgers where there are some
+    by: str = "strategy",  # strategy, symbol, run or mode; exit_reason and source, of which no ledger knows
+) -> list[str]:  # Names of those that have closes, sorted
+    "Name the groups of some trades."
+    words, ledger = getattr(columns, WORDS[by]), columns.ledger
+    present = np.bincount(getattr(columns, by), minlength=len(words))
+    names = {words[code] for code in np.flatnonzero(present).tolist()}
+    if by in ("exit_reason", "source") or ledger is None:
+        return sorted(names)
+    known: Any = ledger
+    if not isinstance(known, Ledgers):
+        return sorted(names | set(getattr(known, by)))
+    if by in ("run", "mode"):
+        return sorted(names | {key[by == "mode"] for key in known.sums})
+    return sorted(
+        names.union(*(part.strategies if by == "strategy" else part.symbols for part in known.sums.values()))
+    )
