@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import inspect
 import os
 import re
 import shutil
@@ -29,12 +28,13 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import docsite
+import docsymbols
 import pypandoc
 import yaml
 from execnb.nbio import read_nb, write_nb
 from nbdev.config import get_config
+from nbdev.doclinks import NbdevLookup
 from nbdev.serve import proc_nbs
-from nbdev.showdoc import BasicMarkdownRenderer
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_docs"
@@ -125,74 +125,57 @@ class Page(HTMLParser):
                 self.links.append(value)
 
 
-def tidy(text: str, symbol: Any) -> str:
-    "nbdev's signature as a person would write it: `class` for a class, no empty lines, spaces around the arrow."
-    if inspect.isclass(symbol):
-        text = re.sub(r"^def (?=\w+\()", "class ", text, count=1, flags=re.M).replace("\n)->None:", "\n):", 1)
-    text = re.sub(r"^```python\n+(.*?)\n+```", r"```python\n\1\n```", text, count=1, flags=re.M | re.S)
-    return re.sub(r"\(\s+\)", "()", text, count=1).replace("\n)->", "\n) -> ", 1).replace("()->", "() -> ", 1)
-
-
-class WithMethods:
-    "nbdev documents a class by its signature alone; a class of ours is exported whole, so its own methods belong below it."
-
-    def __init__(self, sym: Any, name: str | None = None, title_level: int = 3) -> None:
-        self.sym, self.title_level = sym, title_level
-
-    def _repr_markdown_(self) -> str:
-        parts = [self._one(self.sym, self.title_level)]
-        members = vars(self.sym) if inspect.isclass(self.sym) else {}
-        for name, member in members.items():
-            function = getattr(member, "__func__", member)
-            ours = inspect.isfunction(function) and function.__module__ == self.sym.__module__
-            if ours and function.__doc__ and not name.startswith("__"):
-                parts.append(self._one(getattr(self.sym, name), self.title_level + 1))
-        return "\n\n".join(parts)
-
-    @staticmethod
-    def _one(symbol: Any, level: int) -> str:
-        try:
-            return tidy(str(BasicMarkdownRenderer(symbol, title_level=level)._repr_markdown_()), symbol)
-        except NameError:  # an annotation whose module is imported for type checkers only: show it as written
-            head = f"{'#' * level} {symbol.__qualname__}"
-            return f"{head}\n\n{block(symbol.__name__ + str(inspect.signature(symbol)), 'python')}\n\n*{symbol.__doc__}*"
+def on_host(path: Path) -> str:
+    "Address of a file of the repository."
+    config = get_config()
+    return f"{config.git_url}/blob/{config.branch}/{path.as_posix()}"
 
 
 def to_repository(markdown: str, folder: Path) -> str:
     "Point links that leave `nbs/` for a file of the repository at that file on its host; the site does not hold it."
-    config = get_config()
 
     def fix(m: re.Match[str]) -> str:
         path = (folder / unquote(m[1])).resolve()
         ours = path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "nbs") and path.exists()
-        return (
-            f"]({config.git_url}/blob/{config.branch}/{path.relative_to(ROOT).as_posix()}" if ours else m[0]
-        )
+        return f"]({on_host(path.relative_to(ROOT))}" if ours else m[0]
 
     return re.sub(r"\]\((?![\w+.-]+:)([^)#\s]+)", fix, markdown)
 
 
-def unlinked(markdown: str, home: str) -> str:
-    "Take the links out of code blocks again: nbdev puts them also into the comments of a signature, where nothing is a link."
-    link = re.compile(rf"\[(`[^`]+`)\]\({re.escape(home)}[^)]*\)")
-    return re.sub(r"^```.*?^```$", lambda m: link.sub(r"\1", m[0]), markdown, flags=re.M | re.S)
+def module_of(notebook: Path) -> Path | None:
+    "The module that a notebook exports, from the top of the repository."
+    named = re.search(r"#\| *default_exp +([\w.]+)", notebook.read_text(encoding="utf-8"))
+    return Path(get_config().lib_path.name, *named[1].split(".")).with_suffix(".py") if named else None
+
+
+def explain(cells: list[Cell], notebook: Path, link: Callable[[str], str]) -> None:
+    "Fill in the `show_doc(name)` cells that nbdev puts after exported cells."
+    for cell in cells:
+        asked = re.search(r"^show_doc\((\w+)\)", joined(cell["source"]), re.M)
+        if not asked or cell["cell_type"] != "code":
+            continue
+        module = module_of(notebook)
+        if module is None or not (ROOT / module).exists():
+            raise SystemExit(f"docs: {notebook.name} exports {asked[1]} but its module is not there")
+        text = docsymbols.described(asked[1], ROOT / module, on_host(module), link)
+        data = {"text/markdown": text}
+        cell["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
 
 
 def prepare(home: str) -> Path:
-    "Make `_proc/`: nbdev's notebooks for the site, with methods documented and without links to what is not there."
+    "Make `_proc/`: nbdev's notebooks for the site, with symbols explained and without links to what is not there."
     shutil.rmtree(ROOT / "_proc", ignore_errors=True)
-    get_config()["renderer"] = f"{Path(__file__).stem}.{WithMethods.__name__}"
+    get_config()["skip_procs"] = "exec_show_docs"  # docsymbols reads the modules instead
     prepared = Path(proc_nbs(n_workers=0, force=True))
-    private = re.compile(rf"\[(`[^`]+`)\]\({re.escape(home)}[\w/.]+#_\w+\)")
+    private = re.compile(rf"\[(`[^`]+`)\]\({re.escape(home)}[\w/.]+#(?:\w+\.)*_\w+\)")
+    lookup = NbdevLookup()
     for path in prepared.rglob("*.ipynb"):
-        notebook, folder = read_nb(path), (ROOT / "nbs" / path.relative_to(prepared)).parent
+        notebook, original = read_nb(path), ROOT / "nbs" / path.relative_to(prepared)
+        explain(notebook.cells, original, lambda text: private.sub(r"\1", lookup.linkify(text)))
         for cell in notebook.cells:
             cell["source"] = private.sub(r"\1", joined(cell["source"]))
             if cell["cell_type"] == "markdown":
-                cell["source"] = to_repository(cell["source"], folder)
-            for output in cell.get("outputs", []):
-                if "text/markdown" in output.get("data", {}):
-                    output["data"]["text/markdown"] = unlinked(joined(output["data"]["text/markdown"]), home)
+                cell["source"] = to_repository(cell["source"], original.parent)
         write_nb(notebook, path)
     return prepared
 
@@ -219,17 +202,12 @@ def page_name(cells: list[Cell], notebook: Path) -> Path:
     return notebook.with_name(name) if name else notebook.with_suffix(".html")
 
 
-def opening(title: str, promise: str, notebook: Path) -> str:
+def opening(promise: str, notebook: Path) -> str:
     "The head of a page in Markdown: its promise, and where its sources are."
-    config = get_config()
-    here = f"{config.git_url}/blob/{config.branch}"
-    links = [f"[`nbs/{notebook.as_posix()}`]({here}/nbs/{notebook.as_posix()})"]
-    source = (ROOT / "nbs" / notebook).read_text(encoding="utf-8")
-    if module := re.search(r"#\| *default_exp +([\w.]+)", source):
-        path = f"{config.lib_path.name}/{module[1].replace('.', '/')}.py"
-        links.append(f"[`{path}`]({here}/{path})")
+    sources = [Path("nbs") / notebook, module_of(ROOT / "nbs" / notebook)]
+    links = " · ".join(f"[`{s.as_posix()}`]({on_host(s)})" for s in sources if s)
     lead = f"::: lead\n{promise}\n:::\n\n" if promise else ""
-    return f"{lead}::: origin\n{' · '.join(links)}\n:::\n\n"
+    return f"{lead}::: origin\n{links}\n:::\n\n"
 
 
 def render_pages(prepared: Path, notebooks: list[Path], folder: Path, home: str) -> dict[Path, Path]:
@@ -253,7 +231,7 @@ def render_pages(prepared: Path, notebooks: list[Path], folder: Path, home: str)
         meta = front_matter(cells[n])
         title, promise = meta.get("title", n.stem), meta.get("description", "")
         body = notebook_markdown([c for c in cells[n] if c["cell_type"] != "raw"], n.stem, save)
-        text = re.sub(r"\]\((?!\w+:)([^)#\s]+\.ipynb)", to_page, opening(title, promise, n) + body)
+        text = re.sub(r"\]\((?!\w+:)([^)#\s]+\.ipynb)", to_page, opening(promise, n) + body)
         html = pandoc(
             text, str(n), "-f", "markdown+autolink_bare_uris", "--mathml", "--syntax-highlighting=none"
         )

@@ -244,6 +244,13 @@ class _Quiet(SimpleHTTPRequestHandler):
         super().end_headers()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        "A browser that went on to another page is no error."
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def server(site: Path, port: int = 0) -> ThreadingHTTPServer:
     "A server of this folder for this machine alone; port 0 takes a free one."
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(_Quiet, directory=str(site)))
+    return _Server(("127.0.0.1", port), partial(_Quiet, directory=str(site)))
