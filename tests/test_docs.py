@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -217,6 +218,45 @@ def test_a_symbol_is_shown_as_it_is_written_with_comments_and_methods(tmp_path: 
     )
     with pytest.raises(KeyError):
         shown("three")
+    again = docsymbols.described("one", path, "https://h.example/spans.py", with_source=True)
+    assert "### one" in again
+    assert "```" not in again
+
+
+def test_symbols_stand_in_the_order_of_the_module_each_before_its_source() -> None:
+    def code(source: str) -> dict[str, object]:
+        return {"cell_type": "code", "source": source}
+
+    marked = '#| code-summary: "Exported source"\n'
+    text: dict[str, object] = {"cell_type": "markdown", "source": "why"}
+    ab, c, constant = (
+        code(f"{marked}def a(): 1\ndef b(): 2"),
+        code(f"{marked}def c(): 3"),
+        code(f"{marked}D = 4"),
+    )
+    of_nbdev = [code("show_doc(b)"), ab, code("show_doc(a)"), constant, code("show_doc(c)"), c, text]
+    found = docs.in_order(
+        [*of_nbdev, code("show_doc(f)"), code("show_doc(e)")], {"a": 1, "b": 2, "c": 3, "e": 5, "f": 6}
+    )
+    names = [str(cell["source"]).removeprefix(marked) for cell in found]
+    assert names[:4] == ["show_doc(a)", "show_doc(b)", "def a(): 1\ndef b(): 2", "D = 4"]
+    assert names[4:] == ["show_doc(c)", "def c(): 3", "why", "show_doc(e)", "show_doc(f)"]
+
+
+def test_what_stands_below_title_and_promise_is_not_lost(tmp_path: Path) -> None:
+    def below(source: str) -> str:
+        path = tmp_path / "a.ipynb"
+        path.write_text(
+            json.dumps(
+                {"cells": [{"cell_type": "markdown", "source": source}], "nbformat": 4, "metadata": {}}
+            )
+        )
+        return docs.below_title(path)
+
+    assert below("# a\n\n> promise") == ""
+    assert below("# a") == ""
+    assert below("# a\n\n> promise\n\nMore `x`.\n\n> said") == "More `x`.\n\n> said"
+    assert below("# a\n\nMore.") == "More."
 
 
 def test_a_page_gets_colors_boxes_for_formulas_anchors_and_links_of_its_own_site() -> None:

@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from html.parser import HTMLParser
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -31,7 +32,7 @@ import docsite
 import docsymbols
 import pypandoc
 import yaml
-from execnb.nbio import read_nb, write_nb
+from execnb.nbio import mk_cell, read_nb, write_nb
 from nbdev.config import get_config
 from nbdev.doclinks import NbdevLookup
 from nbdev.serve import proc_nbs
@@ -148,18 +149,62 @@ def module_of(notebook: Path) -> Path | None:
     return Path(get_config().lib_path.name, *named[1].split(".")).with_suffix(".py") if named else None
 
 
-def explain(cells: list[Cell], notebook: Path, link: Callable[[str], str]) -> None:
-    "Fill in the `show_doc(name)` cells that nbdev puts after exported cells."
+def asked(cell: Cell) -> str:
+    "The symbol that a cell `show_doc(name)` of nbdev stands for, or nothing."
+    found = re.search(r"^show_doc\((\w+)\)", joined(cell["source"]), re.M)
+    return found[1] if found and cell["cell_type"] == "code" else ""
+
+
+def shown_source(cell: Cell) -> list[str] | None:
+    "The functions and classes of a cell that is exported with its source shown (nbdev marks those), or None."
+    source = joined(cell["source"])
+    marked = cell["cell_type"] == "code" and options(source).get("code-summary") == '"Exported source"'
+    return list(docsymbols.definitions(source)) if marked else None
+
+
+def in_order(cells: list[Cell], lines: dict[str, int]) -> list[Cell]:
+    "Symbols as they follow each other in the module, each before its source; nbdev puts the last of a cell first."
+    done: list[Cell] = []
+    stretch: list[tuple[float, Cell]] = []  # symbols and sources with nothing between, by their place
+    for cell in [*cells, {"cell_type": "markdown", "source": ""}]:
+        name, source = asked(cell), shown_source(cell)
+        if name:
+            stretch.append((lines[name], cell))
+        elif source is not None:
+            before = max((place for place, _ in stretch), default=0)
+            stretch.append((max((lines[n] + 0.5 for n in source), default=before), cell))
+        else:
+            done += [c for _, c in sorted(stretch, key=itemgetter(0))] + [cell]
+            stretch = []
+    return done[:-1]
+
+
+def explain(cells: list[Cell], notebook: Path, link: Callable[[str], str]) -> list[Cell]:
+    "Put the cells that nbdev adds for exported symbols in order and fill them in."
+    if not any(map(asked, cells)):
+        return cells
+    module = module_of(notebook)
+    if module is None or not (ROOT / module).exists():
+        raise SystemExit(f"docs: the module of {notebook.name} is not there")
+    defined = docsymbols.module(ROOT / module)[1]
+    sourced = {n for c in cells for n in shown_source(c) or []}
     for cell in cells:
-        asked = re.search(r"^show_doc\((\w+)\)", joined(cell["source"]), re.M)
-        if not asked or cell["cell_type"] != "code":
-            continue
-        module = module_of(notebook)
-        if module is None or not (ROOT / module).exists():
-            raise SystemExit(f"docs: {notebook.name} exports {asked[1]} but its module is not there")
-        text = docsymbols.described(asked[1], ROOT / module, on_host(module), link)
-        data = {"text/markdown": text}
-        cell["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
+        if name := asked(cell):
+            text = docsymbols.described(
+                name, ROOT / module, on_host(module), link, with_source=name in sourced
+            )
+            data = {"text/markdown": text}
+            cell["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
+    return in_order(cells, {name: node.lineno for name, node in defined.items()})
+
+
+def below_title(notebook: Path) -> str:
+    "What stands in the first cell of a notebook below title and promise; nbdev makes front matter of these and drops the rest."
+    first = read_nb(notebook).cells[0]
+    title, _, rest = joined(first["source"]).strip().partition("\n")
+    if first["cell_type"] != "markdown" or not title.startswith("# "):
+        return ""
+    return re.sub(r"^> .*\n?", "", rest.strip(), count=1).strip()
 
 
 def prepare(home: str) -> Path:
@@ -171,11 +216,16 @@ def prepare(home: str) -> Path:
     lookup = NbdevLookup()
     for path in prepared.rglob("*.ipynb"):
         notebook, original = read_nb(path), ROOT / "nbs" / path.relative_to(prepared)
-        explain(notebook.cells, original, lambda text: private.sub(r"\1", lookup.linkify(text)))
+        notebook["cells"] = explain(notebook.cells, original, lookup.linkify)
+        if rest := below_title(original):
+            notebook["cells"].insert(1, mk_cell(lookup.linkify(rest), "markdown", id="below-title"))
         for cell in notebook.cells:
             cell["source"] = private.sub(r"\1", joined(cell["source"]))
             if cell["cell_type"] == "markdown":
                 cell["source"] = to_repository(cell["source"], original.parent)
+            for output in cell.get("outputs", []):
+                if asked(cell):
+                    output["data"]["text/markdown"] = private.sub(r"\1", output["data"]["text/markdown"])
         write_nb(notebook, path)
     return prepared
 

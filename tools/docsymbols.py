@@ -18,11 +18,16 @@ Definition = Function | ast.ClassDef
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
+def definitions(source: str) -> dict[str, Definition]:
+    "The functions and classes at the top of a piece of code."
+    return {n.name: n for n in ast.parse(source).body if isinstance(n, DEFINITIONS)}
+
+
 @cache
 def module(path: Path) -> tuple[list[str], dict[str, Definition]]:
     "Lines of a module and what it defines at its top."
     text = path.read_text(encoding="utf-8")
-    return text.splitlines(), {n.name: n for n in ast.parse(text).body if isinstance(n, DEFINITIONS)}
+    return text.splitlines(), definitions(text)
 
 
 def first_line(node: ast.stmt) -> int:
@@ -80,20 +85,21 @@ def described(
     path: Path,  # of the module
     address: str,  # of the module's source for readers
     link: Callable[[str], str] = str,  # makes links of the names in a docstring
-    level: int = 3,  # of the heading
+    *,
+    with_source: bool = False,  # its source stands below: the signature of a function would say it twice
 ) -> str:
     "Markdown about a symbol: heading, link to the source, signature, docstring, and the same of its methods. KeyError if it is not there."
     lines, defined = module(path)
 
-    def one(node: Definition, title: str, level: int) -> str:
+    def one(node: Definition, title: str, mark: str, twice: bool = False) -> str:
         source = (
             f'[source]({address}#L{node.lineno}){{target="_blank" style="float:right; font-size:smaller"}}'
         )
-        code = f"```python\n{signature(node, lines)}\n```"
-        return "\n\n".join(
-            [source, f"{'#' * level} {title}", code, link(ast.get_docstring(node) or "")]
-        ).strip()
+        code = "" if twice else f"```python\n{signature(node, lines)}\n```"
+        parts = [source, f"{mark} {title}", code, link(ast.get_docstring(node) or "")]
+        return "\n\n".join(filter(None, parts))
 
     top = defined[name]
-    below = [one(m, f"{name}.{m.name}", level + 1) for m in methods(top)]
-    return "---\n\n" + "\n\n".join([one(top, name, level), *below])
+    twice = with_source and not isinstance(top, ast.ClassDef)
+    below = [one(m, f"{name}.{m.name}", "####") for m in methods(top)]
+    return "---\n\n" + "\n\n".join([one(top, name, "###", twice), *below])
