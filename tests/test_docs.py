@@ -275,6 +275,15 @@ def test_a_page_gets_colors_boxes_for_formulas_anchors_and_links_of_its_own_site
     assert docsite.contents(done)[0]["id"] == "x"
 
 
+def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
+    with (
+        docsite.server(tmp_path) as server,
+        pytest.raises(SystemExit, match=r"docs: cannot listen on port \d+: "),
+    ):
+        assert server.server_address[0] == "127.0.0.1"
+        docs.show(server.server_address[1])
+
+
 # ------------------------------------------------------------------------------------- in a real browser
 
 CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((element) => {

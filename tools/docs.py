@@ -401,7 +401,11 @@ def arguments(given: list[str]) -> argparse.Namespace:
 
 def show(port: int) -> None:
     "Serve `_docs/` on this machine until interrupted."
-    with docsite.server(SITE, port) as server, suppress(KeyboardInterrupt):
+    try:
+        server = docsite.server(SITE, port)
+    except (OSError, OverflowError) as error:  # taken, not allowed, out of range
+        raise SystemExit(f"docs: cannot listen on port {port}: {error}") from error
+    with server, suppress(KeyboardInterrupt):
         print(f"http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends it)", flush=True)
         server.serve_forever()
 
