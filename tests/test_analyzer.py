@@ -78,7 +78,9 @@ def test_the_record_of_a_real_log_equals_scikit_learn_empyrical_and_brute_force(
     for low_high, value in ((m.headline_precision_interval, head[0]), (m.headline_f1_interval, head[2])):
         assert low_high[0] < value < low_high[1]
     path = np.concatenate([[0.0], np.cumsum([t.realized_return_pct for t in sorted(traces, key=exit_key)])])
-    instants = pd.Series([t.realized_return_pct for t in traces]).groupby([exit_time(t) for t in traces]).sum()
+    instants = (
+        pd.Series([t.realized_return_pct for t in traces]).groupby([exit_time(t) for t in traces]).sum()
+    )
     steps = np.concatenate([[0.0], instants.sort_index().cumsum()])  # exits at one instant are one step
     brute = min(steps[i] - steps[: i + 1].max() for i in range(len(steps)))
     assert m.max_drawdown == pytest.approx(brute, abs=1e-9)

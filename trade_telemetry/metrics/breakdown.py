@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..aggregate import Aggregate
+from ..aggregate_form import PERCENT
 from .aggregates import fold, fold_rows
 from .classification import NOOP
-from .figures import WeightedLines, weighted_lines
+from .figures import WeightedLines, share, weighted_lines
 from .intervals import mean_interval, wilson_interval
 from .returns import exit_order
 from ..store.columns import TraceColumns, words_of
@@ -118,11 +119,11 @@ class Group:
 def _group(name: str, lines: WeightedLines, own: npt.NDArray[np.intp], sampled: bool) -> Group:
     day, closes, earned = lines.day[own], lines.closes[own], lines.return_sum[own]
     wins, calls, right = (int(part[own].sum()) for part in (lines.wins, lines.calls, lines.right))
-    n, total = int(closes.sum()), float(earned.sum())
+    n, units = int(closes.sum()), round(float(earned.sum()) * PERCENT)  # the sum was whole units
     return Group(
         name, n, calls, right / calls if calls else nan, wilson_interval(right, calls), wins / n if n else nan,
-        wilson_interval(wins, n), total / n if n else nan, mean_interval(day, earned, closes),
-        nan if sampled else total, sampled,
+        wilson_interval(wins, n), share(units, n * PERCENT), mean_interval(day, earned, closes),
+        nan if sampled else units / PERCENT, sampled,
     )  # fmt: skip
 
 # %% ../../nbs/metrics/07_breakdown.ipynb #groups
