@@ -29,7 +29,7 @@ from trade_telemetry.aggregate import (
     restrict,
     used_words,
 )
-from ..aggregate_form import COUNTS, MOST_PERCENT, PERCENT, SUMS, Key, Lines, Sums, plain_name
+from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, Key, Lines, Sums, plain_name
 from ..closes import Closes
 from ..returns import exit_days
 from ..store import TraceColumns
@@ -170,19 +170,20 @@ def add_stated(
     columns: TraceColumns,  # The rows
 ) -> None:  # ValueError outside the bounds
     "Add what a row may or may not state: costs and time held."
-    for name, count, total, unit, most in (
-        ("fees_pct", "fees_known", "fees_sum", PERCENT, MOST_PERCENT),
-        ("slippage_pct", "slippage_known", "slippage_sum", PERCENT, MOST_PERCENT),
-        ("holding_minutes", "held", "holding_sum", form.MINUTE, form.MOST_MINUTES),
+    for name, total, unit, most in (
+        ("fees_pct", "fees_sum", PERCENT, MOST_PERCENT),
+        ("slippage_pct", "slippage_sum", PERCENT, MOST_PERCENT),
+        ("holding_minutes", "holding_sum", form.MINUTE, form.MOST_MINUTES),
     ):
         values, own = getattr(columns, name), line
         known = np.isfinite(values)
         if not known.all():
+            silent = line[~known]
+            sums.add(f"no {name}", silent, np.ones(len(silent), dtype=np.int64))
             values, own = values[known], line[known]
         if len(values):
             check_column(values, most, name)
             units = np.rint(values * float(unit)).astype(np.int64)
-            np.add.at(sums.totals.setdefault((count, 0), np.zeros(sums.lines, dtype=np.int64)), own, 1)
             sums.add(total, own, units)
             if name == "slippage_pct":
                 sums.add_squares("slippage_square_sum", own, units)
@@ -258,7 +259,7 @@ def return_bins_of(
     number -= sign
     return number
 
-
+# %% ../../nbs/metrics/04_aggregates.ipynb #counted
 def _counted(key: Ints, possible: int) -> tuple[Ints, Ints]:
     "Values that occur, ascending, and how often."
     if possible <= 4 * len(key) + 4096:
@@ -367,18 +368,14 @@ def fold_rows(
     line, keys = _lines_of(words, exit_days(columns.exit_us, timezone), columns)
     lines = keys.shape[1]
     sums, return_bins, confidence_bins = _sum_rows(columns, line, lines)
-    both, stated = sums.small("wins and losses"), np.bincount(confidence_bins[0], confidence_bins[2], lines)
-    counts = {
-        "closes": np.bincount(line, minlength=lines),
-        "wins": both & 0xFFFFFFFF,
-        "losses": both >> 32,
-        "stated": stated.astype(np.int64),
-    }
+    closes, both = np.bincount(line, minlength=lines).astype(np.int64), sums.small("wins and losses")
+    stated = np.bincount(confidence_bins[0], confidence_bins[2], lines).astype(np.int64)
+    known = [closes - sums.small(f"no {name}") for name in ("fees_pct", "slippage_pct", "holding_minutes")]
     sampled = columns.strategy[columns.sample_rate < 1]
     names = {plain_name(columns.strategies[code]) for code in np.flatnonzero(np.bincount(sampled)).tolist()}
     return Aggregate(
         tuple(own for own, _ in words), keys,
-        np.stack([counts[name] if name in counts else sums.small(name) for name in COUNTS]),
+        np.stack([closes, both & 0xFFFFFFFF, both >> 32, *known, stated]),
         np.stack([sums.wide(name) for name in SUMS], axis=1), _exits_of(line, lines, columns.exit_us),
         np.zeros(lines, dtype=np.int64), return_bins, confidence_bins, (str(timezone),), frozenset(names),
     )  # fmt: skip
