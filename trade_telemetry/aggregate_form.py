@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .timezones import LocalDays, aware, day_of_date, microseconds_of
+from .timezones import MICROSECONDS_A_MINUTE, LocalDays, aware, day_of_date, microseconds_of
 from .trace import DIRECTIONS, PredictionTrace, as_utc
 
 # %% auto #0
@@ -44,7 +44,7 @@ CODE_OF: dict[str, int] = {name: code for code, name in enumerate(DIRECTIONS)}
 
 # %% ../nbs/04_aggregate_form.ipynb #units
 PERCENT = 10**9  # Units of a percent
-MINUTE = 10**6  # Units of a minute
+MINUTE = MICROSECONDS_A_MINUTE  # Time held is counted in microseconds, in which clocks count
 ONE = 10**9  # Units of a probability of 1, and of a nat
 MOST_PERCENT = 1_000_000.0  # Largest return or cost of a trade, either sign
 MOST_MINUTES = 1e9  # Longest time held
@@ -159,7 +159,7 @@ class Sums:
     fees_sum: int = 0  # 1e-9 %
     slippage_sum: int = 0  # 1e-9 %
     slippage_square_sum: int = 0  # (1e-9 %)²
-    holding_sum: int = 0  # 1e-6 minutes
+    holding_sum: int = 0  # Microseconds
     confidence_sum: int = 0  # 1e-9
     confidence_square_sum: int = 0  # (1e-9)²
     log_score_sum: int = 0  # 1e-9 nats, <= 0
@@ -225,7 +225,7 @@ class Close(NamedTuple):
     earned: int  # 1e-9 %
     fees: int | None  # 1e-9 %, None where not stated; the next three alike
     slippage: int | None
-    held: int | None  # 1e-6 minutes
+    held: int | None  # Microseconds
     stated: int | None  # Confidence, 1e-9
     log_score: int  # 1e-9 nats; 0 without a confidence
 
