@@ -71,7 +71,7 @@ def joined_ranks(
 # %% ../../nbs/metrics/04_aggregates.ipynb #pairs
 def raised(
     total: Ints,  # Shape (m,), within ±2^62
-    bits: int,  # In [0, 90]
+    bits: int,  # In [0, 120); the product within ±2^122
 ) -> Ints:  # total·2^bits as high and low, shape (2, m)
     "Move an integer up within a pair of two."
     if bits >= LOW:
@@ -116,12 +116,12 @@ class LineSums:
         np.add.at(self.totals[name, bits], line, values)
 
     def add_squares(self, name: str, line: Ints, values: Ints) -> None:
-        "Add squares of integers below 2^50."
+        "Add squares of integers below 2^60."
         size = np.abs(values)
         if (most := int(size.max())) < 1 << 31:
             self.add(name, line, size * size)
             return
-        half = 18 if most < 1 << 36 else 25
+        half = (most.bit_length() + 1) // 2
         large, low = size >> half, size & ((1 << half) - 1)
         self.add(name, line, large * large, 2 * half)
         self.add(name, line, large * low, half + 1)
@@ -129,8 +129,12 @@ class LineSums:
 
     def wide(self, name: str) -> Ints:
         "A sum as pairs of integers, shape (2, lines); 0 where nothing was added."
-        parts = [raised(total, bits) for (own, bits), total in self.totals.items() if own == name]
-        return added(*parts) if parts else np.zeros((2, self.lines), dtype=np.int64)
+        parts = [(total, bits) for (own, bits), total in self.totals.items() if own == name]
+        if any(float(np.abs(total, dtype=np.float64).max()) * 2.0**bits >= 2.0**120 for total, bits in parts):
+            raise OverflowError("the sums of so many closes are too large")
+        return (
+            added(*(raised(*part) for part in parts)) if parts else np.zeros((2, self.lines), dtype=np.int64)
+        )
 
     def small(self, name: str) -> Ints:
         "A sum that fits into 62 bits, such as a count, shape (lines,)."
