@@ -12,7 +12,6 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-import numpy as np
 import orjson
 
 # %% auto #0
@@ -92,7 +91,7 @@ def to_json_value(
         return {f.name: to_json_value(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): to_json_value(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
+    if hasattr(value, "tolist"):  # of numpy, which need not be loaded to be asked
         return to_json_value(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
         return [to_json_value(item) for item in value]
