@@ -21,7 +21,7 @@ from .ledger import Ledger
 from .line_format import LineForm, line_of
 from .run_record import RunRecord, WriterOptions, WriterStats
 from .segment import Segment
-from ..diagnostics import Failures, Tally, say
+from ..diagnostics import Failures, Tally, log
 from ..trace import PredictionTrace, as_utc, is_kept, make_trace_id
 
 # %% auto #0
@@ -300,7 +300,7 @@ class Background:
     def in_time(self, work: Callable[[], object], timeout: float) -> bool:
         "Do something in the thread's place; False if the disk is busy for longer than `timeout` seconds."
         if not self.lock.acquire(timeout=max(timeout, 0.0)):
-            say(logging.WARNING, "telemetry: the disk did not answer within %s s", timeout)
+            log(logging.WARNING, "telemetry: the disk did not answer within %s s", timeout)
             return False
         try:
             self.guard(work)

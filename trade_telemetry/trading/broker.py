@@ -11,7 +11,7 @@ from datetime import UTC
 from math import isfinite
 from typing import Literal, NamedTuple, Protocol
 
-from ..diagnostics import say
+from ..diagnostics import log
 from ..trace import Direction, as_utc, make_trace_id, position_return_pct
 from .bars import Bar
 from .strategy import Signal
@@ -177,7 +177,7 @@ def _enter(trader: LiveTrader, wanted: Signal, bar: Bar) -> None:
         fill = check_fill(hand(trader).open(order))
     except Exception as error:  # noqa: BLE001  a broker is foreign code: no position, and the loop goes on
         trader.refused_entries += 1
-        say(
+        log(
             logging.WARNING,
             "%s on %s: entry not filled: %s: %s",
             name,
@@ -215,7 +215,7 @@ def _leave(trader: LiveTrader, order: Order, expected: float) -> None:
         trader.refused_exits, trader.unfilled = trader.refused_exits + 1, order._replace(price=expected)
         said = f"{type(error).__name__}: {error}"
         text = "%s on %s: exit not filled, next try at the next bar: %s"
-        say(logging.ERROR, text, order.strategy, order.symbol, said)
+        log(logging.ERROR, text, order.strategy, order.symbol, said)
         return
     trader.unfilled = None
     trade = close_position(

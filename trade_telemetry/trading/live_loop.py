@@ -17,7 +17,7 @@ from ..capture.hook import ClosedPosition, TelemetryHook, build_trace
 from ..capture.run_record import WriterStats, live_directory, run_directory
 from ..capture.writer import TelemetryWriter
 from ..config import Settings, thresholds_pct
-from ..diagnostics import say
+from ..diagnostics import log
 from ..trace import PredictionTrace
 from .backtester import StrategyLike, strategy_for, strategy_list, trade_facts
 from .bars import Bar
@@ -116,7 +116,7 @@ def retire(
     "Ask a failed strategy no more."
     key = f"{trader.strategy.name} on {trader.symbol}"
     report.failed.setdefault(key, f"{type(error).__name__}: {error}")
-    say(logging.ERROR, "%s failed and is not asked again", key, error=error)
+    log(logging.ERROR, "%s failed and is not asked again", key, error=error)
     if trader.position is None:
         mine.remove(trader)
     trader.strategy = _Silent(trader.strategy)
@@ -167,10 +167,10 @@ def open_telemetry(
             timezone=ZoneInfo(settings.timezone),
         )  # fmt: skip
     except OSError as error:
-        say(logging.WARNING, "Telemetry is off, trading goes on without it: %s", error)
+        log(logging.WARNING, "Telemetry is off, trading goes on without it: %s", error)
         return None
     rate = f"throttle={throttle_seconds:g}s, sample_rate={sample_rate:g}"
-    say(logging.INFO, "Telemetry enabled: dir=%s, %s", directory, rate)
+    log(logging.INFO, "Telemetry enabled: dir=%s, %s", directory, rate)
     return writer
 
 # %% ../../nbs/trading/10_live_loop.ipynb #stats-line
@@ -284,7 +284,7 @@ def _close_position(engine: Engine, trade: Trade) -> None:
     except Exception as error:  # noqa: BLE001  whatever telemetry does, the position is closed
         engine.telemetry_failures += 1
         if engine.telemetry_failures == 1:
-            say(logging.WARNING, "Telemetry capture failed: %s (further failures are only counted)", error)
+            log(logging.WARNING, "Telemetry capture failed: %s (further failures are only counted)", error)
 
 
 def _build_trace(engine: Engine, trade: Trade) -> PredictionTrace:
@@ -299,7 +299,7 @@ def _run_session(engine: Engine, max_bars: int | None, stop: threading.Event) ->
     every = [trader for mine in traders.values() for trader in mine]
     trade_all = config.feed.mode != "live" if config.trade_history is None else config.trade_history
     _start_telemetry(engine)
-    say(logging.INFO, "Trading session started...")
+    log(logging.INFO, "Trading session started...")
     try:
         feed = config.feed.stream(stop)
         done = trade_on(
@@ -327,7 +327,7 @@ def close_all(
         try:
             trader.leave("interrupted", trader.bar.close, trader.bar.end)
         except Exception as error:  # noqa: BLE001  a strategy is told of the close, and is foreign code
-            say(logging.ERROR, "%s failed at the end", trader.strategy.name, error=error)
+            log(logging.ERROR, "%s failed at the end", trader.strategy.name, error=error)
 
 # %% ../../nbs/trading/10_live_loop.ipynb #session-telemetry
 def _start_telemetry(engine: Engine) -> None:
@@ -341,7 +341,7 @@ def _start_telemetry(engine: Engine) -> None:
             zone = ZoneInfo(settings.timezone)
             engine._hook = TelemetryHook(engine.telemetry_writer, thresholds_pct(settings), zone)
     except Exception as error:  # noqa: BLE001  trading begins, with telemetry or without
-        say(logging.WARNING, "Telemetry is off: %s", error)
+        log(logging.WARNING, "Telemetry is off: %s", error)
 
 
 def _end_telemetry(engine: Engine) -> None:
@@ -352,9 +352,9 @@ def _end_telemetry(engine: Engine) -> None:
         writer.close(engine.report.ended)
         stats = writer.stats()
         lost = bool(stats.dropped or stats.failed or engine.telemetry_failures)
-        say(logging.INFO, "%s", engine.stats_line())
-        say(logging.WARNING if lost else logging.INFO, "%s", engine.account_line())
+        log(logging.INFO, "%s", engine.stats_line())
+        log(logging.WARNING if lost else logging.INFO, "%s", engine.account_line())
         if engine.telemetry_failures:
-            say(logging.WARNING, "Telemetry: %s closes were never offered", engine.telemetry_failures)
+            log(logging.WARNING, "Telemetry: %s closes were never offered", engine.telemetry_failures)
     except Exception as error:  # noqa: BLE001  the session is over, its report must not be lost
-        say(logging.WARNING, "Telemetry could not be closed: %s", error)
+        log(logging.WARNING, "Telemetry could not be closed: %s", error)
