@@ -294,7 +294,7 @@ def closed_html(
     symbol: str,  # Instrument
     directions: tuple[str, str],  # Predicted, and what the market did
     confidence: float | None,  # P(actual = predicted), None where unknown
-    times: tuple[datetime | None, datetime | None],  # Of the two fills
+    times: tuple[Any, Any],  # Of the two fills, as `as_utc` takes them; None where unknown
     prices: tuple[float, float],  # Of the two fills
     return_pct: float,  # Net return, percent
     fees_pct: float | None,  # Of both sides, percent
@@ -307,7 +307,10 @@ def closed_html(
     predicted, actual = directions
     called = f"{predicted} predicted" + ("" if confidence is None else f" ({share(confidence, 0)})")
     verdict = f"{called}, {actual} came: {'right' if predicted == actual else 'wrong'}"
-    fills = [f"{moment(at and as_utc(at))} at {price(paid)}" for at, paid in zip(times, prices, strict=True)]
+    fills = [
+        f"{moment(None if at is None else as_utc(at))} at {price(paid)}"
+        for at, paid in zip(times, prices, strict=True)
+    ]
     costs = "" if fees_pct is None else f", after {percent(fees_pct, signed=False)} fees"
     end = f"{fills[1]}, {duration(held_minutes)} later" + (f": {reason}" if reason else "")
     rows = {symbol: title, "call": verdict, "entry": fills[0], "exit": end,
