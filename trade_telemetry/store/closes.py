@@ -5,7 +5,7 @@
 # %% ../../nbs/store/03_closes.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any
@@ -101,8 +101,8 @@ def closes_of(
 # %% ../../nbs/store/03_closes.ipynb #only
 def only_closes(
     closes: Closes,  # Lines
-    strategies: Sequence[str] | None = None,  # Names; None all
-    symbols: Sequence[str] | None = None,  # Names; None all
+    strategies: Collection[str] | None = None,  # Names; None all
+    symbols: Collection[str] | None = None,  # Names; None all
     run: str | None = None,  # Name; None all
     mode: str | None = None,  # Name; None all
 ) -> Closes:  # Lines that meet every condition

@@ -14,7 +14,7 @@ import orjson
 
 from ..arrays import Ints
 from .arrow_reader import parse_fast
-from .columns import TraceColumns, columns_from_traces
+from .columns import TraceColumns, facts_of_traces
 from .records import Block, Origin, Unclean, cells_of, parse_record
 from ..trace import PredictionTrace
 
@@ -92,7 +92,7 @@ def _parse_slow(
                 out.used, out.line = start + first, line + 1
                 break
     if good:
-        out.parts = [columns_from_traces(good, origin.run, origin.path, places)]
+        out.parts = [TraceColumns(**facts_of_traces(good, origin.run, origin.path, places))]
     return out
 
 # %% ../../nbs/store/08_record_reader.ipynb #parse-block
