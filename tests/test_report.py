@@ -44,7 +44,7 @@ def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def command(*words: str | Path, cwd: Path, package: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from trade_telemetry.cli import main; sys.exit(main())"
+    code = "import sys; from trade_telemetry.cli.main import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code, "report", *map(str, words)],
         capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=os.environ | {"PYTHONPATH": str(package)},
@@ -313,7 +313,7 @@ def test_an_empty_directory_is_reported_as_such_and_exit_code_1(tmp_path: Path) 
 
 def test_ctrl_c_ends_the_kernel_and_leaves_no_file(tmp_path: Path) -> None:
     one_strategy(tmp_path / "data")
-    code = "import sys; from trade_telemetry.cli import main; sys.exit(main())"
+    code = "import sys; from trade_telemetry.cli.main import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "report", "--telemetry-dir", "data"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
