@@ -36,7 +36,7 @@ from ..store.days import exit_days
 
 # %% auto #0
 __all__ = ['Found', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'BLOCK', 'ranks_of', 'joined_ranks', 'shifted', 'added', 'LineSums',
-           'rounded', 'log_scores', 'return_bins_of', 'fold_rows', 'Folded', 'sums_of_closes', 'fold']
+           'rounded', 'log_scores', 'return_bins_of', 'fold_rows', 'Folded', 'sums_of_closes', 'strategies_of', 'fold']
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #ranks
 def ranks_of(
@@ -344,6 +344,11 @@ class Folded:
         return bool(self.kept.missing)
 
     @property
+    def completed(self) -> bool:
+        "Were trades left out, and does a ledger know all of them?"
+        return self.sampled and not self.every.missing
+
+    @property
     def returns(self) -> Aggregate:
         "Where to ask for money: every close, else the kept rows."
         return self.kept if self.every.missing else self.every
@@ -411,6 +416,16 @@ def _by_rate(
                 own = by and (by[0][rows], by[1])
                 parts.append((rate, completed, fold_rows(columns.take(rows), timezone, own)))
     return parts
+
+
+def strategies_of(
+    columns: TraceColumns,  # Trades, perhaps with ledgers
+) -> list[str]:  # Strategies that have rows or are counted, sorted
+    "Name the strategies."
+    present = np.flatnonzero(np.bincount(columns.strategy, minlength=len(columns.strategies)))
+    return sorted(
+        {columns.strategies[code] for code in present.tolist()} | set(_ledger_of(columns)[1].strategies)
+    )
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold-all
 def fold(
