@@ -406,10 +406,10 @@ def test_a_store_sees_a_ledger_grow_and_reads_only_the_month_that_changed(tmp_pa
             writer.write_trace(trace)
             if n in (20, 40, 60):
                 writer.flush()
-                before = dict(store._books)
+                before = dict(store.ledgers.files)
                 assert store.refresh()
                 assert not store.refresh()
                 assert AccuracyAnalyzer().compute_metrics(store.columns).total_trades == n
                 assert len(store.columns) == 0  # none is in the sample
-    kept = [path for path, book in before.items() if store._books[path] is book]
-    assert len(kept) == 1 and len(store._books) == 3
+    kept = [path for path, file in before.items() if store.ledgers.files[path] is file]
+    assert len(kept) == 1 and len(store.ledgers.files) == 3
