@@ -182,12 +182,16 @@ def described(
 ) -> str:  # Markdown
     "Say in a few lines what is summed."
     a, day = aggregate, aggregate.key("day")
-    span = f"{date_of_day(int(day.min()))} to {date_of_day(int(day.max()))}" if len(a) else "no days"
+    span = (
+        f"{date_of_day(int(day.min()))} to {date_of_day(int(day.max()))} ({', '.join(a.zones)})"
+        if len(a)
+        else ""
+    )
     facts = {
         "closes": f"{a.total('closes'):,} in {len(a):,} lines",
         "strategies": ", ".join(a.strategies),
         "symbols": f"{len(a.symbols)}",
-        "exit dates": f"{span} ({', '.join(a.zones)})",
+        "exit dates": span,
         "closes missing of": ", ".join(sorted(a.missing)),
         "not known": ", ".join(sorted(a.unknown)),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import pairwise
 from math import nan
@@ -16,13 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..aggregate import Aggregate
+from ..aggregate_form import PERCENT
+from .aggregates import fold, fold_rows
 from .classification import NOOP
-from .day_sums import sampled_closes
+from .figures import WeightedLines, share, weighted_lines
 from .intervals import mean_interval, wilson_interval
 from .returns import exit_order
-from ..store.closes import Closes
 from ..store.columns import TraceColumns, words_of
 from ..store.days import exit_days, utc_offsets
+from ..timezones import MICROSECONDS_A_DAY, MICROSECONDS_A_MINUTE
 
 # %% auto #0
 __all__ = ['HOLDING_MINUTES', 'WEEKDAYS', 'Keys', 'LEDGER_KEYS', 'KEYS', 'break_down', 'keys_of', 'Group', 'breakdown', 'Rolling',
@@ -42,7 +45,7 @@ def _hours(columns: TraceColumns, timezone: str | tzinfo, session_open: str | No
     if not (clock := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", session_open or "00:00")):
         raise ValueError(f"session_open must be HH:MM, got {session_open!r}")
     hour, minute = map(int, clock.groups())
-    since = (_local_us(columns, timezone) // 60_000_000 - 60 * hour - minute) % 1440 // 60
+    since = (_local_us(columns, timezone) // MICROSECONDS_A_MINUTE - 60 * hour - minute) % 1440 // 60
     names = (
         [f"{h:02d}:00" for h in range(24)] if session_open is None else [f"hour {h + 1}" for h in range(24)]
     )
@@ -84,7 +87,7 @@ def keys_of(
     if by in ("strategy", "symbol", "exit_reason"):
         return _words(columns, by)
     ways: dict[str, Callable[[], Keys]] = {
-        "weekday": lambda: ((_local_us(columns, timezone) // 86_400_000_000 + 3) % 7, list(WEEKDAYS)),
+        "weekday": lambda: ((_local_us(columns, timezone) // MICROSECONDS_A_DAY + 3) % 7, list(WEEKDAYS)),
         "hour": lambda: _hours(columns, timezone, session_open),
         "holding": lambda: _holding(columns),
         "month": lambda: _months(exit_days(columns.exit_us, timezone)),
@@ -113,77 +116,45 @@ class Group:
     sampled: bool = False  # Are these kept rows of a sample, of which no ledger knows the rest?
 
 # %% ../../nbs/metrics/07_breakdown.ipynb #lines
-@dataclass(frozen=True, eq=False)
-class _Lines:
-    "What each row or ledger line brings to its group, arrays of shape (m,)."
-
-    place: npt.NDArray[np.int64]  # Its group
-    day: npt.NDArray[np.int64]  # Exit date
-    closes: npt.NDArray[np.float64]
-    earned: npt.NDArray[np.float64]
-    wins: npt.NDArray[np.float64]
-    calls: npt.NDArray[np.float64]
-    right: npt.NDArray[np.float64]
-
-
-def _lines_of_rows(columns: TraceColumns, place: npt.NDArray[np.int64], timezone: str | tzinfo) -> _Lines:
-    called, one, r = columns.predicted != NOOP, np.ones(len(columns)), columns.return_pct
-    day, right = exit_days(columns.exit_us, timezone), called & (columns.predicted == columns.actual)
-    return _Lines(place, day, one, r, one * (r > 0), one * called, one * right)
-
-
-def _group(name: str, lines: _Lines, own: slice, sampled: bool) -> Group:
-    day, closes, earned = lines.day[own], lines.closes[own], lines.earned[own]
+def _group(name: str, lines: WeightedLines, own: npt.NDArray[np.intp], sampled: bool) -> Group:
+    day, closes, earned = lines.day[own], lines.closes[own], lines.return_sum[own]
     wins, calls, right = (int(part[own].sum()) for part in (lines.wins, lines.calls, lines.right))
-    n, total = int(closes.sum()), float(earned.sum())
+    n, units = int(closes.sum()), round(float(earned.sum()) * PERCENT)  # the sum was whole units
     return Group(
         name, n, calls, right / calls if calls else nan, wilson_interval(right, calls), wins / n if n else nan,
-        wilson_interval(wins, n), total / n if n else nan, mean_interval(day, earned, closes),
-        nan if sampled else total, sampled,
+        wilson_interval(wins, n), share(units, n * PERCENT), mean_interval(day, earned, closes),
+        nan if sampled else units / PERCENT, sampled,
     )  # fmt: skip
 
 # %% ../../nbs/metrics/07_breakdown.ipynb #groups
-def _groups(lines: _Lines, names: list[str], sampled: bool) -> list[Group]:
-    "Measure every group that has a line."
-    order = np.argsort(lines.place, kind="stable")
-    lines = _Lines(*[getattr(lines, f.name)[order] for f in fields(_Lines)])
-    edges = np.flatnonzero(np.diff(lines.place, prepend=-1, append=-1)).tolist()
-    return [_group(names[lines.place[a]], lines, slice(a, b), sampled) for a, b in pairwise(edges)]
+def _groups(aggregate: Aggregate, keys: Keys) -> list[Group]:
+    "Measure every group that has a line; sums are unknown where closes are missing."
+    place, names = keys
+    lines, order = weighted_lines(aggregate), np.argsort(place, kind="stable")
+    edges = np.flatnonzero(np.diff(place[order], prepend=-1, append=-1)).tolist()
+    sampled = bool(aggregate.missing)
+    return [_group(names[place[order[a]]], lines, order[a:b], sampled) for a, b in pairwise(edges)]
 
 # %% ../../nbs/metrics/07_breakdown.ipynb #counted
-def _counted_keys(closes: Closes, by: str) -> Keys:
-    "Group of each ledger line, and the names of the groups in order."
-    if by in ("strategy", "symbol"):
-        known, place = np.unique(getattr(closes, by).astype(str), return_inverse=True)
-        return place, known.tolist()
-    if by == "month":
-        return _months(closes.day)
-    if by == "direction":
-        return closes.predicted.astype(np.int64), ["LONG", "SHORT", "NOOP"]
-    return (closes.day + 3) % 7, list(WEEKDAYS)
+def _keys_of_lines(aggregate: Aggregate, by: str) -> Keys:
+    "Group of each line of an aggregate, and the names of the groups in order."
+    day = aggregate.key("day")
+    ways: dict[str, Callable[[], Keys]] = {
+        "strategy": lambda: (aggregate.key("strategy"), list(aggregate.strategies)),
+        "symbol": lambda: (aggregate.key("symbol"), list(aggregate.symbols)),
+        "month": lambda: _months(day),
+        "exit_weekday": lambda: ((day + 3) % 7, list(WEEKDAYS)),
+        "direction": lambda: (aggregate.key("called"), ["LONG", "SHORT", "NOOP"]),
+    }
+    return ways[by]()
 
 
-def _joined(first: Keys, second: Keys, by: str) -> tuple[npt.NDArray[np.int64], list[str]]:
-    "Groups of rows and of ledger lines in one order of names."
-    fixed = by in ("exit_weekday", "direction")
-    names = first[1] if fixed else sorted({*first[1], *second[1]})
-    tables = [np.array([names.index(name) for name in own[1]], dtype=np.int64) for own in (first, second)]
-    return np.concatenate([table[own[0]] for table, own in zip(tables, (first, second), strict=True)]), names
-
-# %% ../../nbs/metrics/07_breakdown.ipynb #with-ledger
-def _with_ledger(columns: TraceColumns, by: str, timezone: str | tzinfo) -> tuple[_Lines, list[str]]:
-    "Lines of the rows that are all there, and of the ledger for the others."
-    ledger, kept = columns.ledger, columns.take(columns.sample_rate >= 1)
-    assert ledger is not None
-    place, names = _joined(keys_of(kept, by, timezone), _counted_keys(ledger, by), by)
-    rows = _lines_of_rows(kept, place[: len(kept)], timezone)
-    called = ledger.closes * (ledger.predicted != NOOP)
-    own = (
-        place[len(kept) :], ledger.day, ledger.closes, ledger.return_sum, ledger.wins, called,
-        called * (ledger.predicted == ledger.actual),
-    )  # fmt: skip
-    parts = zip((f.name for f in fields(_Lines)), own, strict=True)
-    return _Lines(*[np.concatenate([getattr(rows, name), part]) for name, part in parts]), names
+def _by_rows(columns: TraceColumns, keys: Keys, timezone: str | tzinfo) -> list[Group]:
+    "Measure groups that only rows know."
+    place, names = keys
+    own = fold_rows(columns, timezone, by=(place, [f"{k:09d}" for k in range(len(names))]))
+    back = np.array([int(name) for name in own.symbols], dtype=np.int64)
+    return _groups(own, (back[own.key("symbol")], names))
 
 # %% ../../nbs/metrics/07_breakdown.ipynb #break-down
 def breakdown(
@@ -193,15 +164,10 @@ def breakdown(
     session_open: str | None = None,  # HH:MM: hours are counted from here
 ) -> list[Group]:  # Groups that have trades, in their natural order
     "Cut trades into groups and measure each; ValueError for an unknown key."
-    sampled, exact = sampled_closes(columns, timezone if isinstance(timezone, str) else str(timezone))
-    ordered = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
-    if exact is not None and exact.labelled and by in LEDGER_KEYS:
-        lines, names = _with_ledger(replace(ordered, ledger=columns.ledger), by, timezone)
-        sampled = False
-    else:
-        place, names = keys_of(ordered, by, timezone, session_open)
-        lines = _lines_of_rows(ordered, place, timezone)
-    return _groups(lines, names, sampled)
+    if by not in LEDGER_KEYS:
+        return _by_rows(columns, keys_of(columns, by, timezone, session_open), timezone)
+    known = fold(columns, timezone).calls
+    return _groups(known, _keys_of_lines(known, by))
 
 
 break_down = breakdown  # at the top level the other word is the name of this module
@@ -258,8 +224,6 @@ def windows(
     columns = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
     count = min(most, len(columns) // window)
     last = columns.take(slice(len(columns) - count * window, None))
-    lines = _lines_of_rows(last, np.arange(len(last)) // window, timezone)
-    dates = lines.day.astype("datetime64[D]").astype(str)
-    sampled = bool((last.sample_rate < 1).any())
+    dates = exit_days(last.exit_us, timezone).astype("datetime64[D]").astype(str)
     names = [f"{dates[k * window]} to {dates[(k + 1) * window - 1]}" for k in range(count)]
-    return _groups(lines, names, sampled)
+    return _by_rows(last, (np.arange(len(last)) // window, names), timezone)

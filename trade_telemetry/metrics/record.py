@@ -6,22 +6,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from math import nan
+from math import isfinite, nan
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 import trade_telemetry.metrics.classification as cl
+import trade_telemetry.metrics.figures as fg
 import trade_telemetry.metrics.returns as rt
+from ..aggregate import Aggregate
 from ..jsonable import to_json_value
-from .day_sums import sampled_closes
-from .intervals import day_places, day_weights, mean_interval, wilson_interval
-from ..store.closes import Closes, matrix_of, totals_of
+from .aggregates import Folded, fold, strategies_of
+from .intervals import day_places, day_weights, wilson_interval
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
-from ..store.frames import moment_of
 from ..store.labels import count_mislabelled
+from ..timezones import day_end_us, utc_of
 
 # %% auto #0
 __all__ = ['Interval', 'CallFigures', 'ReturnFigures', 'RiskFigures', 'AccuracyMetrics', 'f1_of_days', 'f1_interval', 'measure',
@@ -59,7 +60,7 @@ class CallFigures:
     auc: float  # Chance that a right call was stated with more confidence than a wrong one
     brier_reliability: float  # Part of the Brier score: distance between claims and outcomes, lower is better
     brier_resolution: float  # Part of it: how far the claims tell good trades from bad ones, higher is better
-    brier_uncertainty: float  # Part of it: variance of the outcomes; score = reliability - resolution + this
+    brier_uncertainty: float  # Part of it: variance of the outcomes; score = reliability - resolution + this, but for what a thousandth hides
     confidence_rows: int  # Trades with a confidence in [0, 1]
 
 # %% ../../nbs/metrics/08_record.ipynb #return-figures
@@ -124,8 +125,8 @@ class AccuracyMetrics(RiskFigures, ReturnFigures, CallFigures):
 # %% ../../nbs/metrics/08_record.ipynb #f1-of-days
 def f1_of_days(
     day: npt.NDArray[np.int64],  # Exit date of a line, days since 1970, shape (m,)
-    predicted: npt.NDArray[np.int8],  # Direction codes, shape (m,)
-    actual: npt.NDArray[np.int8],  # Direction codes, shape (m,)
+    predicted: npt.NDArray[Any],  # Direction codes, shape (m,)
+    actual: npt.NDArray[Any],  # Direction codes, shape (m,)
     closes: npt.NDArray[Any],  # Trades that the line stands for, shape (m,)
     level: float = 0.95,  # Coverage, fraction
     draws: int = 999,  # Resamples
@@ -156,16 +157,11 @@ def f1_interval(
     return f1_of_days(day, columns.predicted, columns.actual, np.ones(len(day)), level, draws, seed)
 
 # %% ../../nbs/metrics/08_record.ipynb #measure-calls
-def _calls(columns: TraceColumns, timezone: str, exact: Closes | None) -> tuple[cl.Matrix, Interval]:
-    "Confusion matrix and interval of F1, from every close or, where that is unknown, from the rows."
-    if exact is None or not exact.labelled:
-        return cl.confusion_matrix(columns.actual, columns.predicted), f1_interval(columns, timezone)
-    return matrix_of(exact), f1_of_days(exact.day, exact.predicted, exact.actual, exact.closes)
-
-
-def _call_figures(matrix: cl.Matrix, interval: Interval, zero_division: float) -> dict[str, Any]:
+def _call_figures(calls: Aggregate, zero_division: float) -> dict[str, Any]:
     "Figures of the calls: matrix, rates, agreement, intervals."
+    matrix = fg.matrix(calls)
     by, head = cl.direction_scores(matrix, zero_division), cl.headline_scores(matrix, zero_division)
+    lines = fg.weighted_lines(calls)
     return {
         "precision": {d: s.precision for d, s in by.items()},
         "recall": {d: s.recall for d, s in by.items()},
@@ -178,7 +174,7 @@ def _call_figures(matrix: cl.Matrix, interval: Interval, zero_division: float) -
         "headline_f1": head.f1_score,
         "headline_precision_interval": wilson_interval(head.right, head.calls),
         "headline_recall_interval": wilson_interval(head.right, head.support),
-        "headline_f1_interval": interval,
+        "headline_f1_interval": f1_of_days(lines.day, lines.called, lines.actual, lines.closes),
         "headline_calls": head.calls,
         "headline_support": head.support,
         "hit_ratio": cl.hit_ratio(matrix),
@@ -188,49 +184,38 @@ def _call_figures(matrix: cl.Matrix, interval: Interval, zero_division: float) -
     }
 
 # %% ../../nbs/metrics/08_record.ipynb #measure-confidence
-def _confidence_figures(columns: TraceColumns) -> dict[str, Any]:
-    rows = cl.confidence_rows(columns.confidence, columns.actual, columns.predicted)
-    terms = cl.brier_terms(rows)
+def _confidence_figures(claims: Aggregate) -> dict[str, Any]:
+    terms = fg.brier_terms(claims)
     return {
-        "brier_score": cl.brier_score(rows),
-        "calibration_error": cl.calibration_error(cl.reliability_table(rows)),
-        "confidence_rows": len(rows.stated),
-        "log_loss": cl.log_loss(rows),
-        "auc": cl.auc(rows),
+        "brier_score": fg.brier_score(claims),
+        "calibration_error": fg.calibration_error(claims),
+        "confidence_rows": fg.known(claims, "stated"),
+        "log_loss": fg.log_loss(claims),
+        "auc": fg.auc(claims),
         "brier_reliability": terms.reliability,
         "brier_resolution": terms.resolution,
         "brier_uncertainty": terms.uncertainty,
     }
 
 # %% ../../nbs/metrics/08_record.ipynb #measure-returns
-def _return_figures(columns: TraceColumns, timezone: str, sampled: bool) -> dict[str, Any]:
-    "Figures of the money from rows; sums over a sample are left out."
-    r = columns.return_pct[rt.exit_order(columns.exit_us, columns.trace_id, columns.return_pct)]
-    day = exit_days(columns.exit_us, timezone)
-    days, daily = rt.fill_days(day, columns.return_pct)
+def _return_figures(money: Aggregate) -> dict[str, Any]:
+    "Figures of the money; totals and paths of a sample that nothing completes are nan."
+    days, daily = fg.daily_sums(money)
+    under_water = fg.days_under_water(money)
     return {
-        **_daily_figures(daily if not sampled else daily[:0], rt.days_per_year(days)),
-        "days_under_water": None if sampled else rt.days_under_water(daily),
-        "win_rate": rt.win_rate(r),
-        "win_rate_interval": wilson_interval(int(np.count_nonzero(r > 0)), len(r)),
-        "avg_return": rt.average_return(r),
-        "avg_return_interval": mean_interval(day, columns.return_pct, np.ones(len(r))),
-        "cumulative_return_pct": nan if sampled else rt.cumulative_return(r),
-        "sharpe_per_trade": rt.sharpe_per_trade(r),
-        "max_drawdown": nan if sampled else rt.max_drawdown(r),
-        "max_drawdown_daily": nan if sampled else rt.max_drawdown(daily),
-        "profit_factor": rt.profit_factor(r),
-        "payoff_ratio": rt.payoff_ratio(r),
-        **_trade_figures(columns, r, sampled),
-        "avg_holding_minutes": float(columns.holding_minutes.mean()) if len(r) else nan,
+        "total_trades": fg.trades(money),
+        "win_rate": fg.win_rate(money),
+        "win_rate_interval": wilson_interval(money.total("wins"), fg.trades(money)),
+        "avg_return": fg.average_return(money),
+        "avg_return_interval": fg.average_return_interval(money),
+        "cumulative_return_pct": fg.cumulative_return(money),
+        "sharpe_per_trade": fg.sharpe_per_trade(money),
+        **_daily_figures(daily[:0] if money.missing else daily, rt.days_per_year(days)),
+        "max_drawdown_daily": fg.max_drawdown_daily(money),
+        "days_under_water": int(under_water) if isfinite(under_water) else None,
+        "avg_holding_minutes": fg.average_holding_minutes(money),
         "trading_days": len(days),
-        "first_exit": _iso(columns.exit_us.min()) if len(r) else None,
-        "last_exit": _iso(columns.exit_us.max()) if len(r) else None,
     }
-
-# %% ../../nbs/metrics/08_record.ipynb #measure-risk
-def _iso(us: np.int64) -> str:
-    return moment_of(int(us)).isoformat()
 
 
 def _daily_figures(daily: npt.NDArray[np.float64], periods: int) -> dict[str, Any]:
@@ -242,44 +227,49 @@ def _daily_figures(daily: npt.NDArray[np.float64], periods: int) -> dict[str, An
         "probabilistic_sharpe_ratio": rt.probabilistic_sharpe_ratio(daily, 0.0, periods),
     }
 
-
-def _trade_figures(columns: TraceColumns, r: npt.NDArray[np.float64], sampled: bool) -> dict[str, Any]:
-    "Figures that need single trades: averages of what is there, and paths and totals only where all are."
-    none = columns.fees_pct[:0]
-    fees, fees_known = rt.cost_total(none if sampled else columns.fees_pct)
-    slippage, slippage_known = rt.cost_total(none if sampled else columns.slippage_pct)
+# %% ../../nbs/metrics/08_record.ipynb #measure-money
+def _gain_figures(gains: Aggregate) -> dict[str, Any]:
+    "What winners won and losers lost."
     return {
-        "avg_win": rt.average_win(r),
-        "avg_loss": rt.average_loss(r),
+        "profit_factor": fg.profit_factor(gains),
+        "payoff_ratio": fg.payoff_ratio(gains),
+        "avg_win": fg.average_win(gains),
+        "avg_loss": fg.average_loss(gains),
+    }
+
+
+def _cost_figures(folded: Folded) -> dict[str, Any]:
+    "Costs that are known; none of a sample that nothing completes."
+    found: dict[str, Any] = {}
+    for name, total in (("fees", fg.fees_total), ("slippage", fg.slippage_total)):
+        own = folded.knowing(name)
+        percent = total(own)
+        found[f"{name}_total_pct"] = percent if isfinite(percent) else None
+        found[f"{name}_known"] = fg.known(own, f"{name}_known") if isfinite(percent) else 0
+    return found
+
+# %% ../../nbs/metrics/08_record.ipynb #measure-risk
+def _row_figures(rows: TraceColumns, sampled: bool) -> dict[str, Any]:
+    "Figures that need single trades or their order: of rows in exit order, and only where every row is there."
+    r = rows.return_pct
+    return {
+        "mislabelled": count_mislabelled(rows),
+        "sample_rate": float(rows.sample_rate.min()) if len(rows) else nan,
+        "max_drawdown": nan if sampled else rt.max_drawdown(rt.by_instant(rows.exit_us, r)),
         "longest_winning_streak": None if sampled else rt.longest_streak(r > 0),
         "longest_losing_streak": None if sampled else rt.longest_streak(r < 0),
-        "exposure": nan if sampled else rt.exposure(columns.entry_us, columns.exit_us),
-        "fees_total_pct": fees if fees_known else None,
-        "fees_known": fees_known,
-        "slippage_total_pct": slippage if slippage_known else None,
-        "slippage_known": slippage_known,
+        "exposure": nan if sampled else rt.exposure(rows.entry_us, rows.exit_us),
     }
 
-# %% ../../nbs/metrics/08_record.ipynb #measure-ledger
-def _exact_figures(exact: Closes) -> dict[str, Any]:
-    "Figures of the money that sums by day give exactly."
-    total = totals_of(exact)
-    days, daily = rt.fill_days(exact.day, exact.return_sum)
-    n = total.closes
-    return {
-        "total_trades": n,
-        "win_rate": total.wins / n if n else nan,
-        "win_rate_interval": wilson_interval(total.wins, n),
-        "avg_return": total.mean,
-        "avg_return_interval": mean_interval(exact.day, exact.return_sum, exact.closes),
-        "cumulative_return_pct": total.return_sum,
-        **_daily_figures(daily, rt.days_per_year(days)),
-        "days_under_water": rt.days_under_water(daily),
-        "sharpe_per_trade": total.sharpe_per_trade,
-        "max_drawdown_daily": rt.max_drawdown(daily),
-        "avg_holding_minutes": total.minutes_sum / n if n else nan,
-        "trading_days": len(days),
-    }
+
+def _exit_figures(folded: Folded) -> dict[str, Any]:
+    span = fg.exit_span(folded.knowing("exit_times"))
+    first, last = map(_iso, span) if span else (None, None)
+    return {"first_exit": first, "last_exit": last}
+
+
+def _iso(us: int) -> str:
+    return utc_of(us).isoformat()
 
 # %% ../../nbs/metrics/08_record.ipynb #measure
 def measure(
@@ -289,42 +279,44 @@ def measure(
     zero_division: float = 0.0,  # Value of a rate whose denominator is 0: 0.0, 1.0 or nan
 ) -> AccuracyMetrics:  # Every figure
     "Compute every figure of one group of trades."
-    sampled, exact = sampled_closes(columns, timezone)
+    folded = fold(columns, timezone)
     rows = columns.take(rt.exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
-    facts: dict[str, Any] = {
-        "total_trades": len(rows),
-        "mislabelled": count_mislabelled(rows),
-        "sampled": sampled,
-        "sample_rate": float(rows.sample_rate.min()) if len(rows) else nan,
-        "source": "rows" if exact is None else "ledger",
-        **_call_figures(*_calls(rows, timezone, exact), zero_division),
-        **_confidence_figures(rows),
-        **_return_figures(rows, timezone, sampled),
-    }
-    return AccuracyMetrics(strategy=strategy, **facts | ({} if exact is None else _exact_figures(exact)))
+    return AccuracyMetrics(
+        strategy=strategy,
+        sampled=folded.sampled,
+        source="ledger" if folded.completed else "rows",
+        **_call_figures(folded.calls, zero_division),
+        **_confidence_figures(folded.knowing("confidence")),
+        **_return_figures(folded.returns),
+        **_gain_figures(folded.knowing("gains")),
+        **_cost_figures(folded),
+        **_exit_figures(folded),
+        **_row_figures(rows, folded.sampled),
+    )
 
 # %% ../../nbs/metrics/08_record.ipynb #groups
 def by_strategy(
     columns: TraceColumns,  # Trades
 ) -> dict[str, TraceColumns]:  # Strategy → its trades, in alphabetical order
     "Split trades by strategy."
-    present = np.flatnonzero(np.bincount(columns.strategy, minlength=len(columns.strategies)))
-    names = {columns.strategies[code] for code in present.tolist()}
-    names |= set() if columns.ledger is None else set(columns.ledger.strategy)
-    return {name: columns.only(strategy=name) for name in sorted(names)}
+    return {name: columns.only(strategy=name) for name in strategies_of(columns)}
 
 # %% ../../nbs/metrics/08_record.ipynb #curves
 def return_curves(
     columns: TraceColumns,  # Trades
+    timezone: str = "UTC",  # Zone whose dates count
 ) -> dict[
     str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 ]:  # Strategy → exit times, µs UTC, and running sum, %; day by day where only a ledger knows every close
     "Compute the cumulative return of every strategy, ready to draw."
     curves = {}
     for name, own in by_strategy(columns).items():
-        if (exact := sampled_closes(own)[1]) is not None:
-            days, daily = rt.fill_days(exact.day, exact.return_sum)
-            curves[name] = (days.astype("datetime64[us]").astype(np.int64) + 86_399_999_999, np.cumsum(daily))
+        if (folded := fold(own, timezone)).completed:
+            days, path = fg.daily_curve(folded.returns)
+            curves[name] = (
+                np.array([day_end_us(day, timezone) - 1 for day in days.astype(int).tolist()]),
+                path,
+            )
             continue
         order, total = rt.curve(own.exit_us, own.trace_id, own.return_pct)
         curves[name] = (own.exit_us[order], total)
