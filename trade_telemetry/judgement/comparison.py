@@ -415,8 +415,8 @@ def compare_groups(
         compare_samples(groups[a], groups[b], (a, b), timezone=timezone, rule=rule)
         for a, b in combinations(groups, 2)
     ]
-    holm = holm_adjusted({str(k): pair.tests["primary"].difference.p_value for k, pair in enumerate(pairs)})
-    paid = tuple(among_pairs(pair, holm[str(k)], len(pairs), rule) for k, pair in enumerate(pairs))
+    holm = holm_adjusted({k: pair.tests["primary"].difference.p_value for k, pair in enumerate(pairs)})
+    paid = tuple(among_pairs(pair, holm[k], len(pairs), rule) for k, pair in enumerate(pairs))
     return GroupComparison(tuple(groups), paid)
 
 # %% ../../nbs/judgement/06_comparison.ipynb #split

@@ -96,9 +96,9 @@ def attribute_features(
         own, hit = values[there], right[there]
         pair = correlation(own, columns.return_pct[there]), mean_difference(own[hit], own[~hit])
         asked.append((name, len(own), *pair))
-    holm = holm_adjusted({f"{name}/{k}": e.p_value for name, _, *pair in asked for k, e in enumerate(pair)})
+    holm = holm_adjusted({(name, k): e.p_value for name, _, *pair in asked for k, e in enumerate(pair)})
     found = [
-        FeatureEffect(name, n, *(replace(e, adjusted_p=holm[f"{name}/{k}"]) for k, e in enumerate(pair)))
+        FeatureEffect(name, n, *(replace(e, adjusted_p=holm[name, k]) for k, e in enumerate(pair)))
         for name, n, *pair in asked
     ]
     return sorted(

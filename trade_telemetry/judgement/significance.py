@@ -5,11 +5,12 @@
 # %% ../../nbs/judgement/01_significance.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil, comb, erfc, exp, floor, inf, isfinite, lgamma, nan, sqrt
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,9 @@ from ..metrics.intervals import DRAWS, Difference, as_sample, check_confidence, 
 from ..sentences import DaysNeeded, NeededCode
 
 # %% auto #0
-__all__ = ['PERMUTED_TRADES', 'POWER', 'Z_SUM', 'Moments', 'moments_of', 'welch_of', 'welch_t', 'rank_counts', 'exact_u_tail',
-           'delta_interval', 'mann_whitney_u', 'cliffs_delta', 'hedges_of', 'hedges_g', 't_of_rows', 'exchanges',
-           'permutation_t', 'proportion_p_value', 'sharpe_rows', 'sharpe_difference', 'holm_adjusted',
+__all__ = ['PERMUTED_TRADES', 'Question', 'POWER', 'Z_SUM', 'Moments', 'moments_of', 'welch_of', 'welch_t', 'rank_counts',
+           'exact_u_tail', 'delta_interval', 'mann_whitney_u', 'cliffs_delta', 'hedges_of', 'hedges_g', 't_of_rows',
+           'exchanges', 'permutation_t', 'proportion_p_value', 'sharpe_rows', 'sharpe_difference', 'holm_adjusted',
            'autocorrelation_inflation', 'autocorrelated_p_value', 'autocorrelated_critical_value', 'design_effect',
            'days_needed', 'needed']
 
@@ -332,14 +333,17 @@ def _sharpe_draws(a: Floats, b: Floats, estimate: float, draws: int, seed: int) 
     return np.nan_to_num(np.concatenate(parts), nan=inf, posinf=inf, neginf=-inf)
 
 # %% ../../nbs/judgement/01_significance.ipynb #holm
+Question = TypeVar("Question", bound=Hashable)
+
+
 def holm_adjusted(
-    p_values: Mapping[str, float],  # By name; nan where a test could not be made
-) -> dict[str, float]:  # Adjusted, in [0, 1], by the same names; nan stays nan and is not counted
+    p_values: Mapping[Question, float],  # By name; nan where a test could not be made
+) -> dict[Question, float]:  # Adjusted, in [0, 1], by the same names; nan stays nan and is not counted
     "Adjust p-values so that the whole family keeps its error rate (Holm 1979)."
-    made = sorted((p, name) for name, p in p_values.items() if p == p)
+    made = sorted((name for name, p in p_values.items() if p == p), key=p_values.__getitem__)
     adjusted, floor_ = dict(p_values), 0.0
-    for rank, (p, name) in enumerate(made):
-        floor_ = max(floor_, min(1.0, p * (len(made) - rank)))
+    for rank, name in enumerate(made):
+        floor_ = max(floor_, min(1.0, p_values[name] * (len(made) - rank)))
         adjusted[name] = floor_
     return adjusted
 

@@ -37,8 +37,7 @@ from ..store.days import exit_days
 # %% auto #0
 __all__ = ['BLOCK', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'PIECE', 'ranks_of', 'joined_ranks', 'raised', 'added', 'LineSums',
            'check_column', 'add_returns', 'add_stated', 'log_scores', 'add_claims', 'claim_bins', 'return_bins_of',
-           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'sums_of_closes', 'strategies_of', 'fold',
-           'names_known']
+           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'sums_of_closes', 'fold', 'names_known']
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #ranks
 def ranks_of(
@@ -475,16 +474,6 @@ def _by_rate(
                 own = by and (by[0][rows], by[1])
                 parts.append((rate, completed, fold_rows(columns.take(rows), timezone, own)))
     return parts
-
-
-def strategies_of(
-    columns: TraceColumns,  # Trades, perhaps with ledgers
-) -> list[str]:  # Strategies that have rows or are counted, sorted
-    "Name the strategies."
-    present = np.flatnonzero(np.bincount(columns.strategy, minlength=len(columns.strategies)))
-    return sorted(
-        {columns.strategies[code] for code in present.tolist()} | set(_ledger_of(columns)[1].strategies)
-    )
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold-all
 def fold(
