@@ -25,8 +25,9 @@ from cyclopts.exceptions import (
 )
 
 # %% auto #0
-__all__ = ['WHERE', 'WHAT', 'HOW', 'ANSWER', 'Foreseen', 'FORESEEN', 'told', 'flag', 'several', 'Where', 'History', 'Market',
-           'Fills', 'PlainHelp', 'make_app', 'UsageError', 'remark', 'complaint', 'call_verb', 'run_app']
+__all__ = ['WHERE', 'TRADED', 'HOW', 'ANSWER', 'Foreseen', 'FORESEEN', 'HELP', 'told', 'flag', 'several', 'Where', 'History',
+           'Market', 'Fills', 'PlainHelp', 'make_app', 'examples', 'UsageError', 'remark', 'complaint', 'call_verb',
+           'run_app']
 
 # %% ../nbs/12_flags.ipynb #flag
 def told(
@@ -48,7 +49,7 @@ def flag(
 
 # %% ../nbs/12_flags.ipynb #groups
 WHERE = Group("Where", sort_key=1)
-WHAT = Group("What is traded or judged", sort_key=2)
+TRADED = Group("What is traded", sort_key=2)
 HOW = Group("How", sort_key=3)
 ANSWER = Group("The answer", sort_key=4)
 
@@ -82,7 +83,7 @@ class History:
     data_dir: Annotated[Path | None, flag("bars as SYMBOL.csv (default: data)", "DIR")] = None
 
 # %% ../nbs/12_flags.ipynb #market
-@Parameter(name="*", group=WHAT)
+@Parameter(name="*", group=TRADED)
 @dataclass(frozen=True)
 class Market:
     "What is traded, and by which strategy."
@@ -146,12 +147,8 @@ class PlainHelp:
 
     def render_usage(self, console: Any, options: Any, usage: Any) -> None:
         "Print how the words follow each other."
-        console.print(
-            f"usage: {_plain(console, usage).removeprefix('Usage: ')}\n",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        words = _plain(console, usage).removeprefix("Usage: ").replace("COMMAND", "VERB")
+        console.print(f"usage: {words}\n", markup=False, highlight=False, soft_wrap=True)
 
 # %% ../nbs/12_flags.ipynb #make-app
 def make_app(
@@ -165,8 +162,17 @@ def make_app(
         help_formatter=PlainHelp(), group_commands=Group("Verbs", sort_key=0), group_parameters=Group("Flags", sort_key=9),
         default_parameter=Parameter(negative=(), allow_repeating=True),
     )  # fmt: skip
-    app["--help"].group = app.group_parameters
+    for own in ("--help", "--version") if version else ("--help",):
+        app[own].group = app.group_parameters
     return app
+
+# %% ../nbs/12_flags.ipynb #examples
+def examples(
+    command: str,  # How it is called in a shell
+    lines: Sequence[str],  # Words after that
+) -> str:  # The end of a help page
+    "Say how a command is typed."
+    return "\n".join(["for example:", *(f"  {command} {line}" for line in lines)])
 
 # %% ../nbs/12_flags.ipynb #usage-error
 class UsageError(ValueError):
@@ -252,15 +258,25 @@ def call_verb(
     return code
 
 # %% ../nbs/12_flags.ipynb #run-app
+HELP = {"--help", "-h"}
+
+
+def _screen() -> Any:
+    "Where help goes: lines that can be typed are not broken."
+    from rich.console import Console
+
+    return Console(soft_wrap=True)
+
+
 def run_app(
     app: App,  # With its verbs
     words: Sequence[str],  # After the command
     foreseen: Foreseen = FORESEEN,  # Errors that become one line
 ) -> int:  # Exit code
     "Read the words of a command and do what they ask for."
-    name = app.name[0]
+    name, screen = app.name[0], _screen() if HELP & set(words) else None
     try:
-        verb, bound, _ = app.parse_args(list(words), print_error=False, exit_on_error=False)
+        verb, bound, _ = app.parse_args(list(words), console=screen, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         chain = [name, *(error.command_chain or ())]
         remark(f"{' '.join(chain)}: {complaint(error)} (try --help)")
