@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 
 from ..config import Settings, project_root, settings_at
-from ..judgement.alert_rules import Alert, AlertReport
+from ..judgement.alert_rules import AlertReport
 from ..judgement.alerts import alert_report
 from ..judgement.comparison import compare
 from ..judgement.live_vs_backtest import live_vs_backtest
 from ..metrics.record import AccuracyMetrics, by_strategy, measure
+from .verdicts import AgainstBacktest, against_backtest, comparison_verdict
+from ..sentences import ComparisonVerdict
 from ..store.columns import TraceColumns, choose
+from ..store.days import exit_days
 from ..store.runs import LoadReport, RunInfo
 from ..store.store import TraceStore
-from ..store.days import exit_days
 from ..store.view import View, named_run, select_view, view_words
 from ..wording import MODES, Mode
 
@@ -187,6 +189,15 @@ class Report:
         return alert_report(self.view, self.settings)
 
     @cached_property
+    def beside_backtest(self) -> dict[str, AgainstBacktest]:
+        "What may be said of each strategy beside its backtest; of none where a backtest is judged."
+        known = self.against["strategies"] if self.judges_live else {}
+        sides = {name: (self.rows(name), self.backtest_rows(name)) for name in self.names if name in known}
+        return {
+            name: against_backtest(known[name], *pair, self.mode, self.zone) for name, pair in sides.items()
+        }
+
+    @cached_property
     def sides(self) -> tuple[str, str]:
         "The two strategies that are compared."
         return chosen_sides(self.names, self.scope.first, self.scope.second)
@@ -195,6 +206,12 @@ class Report:
     def comparison(self) -> dict[str, Any]:
         "The comparison of the two sides, as `compare` answers."
         return compare(self.figure, *self.sides, timezone=self.zone)
+
+    @cached_property
+    def verdict(self) -> ComparisonVerdict:
+        "What may be concluded of the two sides."
+        first, second = map(self.rows, self.sides)
+        return comparison_verdict(self.comparison, first, second, self.zone)
 
 # %% ../../nbs/report/03_scope.ipynb #open-report
 def open_report(
