@@ -56,9 +56,8 @@ def example_runs(
         write_run(past, example_traces({"intraday": 0.6}, 20))
     if world in ("both", "sampled"):
         write_run(past, example_traces(asked, 120))
-        live = example_traces(
-            asked | {"intraday": 0.35}, 30, mode="live", start=START + timedelta(weeks=24), seed=1
-        )
+        later: dict[str, Any] = {"mode": "live", "start": START + timedelta(weeks=24), "seed": 1}
+        live = example_traces(asked | {"intraday": 0.35}, 30, confidence_calibrated=False, **later)
         write_run(Path(root) / "live", live, sample_rate=0.2 if world == "sampled" else 1.0)
 
 
