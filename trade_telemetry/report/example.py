@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
+from weakref import finalize
 
 from ..config import settings_at
 from .scope import Report, open_report
@@ -56,7 +57,8 @@ def example_runs(
         write_run(past, example_traces({"intraday": 0.6}, 20))
     if world in ("both", "sampled"):
         write_run(past, example_traces(asked, 120))
-        later: dict[str, Any] = {"mode": "live", "start": START + timedelta(weeks=24), "seed": 1}
+        # an hour earlier in UTC, since New York has summer time by then
+        later: dict[str, Any] = {"mode": "live", "start": START + timedelta(weeks=24, hours=-1), "seed": 1}
         live = example_traces(asked | {"intraday": 0.35}, 30, confidence_calibrated=False, **later)
         write_run(Path(root) / "live", live, sample_rate=0.2 if world == "sampled" else 1.0)
 
@@ -65,7 +67,9 @@ def example_report(
     world: World = "both",  # Which of the four
     **scope: Any,  # As `Scope`
 ) -> Report:  # Ready for every section
-    "Open a report on one of the worlds."
-    with TemporaryDirectory() as root:
-        example_runs(root, world)
-        return open_report(root, settings=settings_at(Path(root)), **scope)
+    "Open a report on one of the worlds; its files last as long as it does."
+    folder = TemporaryDirectory()
+    example_runs(folder.name, world)
+    report = open_report(folder.name, settings=settings_at(Path(folder.name)), **scope)
+    finalize(report, folder.cleanup)
+    return report
