@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import nan
 from typing import Any
 
 import trade_telemetry.plots as pl
@@ -44,7 +43,7 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['NOT_LIVE', 'REPLAYED', 'EXIT_SHARE', 'LIVE_PANES', 'MOST_CLEARED', 'verdict_row', 'live_overview', 'cleared',
+__all__ = ['NOT_LIVE', 'REPLAYED', 'EXIT_SHARE', 'LIVE_PANES', 'MOST_CLEARED', 'verdict_row', 'live_overview', 'without_dust',
            'measure_row', 'live_tables', 'live_figure', 'alert_notice', 'cleared_line', 'alerts_section']
 
 # %% ../../nbs/report/10_live.ipynb #live-overview
@@ -89,7 +88,7 @@ def live_overview(
 EXIT_SHARE = Term("exit_share", "exits by", "share", 1, "Share of the positions that ended for a reason.")
 
 
-def cleared(
+def without_dust(
     value: float,  # A difference of two figures, or an end of its interval
     *sides: float,  # The figures
 ) -> float:  # 0 where it is smaller than what is left of their last digits
@@ -105,7 +104,7 @@ def measure_row(
     "One line of live against backtest."
     t, gap = what if isinstance(what, Term) else term(what), test["difference"]
     estimate, low, high = (
-        cleared(gap[end], test["live"], test["reference"]) for end in ("estimate", "low", "high")
+        without_dust(gap[end], test["live"], test["reference"]) for end in ("estimate", "low", "high")
     )
     ends = show_interval(difference(t), low, high)
     unit = " min" if t.unit == "minutes" and ends != DASH else ""
