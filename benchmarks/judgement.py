@@ -178,7 +178,7 @@ MOST_MS = 5000.0
 def command_ms(words: list[str]) -> float:
     "Milliseconds of user and system time of one command, from start to end."
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    code = "import sys; from trade_telemetry.cli import main; sys.exit(main())"
+    code = "import sys; from trade_telemetry.cli.main import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", code, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
     )

@@ -23,7 +23,7 @@ COMMAND = [
     "-W",
     "error",
     "-c",
-    "import sys; from trade_telemetry.cli import main; sys.exit(main())",
+    "import sys; from trade_telemetry.cli.main import main; sys.exit(main())",
 ]
 START = datetime(2025, 1, 6, 15, tzinfo=UTC)
 

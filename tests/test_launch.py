@@ -39,7 +39,7 @@ from test_dashboard import (
     viewing,
 )
 
-COMMAND = [sys.executable, "-c", "import sys; from trade_telemetry.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from trade_telemetry.cli.main import main; sys.exit(main())"]
 KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
 UPGRADE = {
     "Connection": "Upgrade",

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from .config import Settings
-from .diagnostics import say
+from .diagnostics import log
 from .trading.backtester import load_history
 from .trading.bar_files import find_bars
 from .trading.feeds import Feed, FollowFeed, ReplayFeed
@@ -102,9 +102,9 @@ def feed_from(
     history, reports, failed = load_history(args.data_dir, args.symbols, settings)
     for report in reports:
         if report.remarkable:
-            say(logging.WARNING, "%s", report.summary())
+            log(logging.WARNING, "%s", report.summary())
     for symbol, reason in failed.items():
-        say(logging.WARNING, "%s is left out: %s", symbol, reason)
+        log(logging.WARNING, "%s is left out: %s", symbol, reason)
     if not history:
         raise ValueError("no bars to trade")
     return [b.symbol for b in history], ReplayFeed(history, args.speed)
@@ -164,7 +164,7 @@ def main(
         except (ValueError, OSError) as error:
             parser.error(str(error))
         r = engine.run(stop=stop)
-    say(
+    log(
         logging.INFO,
         "%s: %s bars, %s trades, %s still open",
         r.ended,
@@ -174,10 +174,10 @@ def main(
     )
     refused = {"entries": r.refused_entries, "exits": r.refused_exits}
     if any(refused.values()):
-        say(logging.WARNING, "the broker refused %s", refused)
+        log(logging.WARNING, "the broker refused %s", refused)
     if isinstance(feed := engine.config.feed, FollowFeed):
         for symbol, f in feed.files.items():
-            say(
+            log(
                 logging.INFO,
                 "%s: %s rows, %s bars, rejected: %s",
                 symbol,

@@ -17,14 +17,15 @@ import orjson
 from .jsonable import dumps
 
 # %% auto #0
-__all__ = ['Direction', 'DIRECTIONS', 'MODES', 'SCHEMA_VERSION', 'EPOCH', 'MICROSECOND', 'COLUMNS', 'NEEDED_NUMBERS',
-           'OTHER_NUMBERS', 'market_move_pct', 'label_direction', 'position_return_pct', 'as_utc', 'time_us',
-           'make_trace_id', 'is_kept', 'PredictionTrace', 'utc_text', 'to_row', 'from_row', 'to_dict', 'from_dict',
-           'exit_time']
+__all__ = ['Direction', 'DIRECTIONS', 'DEFAULT_THRESHOLDS_PCT', 'MODES', 'SCHEMA_VERSION', 'EPOCH', 'MICROSECOND', 'COLUMNS',
+           'NEEDED_NUMBERS', 'OTHER_NUMBERS', 'market_move_pct', 'label_direction', 'position_return_pct', 'as_utc',
+           'time_us', 'make_trace_id', 'is_kept', 'PredictionTrace', 'utc_text', 'to_row', 'from_row', 'to_dict',
+           'from_dict', 'exit_time', 'closed_html']
 
 # %% ../nbs/09_trace.ipynb #constants
 Direction = Literal["LONG", "SHORT", "NOOP"]
 DIRECTIONS: tuple[Direction, Direction, Direction] = ("LONG", "SHORT", "NOOP")  # order of codes and matrices
+DEFAULT_THRESHOLDS_PCT = {"intraday": 0.3, "swing": 0.5}  # label thresholds, unless a setting says otherwise
 MODES = ("live", "paper", "replay", "backtest")
 SCHEMA_VERSION = 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,6 +154,14 @@ class PredictionTrace:
         "Trace from its fields by name; see `from_dict`."
         return from_dict(values, timezone)
 
+    def _repr_html_(self) -> str:
+        t = self
+        return closed_html(
+            f"{t.strategy} · {t.mode}", t.symbol, (t.predicted_direction, t.actual_direction), t.predicted_confidence,
+            (t.timestamp, t.exit_timestamp), (t.entry_price, t.exit_price), t.realized_return_pct, t.fees_pct,
+            t.holding_period_minutes, t.exit_reason,
+        )  # fmt: skip
+
 # %% ../nbs/09_trace.ipynb #columns
 COLUMNS: tuple[str, ...] = tuple(
     {"features": "features_json", "metadata": "metadata_json"}.get(f.name, f.name)
@@ -278,3 +287,33 @@ def exit_time(
     if recorded is None:
         return as_utc(trace.timestamp, timezone) + timedelta(minutes=float(trace.holding_period_minutes))
     return as_utc(datetime.fromisoformat(recorded) if isinstance(recorded, str) else recorded, timezone)
+
+# %% ../nbs/09_trace.ipynb #closed-html
+def closed_html(
+    title: str,  # Strategy and what kind of run it is
+    symbol: str,  # Instrument
+    directions: tuple[str, str],  # Predicted, and what the market did
+    confidence: float | None,  # P(actual = predicted), None where unknown
+    times: tuple[Any, Any],  # Of the two fills, as `as_utc` takes them; None where unknown
+    prices: tuple[float, float],  # Of the two fills
+    return_pct: float,  # Net return, percent
+    fees_pct: float | None,  # Of both sides, percent
+    held_minutes: float,  # From entry to exit
+    reason: str,  # Of the exit
+) -> str:  # A small table
+    "Show a closed position."
+    from trade_telemetry.wording import duration, html_text, moment, percent, price, share
+
+    predicted, actual = directions
+    called = f"{predicted} predicted" + ("" if confidence is None else f" ({share(confidence, 0)})")
+    verdict = f"{called}, {actual} came: {'right' if predicted == actual else 'wrong'}"
+    fills = [
+        f"{moment(None if at is None else as_utc(at))} at {price(paid)}"
+        for at, paid in zip(times, prices, strict=True)
+    ]
+    costs = "" if fees_pct is None else f", after {percent(fees_pct, signed=False)} fees"
+    end = f"{fills[1]}, {duration(held_minutes)} later" + (f": {reason}" if reason else "")
+    rows = {symbol: title, "call": verdict, "entry": fills[0], "exit": end,
+            "return": percent(return_pct) + costs}  # fmt: skip
+    cells = (f"<tr><th>{html_text(k, 40)}</th><td>{html_text(v, 120)}</td></tr>" for k, v in rows.items())
+    return f"<table>{''.join(cells)}</table>"

@@ -74,8 +74,7 @@ def current_alerts(
 # %% ../../nbs/judgement/09_alerts.ipynb #judged
 def _view_case(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> Case:
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
-    line = rules.precision_threshold
-    line = settings.dashboard_alert_precision_threshold if line is None else line
+    line = settings.precision_line(rules.precision_threshold)
     # the clock says nothing of a day that is being replayed
     running = view.state == "replay" and any(run.state == "running" for run in view.figure_runs)
     return case_of(view.figure, reference, settings.timezone, rules, line, now, clock=not running)
