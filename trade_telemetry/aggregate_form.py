@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from .timezones import LocalDays, aware, day_of_date, microseconds_of
+from .timezones import MICROSECONDS_A_MINUTE, LocalDays, aware, day_of_date, microseconds_of
 from .trace import DIRECTIONS, PredictionTrace, as_utc
 
 # %% auto #0
@@ -43,12 +43,12 @@ WORDS = Key._fields[:4]
 CODE_OF: dict[str, int] = {name: code for code, name in enumerate(DIRECTIONS)}
 
 # %% ../nbs/11_aggregate_form.ipynb #units
-PERCENT = 10**9  # Units of a percent
-MINUTE = 10**6  # Units of a minute
+PERCENT = 10**11  # Units of a percent
+MINUTE = MICROSECONDS_A_MINUTE  # Time held is counted in microseconds, in which clocks count
 ONE = 10**9  # Units of a probability of 1, and of a nat
 MOST_PERCENT = 1_000_000.0  # Largest return or cost of a trade, either sign
 MOST_MINUTES = 1e9  # Longest time held
-MOST_SUM = 2**122  # No sum may reach this; a billion trades at ±100 % have squares of 10^31 < 2^103
+MOST_SUM = 2**122  # No sum may reach this; a billion trades at ±100 % have squares of 10^35 < 2^117
 
 
 def units_of(
@@ -78,7 +78,7 @@ def return_bin(
     return number if earned > 0 else -number
 
 
-OUTSIDE_BIN = 1 + STEPS * 40  # Any larger than all bins that are in use, until the next line sets it
+OUTSIDE_BIN = STEPS * 64  # Any larger than all bins that are in use, until the next line sets it
 OUTSIDE_BIN = return_bin(1000 * PERCENT) + 1  # Whatever lies beyond the bin of 1,000 %
 
 
@@ -153,13 +153,13 @@ class Sums:
     slippage_known: int = 0  # Rows that state their slippage
     held: int = 0  # Rows that state how long they were held
     stated: int = 0  # Rows that state a confidence in [0, 1]
-    return_sum: int = 0  # Net returns, 1e-9 %
-    gain_sum: int = 0  # Those above 0, 1e-9 %
-    square_sum: int = 0  # Squares of returns, (1e-9 %)²
-    fees_sum: int = 0  # 1e-9 %
-    slippage_sum: int = 0  # 1e-9 %
-    slippage_square_sum: int = 0  # (1e-9 %)²
-    holding_sum: int = 0  # 1e-6 minutes
+    return_sum: int = 0  # Net returns, 1e-11 %
+    gain_sum: int = 0  # Those above 0, 1e-11 %
+    square_sum: int = 0  # Squares of returns, (1e-11 %)²
+    fees_sum: int = 0  # 1e-11 %
+    slippage_sum: int = 0  # 1e-11 %
+    slippage_square_sum: int = 0  # (1e-11 %)²
+    holding_sum: int = 0  # Microseconds
     confidence_sum: int = 0  # 1e-9
     confidence_square_sum: int = 0  # (1e-9)²
     log_score_sum: int = 0  # 1e-9 nats, <= 0
@@ -222,10 +222,10 @@ class Close(NamedTuple):
 
     key: Key
     exit_us: int  # Microseconds since 1970 UTC
-    earned: int  # 1e-9 %
-    fees: int | None  # 1e-9 %, None where not stated; the next three alike
+    earned: int  # 1e-11 %
+    fees: int | None  # 1e-11 %, None where not stated; the next three alike
     slippage: int | None
-    held: int | None  # 1e-6 minutes
+    held: int | None  # Microseconds
     stated: int | None  # Confidence, 1e-9
     log_score: int  # 1e-9 nats; 0 without a confidence
 

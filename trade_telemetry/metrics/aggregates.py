@@ -29,14 +29,15 @@ from trade_telemetry.aggregate import (
     restrict,
     used_words,
 )
-from ..aggregate_form import COUNTS, MOST_PERCENT, PERCENT, SUMS, Key, Lines, Sums, plain_name
+from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, Key, Lines, Sums, plain_name
 from ..store.closes import Closes
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
 
 # %% auto #0
-__all__ = ['Found', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'BLOCK', 'ranks_of', 'joined_ranks', 'shifted', 'added', 'LineSums',
-           'rounded', 'log_scores', 'return_bins_of', 'fold_rows', 'Folded', 'sums_of_closes', 'strategies_of', 'fold']
+__all__ = ['BLOCK', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'PIECE', 'ranks_of', 'joined_ranks', 'raised', 'added', 'LineSums',
+           'check_column', 'add_returns', 'add_stated', 'log_scores', 'add_claims', 'claim_bins', 'return_bins_of',
+           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'sums_of_closes', 'strategies_of', 'fold']
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #ranks
 def ranks_of(
@@ -67,12 +68,14 @@ def joined_ranks(
         key += codes
     return ranks_of(key, possible)
 
-# %% ../../nbs/metrics/02_aggregates.ipynb #sum-by-line
-def shifted(
-    total: Ints,  # Shape (m,)
-    bits: int,  # In [0, 60)
+# %% ../../nbs/metrics/02_aggregates.ipynb #pairs
+def raised(
+    total: Ints,  # Shape (m,), within ±2^62
+    bits: int,  # In [0, 120); the product within ±2^122
 ) -> Ints:  # total·2^bits as high and low, shape (2, m)
     "Move an integer up within a pair of two."
+    if bits >= LOW:
+        return np.stack([total << (bits - LOW), total & 0])
     return np.stack([total >> (LOW - bits), (total << bits) & MASK])
 
 
@@ -84,88 +87,110 @@ def added(
     return np.stack([high + (low >> LOW), low & MASK])
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #line-sums
+BLOCK = 1 << 22  # Rows that are folded at a time
+
+
 class LineSums:
-    "Exact sums of columns over the rows of each line."
+    "Exact sums of named columns by line, over at most `BLOCK` rows, which may come in pieces."
 
     def __init__(
         self,
-        line: Ints,  # Line of each row, shape (n,)
         lines: int,  # How many lines
     ) -> None:
-        self.line, self.lines = line, lines
+        self.lines = lines
+        self.totals: dict[tuple[str, int], Ints] = {}  # By name and bits to the left
 
-    def small(self, values: npt.NDArray[Any]) -> Ints:
-        "Sums that cannot leave 63 bits, shape (lines,)."
-        total = np.zeros(self.lines, dtype=np.int64)
-        np.add.at(total, self.line, values.astype(np.int64, copy=False))
-        return total
+    def add(
+        self,
+        name: str,  # Of the sum
+        line: Ints,  # Line of each row, shape (n,)
+        values: Ints,  # Any integers, shape (n,)
+        bits: int = 0,  # Moved to the left by so many
+    ) -> None:
+        "Add a piece of a column."
+        if max(int(values.max()), -int(values.min())) >= 1 << 40:
+            self.add(name, line, values >> 30, bits + 30)
+            values = values & HALF
+        if (name, bits) not in self.totals:
+            self.totals[name, bits] = np.zeros(self.lines, dtype=np.int64)
+        np.add.at(self.totals[name, bits], line, values)
 
-    def wide(self, values: Ints) -> Ints:
-        "Sums of any int64, shape (2, lines)."
-        if max(int(values.max()), -int(values.min())) * len(values) < 1 << 62:
-            return shifted(self.small(values), 0)
-        return added(shifted(self.small(values >> 30), 30), shifted(self.small(values & HALF), 0))
-
-    def squares(self, values: Ints) -> Ints:
-        "Sums of squares of integers below 2^50, shape (2, lines)."
+    def add_squares(self, name: str, line: Ints, values: Ints) -> None:
+        "Add squares of integers below 2^60."
         size = np.abs(values)
-        half = 18 if int(size.max()) < 1 << 36 else 25
+        if (most := int(size.max())) < 1 << 31:
+            self.add(name, line, size * size)
+            return
+        half = (most.bit_length() + 1) // 2
         large, low = size >> half, size & ((1 << half) - 1)
-        return added(
-            self.raised(large * large, 2 * half), self.raised(large * low, half + 1), self.wide(low * low)
+        self.add(name, line, large * large, 2 * half)
+        self.add(name, line, large * low, half + 1)
+        self.add(name, line, low * low)
+
+    def wide(self, name: str) -> Ints:
+        "A sum as pairs of integers, shape (2, lines); 0 where nothing was added."
+        parts = [(total, bits) for (own, bits), total in self.totals.items() if own == name]
+        if any(float(np.abs(total, dtype=np.float64).max()) * 2.0**bits >= 2.0**120 for total, bits in parts):
+            raise OverflowError("the sums of so many closes are too large")
+        return (
+            added(*(raised(*part) for part in parts)) if parts else np.zeros((2, self.lines), dtype=np.int64)
         )
 
-    def raised(self, values: Ints, bits: int) -> Ints:
-        "Sums of values·2^bits, shape (2, lines)."
-        high, low = self.wide(values)
-        return added(shifted(low, bits), np.stack([high << bits, low * 0]))
+    def small(self, name: str) -> Ints:
+        "A sum that fits into 62 bits, such as a count, shape (lines,)."
+        return self.totals.get((name, 0), np.zeros(self.lines, dtype=np.int64))
 
-# %% ../../nbs/metrics/02_aggregates.ipynb #rounded
-def rounded(
+# %% ../../nbs/metrics/02_aggregates.ipynb #checked
+def check_column(
     values: Floats,  # Numbers, shape (n,), n > 0
-    unit: int,  # Units of 1
     most: float,  # Bound of their size
     name: str,  # What they are, for the error
-) -> Floats:  # Whole units, as floats that hold them exactly; ValueError outside the bounds or for nan
-    "Bring a column to whole units."
+) -> None:  # ValueError outside the bounds or for nan
+    "Refuse a column with values that cannot be summed."
     if not (values.max() <= most and values.min() >= -most):
         bad = int(np.count_nonzero(~(np.abs(values) <= most)))
         raise ValueError(
             f"{name} must be finite and within ±{most:,.0f}; {bad} of {len(values)} are not: set them aside"
         )
-    units: Floats = np.rint(values * float(unit))
-    return units
-
-# %% ../../nbs/metrics/02_aggregates.ipynb #money
-Found = dict[str, Ints]
 
 
-def _of_returns(own: LineSums, units: Floats) -> Found:
-    "Wins, losses and sums of returns."
+def add_returns(
+    sums: LineSums,  # Changed in place
+    line: Ints,  # Line of each row, shape (n,)
+    units: Floats,  # Returns in whole units, shape (n,)
+) -> None:
+    "Count wins and losses and add returns."
     whole = units.astype(np.int64)
-    packed = own.small((whole > 0) + (whole < 0) * np.int64(1 << 32))
-    return {
-        "wins": packed & 0xFFFFFFFF, "losses": packed >> 32, "return_sum": own.wide(whole),
-        "gain_sum": own.wide(np.maximum(whole, 0)), "square_sum": own.squares(whole),
-    }  # fmt: skip
+    won, lost = whole > 0, whole < 0
+    sums.add("wins and losses", line, won + lost * np.int64(1 << 32))  # two counts in one
+    sums.add("return_sum", line, whole)
+    sums.add("gain_sum", line, whole * won)
+    sums.add_squares("square_sum", line, whole)
 
-
-def _of_costs(own: LineSums, columns: TraceColumns, closes: Ints) -> Found:
-    "Sums of what a row may or may not state: costs and time held."
-    found: Found = {}
-    for name, count, total, unit, most in (
-        ("fees_pct", "fees_known", "fees_sum", PERCENT, MOST_PERCENT),
-        ("slippage_pct", "slippage_known", "slippage_sum", PERCENT, MOST_PERCENT),
-        ("holding_minutes", "held", "holding_sum", form.MINUTE, form.MOST_MINUTES),
+# %% ../../nbs/metrics/02_aggregates.ipynb #stated
+def add_stated(
+    sums: LineSums,  # Changed in place
+    line: Ints,  # Line of each row, shape (n,)
+    columns: TraceColumns,  # The rows
+) -> None:  # ValueError outside the bounds
+    "Add what a row may or may not state: costs and time held."
+    for name, total, unit, most in (
+        ("fees_pct", "fees_sum", PERCENT, MOST_PERCENT),
+        ("slippage_pct", "slippage_sum", PERCENT, MOST_PERCENT),
+        ("holding_minutes", "holding_sum", form.MINUTE, form.MOST_MINUTES),
     ):
-        values = getattr(columns, name)
+        values, own = getattr(columns, name), line
         known = np.isfinite(values)
-        every = bool(known.all())
-        units = rounded(values if every else np.where(known, values, 0.0), unit, most, name).astype(np.int64)
-        found |= {count: closes if every else own.small(known), total: own.wide(units)}
-        if name == "slippage_pct":
-            found["slippage_square_sum"] = own.squares(units)
-    return found
+        if not known.all():
+            silent = line[~known]
+            sums.add(f"no {name}", silent, np.ones(len(silent), dtype=np.int64))
+            values, own = values[known], line[known]
+        if len(values):
+            check_column(values, most, name)
+            units = np.rint(values * float(unit)).astype(np.int64)
+            sums.add(total, own, units)
+            if name == "slippage_pct":
+                sums.add_squares("slippage_square_sum", own, units)
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #scores
 def log_scores(
@@ -174,7 +199,7 @@ def log_scores(
 ) -> Ints:  # As `log_score` of each, 1e-9 nats
     "Score many claims."
     kept = np.clip(confidence, form.CLIP, 1.0 - form.CLIP)
-    chance = np.where(right, kept, 1.0 - kept)
+    chance = np.abs(kept - ~right)  # 1 - kept where the call was wrong
     score = np.log(chance) * form.ONE
     doubt = np.flatnonzero(np.abs(score - np.floor(score) - 0.5) < form.DOUBT)
     if len(doubt):
@@ -183,32 +208,38 @@ def log_scores(
     return whole
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #claims
-def _of_claims(own: LineSums, confidence: Floats, right: Bools) -> tuple[Found, Ints]:
-    "Sums of stated confidences, and their bins."
-    stated = (confidence >= 0.0) & (confidence <= 1.0)
+def add_claims(
+    sums: LineSums,  # Changed in place
+    line: Ints,  # Line of each row, shape (n,)
+    columns: TraceColumns,  # The rows
+) -> Ints:  # Line, bin and excess of each row with a confidence in [0, 1], in one integer
+    "Add stated confidences."
+    claim, right = columns.confidence, columns.predicted == columns.actual
+    stated = (claim >= 0.0) & (claim <= 1.0)
     if not stated.all():
-        own, confidence, right = LineSums(own.line[stated], own.lines), confidence[stated], right[stated]
-    if not len(confidence):
-        nothing = np.zeros((2, own.lines), dtype=np.int64)
-        sums = ("confidence_sum", "confidence_square_sum", "log_score_sum")
-        return {"stated": nothing[0], **dict.fromkeys(sums, nothing)}, np.zeros((4, 0), dtype=np.int64)
-    units = np.rint(confidence * float(form.ONE)).astype(np.int64)
-    found = {
-        "stated": own.small(np.ones(len(units), dtype=np.int64)), "confidence_sum": own.wide(units),
-        "confidence_square_sum": own.wide(units * units), "log_score_sum": own.wide(log_scores(confidence, right)),
-    }  # fmt: skip
-    return found, _claim_bins(own.line, units)
-
-
-def _claim_bins(line: Ints, units: Ints) -> Ints:
-    "Histogram of claims: line, bin, claims, excess. Line, bin and excess sort as one integer."
+        claim, right, line = claim[stated], right[stated], line[stated]
+    if not len(claim):
+        return line
+    units = np.rint(claim * float(form.ONE)).astype(np.int64)
+    sums.add("confidence_sum", line, units)
+    sums.add_squares("confidence_square_sum", line, units)
+    sums.add("log_score_sum", line, log_scores(claim, right))
     number = np.minimum(units // form.BIN_WIDTH, form.CONFIDENCE_BINS - 1)
     packed = line << 30
     packed |= number << 20
     packed |= units - number * form.BIN_WIDTH  # a bin is 10^6 units wide, less than 2^20
+    return packed
+
+# %% ../../nbs/metrics/02_aggregates.ipynb #claim-bins
+def claim_bins(
+    packed: Ints,  # From `add_claims`, of all pieces
+) -> Ints:  # Histogram: line, bin, claims, excess; shape (4, k)
+    "Count claims by line and bin: line, bin and excess sort as one integer."
     packed.sort()
     key = packed >> 20
-    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])) if len(key) else key
+    if not len(key):
+        return np.zeros((4, 0), dtype=np.int64)
     claims, excess = np.diff(starts, append=len(key)), np.add.reduceat(packed & ((1 << 20) - 1), starts)
     key = key[starts]
     return np.stack([key >> 10, key & 1023, claims, excess])
@@ -232,7 +263,7 @@ def return_bins_of(
     number -= sign
     return number
 
-
+# %% ../../nbs/metrics/02_aggregates.ipynb #counted
 def _counted(key: Ints, possible: int) -> tuple[Ints, Ints]:
     "Values that occur, ascending, and how often."
     if possible <= 4 * len(key) + 4096:
@@ -244,12 +275,22 @@ def _counted(key: Ints, possible: int) -> tuple[Ints, Ints]:
     return ordered[starts].astype(np.int64), np.diff(starts, append=len(key))
 
 
-def _of_bins(own: LineSums, units: Floats) -> Ints:
-    "Histogram of returns: line, bin, closes."
-    key = own.line << 12
-    key += return_bins_of(units)
-    key += 1 << 11  # bins lie between -2048 and 2048
-    present, closes = _counted(key, own.lines << 12)
+def return_key(
+    line: Ints,  # Line of each row, shape (n,)
+    units: Floats,  # Returns in whole units, shape (n,)
+) -> Ints:  # Line and bin in one integer
+    "Number line and bin together; bins lie between -2048 and 2048."
+    key = return_bins_of(units)
+    key += (line << 12) + (1 << 11)
+    return key
+
+
+def return_histogram(
+    key: Ints,  # From `return_key`
+    lines: int,  # How many lines
+) -> Ints:  # Histogram: line, bin, closes; shape (3, k)
+    "Count closes by line and bin."
+    present, closes = _counted(key, lines << 12)
     return np.stack([present >> 12, (present & 4095) - (1 << 11), closes])
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #key-of-rows
@@ -272,7 +313,7 @@ def _words_of(columns: TraceColumns, by: Groups | None) -> list[tuple[tuple[str,
 
 def _lines_of(
     words: list[tuple[tuple[str, ...], Ints]], day: Ints, columns: TraceColumns
-) -> tuple[LineSums, Ints]:
+) -> tuple[Ints, Ints]:
     "Line of each row; keys of the lines."
     first = int(day.min())
     parts: list[tuple[npt.NDArray[Any], int]] = [(codes, len(names)) for names, codes in words]
@@ -282,24 +323,39 @@ def _lines_of(
     row[line] = np.arange(len(day))  # any row of each line
     keys = np.stack([codes[row].astype(np.int64) for codes, _ in parts])
     keys[4] += first
-    return LineSums(line, lines), keys
+    return line, keys
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #exits
-def _exits_of(own: LineSums, exit_us: Ints) -> Ints:
+def _exits_of(line: Ints, lines: int, exit_us: Ints) -> Ints:
     "First and last exit of each line."
-    first, last = np.full(own.lines, form.NEVER), np.full(own.lines, -form.NEVER)
+    first, last = np.full(lines, form.NEVER), np.full(lines, -form.NEVER)
     if (exit_us[1:] >= exit_us[:-1]).all():
-        last[own.line] = exit_us  # of several the last is kept
-        first[own.line[::-1]] = exit_us[::-1]
+        last[line] = exit_us  # of several the last is kept
+        first[line[::-1]] = exit_us[::-1]
     else:
-        np.minimum.at(first, own.line, exit_us)
-        np.maximum.at(last, own.line, exit_us)
+        np.minimum.at(first, line, exit_us)
+        np.maximum.at(last, line, exit_us)
     return np.stack([first, last])
 
+# %% ../../nbs/metrics/02_aggregates.ipynb #sum-rows
+PIECE = 1 << 16  # Rows that are worked on at a time
+
+
+def _sum_rows(columns: TraceColumns, line: Ints, lines: int) -> tuple[LineSums, Ints, Ints]:
+    "All sums of the rows, and the histograms of their returns and claims."
+    check_column(columns.return_pct, MOST_PERCENT, "return_pct")
+    sums, keys, claims = LineSums(lines), np.empty(len(line), dtype=np.int64), []
+    for start in range(0, len(line), PIECE):
+        rows = slice(start, start + PIECE)
+        part, own = columns.take(rows), line[rows]
+        units = np.rint(part.return_pct * float(PERCENT))
+        add_returns(sums, own, units)
+        add_stated(sums, own, part)
+        claims.append(add_claims(sums, own, part))
+        keys[rows] = return_key(own, units)
+    return sums, return_histogram(keys, lines), claim_bins(np.concatenate(claims))
+
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold-rows
-BLOCK = 1 << 22  # Rows that are folded at a time
-
-
 def fold_rows(
     columns: TraceColumns,  # Rows in any order; the ledger beside them is not looked at
     timezone: str | tzinfo = "UTC",  # Zone of the exit dates
@@ -313,17 +369,19 @@ def fold_rows(
     if not n:
         return empty()
     words = _words_of(columns, by)
-    own, keys = _lines_of(words, exit_days(columns.exit_us, timezone), columns)
-    units = rounded(columns.return_pct, PERCENT, MOST_PERCENT, "return_pct")
-    closes = own.small(np.ones(n, dtype=np.int64))
-    claims, confidence_bins = _of_claims(own, columns.confidence, columns.predicted == columns.actual)
-    found = {"closes": closes, **_of_returns(own, units), **_of_costs(own, columns, closes), **claims}
+    line, keys = _lines_of(words, exit_days(columns.exit_us, timezone), columns)
+    lines = keys.shape[1]
+    sums, return_bins, confidence_bins = _sum_rows(columns, line, lines)
+    closes, both = np.bincount(line, minlength=lines).astype(np.int64), sums.small("wins and losses")
+    stated = np.bincount(confidence_bins[0], confidence_bins[2], lines).astype(np.int64)
+    known = [closes - sums.small(f"no {name}") for name in ("fees_pct", "slippage_pct", "holding_minutes")]
     sampled = columns.strategy[columns.sample_rate < 1]
     names = {plain_name(columns.strategies[code]) for code in np.flatnonzero(np.bincount(sampled)).tolist()}
     return Aggregate(
-        tuple(own_words for own_words, _ in words), keys, np.stack([found[name] for name in COUNTS]),
-        np.stack([found[name] for name in SUMS], axis=1), _exits_of(own, columns.exit_us), np.zeros(own.lines, dtype=np.int64),
-        _of_bins(own, units), confidence_bins, (str(timezone),), frozenset(names),
+        tuple(own for own, _ in words), keys,
+        np.stack([closes, both & 0xFFFFFFFF, both >> 32, *known, stated]),
+        np.stack([sums.wide(name) for name in SUMS], axis=1), _exits_of(line, lines, columns.exit_us),
+        np.zeros(lines, dtype=np.int64), return_bins, confidence_bins, (str(timezone),), frozenset(names),
     )  # fmt: skip
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #folded

@@ -16,8 +16,19 @@ import numpy as np
 
 import trade_telemetry.metrics.classification as cl
 import trade_telemetry.metrics.returns as rt
-from ..aggregate import Aggregate, Bools, Floats, Ints, floats_of, sum_wide, take
-from ..aggregate_form import CONFIDENCE_BINS, MINUTE, ONE, PARTS, PERCENT, SUMS, Key, bin_edges
+from ..aggregate import Aggregate, Bools, Floats, Ints, floats_of, sum_wide, total_of
+from trade_telemetry.aggregate_form import (
+    CONFIDENCE_BINS,
+    COUNTS,
+    MINUTE,
+    ONE,
+    OUTSIDE_BIN,
+    PARTS,
+    PERCENT,
+    SUMS,
+    Key,
+    bin_edges,
+)
 from .aggregates import Folded, joined_ranks
 from .intervals import mean_interval, wilson_interval
 from ..timezones import MICROSECONDS_A_SECOND, day_end_us
@@ -27,8 +38,8 @@ __all__ = ['Rest', 'FIGURES', 'ORDER', 'OPEN', 'SINGLE', 'ROWS_ONLY', 'Need', 'f
            'directional_share', 'average_return', 'cumulative_return', 'return_variance', 'sharpe_per_trade',
            'win_rate', 'profit_factor', 'average_win', 'average_loss', 'payoff_ratio', 'known', 'fees_total',
            'slippage_total', 'average_fees', 'average_slippage', 'slippage_variance', 'average_holding_minutes',
-           'Claims', 'claims', 'brier_score', 'log_loss', 'reliability_table', 'calibration_error', 'auc',
-           'brier_terms', 'brier_reliability', 'brier_resolution', 'brier_uncertainty', 'DayTotals', 'by_day',
+           'Claims', 'claims', 'total_right', 'brier_score', 'log_loss', 'reliability_table', 'calibration_error',
+           'auc', 'brier_terms', 'brier_reliability', 'brier_resolution', 'brier_uncertainty', 'DayTotals', 'by_day',
            'days_of', 'daily_sums', 'trading_days', 'sharpe_ratio', 'sortino_ratio', 'calmar_ratio',
            'probabilistic_sharpe_ratio', 'max_drawdown_daily', 'days_under_water', 'daily_curve',
            'average_return_interval', 'last_calls', 'exit_span', 'has_loss', 'days_won_and_lost', 'histogram',
@@ -109,8 +120,8 @@ def directional_share(
     aggregate: Aggregate,  # Any
 ) -> float:  # In [0, 1]; nan without trades
     "Share of trades whose market moved beyond the threshold."
-    moved = take(aggregate, aggregate.key("actual") != cl.NOOP)
-    return share(moved.total("closes"), aggregate.total("closes"))
+    counts = matrix(aggregate)
+    return share(int(counts[: cl.NOOP].sum()), int(counts.sum()))
 
 # %% ../../nbs/metrics/05_figures.ipynb #means
 @figure()
@@ -271,17 +282,24 @@ def claims(
     return Claims(there, n, right, there * (ONE // CONFIDENCE_BINS) * n + excess)
 
 # %% ../../nbs/metrics/05_figures.ipynb #scores
+def total_right(
+    aggregate: Aggregate,  # Any
+    name: str,  # One of `COUNTS` or `SUMS`
+) -> int:  # Units of the sum
+    "Add one column over the lines whose call was right."
+    right = aggregate.key("called") == aggregate.key("actual")
+    if name in COUNTS:
+        return int(aggregate.count(name)[right].sum())
+    return total_of(aggregate.sums[:, SUMS.index(name), right])
+
+
 @figure("confidence")
 def brier_score(
     aggregate: Aggregate,  # Any
 ) -> float:  # In [0, 1], lower is better; nan without claims
     "Mean squared distance between stated confidence and outcome (Brier 1950)."
-    came = take(aggregate, aggregate.key("called") == aggregate.key("actual"))
-    misses = (
-        aggregate.total("confidence_square_sum")
-        - 2 * ONE * came.total("confidence_sum")
-        + ONE * ONE * came.total("stated")
-    )
+    claimed, came = total_right(aggregate, "confidence_sum"), total_right(aggregate, "stated")
+    misses = aggregate.total("confidence_square_sum") - 2 * ONE * claimed + ONE * ONE * came
     return share(misses, aggregate.total("stated") * ONE * ONE)
 
 
@@ -342,11 +360,10 @@ def brier_terms(
     found, m = claims(aggregate), aggregate.total("stated")
     if not m or "confidence" in aggregate.unknown:
         return cl.BrierTerms(*[nan] * 5)
-    came = take(aggregate, aggregate.key("called") == aggregate.key("actual"))
     n, claim, truth = found.n, found.stated / found.n / ONE, found.right / found.n
     base = float(found.right.sum()) / m
     variance = aggregate.total("confidence_square_sum") / ONE**2 - float(n @ claim**2)
-    covariance = came.total("confidence_sum") / ONE - float(found.right @ claim)
+    covariance = total_right(aggregate, "confidence_sum") / ONE - float(found.right @ claim)
     return cl.BrierTerms(
         float(n @ (claim - truth) ** 2) / m,
         float(n @ (truth - base) ** 2) / m,
@@ -616,10 +633,10 @@ def histogram(
 ) -> tuple[Ints, Ints]:  # Bins that occur, ascending in return; closes in each
     "Sum the histogram of returns over the lines."
     _, number, n = aggregate.return_bins
-    present, place = np.unique(number, return_inverse=True)
-    counts = np.zeros(len(present), dtype=np.int64)
-    np.add.at(counts, place, n)
-    return present, counts
+    counts = np.zeros(2 * OUTSIDE_BIN + 1, dtype=np.int64)
+    np.add.at(counts, number + OUTSIDE_BIN, n)
+    present = np.flatnonzero(counts)
+    return present - OUTSIDE_BIN, counts[present]
 
 
 def centers_of(

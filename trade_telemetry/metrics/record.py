@@ -21,9 +21,8 @@ from .aggregates import Folded, fold, strategies_of
 from .intervals import day_places, day_weights, wilson_interval
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
-from ..store.frames import moment_of
 from ..store.labels import count_mislabelled
-from ..timezones import day_end_us
+from ..timezones import day_end_us, utc_of
 
 # %% auto #0
 __all__ = ['Interval', 'CallFigures', 'ReturnFigures', 'RiskFigures', 'AccuracyMetrics', 'f1_of_days', 'f1_interval', 'measure',
@@ -270,7 +269,7 @@ def _exit_figures(folded: Folded) -> dict[str, Any]:
 
 
 def _iso(us: int) -> str:
-    return moment_of(us).isoformat()
+    return utc_of(us).isoformat()
 
 # %% ../../nbs/metrics/08_record.ipynb #measure
 def measure(
