@@ -107,7 +107,7 @@ def our_writer(directory: Path, background: bool) -> Pair:
     def call() -> None:
         writer.write_trace(prepared)
 
-    return call, (lambda: None) if background else writer._queue.clear
+    return call, (lambda: None) if background else writer._queue.items.clear
 
 
 def our_built(directory: Path, background: bool) -> Pair:
@@ -120,7 +120,7 @@ def our_built(directory: Path, background: bool) -> Pair:
             )
         )
 
-    return call, (lambda: None) if background else writer._queue.clear
+    return call, (lambda: None) if background else writer._queue.items.clear
 
 
 def our_hook(directory: Path, background: bool) -> Pair:
@@ -133,7 +133,7 @@ def our_hook(directory: Path, background: bool) -> Pair:
             exit_price=101.0, confidence=0.6, exit_reason="time", features=FEATURES, metadata=METADATA,
         )  # fmt: skip
 
-    return call, (lambda: None) if background else writer._queue.clear
+    return call, (lambda: None) if background else writer._queue.items.clear
 
 
 def queue_handler(directory: Path, background: bool) -> Pair:

@@ -78,7 +78,7 @@ class OurThread:
         self.writer = TelemetryWriter(directory, background=False, max_pending=10**9)
 
     def write(self, traces: list[PredictionTrace]) -> None:
-        self.writer._queue.extend(traces)
+        self.writer._queue.items.extend(traces)
         self.writer.poll()
         self.writer.flush()
 

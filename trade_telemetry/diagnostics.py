@@ -13,10 +13,21 @@ from itertools import count
 from typing import Any
 
 # %% auto #0
-__all__ = ['logger', 'Tally', 'Failures', 'package_version', 'say']
+__all__ = ['logger', 'log', 'Tally', 'Failures', 'package_version']
 
-# %% ../nbs/03_diagnostics.ipynb #logger
+# %% ../nbs/03_diagnostics.ipynb #log
 logger = logging.getLogger("trade_telemetry")
+
+
+def log(
+    level: int,  # logging.INFO, logging.WARNING, …
+    text: str,  # With %s for each of `args`
+    *args: Any,  # What to fill in
+    error: BaseException | None = None,  # Log its traceback
+) -> None:  # A handler that raises is ignored
+    "Log something without ever raising."
+    with suppress(Exception):
+        logger.log(level, text, *args, exc_info=error)
 
 # %% ../nbs/03_diagnostics.ipynb #tally
 class Tally:
@@ -46,8 +57,7 @@ class Failures(Counter[str]):
         is_new = reason not in self
         self[reason] += times
         if is_new:
-            with suppress(Exception):  # a log handler is foreign code: it must not end the thread
-                logger.warning("telemetry: %s: %s (further ones are only counted)", reason, error)
+            log(logging.WARNING, "telemetry: %s: %s (further ones are only counted)", reason, error)
 
 # %% ../nbs/03_diagnostics.ipynb #package-version
 def package_version() -> str:
@@ -55,14 +65,3 @@ def package_version() -> str:
     from trade_telemetry import __version__
 
     return __version__
-
-# %% ../nbs/03_diagnostics.ipynb #say
-def say(
-    level: int,  # logging.INFO, logging.WARNING, …
-    text: str,  # With %s for each of `args`
-    *args: Any,  # What to fill in
-    error: BaseException | None = None,  # Log its traceback
-) -> None:  # A handler that raises is ignored
-    "Log something without ever raising."
-    with suppress(Exception):
-        logging.getLogger("trade_telemetry").log(level, text, *args, exc_info=error)

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 
 from .config import Settings
-from .diagnostics import say
+from .diagnostics import log
 from trade_telemetry.flags import (
     HOW,
     Fills,
@@ -108,9 +108,9 @@ def feed_from(
     history, reports, failed = load_history(source.data_dir, symbols or None, settings)
     for report in reports:
         if report.remarkable:
-            say(logging.WARNING, "%s", report.summary())
+            log(logging.WARNING, "%s", report.summary())
     for symbol, reason in failed.items():
-        say(logging.WARNING, "%s is left out: %s", symbol, reason)
+        log(logging.WARNING, "%s is left out: %s", symbol, reason)
     if not history:
         raise ValueError("no bars to trade")
     return [b.symbol for b in history], ReplayFeed(history, source.speed)
@@ -164,14 +164,14 @@ def log_report(
 ) -> None:
     "Log what a session did, and what was wrong with followed files."
     trades, still = len(report.trades), report.open_positions
-    say(logging.INFO, "%s: %s bars, %s trades, %s still open", report.ended, report.bars, trades, still)
+    log(logging.INFO, "%s: %s bars, %s trades, %s still open", report.ended, report.bars, trades, still)
     refused = {"entries": report.refused_entries, "exits": report.refused_exits}
     if any(refused.values()):
-        say(logging.WARNING, "the broker refused %s", refused)
+        log(logging.WARNING, "the broker refused %s", refused)
     if isinstance(feed, FollowFeed):
         for symbol, f in feed.files.items():
             rejected = dict(f.rejected) or "none"
-            say(logging.INFO, "%s: %s rows, %s bars, rejected: %s", symbol, f.rows, f.kept, rejected)
+            log(logging.INFO, "%s: %s rows, %s bars, rejected: %s", symbol, f.rows, f.kept, rejected)
 
 # %% ../nbs/21_engine.ipynb #session
 def session(

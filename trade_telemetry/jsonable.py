@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 # %% auto #0
-__all__ = ['REPORT_SCHEMA_VERSION', 'foreign', 'dumps', 'to_json_value', 'report_bytes']
+__all__ = ['REPORT_SCHEMA_VERSION', 'json_default', 'dumps', 'to_json_value', 'report_bytes']
 
-# %% ../nbs/04_jsonable.ipynb #foreign
-def foreign(
+# %% ../nbs/04_jsonable.ipynb #json-default
+def json_default(
     value: Any,  # What `orjson` does not know
 ) -> Any:  # What it does, or something closer to it
     "The nearest JSON form of one foreign value."
@@ -49,7 +49,7 @@ def _walk(value: Any, above: tuple[int, ...] = ()) -> Any:
             if isinstance(value, Mapping):
                 return {_text(k): _walk(v, inside) for k, v in value.items()}
             return [_walk(v, inside) for v in value]
-        orjson.dumps(value, default=foreign)
+        orjson.dumps(value, default=json_default)
     except Exception:  # noqa: BLE001  a foreign value may raise anything; it costs itself
         return _text(value)
     return value
@@ -71,14 +71,11 @@ def dumps(
         return "{}"
     is_mapping = type(value) is dict or isinstance(value, Mapping)  # the first is the faster question
     try:
-        return orjson.dumps(value if is_mapping else {"value": value}, default=foreign).decode()
+        return orjson.dumps(value if is_mapping else {"value": value}, default=json_default).decode()
     except Exception:  # noqa: BLE001  see `_walk`
         walked = _walk(value)
     is_object = is_mapping and isinstance(walked, dict)
-    return orjson.dumps(walked if is_object else {"value": walked}, default=foreign).decode()
-
-# %% ../nbs/04_jsonable.ipynb #types
-REPORT_SCHEMA_VERSION = 1
+    return orjson.dumps(walked if is_object else {"value": walked}, default=json_default).decode()
 
 # %% ../nbs/04_jsonable.ipynb #json-value
 def to_json_value(
@@ -100,6 +97,9 @@ def to_json_value(
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 # %% ../nbs/04_jsonable.ipynb #report-bytes
+REPORT_SCHEMA_VERSION = 1
+
+
 def report_bytes(
     metrics: Any,  # AccuracyMetrics, a dictionary of them, or a comparison
 ) -> bytes:  # Indented JSON, UTF-8

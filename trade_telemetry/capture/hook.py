@@ -26,8 +26,8 @@ from trade_telemetry.trace import (
 )
 
 # %% auto #0
-__all__ = ['Reader', 'REQUIRED', 'DECISIVE', 'ClosedPosition', 'as_dict', 'build_trace', 'make_readers', 'read_object',
-           'TelemetryHook', 'open_hook']
+__all__ = ['Reader', 'REQUIRED', 'DECISIVE', 'LIVE_BUFFER', 'ClosedPosition', 'as_dict', 'build_trace', 'make_readers',
+           'read_object', 'trace_from_facts', 'TelemetryHook', 'open_hook']
 
 # %% ../../nbs/capture/06_hook.ipynb #closed-position
 class ClosedPosition(NamedTuple):
@@ -155,12 +155,31 @@ def read_object(
             faults[name] = error
     return facts, faults
 
-# %% ../../nbs/capture/06_hook.ipynb #hook-base
+# %% ../../nbs/capture/06_hook.ipynb #trace-from-facts
+def trace_from_facts(
+    closed: ClosedPosition | tuple[Any, ...],  # Facts, of which some may be lacking
+    thresholds_pct: Mapping[str, float],  # Label threshold of each strategy name, percent
+    timezone: tzinfo = UTC,  # Zone of naive times
+) -> PredictionTrace:  # An error says what is lacking, or what is wrong
+    "Build the trace of a closed position, or say why that is not possible."
+    threshold = thresholds_pct.get(closed[1])
+    if threshold is not None and closed[0] is not None:
+        try:
+            return build_trace(closed, threshold, timezone)
+        except Exception:  # a missing fact fails in many ways: say which it is
+            if None not in closed[:7]:
+                raise
+    if missing := [name for name, fact in zip(REQUIRED, closed, strict=False) if fact is None]:
+        raise ValueError(f"a closed position needs {', '.join(missing)}")
+    known = ", ".join(sorted(thresholds_pct)) or "none"
+    raise ValueError(f"no label threshold for strategy {closed[1]!r} (known: {known})")
+
+# %% ../../nbs/capture/06_hook.ipynb #telemetry-hook
 DECISIVE = frozenset((*REQUIRED, "leverage", "fees_pct", "realized_return_pct", "leg"))
 
 
-class _Hook:
-    "What happens after the call, and to what is broken."
+class TelemetryHook:
+    "Turn 'a position closed' into a trace, for any engine; never raises, never waits."
 
     def __init__(
         self,
@@ -173,44 +192,6 @@ class _Hook:
         self.failures = Failures()  # of the hook itself; what became of queued traces is in `writer.stats()`
         self._readers, self._lock = make_readers(fields), threading.Lock()
         self._built = self._build  # bound once, not at every close
-
-    def _note(self, reason: str, error: BaseException) -> None:
-        with self._lock:
-            self.failures.note(reason, error)
-
-    def _build(self, queued: tuple[Any, ...]) -> PredictionTrace:
-        "In the writer's thread: the trace of a queued position."
-        return _trace_of(self, queued[1:])
-
-    def _build_object(self, queued: tuple[Any, ...]) -> PredictionTrace:
-        "In the writer's thread: the same for an object, unless a decisive fact could not be read."
-        _, facts, faults = queued
-        for name, error in faults.items():
-            if name in DECISIVE:
-                raise error
-            self._note(f"field {name} {type(error).__name__}", error)
-        return _trace_of(self, ClosedPosition(**dict.fromkeys(REQUIRED) | facts))
-
-    def _refuse(self, queued: tuple[Any, ...]) -> PredictionTrace:
-        raise TypeError(f"position_closed takes the fields of ClosedPosition as keywords, got {queued[1]}")
-
-# %% ../../nbs/capture/06_hook.ipynb #trace-of
-def _trace_of(hook: _Hook, closed: tuple[Any, ...]) -> PredictionTrace:
-    threshold = hook.thresholds_pct.get(closed[1])
-    if threshold is not None and closed[0] is not None:
-        try:
-            return build_trace(closed, threshold, hook.timezone)
-        except Exception:  # a missing fact fails in many ways: say which it is
-            if None not in closed[:7]:
-                raise
-    if missing := [name for name, fact in zip(REQUIRED, closed, strict=False) if fact is None]:
-        raise ValueError(f"a closed position needs {', '.join(missing)}")
-    known = ", ".join(sorted(hook.thresholds_pct)) or "none"
-    raise ValueError(f"no label threshold for strategy {closed[1]!r} (known: {known})")
-
-# %% ../../nbs/capture/06_hook.ipynb #telemetry-hook
-class TelemetryHook(_Hook):
-    "Turn 'a position closed' into a trace, for any engine; never raises, never waits."
 
     def position_closed(
         self, *unwanted: Any, symbol: str = _ABSENT, strategy: str = _ABSENT, direction: str = _ABSENT,
@@ -245,7 +226,29 @@ class TelemetryHook(_Hook):
         except Exception as error:  # noqa: BLE001  as above
             self._note(f"hook {type(error).__name__}", error)
 
+    def _build(self, queued: tuple[Any, ...]) -> PredictionTrace:
+        return trace_from_facts(queued[1:], self.thresholds_pct, self.timezone)
+
+    def _build_object(self, queued: tuple[Any, ...]) -> PredictionTrace:
+        _, facts, faults = queued
+        for name, error in faults.items():
+            if name in DECISIVE:
+                raise error
+            self._note(f"field {name} {type(error).__name__}", error)
+        closed = ClosedPosition(**dict.fromkeys(REQUIRED) | facts)
+        return trace_from_facts(closed, self.thresholds_pct, self.timezone)
+
+    def _refuse(self, queued: tuple[Any, ...]) -> PredictionTrace:
+        raise TypeError(f"position_closed takes the fields of ClosedPosition as keywords, got {queued[1]}")
+
+    def _note(self, reason: str, error: BaseException) -> None:
+        with self._lock:
+            self.failures.note(reason, error)
+
 # %% ../../nbs/capture/06_hook.ipynb #open-hook
+LIVE_BUFFER = 50  # Rows that trigger a flush of a live engine: few, so that little is lost in a crash
+
+
 @contextmanager
 def open_hook(
     directory: str | Path,  # Where traces go, e.g. data/analytics/live
@@ -256,7 +259,7 @@ def open_hook(
     mode: str = "live",  # live, paper, replay or backtest
     sample_rate: float = 0.1,  # Share of rows kept; the ledger counts every close all the same
     throttle_seconds: float = 60,  # At most one timed write in this many seconds
-    buffer_size: int = 50,  # Rows that trigger a flush
+    buffer_size: int = LIVE_BUFFER,  # Rows that trigger a flush
     include_features: bool = True,  # Write the inputs of each prediction?
     **options: Any,  # Other options of the writer: throttle_mode, format, max_pending, …
 ) -> Iterator[TelemetryHook]:  # Closed, and everything written, at the end of the block

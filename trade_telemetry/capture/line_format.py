@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ..jsonable import dumps, foreign
+from ..jsonable import dumps, json_default
 from ..trace import COLUMNS, PredictionTrace, as_utc, to_row
 
 # %% auto #0
@@ -90,7 +90,7 @@ def json_cell(
     value: Any,  # Features or metadata
 ) -> bytes:  # Their JSON, quoted for CSV; TypeError where they need the slow road
     "Format what people put into features and metadata."
-    text = orjson.dumps(value, foreign) if type(value) is dict else dumps(value).encode()
+    text = orjson.dumps(value, json_default) if type(value) is dict else dumps(value).encode()
     return b'"%b"' % text.replace(b'"', b'""') if len(text) > 2 else text
 
 # %% ../../nbs/capture/02_line_format.ipynb #quick-line

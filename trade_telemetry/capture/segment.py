@@ -17,7 +17,7 @@ from .run_record import WriterOptions, safe_name
 from ..trace import COLUMNS
 
 # %% auto #0
-__all__ = ['write_all', 'open_segment', 'gzip_segment', 'identity', 'still_ours', 'release', 'Segment', 'make_file', 'ready']
+__all__ = ['write_all', 'open_segment', 'gzip_segment', 'identity', 'still_ours', 'release', 'Segment']
 
 # %% ../../nbs/capture/04_segment.ipynb #write-all
 def write_all(
@@ -109,10 +109,47 @@ class Segment:
         self.descriptor, self.path, self.file, self.size, self.opened = -1, Path(), (0, 0), 0, 0
         self.active = False  # Is there a file to continue?
         self.header = (",".join(COLUMNS) + "\n").encode() if options.format == "csv" else b""
+        self.most_bytes = options.max_file_size_mb * 1_000_000
 
     def append(self, data: bytes) -> int:
-        "Write whole lines, to a new segment where needed; returns the bytes written."
-        return _append(self, data)
+        "Write whole lines, to a new file where needed; returns the bytes written, OSError leaves none."
+        if self.active and not self.may_continue(len(data)):
+            self.close()
+        if not self.active:
+            self.begin()
+            data = self.header + data
+        try:
+            write_all(self.descriptor, data)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self.descriptor, self.size)  # no torn line behind
+            self.close()
+            raise
+        self.size += len(data)
+        return len(data)
+
+    def begin(self) -> None:
+        "Make the next file."
+        self.descriptor, self.path = open_segment(
+            self.options.output_dir, self.strategy, f".{self.options.format}"
+        )
+        self.file, self.size = identity(self.descriptor), 0
+        self.active, self.opened = True, self.opened + 1
+
+    def may_continue(self, more: int) -> bool:
+        "Is there room for `more` bytes, and is the file, opened again where it was parked, the one we made?"
+        if self.size + more > self.most_bytes and self.size > len(self.header):
+            return False
+        if self.descriptor < 0:
+            try:
+                self.descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return False
+            if identity(self.descriptor) != self.file:  # another file took the name
+                os.close(self.descriptor)
+                self.descriptor = -1
+                return False
+        return still_ours(self.descriptor, self.file, self.size)
 
     def park(self) -> None:
         "Give the descriptor back; the file stays to be continued."
@@ -129,48 +166,7 @@ class Segment:
         elif active and self.options.compression and self.path.exists():
             gzip_segment(self.path)
 
-# %% ../../nbs/capture/04_segment.ipynb #segment-append
-def _append(segment: Segment, data: bytes) -> int:
-    full = segment.size + len(data) > segment.options.max_file_size_mb * 1_000_000
-    if segment.active and ((full and segment.size > len(segment.header)) or not ready(segment)):
-        segment.close()
-    if not segment.active:
-        make_file(segment)
-        data = segment.header + data
-    try:
-        write_all(segment.descriptor, data)
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(segment.descriptor, segment.size)  # no torn line behind
-        segment.close()
-        raise
-    segment.size += len(data)
-    return len(data)
-
-# %% ../../nbs/capture/04_segment.ipynb #segment-files
-def make_file(
-    segment: Segment,  # Gets a file of its own
-) -> None:
-    "Begin the next file of a segment."
-    options = segment.options
-    segment.descriptor, segment.path = open_segment(
-        options.output_dir, segment.strategy, f".{options.format}"
-    )
-    segment.file, segment.size = identity(segment.descriptor), 0
-    segment.active, segment.opened = True, segment.opened + 1
-
-
-def ready(
-    segment: Segment,  # With a file to continue; opened again where it was parked
-) -> bool:  # May it be written to?
-    "Make sure that a segment can go on where it stopped."
-    if segment.descriptor < 0:
-        try:
-            segment.descriptor = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        if identity(segment.descriptor) != segment.file:  # another file took the name
-            os.close(segment.descriptor)
-            segment.descriptor = -1
-            return False
-    return still_ours(segment.descriptor, segment.file, segment.size)
+    def rotate_if_full(self) -> None:
+        "Close a file that has reached its size."
+        if self.size >= self.most_bytes:
+            self.close()

@@ -7,27 +7,81 @@ from __future__ import annotations
 
 import atexit
 import errno
+import logging
 import os
 import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from .ledger import Ledger
 from .line_format import LineForm, line_of
 from .run_record import RunRecord, WriterOptions, WriterStats
 from .segment import Segment
-from ..diagnostics import Failures, Tally, logger
+from ..diagnostics import Failures, Tally, log
 from ..trace import PredictionTrace, as_utc, is_kept, make_trace_id
 
 # %% auto #0
-__all__ = ['MOST_OPEN', 'Intake', 'Sink', 'error_name', 'write_lines', 'save_ledger', 'append_data', 'TelemetryWriter',
-           'close_writer']
+__all__ = ['MOST_OPEN', 'TraceQueue', 'Intake', 'append_data', 'error_name', 'Sink', 'account_of', 'Background',
+           'TelemetryWriter']
+
+# %% ../../nbs/capture/05_writer.ipynb #queue
+class TraceQueue:
+    "What the trading loop hands over: counted, bounded, never waited for."
+
+    __slots__ = (
+        "clock",
+        "closed",
+        "count",
+        "dropped",
+        "items",
+        "last_capture",
+        "limit",
+        "offered",
+        "options",
+        "throttled",
+    )
+
+    def __init__(self, options: WriterOptions, clock: Callable[[], float] = time.monotonic) -> None:
+        self.options, self.clock, self.last_capture = options, clock, clock()
+        self.items: deque[Any] = deque()
+        self.offered, self.throttled = Tally(), Tally()
+        self.count = self.offered.add  # bound once, not at every close
+        self.dropped = {"full": Tally(), "closed": Tally()}
+        self.limit = options.max_pending if options.throttle_mode == "flush" else 0
+        self.closed = False
+
+    def offer_slowly(self, item: Any) -> None:
+        "Where the limit is reached: append after all, or count why not."
+        if self.closed:
+            self.dropped["closed"].add()
+        elif self.options.throttle_mode == "capture" and not self.capture_is_due():
+            self.throttled.add()
+        elif len(self.items) < self.options.max_pending:
+            self.items.append(item)
+        else:
+            self.dropped["full"].add()
+
+    def capture_is_due(self) -> bool:
+        "May one more trace pass in `throttle_mode='capture'`? At most one in each interval."
+        now = self.clock()
+        if now - self.last_capture < self.options.throttle_seconds:
+            return False
+        self.last_capture = now
+        return True
+
+    def close(self) -> None:
+        "Take nothing more."
+        self.closed, self.limit = True, 0
+
+    def refuse_rest(self) -> None:
+        "Count what a call that overlapped the end left behind: nobody will write it."
+        while self.items:
+            self.items.popleft()
+            self.dropped["closed"].add()
 
 # %% ../../nbs/capture/05_writer.ipynb #intake
 class Intake:
@@ -71,6 +125,30 @@ class Intake:
         rate = self.options.sample_rate
         return trace_id if rate >= 1 or is_kept(trace_id, rate) else None
 
+# %% ../../nbs/capture/05_writer.ipynb #append-data
+MOST_OPEN = 16  # Files that one writer holds open: descriptors are the trading process's too
+
+
+def append_data(
+    segment: Segment,  # Where to
+    data: bytes,  # Whole lines
+) -> tuple[int, Exception | None]:  # Bytes written and None, or 0 and the error of the second try
+    "Append lines, once more to a fresh segment if the first try failed."
+    failure: Exception | None = None
+    for _ in range(2):
+        try:
+            return segment.append(data), None
+        except Exception as error:  # noqa: BLE001  counted by the caller; the thread must live
+            failure = error
+    return 0, failure
+
+
+def error_name(
+    error: Exception,  # Whatever a write raised
+) -> str:  # The system's name for it, e.g. ENOSPC, else its class
+    "Name a failure for the account."
+    return errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
+
 # %% ../../nbs/capture/05_writer.ipynb #sink
 class Sink:
     "The background half: takes what is queued, decides when to write, writes."
@@ -89,11 +167,11 @@ class Sink:
         "Is there something to write?"
         return bool(self.intake.waiting or (self.ledger and self.ledger.dirty))
 
-    def take(self, queue: deque[Any]) -> None:
+    def take(self, items: deque[Any]) -> None:
         "Empty the queue as it is now; write whenever enough rows wait."
         intake, most = self.intake, self.options.buffer_size
-        for _ in range(len(queue)):
-            intake.add(queue.popleft())
+        for _ in range(len(items)):
+            intake.add(items.popleft())
             if intake.waiting >= most:
                 self.flush("by_size")
         if self.anything and self.clock() - self.last_flush >= self.options.throttle_seconds:
@@ -105,122 +183,58 @@ class Sink:
             return
         began = time.perf_counter()
         while self.intake.lines:
-            write_lines(self, *self.intake.lines.popitem())
-        save_ledger(self)
+            self.write(*self.intake.lines.popitem())
+        self.save_ledger()
         self.flushes[why] += 1
         self.last_flush, took = self.clock(), time.perf_counter() - began
         self.seconds, self.longest = self.seconds + took, max(self.longest, took)
 
-# %% ../../nbs/capture/05_writer.ipynb #write-lines
-MOST_OPEN = 16  # Files that one writer holds open: descriptors are the trading process's too
-
-
-def error_name(
-    error: Exception,  # Whatever a write raised
-) -> str:  # The system's name for it, e.g. ENOSPC, else its class
-    "Name a failure for the account."
-    return errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
-
-
-def write_lines(
-    sink: Sink,  # Whose segments and account
-    strategy: str,  # Decides the segment
-    lines: list[bytes],  # From `line_of`
-) -> None:  # They are written or counted as failed
-    "Append lines to the segment of their strategy."
-    segment = sink.segments.pop(strategy, None) or Segment(sink.options, strategy)
-    sink.segments[strategy] = segment  # last written, last parked
-    for oldest in list(sink.segments.values())[:-MOST_OPEN]:
-        oldest.park()
-    written, error = append_data(segment, b"".join(lines))
-    sink.intake.waiting -= len(lines)
-    if error is None:
-        sink.bytes, sink.written = sink.bytes + written, sink.written + len(lines)
-    else:
-        sink.intake.failed.note(f"write {error_name(error)}", error, len(lines))
-
-
-def save_ledger(
-    sink: Sink,  # Whose ledger
-) -> None:  # What cannot be written now is tried again with the next flush
-    "Write the ledger where there is one; no trace is lost by a failure here."
-    if sink.ledger is not None:
-        try:
-            sink.ledger.save()
-        except Exception as error:  # noqa: BLE001  logged once; the rows are written whatever happens here
-            sink.intake.failed.note(f"ledger {error_name(error)}", error, times=0)
-
-# %% ../../nbs/capture/05_writer.ipynb #append-data
-def append_data(
-    segment: Segment,  # Where to
-    data: bytes,  # Whole lines
-) -> tuple[int, Exception | None]:  # Bytes written and None, or 0 and the error of the second try
-    "Append lines, once more to a fresh segment if the first try failed."
-    failure: Exception | None = None
-    for _ in range(2):
-        try:
-            return segment.append(data), None
-        except Exception as error:  # noqa: BLE001  counted by the caller; the thread must live
-            failure = error
-    return 0, failure
-
-# %% ../../nbs/capture/05_writer.ipynb #worker
-class _Worker:
-    "Queue, thread and account of a writer; the caller's half."
-
-    def __init__(self, options: WriterOptions, clock: Callable[[], float], background: bool) -> None:
-        self.options, self._clock, self._background = options, clock, background
-        self._begin()
-
-    def _begin(self) -> None:
-        self._queue: deque[Any] = deque()
-        self._offered, self._throttled = Tally(), Tally()
-        self._dropped = {"full": Tally(), "closed": Tally()}
-        self._limit = self.options.max_pending if self.options.throttle_mode == "flush" else 0
-        self._closed, self._finished, self._reason = False, False, ""
-        self._last_capture = self._next_beat = self._clock()
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._record = RunRecord(self.options)
-        self._sink = Sink(self.options, self._clock, self._record.name)
-        self._thread = threading.Thread(target=self._loop, name="trade_telemetry", daemon=True)
-        if self._background:
-            self._thread.start()
-
-    def _loop(self) -> None:
-        raise AssertionError("the writer has one")
-
-    def _offer_slowly(self, item: Any) -> None:
-        if self._closed:
-            self._dropped["closed"].add()
-        elif self.options.throttle_mode == "capture" and not self._capture_is_due():
-            self._throttled.add()
-        elif len(self._queue) < self.options.max_pending:
-            self._queue.append(item)
+    def write(self, strategy: str, lines: list[bytes]) -> None:
+        "Append lines to the segment of their strategy; they are written or counted as failed."
+        segment = self.segments.pop(strategy, None) or Segment(self.options, strategy)
+        self.segments[strategy] = segment  # last written, last parked
+        for oldest in list(self.segments.values())[:-MOST_OPEN]:
+            oldest.park()
+        written, error = append_data(segment, b"".join(lines))
+        self.intake.waiting -= len(lines)
+        if error is None:
+            self.bytes, self.written = self.bytes + written, self.written + len(lines)
         else:
-            self._dropped["full"].add()
+            self.intake.failed.note(f"write {error_name(error)}", error, len(lines))
 
-    def _capture_is_due(self) -> bool:
-        now = self._clock()
-        if now - self._last_capture < self.options.throttle_seconds:
-            return False
-        self._last_capture = now
-        return True
+    def save_ledger(self) -> None:
+        "Write the ledger where there is one; a failure costs no row and is tried again with the next flush."
+        if self.ledger is not None:
+            try:
+                self.ledger.save()
+            except Exception as error:  # noqa: BLE001  logged once; the rows are written whatever happens here
+                self.intake.failed.note(f"ledger {error_name(error)}", error, times=0)
+
+    def rotate(self) -> None:
+        "Close segments that have reached their size."
+        for segment in self.segments.values():
+            segment.rotate_if_full()
+
+    def park(self) -> None:
+        "Give every descriptor back; the files stay to be continued."
+        for segment in self.segments.values():
+            segment.park()
 
 # %% ../../nbs/capture/05_writer.ipynb #account
-def _account(worker: _Worker) -> WriterStats:
-    "Counters of a worker; exact while its lock is held."
-    sink, intake = worker._sink, worker._sink.intake
-    while worker._finished and worker._queue:  # appended by a call that overlapped `close`
-        worker._queue.popleft()
-        worker._dropped["closed"].add()
+def account_of(
+    queue: TraceQueue,  # What was offered, and what was refused
+    sink: Sink,  # What became of the rest
+) -> WriterStats:  # Exact where nothing is in flight
+    "Put the account of a writer together."
+    intake = sink.intake
     return WriterStats(
-        offered=worker._offered.value(),
+        offered=queue.offered.value(),
         sampled_out=intake.sampled_out,
-        throttled=worker._throttled.value(),
-        dropped={reason: n for reason, tally in worker._dropped.items() if (n := tally.value())},
+        throttled=queue.throttled.value(),
+        dropped={reason: n for reason, tally in queue.dropped.items() if (n := tally.value())},
         failed={reason: n for reason, n in intake.failed.items() if n},
         written=sink.written,
-        pending=len(worker._queue) + intake.waiting,
+        pending=len(queue.items) + intake.waiting,
         flushes_timed=sink.flushes["timed"],
         flushes_by_size=sink.flushes["by_size"],
         flushes_forced=sink.flushes["forced"],
@@ -231,148 +245,75 @@ def _account(worker: _Worker) -> WriterStats:
     )
 
 # %% ../../nbs/capture/05_writer.ipynb #background
-class _Background(_Worker):
-    "The thread's half: look in, flush, close, report."
+class Background:
+    "The half that touches the disk: takes, writes, beats, ends; no error leaves it."
 
-    def _loop(self) -> None:
+    def __init__(self, options: WriterOptions, clock: Callable[[], float] = time.monotonic) -> None:
+        self.options, self.clock, self.record = options, clock, RunRecord(options)
+        self.queue, self.sink = TraceQueue(options, clock), Sink(options, clock, self.record.name)
+        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.next_beat, self.end_reason, self.finished = clock(), "", False
+
+    def run(self) -> None:
+        "Look in until `stop` is set, then finish: the thread."
         self.poll()
-        while not self._stop.wait(self.options.poll_seconds):
+        while not self.stop.wait(self.options.poll_seconds):
             self.poll()
-        with self._lock:  # here and in `close`: a disk that answers after `close` gave up still gets the rest
-            self._guarded(lambda: _finish(self))
+        with self.lock:
+            self.guard(self.finish)
 
     def poll(self) -> None:
-        "One look of the thread: take what is queued, write what is due, beat. Never raises."
-        with self._lock:
-            self._guarded(lambda: self._sink.take(self._queue))
-            if self._clock() >= self._next_beat:
-                self._next_beat = self._clock() + self._record.heartbeat_seconds
-                self._guarded(lambda: self._record.save(_account(self)))
+        "One look: take what is queued, write what is due, beat."
+        with self.lock:
+            self.guard(lambda: self.sink.take(self.queue.items))
+            if self.clock() >= self.next_beat:
+                self.next_beat = self.clock() + self.record.heartbeat_seconds
+                self.guard(lambda: self.record.save(account_of(self.queue, self.sink)))
 
-    def _guarded(self, work: Callable[[], object]) -> None:
+    def drain(self) -> None:
+        "Take what is queued and write all that waits; the lock is held."
+        self.sink.take(self.queue.items)
+        self.sink.flush("forced")
+
+    def finish(self) -> None:
+        "Last take, last write, files closed, record ended; once, with the lock held."
+        if self.finished:
+            return
+        self.guard(self.drain)
+        for segment in self.sink.segments.values():
+            self.guard(segment.close)
+        self.finished = True
+        self.queue.refuse_rest()
+        self.record.save(account_of(self.queue, self.sink), end_reason=self.end_reason)
+
+    def stats(self, timeout: float) -> WriterStats:
+        "The account; where the lock is not to be had in time, what can be read without it."
+        held = self.lock.acquire(timeout=max(timeout, 0.0))
+        try:
+            if self.finished:
+                self.queue.refuse_rest()
+            return account_of(self.queue, self.sink)
+        finally:
+            if held:
+                self.lock.release()
+
+    def in_time(self, work: Callable[[], object], timeout: float) -> bool:
+        "Do something in the thread's place; False if the disk is busy for longer than `timeout` seconds."
+        if not self.lock.acquire(timeout=max(timeout, 0.0)):
+            log(logging.WARNING, "telemetry: the disk did not answer within %s s", timeout)
+            return False
+        try:
+            self.guard(work)
+        finally:
+            self.lock.release()
+        return True
+
+    def guard(self, work: Callable[[], object]) -> None:
+        "Do something; an error is counted by its kind, logged once, and goes no further."
         try:
             work()
         except Exception as error:  # noqa: BLE001  the writer's edge: nothing here may reach trading
-            self._sink.intake.failed.note(f"background {type(error).__name__}", error, times=0)
-
-    def stats(self, timeout: float = 10.0) -> WriterStats:
-        "The account; exact whenever no call is in flight, roughly right where the disk hangs longer than `timeout`."
-        return _read_account(self, timeout)
-
-    def flush(self, timeout: float = 10.0) -> bool:
-        "Write all that is queued now; False if the disk did not answer in time."
-        return _locked(self, lambda: _drain(self), timeout)
-
-    def rotate_if_needed(self, timeout: float = 10.0) -> bool:
-        "Close segments that reached their size (the thread does it too, before each write)."
-        return _locked(self, lambda: _rotate(self), timeout)
-
-# %% ../../nbs/capture/05_writer.ipynb #locked
-def _locked(writer: _Background, work: Callable[[], object], timeout: float) -> bool:
-    "Do something in the thread's place; False if it holds the disk for longer than `timeout` seconds."
-    if not writer._lock.acquire(timeout=max(timeout, 0.0)):
-        with suppress(Exception):  # a log handler is foreign code
-            logger.warning("telemetry: the disk did not answer within %s s", timeout)
-        return False
-    try:
-        writer._guarded(work)
-    finally:
-        writer._lock.release()
-    return True
-
-# %% ../../nbs/capture/05_writer.ipynb #read-account
-def _read_account(writer: _Background, timeout: float) -> WriterStats:
-    "The account, also where the disk hangs: a trading process must not wait for it at its end."
-    held = writer._lock.acquire(timeout=max(timeout, 0.0))
-    try:
-        return _account(writer)
-    finally:
-        if held:
-            writer._lock.release()
-
-# %% ../../nbs/capture/05_writer.ipynb #finish
-def _finish(writer: _Background) -> None:
-    "Last take, last write, files closed, record ended; once, with the lock held."
-    if writer._finished:
-        return
-    sink = writer._sink
-    writer._guarded(lambda: _drain(writer))
-    for segment in sink.segments.values():
-        writer._guarded(segment.close)
-    writer._finished = True
-    writer._record.save(_account(writer), end_reason=writer._reason)
-
-
-def _drain(writer: _Background) -> None:
-    "Write everything that is queued now; the lock is held."
-    writer._sink.take(writer._queue)
-    writer._sink.flush("forced")
-
-
-def _rotate(writer: _Background) -> None:
-    "Close segments that have reached their size; the lock is held."
-    for segment in writer._sink.segments.values():
-        if segment.size >= writer.options.max_file_size_mb * 1_000_000:
-            segment.close()
-
-# %% ../../nbs/capture/05_writer.ipynb #writer
-class TelemetryWriter(_Background):
-    "Write traces into a directory without making the caller wait."
-
-    def __init__(
-        self,
-        output_dir: str | Path,  # Directory of this run; made when needed
-        format: str = "csv",  # csv or jsonl
-        compression: bool = False,  # gzip closed segments
-        buffer_size: int = 100,  # Rows that trigger a flush
-        max_file_size_mb: float = 50,  # Size of a segment
-        *,
-        clock: Callable[[], float] = time.monotonic,  # Seconds; tests move it by hand
-        background: bool = True,  # False: nothing happens until `poll`, `flush` or `close`
-        **more: Any,  # Other fields of `WriterOptions`: mode, sample_rate, throttle_seconds, max_pending, …
-    ) -> None:
-        path, size = Path(output_dir).absolute(), max_file_size_mb  # a process may change its directory
-        more |= {"format": format, "compression": compression, "buffer_size": buffer_size}
-        super().__init__(WriterOptions(output_dir=path, max_file_size_mb=size, **more), clock, background)
-        _living.add(self)
-        _close_with_worker()
-
-    def write_trace(self, trace: PredictionTrace | tuple[Any, ...]) -> None:
-        "Queue a trace, or a tuple (function, …) that the thread turns into one; never raises, never waits."
-        self._offered.add()
-        if len(self._queue) < self._limit:
-            self._queue.append(trace)
-        else:
-            self._offer_slowly(trace)
-
-    def close(self, reason: str = "closed", timeout: float = 10.0) -> None:
-        "End the writer: see `close_writer`."
-        close_writer(self, reason, timeout)
-
-    def __enter__(self) -> TelemetryWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close("closed" if kind is None else f"error: {kind.__name__}")
-
-# %% ../../nbs/capture/05_writer.ipynb #close
-def close_writer(
-    writer: TelemetryWriter,  # To be ended
-    reason: str = "closed",  # Written into the run record
-    timeout: float = 10.0,  # Seconds to wait for the disk at most
-) -> None:  # Afterwards further traces are dropped and counted as "closed"
-    "End a writer: stop the thread, write the rest, end the record. Calling it again does nothing."
-    if writer._closed:
-        return
-    writer._reason, writer._closed, writer._limit = reason, True, 0
-    _living.discard(writer)
-    deadline = time.monotonic() + timeout
-    writer._stop.set()
-    if writer._thread.is_alive():
-        writer._thread.join(timeout)
-    _locked(writer, lambda: _finish(writer), deadline - time.monotonic())
+            self.sink.intake.failed.note(f"background {type(error).__name__}", error, times=0)
 
 # %% ../../nbs/capture/05_writer.ipynb #life
 _living: set[TelemetryWriter] = set()
@@ -391,11 +332,8 @@ def _close_with_worker(_: object = None) -> None:
 
 
 def _after_fork_in_child() -> None:
-    "The parent keeps what was queued and its files; the child starts with nothing."
     for writer in _living:
-        for segment in writer._sink.segments.values():
-            segment.park()
-        writer._begin()
+        writer.begin_in_child()
     if util := sys.modules.get("multiprocessing.util"):
         util.register_after_fork(TelemetryWriter, _close_with_worker)  # it empties its list before this
 
@@ -403,3 +341,82 @@ def _after_fork_in_child() -> None:
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+# %% ../../nbs/capture/05_writer.ipynb #writer
+class TelemetryWriter:
+    "Write traces into a directory without making the caller wait."
+
+    def __init__(
+        self,
+        output_dir: str | Path,  # Directory of this run; made when needed
+        format: str = "csv",  # csv or jsonl
+        compression: bool = False,  # gzip closed segments
+        buffer_size: int = 100,  # Rows that trigger a flush
+        max_file_size_mb: float = 50,  # Size of a segment
+        *,
+        clock: Callable[[], float] = time.monotonic,  # Seconds; tests move it by hand
+        background: bool = True,  # False: nothing happens until `poll`, `flush` or `close`
+        **more: Any,  # Other fields of `WriterOptions`: mode, sample_rate, throttle_seconds, max_pending, …
+    ) -> None:
+        path, size = Path(output_dir).absolute(), max_file_size_mb  # a process may change its directory
+        more |= {"format": format, "compression": compression, "buffer_size": buffer_size}
+        self.options = WriterOptions(output_dir=path, max_file_size_mb=size, **more)
+        self._clock, self._threaded = clock, background
+        self._begin()
+        _living.add(self)
+        _close_with_worker()
+
+    def _begin(self) -> None:
+        self._background = Background(self.options, self._clock)
+        self._queue = self._background.queue
+        self._thread = threading.Thread(target=self._background.run, name="trade_telemetry", daemon=True)
+        if self._threaded:
+            self._thread.start()
+
+    def begin_in_child(self) -> None:
+        "After a fork: the parent keeps what was queued and its files, the child starts with nothing."
+        self._background.sink.park()
+        self._begin()
+
+    def write_trace(self, trace: PredictionTrace | tuple[Any, ...]) -> None:
+        "Queue a trace, or a tuple (function, …) that the thread turns into one; never raises, never waits."
+        queue = self._queue
+        queue.count()
+        if len(queue.items) < queue.limit:
+            queue.items.append(trace)
+        else:
+            queue.offer_slowly(trace)
+
+    def poll(self) -> None:
+        "One look of the thread, in the caller's time: take what is queued, write what is due, beat."
+        self._background.poll()
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        "Write all that is queued now; False if the disk did not answer in time."
+        return self._background.in_time(self._background.drain, timeout)
+
+    def rotate_if_needed(self, timeout: float = 10.0) -> bool:
+        "Close segments that reached their size (the thread does it too, before each write)."
+        return self._background.in_time(self._background.sink.rotate, timeout)
+
+    def stats(self, timeout: float = 10.0) -> WriterStats:
+        "The account; exact whenever no call is in flight, roughly right where the disk hangs longer than `timeout`."
+        return self._background.stats(timeout)
+
+    def close(self, reason: str = "closed", timeout: float = 10.0) -> None:
+        "Stop the thread, write the rest, end the run record; traces that come later are dropped and counted."
+        if self._queue.closed:
+            return
+        self._background.end_reason, deadline = reason, time.monotonic() + timeout
+        self._queue.close()
+        _living.discard(self)
+        self._background.stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._background.in_time(self._background.finish, deadline - time.monotonic())
+
+    def __enter__(self) -> TelemetryWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close("closed" if kind is None else f"error: {kind.__name__}")

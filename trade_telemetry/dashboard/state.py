@@ -115,13 +115,13 @@ def watched_by(
     settings: Settings,  # Gives the line where the rules do not
 ) -> dict[str, Any]:  # JSON-ready
     "Say what the alert rules look at."
-    line, past = rules.precision_threshold, set[str]()
+    past = set[str]()
     if view.reference is not None:
         past = {view.reference.strategies[c] for c in np.unique(view.reference.strategy).tolist()}
     return {
         "rules": [rule for rule in RULES if rule not in rules.disabled],
         "minimum_calls": rules.minimum_calls,
-        "precision_threshold": settings.dashboard_alert_precision_threshold if line is None else line,
+        "precision_threshold": settings.precision_line(rules.precision_threshold),
         "remembered_days": rules.remembered_days,
         "with_backtest": sorted(past & set(judged)),
         "judged": dict(judged),

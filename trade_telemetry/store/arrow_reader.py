@@ -25,7 +25,7 @@ from .records import TIMES, WORD_COLUMNS, Block, Origin, Unclean, arrow_read
 from ..trace import DIRECTIONS, as_utc, time_us
 
 # %% auto #0
-__all__ = []
+__all__ = ['parse_fast']
 
 # %% ../../nbs/store/05_arrow_reader.ipynb #arrow-numbers
 def _arrow_numbers(
@@ -54,6 +54,7 @@ def _arrow_words(column: Any, default: str = "") -> tuple[Codes, list[str]]:
 
 
 def _arrow_directions(column: Any) -> npt.NDArray[np.int8]:
+    "Codes of directions; another word is declined."
     codes, words = _arrow_words(column)
     if not set(words) <= set(CODE_OF):
         raise Unclean(f"unknown direction among {words}")
@@ -61,6 +62,7 @@ def _arrow_directions(column: Any) -> npt.NDArray[np.int8]:
 
 
 def _arrow_times(column: Any, timezone: tzinfo, naive: bool) -> Ints:
+    "Microseconds since 1970 UTC; an empty time is declined."
     if column.null_count:
         raise Unclean("an empty time")
     us: Ints = _arrow_numbers(column, np.int64)
@@ -146,6 +148,27 @@ def _fast_words(
             raise Unclean(f"an empty {name}")
     return words
 
+# %% ../../nbs/store/05_arrow_reader.ipynb #vouch
+def _vouch(columns: TraceColumns) -> TraceColumns:
+    "Let pass what the careful road would have let pass, and compute ids where the file has none."
+    c = columns
+    needed = (c.entry_price, c.exit_price, c.holding_minutes, c.return_pct)
+    lowest = np.minimum(c.entry_price, c.exit_price)
+    if not (
+        all(np.isfinite(x).all() for x in needed) and (lowest > 0).all() and (c.holding_minutes >= 0).all()
+    ):
+        raise Unclean("a number out of range")
+    if (c.exit_us < c.entry_us).any():
+        raise Unclean("an exit before the entry")
+    if c.id_stored.all():
+        return c
+    rows = zip(c.strategy.tolist(), c.symbol.tolist(), c.entry_us.tolist(), c.predicted.tolist(), strict=True)
+    texts = (f"{c.strategies[s]}|{c.symbols[y]}|{t}|{DIRECTIONS[d]}|0" for s, y, t, d in rows)
+    ids = (
+        int.from_bytes(blake2b(t.encode("utf-8", "backslashreplace"), digest_size=8).digest()) for t in texts
+    )
+    return replace(c, trace_id=np.fromiter(ids, dtype=np.uint64, count=len(c)))
+
 # %% ../../nbs/store/05_arrow_reader.ipynb #parse-fast
 def parse_fast(
     data: Block,  # Whole records
@@ -184,24 +207,3 @@ def parse_fast(
         **numbers, **_fast_words(table, origin, reasons),
     )  # fmt: skip
     return _vouch(columns)
-
-# %% ../../nbs/store/05_arrow_reader.ipynb #vouch
-def _vouch(columns: TraceColumns) -> TraceColumns:
-    "Let pass what the careful road would have let pass, and compute ids where the file has none."
-    c = columns
-    needed = (c.entry_price, c.exit_price, c.holding_minutes, c.return_pct)
-    lowest = np.minimum(c.entry_price, c.exit_price)
-    if not (
-        all(np.isfinite(x).all() for x in needed) and (lowest > 0).all() and (c.holding_minutes >= 0).all()
-    ):
-        raise Unclean("a number out of range")
-    if (c.exit_us < c.entry_us).any():
-        raise Unclean("an exit before the entry")
-    if c.id_stored.all():
-        return c
-    rows = zip(c.strategy.tolist(), c.symbol.tolist(), c.entry_us.tolist(), c.predicted.tolist(), strict=True)
-    texts = (f"{c.strategies[s]}|{c.symbols[y]}|{t}|{DIRECTIONS[d]}|0" for s, y, t, d in rows)
-    ids = (
-        int.from_bytes(blake2b(t.encode("utf-8", "backslashreplace"), digest_size=8).digest()) for t in texts
-    )
-    return replace(c, trace_id=np.fromiter(ids, dtype=np.uint64, count=len(c)))

@@ -5,7 +5,7 @@
 # %% ../../nbs/store/03_closes.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any
@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..capture.ledger import LedgerRow
-from .days import from_local
+from .days import day_bounds_us
+from ..timezones import day_of_date
 from ..trace import DIRECTIONS
 
 # %% auto #0
-__all__ = ['Words', 'ARRAYS', 'EPOCH_DAY', 'Closes', 'join_closes', 'closes_of', 'only_closes', 'Totals', 'totals_of',
-           'matrix_of', 'has_loss']
+__all__ = ['Words', 'ARRAYS', 'Closes', 'join_closes', 'closes_of', 'only_closes', 'Totals', 'totals_of', 'matrix_of', 'has_loss',
+           'ledger_between']
 
 # %% ../../nbs/store/03_closes.ipynb #closes
 Words = npt.NDArray[np.object_]
@@ -68,13 +69,10 @@ def join_closes(
     return Closes(**stacked, labelled=all(part.labelled for part in parts))
 
 # %% ../../nbs/store/03_closes.ipynb #from-ledger
-EPOCH_DAY = date(1970, 1, 1).toordinal()
-
-
 def _line(row: LedgerRow, run: str) -> tuple[Any, ...]:
     key, sums = row.key, row.sums
     return (
-        run, row.mode, key.strategy, key.symbol, row.timezone, date.fromisoformat(key.exit_date).toordinal() - EPOCH_DAY,
+        run, row.mode, key.strategy, key.symbol, row.timezone, day_of_date(date.fromisoformat(key.exit_date)),
         DIRECTIONS.index(key.predicted_direction), DIRECTIONS.index(key.actual_direction),
         int(sums.closes), float(sums.return_sum_pct), float(sums.return_square_sum), int(sums.wins), float(sums.holding_minutes_sum),
     )  # fmt: skip
@@ -101,8 +99,8 @@ def closes_of(
 # %% ../../nbs/store/03_closes.ipynb #only
 def only_closes(
     closes: Closes,  # Lines
-    strategies: Sequence[str] | None = None,  # Names; None all
-    symbols: Sequence[str] | None = None,  # Names; None all
+    strategies: Collection[str] | None = None,  # Names; None all
+    symbols: Collection[str] | None = None,  # Names; None all
     run: str | None = None,  # Name; None all
     mode: str | None = None,  # Name; None all
 ) -> Closes:  # Lines that meet every condition
@@ -177,15 +175,19 @@ def has_loss(
     return np.asarray(rest & ~((c.wins == 0) & (c.square_sum == 0)) & ~((c.wins == 1) & even), dtype=np.bool_)
 
 # %% ../../nbs/store/03_closes.ipynb #ledger-between
-def ledger_between(ledger: Closes | None, first: int | None, last: int | None) -> Closes | None:
-    "Lines of the days between two moments; None where a moment cuts through a day, which no line can follow."
+def ledger_between(
+    ledger: Closes | None,  # Lines; None where there is no ledger
+    first: int | None,  # First moment, microseconds since 1970 UTC; None: from the beginning
+    last: int | None,  # First moment after it; None: to the end
+) -> Closes | None:  # Lines of the days between; None where a bound cuts through a day that has a line
+    "Choose lines by time."
     if ledger is None:
         return None
     mask = np.ones(len(ledger), dtype=np.bool_)
+    low, high = -(2**62) if first is None else first, 2**62 if last is None else last
     for name in set(ledger.zone):
         own = ledger.zone == name
-        begins, ends = (from_local((ledger.day[own] + k) * 86_400_000_000, name) for k in (0, 1))
-        low, high = -(2**62) if first is None else first, 2**62 if last is None else last
+        begins, ends = day_bounds_us(ledger.day[own], name)
         inside, outside = (begins >= low) & (ends <= high), (ends <= low) | (begins >= high)
         if not (inside | outside).all():
             return None

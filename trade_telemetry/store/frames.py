@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from math import nan
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -15,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .columns import NUMBERS, WORDS, TraceColumns
-from ..trace import DIRECTIONS, PredictionTrace, make_trace_id
+from ..timezones import MICROSECONDS_A_MINUTE, utc_of
+from ..trace import COLUMNS, DIRECTIONS, PredictionTrace, make_trace_id
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,7 @@ def _frame_times(frame: pd.DataFrame, name: str, zone: ZoneInfo) -> npt.NDArray[
 
 
 def _frame_words(frame: pd.DataFrame, name: str, default: str) -> tuple[npt.NDArray[np.int32], list[str]]:
+    "Codes and words of a column; the default where there is none."
     import pandas as pd
 
     if name not in frame:
@@ -46,6 +47,7 @@ def _frame_words(frame: pd.DataFrame, name: str, default: str) -> tuple[npt.NDAr
 
 
 def _frame_directions(frame: pd.DataFrame, name: str) -> npt.NDArray[np.int8]:
+    "Codes of directions; ValueError for another word."
     codes, words = _frame_words(frame, name, "")
     if unknown := sorted(set(words) - set(DIRECTIONS)):
         raise ValueError(f"{name} must be LONG, SHORT or NOOP, got {', '.join(unknown)}")
@@ -57,24 +59,22 @@ def _frame_directions(frame: pd.DataFrame, name: str) -> npt.NDArray[np.int8]:
 
 # %% ../../nbs/store/06_frames.ipynb #frame-numbers
 def _frame_numbers(frame: pd.DataFrame, name: str, default: float) -> npt.NDArray[np.float64]:
+    "Numbers of a column, nan where one is absent."
     if name not in frame:
         return np.full(len(frame), default)
     return frame[name].to_numpy(dtype=np.float64, na_value=nan)
 
 
 def _frame_ids(frame: pd.DataFrame, entry_us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    "Ids as stored, else as of a trace."
     if "trace_id" in frame:
         return np.array([int(text, 16) for text in frame["trace_id"]], dtype=np.uint64)
     named = zip(
         frame["strategy"], frame["symbol"], entry_us.tolist(), frame["predicted_direction"], strict=True
     )
     return np.array(
-        [int(make_trace_id(s, symbol, moment_of(us), d), 16) for s, symbol, us, d in named], dtype=np.uint64
+        [int(make_trace_id(s, symbol, utc_of(us), d), 16) for s, symbol, us, d in named], dtype=np.uint64
     )
-
-
-def moment_of(us: int) -> datetime:
-    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
 
 # %% ../../nbs/store/06_frames.ipynb #frame-columns
 def columns_of_frame(
@@ -82,15 +82,7 @@ def columns_of_frame(
     timezone: str = "UTC",  # Zone of naive times
 ) -> TraceColumns:  # The same trades
     "Make columns of a data frame; ValueError where one of the first ten columns of the files is missing."
-    needed = (
-        "timestamp",
-        "symbol",
-        "strategy",
-        "predicted_direction",
-        "actual_direction",
-        *list(NUMBERS.values())[:5],
-    )
-    if missing := [name for name in needed if name not in frame]:
+    if missing := [name for name in COLUMNS[:10] if name not in frame]:
         raise ValueError(f"the data frame lacks {', '.join(missing)}")
     n, zone = len(frame), ZoneInfo(timezone)
     numbers: dict[str, Any] = {
@@ -98,17 +90,10 @@ def columns_of_frame(
         for name, column in NUMBERS.items()
     }
     words: dict[str, Any] = {}
-    for name, default in {
-        "symbol": "",
-        "strategy": "",
-        "run": "",
-        "mode": "backtest",
-        "exit_reason": "",
-        "source": "",
-    }.items():
-        words[name], words[WORDS[name]] = _frame_words(frame, name, default)
+    for name, listed in WORDS.items():
+        words[name], words[listed] = _frame_words(frame, name, "backtest" if name == "mode" else "")
     entry = _frame_times(frame, "timestamp", zone)
-    held = np.round(numbers["holding_minutes"] * 60e6).astype(np.int64)
+    held = np.round(numbers["holding_minutes"] * MICROSECONDS_A_MINUTE).astype(np.int64)
     return TraceColumns(
         entry_us=entry,
         exit_us=_frame_times(frame, "exit_timestamp", zone) if "exit_timestamp" in frame else entry + held,

@@ -14,17 +14,15 @@ import numpy.typing as npt
 
 from ..arrays import Floats
 from .columns import TraceColumns
+from ..trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['LabelRule', 'DEFAULT_THRESHOLDS_PCT', 'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel']
+__all__ = ['LabelRule', 'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel']
 
 # %% ../../nbs/store/07_labels.ipynb #types-labels
 LabelRule = Literal["market", "position"]
 
 # %% ../../nbs/store/07_labels.ipynb #thresholds
-DEFAULT_THRESHOLDS_PCT = {"intraday": 0.3, "swing": 0.5}
-
-
 def thresholds_of(
     columns: TraceColumns,  # Rows
     thresholds_pct: Mapping[str, float] | None = None,  # By strategy, percent; these win over stored ones

@@ -14,12 +14,12 @@ import orjson
 
 from ..arrays import Ints
 from .arrow_reader import parse_fast
-from .columns import TraceColumns, columns_from_traces
+from .columns import TraceColumns, facts_of_traces
 from .records import Block, Origin, Unclean, cells_of, parse_record
 from ..trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['SLOW', 'BadRow']
+__all__ = ['SLOW', 'WINDOW', 'BadRow', 'parse_bytes']
 
 # %% ../../nbs/store/08_record_reader.ipynb #record-ends
 def _count(data: Block, byte: int) -> int:
@@ -29,6 +29,7 @@ def _count(data: Block, byte: int) -> int:
 
 
 def _lines(data: bytes) -> list[bytes]:
+    "Lines with their ends; the last may have none."
     return re.findall(rb"[^\n]*\n|[^\n]+\Z", data)
 
 
@@ -92,7 +93,7 @@ def _parse_slow(
                 out.used, out.line = start + first, line + 1
                 break
     if good:
-        out.parts = [columns_from_traces(good, origin.run, origin.path, places)]
+        out.parts = [TraceColumns(**facts_of_traces(good, origin.run, origin.path, places))]
     return out
 
 # %% ../../nbs/store/08_record_reader.ipynb #parse-block
@@ -156,6 +157,18 @@ def _resync(head: bytes, origin: Origin, line: int) -> _Parsed:
         return _Parsed([], bad, sum(map(len, pieces[:i])), line + i)
     return _Parsed(line=line)
 
+# %% ../../nbs/store/08_record_reader.ipynb #looks-whole
+def _looks_whole(tail: bytes, origin: Origin) -> bool:
+    "Is a last line without line feed complete beyond doubt? JSON that closes says so, a number does not."
+    try:
+        parse_record(tail, origin.header, origin.mode, origin.timezone)
+        name, cell = list(cells_of(tail, origin.header).items())[-1]
+        return not origin.header or (
+            bool(cell) if name == "schema_version" else isinstance(orjson.loads(cell), dict)
+        )
+    except ValueError:
+        return False
+
 # %% ../../nbs/store/08_record_reader.ipynb #parse-bytes
 def parse_bytes(
     data: bytes,  # Bytes that begin at a record
@@ -182,15 +195,3 @@ def parse_bytes(
 
 
 WINDOW = 1 << 17  # bytes of a small step
-
-# %% ../../nbs/store/08_record_reader.ipynb #looks-whole
-def _looks_whole(tail: bytes, origin: Origin) -> bool:
-    "Is a last line without line feed complete beyond doubt? JSON that closes says so, a number does not."
-    try:
-        parse_record(tail, origin.header, origin.mode, origin.timezone)
-        name, cell = list(cells_of(tail, origin.header).items())[-1]
-        return not origin.header or (
-            bool(cell) if name == "schema_version" else isinstance(orjson.loads(cell), dict)
-        )
-    except ValueError:
-        return False

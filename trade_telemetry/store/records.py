@@ -21,46 +21,19 @@ import orjson
 from ..trace import COLUMNS, PredictionTrace, as_utc, exit_time, from_row
 
 # %% auto #0
-__all__ = ['TIMES', 'WORD_COLUMNS', 'NEEDED']
+__all__ = ['TIMES', 'WORD_COLUMNS', 'NEEDED', 'Block', 'header_of', 'cells_of', 'parse_record', 'Unclean', 'arrow_read', 'Origin',
+           'json_object', 'rows_at']
 
 # %% ../../nbs/store/02_records.ipynb #names-records
 TIMES = ("timestamp", "exit_timestamp")
 WORD_COLUMNS = ("symbol", "strategy", "predicted_direction", "actual_direction", "mode", "exit_reason")
 NEEDED = COLUMNS[:10]  # without these ten a file holds no traces
 
-# %% ../../nbs/store/02_records.ipynb #rows-at
-def json_object(row: Mapping[str, str], name: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(row.get(f"{name}_json") or "{}")
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {"value": value}
-
-
-def rows_at(path: str, lines: Iterable[int]) -> Iterator[tuple[int, dict[str, str]]]:
-    "Rows of a file that begin at the given lines; nothing where the file is gone."
-    actual = path if os.path.exists(path) else f"{path}.gz"
-    if not os.path.exists(actual):
-        return
-    with gzip.open(actual) if actual.endswith(".gz") else open(actual, "rb") as file:
-        data = file.read()
-    stops = [0, *(np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10) + 1).tolist(), len(data)]
-    header = header_of(data[: stops[1]], path)
-    asked = list(lines)
-    if header and len(asked) > 512 and (quick := _extras_fast(data, header, len(stops) - 1)):
-        yield from ((line, quick(line)) for line in asked)
-        return
-    for line in asked:
-        last = line
-        while header and last + 1 < len(stops) and data.count(b'"', stops[line - 1], stops[last]) % 2:
-            last += 1
-        try:
-            yield line, cells_of(data[stops[line - 1] : stops[last]], header)
-        except ValueError:  # the file was replaced by another one since the row was read
-            continue
-
 # %% ../../nbs/store/02_records.ipynb #header
-def header_of(data: bytes, path: str) -> list[str]:
+def header_of(
+    data: bytes,  # First line of a file
+    path: str,  # Its name, which tells CSV from JSON Lines
+) -> list[str]:  # Column names; empty for JSON Lines
     "Column names of a CSV file; a JSON Lines file has none to read."
     if _is_jsonl(path):
         return []
@@ -75,8 +48,11 @@ def _is_jsonl(path: str) -> bool:
     return path.removesuffix(".gz").endswith((".jsonl", ".ndjson"))
 
 # %% ../../nbs/store/02_records.ipynb #cells
-def cells_of(data: bytes, header: list[str]) -> dict[str, str]:
-    "One record as text by column name, from CSV or (no header) from JSON."
+def cells_of(
+    data: bytes,  # One record with its line end
+    header: list[str],  # Column names; empty for JSON Lines
+) -> dict[str, str]:  # Text by column name; ValueError with a reason
+    "Take a record apart."
     try:
         text = data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
@@ -129,6 +105,7 @@ def parse_record(
 
 
 def _check(trace: PredictionTrace) -> None:
+    "Refuse what cannot be."
     for name in ("entry_price", "exit_price"):
         if not (isfinite(price := getattr(trace, name)) and price > 0):
             raise ValueError(f"{name} must be positive, got {price}")
@@ -174,6 +151,20 @@ def arrow_read(
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise Unclean(str(error)) from None
 
+# %% ../../nbs/store/02_records.ipynb #origin
+Block = bytes | memoryview  # a view is looked at, not copied
+
+
+@dataclass(frozen=True)
+class Origin:
+    "What a block of bytes needs to know about its file."
+
+    path: str  # Name for people and for `sources`
+    header: list[str]  # Column names; empty for JSON Lines
+    run: str  # Name of the run
+    mode: str  # Mode of the run, for files that do not say
+    timezone: tzinfo  # Zone of naive times
+
 # %% ../../nbs/store/02_records.ipynb #extras-fast
 def _extras_fast(
     data: bytes,  # A whole CSV file
@@ -191,16 +182,40 @@ def _extras_fast(
     columns = {name: table[name].to_pylist() for name in table.column_names}
     return lambda line: {name: values[line - 2] or "" for name, values in columns.items()}
 
-# %% ../../nbs/store/02_records.ipynb #origin
-Block = bytes | memoryview  # a view is looked at, not copied
+# %% ../../nbs/store/02_records.ipynb #rows-at
+def json_object(
+    row: Mapping[str, str],  # Cells
+    name: str,  # features or metadata
+) -> dict[str, Any]:  # Empty where it cannot be read
+    "Read free JSON; what is no object is kept as `value`."
+    try:
+        value = orjson.loads(row.get(f"{name}_json") or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {"value": value}
 
 
-@dataclass(frozen=True)
-class Origin:
-    "What a block of bytes needs to know about its file."
-
-    path: str  # Name for people and for `sources`
-    header: list[str]  # Column names; empty for JSON Lines
-    run: str  # Name of the run
-    mode: str  # Mode of the run, for files that do not say
-    timezone: tzinfo  # Zone of naive times
+def rows_at(
+    path: str,  # File, perhaps compressed since
+    lines: Iterable[int],  # Where rows begin, from 1
+) -> Iterator[tuple[int, dict[str, str]]]:  # Line and cells; nothing where the file is gone
+    "Read single rows of a file again."
+    actual = path if os.path.exists(path) else f"{path}.gz"
+    if not os.path.exists(actual):
+        return
+    with gzip.open(actual) if actual.endswith(".gz") else open(actual, "rb") as file:
+        data = file.read()
+    stops = [0, *(np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10) + 1).tolist(), len(data)]
+    header = header_of(data[: stops[1]], path)
+    asked = list(lines)
+    if header and len(asked) > 512 and (quick := _extras_fast(data, header, len(stops) - 1)):
+        yield from ((line, quick(line)) for line in asked)
+        return
+    for line in asked:
+        last = line
+        while header and last + 1 < len(stops) and data.count(b'"', stops[line - 1], stops[last]) % 2:
+            last += 1
+        try:
+            yield line, cells_of(data[stops[line - 1] : stops[last]], header)
+        except ValueError:  # the file was replaced by another one since the row was read
+            continue

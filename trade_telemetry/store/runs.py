@@ -18,14 +18,18 @@ import orjson
 from ..arrays import Ints
 from ..capture.ledger import read_ledger
 from ..capture.run_record import mode_of_run
-from .closes import Closes, closes_of
-from .columns import TraceColumns
-from .days import utc_offsets
+from .closes import Closes, closes_of, join_closes
+from .columns import TraceColumns, facts_html, names_in
+from .days import exit_days
 from .record_reader import BadRow
 from ..trace import MODES, as_utc
+from ..wording import listed, plural
 
 # %% auto #0
-__all__ = ['RunState', 'LoadReport', 'WriterInfo', 'RunInfo']
+__all__ = ['RunState', 'GIVEN_UP_SECONDS', 'LoadReport', 'RunFacts', 'run_facts', 'WriterInfo', 'seconds_of', 'record_state',
+           'read_record', 'writer_info', 'add_counters', 'last_seen', 'mark_replaced', 'RunInfo', 'started_at',
+           'mode_of', 'run_info_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'read_ledger_file', 'Ledgers',
+           'is_complete', 'trusted_ledger']
 
 # %% ../../nbs/store/10_runs.ipynb #load-report
 @dataclass(frozen=True)
@@ -43,19 +47,67 @@ class LoadReport:
 
     def summary(self) -> str:
         "One line for people."
-
-        def some(n: int, word: str) -> str:
-            return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-        text = f"{some(self.kept, 'trace')} from {some(self.files, 'file')}"
+        text = f"{plural(self.kept, 'trace')} from {plural(self.files, 'file')}"
         if self.bad:
             reasons = f", first: {self.bad[0]}"
-            text += f"; {some(len(self.bad), 'bad row')} set aside ({some(self.duplicates, 'duplicate')}{reasons})"
+            text += f"; {plural(len(self.bad), 'bad row')} set aside ({plural(self.duplicates, 'duplicate')}{reasons})"
         if self.ignored_files:
-            text += f"; {some(self.ignored_files, 'other file')} ignored"
+            text += f"; {plural(self.ignored_files, 'other file')} ignored"
         if self.mislabelled:
-            text += f"; {some(self.mislabelled, 'label')} disagree with the prices"
+            text += f"; {plural(self.mislabelled, 'label')} disagree with the prices"
         return text
+
+# %% ../../nbs/store/10_runs.ipynb #run-facts
+@dataclass(frozen=True)
+class RunFacts:
+    "What the files of a run say of it; facts of some rows and of others add up."
+
+    rows: int = 0  # Rows kept
+    whole: int = 0  # Of these, rows that are no sample: they stand for themselves alone
+    booked: int | None = None  # Closes in its ledger, those of whole rows left out; None: there is no ledger
+    first_us: int | None = None  # First exit, microseconds since 1970 UTC
+    last_us: int | None = None  # Last exit
+    strategies: tuple[str, ...] = ()  # Names
+    modes: tuple[str, ...] = ()  # live, paper, replay or backtest, as its rows say
+
+    @property
+    def closes(self) -> int:
+        "Positions closed, as far as rows and ledger know."
+        return self.rows if self.booked is None else self.whole + self.booked
+
+    def __add__(self, other: RunFacts) -> RunFacts:
+        booked = [n for n in (self.booked, other.booked) if n is not None]
+        firsts = [us for us in (self.first_us, other.first_us) if us is not None]
+        lasts = [us for us in (self.last_us, other.last_us) if us is not None]
+        return RunFacts(
+            rows=self.rows + other.rows,
+            whole=self.whole + other.whole,
+            booked=sum(booked) if booked else None,
+            first_us=min(firsts, default=None),
+            last_us=max(lasts, default=None),
+            strategies=tuple(dict.fromkeys(self.strategies + other.strategies)),
+            modes=tuple(dict.fromkeys(self.modes + other.modes)),
+        )
+
+# %% ../../nbs/store/10_runs.ipynb #facts-of-rows
+def run_facts(
+    columns: TraceColumns,  # Rows of any runs
+) -> dict[str, RunFacts]:  # By run; a run without rows is not there
+    "What rows say of their runs."
+    facts: dict[str, RunFacts] = {}
+    counts = np.bincount(columns.run, minlength=len(columns.runs)).tolist()
+    for code, rows in enumerate(counts):
+        if rows:
+            part = columns.take(slice(None) if rows == len(columns) else columns.run == code)
+            facts[columns.runs[code]] = RunFacts(
+                rows=rows,
+                whole=int(np.count_nonzero(part.sample_rate >= 1)),
+                first_us=int(part.exit_us.min()),
+                last_us=int(part.exit_us.max()),
+                strategies=tuple(names_in(part, "strategy")),
+                modes=tuple(names_in(part, "mode")),
+            )
+    return facts
 
 # %% ../../nbs/store/10_runs.ipynb #writer-info
 RunState = Literal["running", "ended", "ended uncleanly", "unknown"]
@@ -77,6 +129,108 @@ class WriterInfo:
     pid: int | None = None  # Process
     counters: dict[str, Any] = field(default_factory=dict)  # What it did
     replaced: bool = False  # Did a writer that started later take its place?
+
+# %% ../../nbs/store/10_runs.ipynb #state
+def seconds_of(
+    text: Any,  # ISO 8601, as a record has it, or anything
+) -> float | None:  # Seconds since 1970 UTC; None where it is no time
+    "Read a time of a record."
+    try:
+        return as_utc(datetime.fromisoformat(str(text))).timestamp()
+    except ValueError:
+        return None
+
+
+def record_state(
+    record: Mapping[str, Any],  # Of one writer
+    now: float,  # Seconds since 1970 UTC
+) -> RunState:  # At that moment
+    "Say whether a writer lives."
+    if record.get("ended_at"):
+        return "ended"
+    beat, every = seconds_of(record.get("heartbeat_at")), record.get("heartbeat_seconds")
+    if beat is None:
+        return "unknown"
+    grace = 2.0 * (float(every) if isinstance(every, int | float) else 60.0) + 5.0
+    return "running" if now - beat <= grace else "ended uncleanly"
+
+# %% ../../nbs/store/10_runs.ipynb #records
+def read_record(
+    path: Path,  # `run_….json`
+) -> dict[str, Any]:  # What it says; empty where it says nothing that can be read
+    "Read the record of a writer."
+    try:
+        value = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def writer_info(
+    name: str,  # Of the record, without `run_` and `.json`
+    record: Mapping[str, Any],  # What it says
+    now: float,  # Seconds since 1970 UTC
+) -> WriterInfo:  # Strange values count as not said
+    "Say what one record says."
+    counters, pid = record.get("counters"), record.get("pid")
+    counters = dict(counters) if isinstance(counters, Mapping) else {}
+    pending = counters.get("pending")
+    return WriterInfo(
+        name=name,
+        state=record_state(record, now),
+        mode=str(record["mode"]) if record.get("mode") in MODES else "",
+        started_at=seconds_of(record.get("started_at")),
+        heartbeat_at=seconds_of(record.get("heartbeat_at")),
+        ended_at=seconds_of(record.get("ended_at")),
+        end_reason=str(record.get("end_reason") or ""),
+        pending=pending if isinstance(pending, int) else 0,
+        host=str(record.get("host") or ""),
+        pid=pid if isinstance(pid, int) else None,
+        counters=counters,
+    )
+
+# %% ../../nbs/store/10_runs.ipynb #counters
+def add_counters(
+    total: Mapping[str, Any],  # Of some writers
+    counters: Mapping[str, Any],  # Of another
+) -> dict[str, Any]:  # Of all; a name that ends with `_max` is the largest
+    "Sum counters, also nested ones."
+    out = dict(total)
+    for name, value in counters.items():
+        if isinstance(value, Mapping):
+            out[name] = add_counters(out.get(name) or {}, value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            old = out.get(name, 0)
+            out[name] = max(old, value) if name.endswith("_max") else old + value
+    return out
+
+# %% ../../nbs/store/10_runs.ipynb #replaced
+GIVEN_UP_SECONDS = 7 * 86_400.0
+
+
+def last_seen(
+    writer: WriterInfo,  # Any
+) -> float | None:  # Seconds since 1970 UTC; None where nothing is known
+    "Say when a writer gave its last sign of life."
+    signs = [t for t in (writer.ended_at, writer.heartbeat_at, writer.started_at) if t is not None]
+    return max(signs, default=None)
+
+
+def mark_replaced(
+    writers: Sequence[WriterInfo],  # Of one run
+) -> tuple[WriterInfo, ...]:  # In the order of their starts, `replaced` set
+    "Mark the writers whose place was taken."
+    ordered = sorted(writers, key=lambda w: (w.started_at or 0.0, w.name))
+    taken: set[int] = set()
+    for start in (w.started_at for w in ordered if w.started_at is not None):
+        silent = [
+            (seen, i)
+            for i, w in enumerate(ordered)
+            if i not in taken and w.state != "running" and (seen := last_seen(w)) is not None and seen < start
+        ]
+        taken |= {max(silent)[1]} if silent else set()
+        taken |= {i for seen, i in silent if start - seen > GIVEN_UP_SECONDS}
+    return tuple(replace(w, replaced=i in taken) for i, w in enumerate(ordered))
 
 # %% ../../nbs/store/10_runs.ipynb #run-info
 @dataclass(frozen=True)
@@ -113,97 +267,19 @@ class RunInfo:
         "Was anything closed? Not `rows`: a run that samples at rate 0 keeps none and counts all."
         return self.rows > 0 or self.closes > 0
 
-# %% ../../nbs/store/10_runs.ipynb #records
-def _seconds(text: Any) -> float | None:
-    try:
-        return as_utc(datetime.fromisoformat(str(text))).timestamp()
-    except ValueError:
-        return None
-
-
-def _add(total: dict[str, Any], counters: Mapping[str, Any]) -> dict[str, Any]:
-    "Sum counters, also nested ones; a maximum stays a maximum."
-    for name, value in counters.items():
-        if isinstance(value, Mapping):
-            total[name] = _add(dict(total.get(name) or {}), value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            old = total.get(name, 0)
-            total[name] = max(old, value) if name.endswith("_max") else old + value
-    return total
-
-
-def _record_state(record: Mapping[str, Any], now: float) -> RunState:
-    "State of one writer."
-    if record.get("ended_at"):
-        return "ended"
-    beat, every = _seconds(record.get("heartbeat_at")), record.get("heartbeat_seconds")
-    if beat is None:
-        return "unknown"
-    grace = 2.0 * (float(every) if isinstance(every, int | float) else 60.0) + 5.0
-    return "running" if now - beat <= grace else "ended uncleanly"
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        value = orjson.loads(path.read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def named_record(path: Path) -> dict[str, Any]:
-    return _read_record(path) | {"name": path.name.removeprefix("run_").removesuffix(".json")}
-
-# %% ../../nbs/store/10_runs.ipynb #writer-info-of
-def _writer_info(name: str, record: Mapping[str, Any], now: float) -> WriterInfo:
-    "What one record says; strange values count as not said."
-    counters, pid = record.get("counters"), record.get("pid")
-    counters = dict(counters) if isinstance(counters, Mapping) else {}
-    pending = counters.get("pending")
-    return WriterInfo(
-        name=name,
-        state=_record_state(record, now),
-        mode=str(record["mode"]) if record.get("mode") in MODES else "",
-        started_at=_seconds(record.get("started_at")),
-        heartbeat_at=_seconds(record.get("heartbeat_at")),
-        ended_at=_seconds(record.get("ended_at")),
-        end_reason=str(record.get("end_reason") or ""),
-        pending=pending if isinstance(pending, int) else 0,
-        host=str(record.get("host") or ""),
-        pid=pid if isinstance(pid, int) else None,
-        counters=counters,
-    )
-
-# %% ../../nbs/store/10_runs.ipynb #replaced
-GIVEN_UP_SECONDS = 7 * 86_400.0
-
-
-def _last_seen(writer: WriterInfo) -> float | None:
-    signs = [t for t in (writer.ended_at, writer.heartbeat_at, writer.started_at) if t is not None]
-    return max(signs, default=None)
-
-
-def _replaced(writers: Sequence[WriterInfo]) -> tuple[WriterInfo, ...]:
-    "Put writers in the order of their starts and mark those whose place was taken."
-    ordered = sorted(writers, key=lambda w: (w.started_at or 0.0, w.name))
-    taken: set[int] = set()
-    for start in (w.started_at for w in ordered if w.started_at is not None):
-        silent = [
-            (seen, i)
-            for i, w in enumerate(ordered)
-            if i not in taken
-            and w.state != "running"
-            and (seen := _last_seen(w)) is not None
-            and seen < start
-        ]
-        taken |= {max(silent)[1]} if silent else set()
-        taken |= {i for seen, i in silent if start - seen > GIVEN_UP_SECONDS}
-    return tuple(replace(w, replaced=i in taken) for i, w in enumerate(ordered))
+    def _repr_html_(self) -> str:
+        kept = f" of {plural(self.closes, 'close')}" if self.closes > self.rows else ""
+        facts = [("run", self.name), ("mode", self.mode), ("state", self.state)]
+        facts += [("rows", f"{self.rows:,}{kept}"), ("strategies", listed(self.strategies, 5))]
+        return facts_html([*facts, ("writers", plural(self.writers, "record"))])
 
 # %% ../../nbs/store/10_runs.ipynb #run-start
-def _started(name: str, records: Sequence[Mapping[str, Any]]) -> float:
-    "When a run began: its latest writer's start, else the date in its name, else 0."
-    starts = [s for record in records if (s := _seconds(record.get("started_at"))) is not None]
+def started_at(
+    name: str,  # Of a run
+    records: Sequence[Mapping[str, Any]],  # Of its writers
+) -> float:  # Seconds since 1970 UTC; 0 where nobody knows
+    "Say when a run began: its latest writer's start, else the date in its name."
+    starts = [s for record in records if (s := seconds_of(record.get("started_at"))) is not None]
     if starts:
         return max(starts)
     if found := re.search(r"(\d{8})[_T-]?(\d{6})(?:_(\d+))?", name):
@@ -215,28 +291,40 @@ def _started(name: str, records: Sequence[Mapping[str, Any]]) -> float:
     return 0.0
 
 # %% ../../nbs/store/10_runs.ipynb #run-info-of
+def mode_of(
+    name: str,  # Of a run
+    stated: Iterable[str],  # Modes that its rows state
+    recorded: Sequence[str],  # Modes that its writers state
+) -> str:  # live, paper, replay or backtest
+    "Decide of what kind a run is."
+    modes = [mode for mode in stated if mode in MODES] or recorded or [mode_of_run(name)]
+    if "replay" in {mode_of_run(name), *modes, *recorded}:
+        return "replay"
+    return min(modes, key=MODES.index)
+
+
 def run_info_of(
-    name: str, facts: Mapping[str, Any], records: Sequence[Mapping[str, Any]], now: float
-) -> RunInfo:
-    "Put together what the rows and the writers' records say of a run."
-    writers = _replaced([_writer_info(str(r.get("name") or ""), r, now) for r in records])
+    name: str,  # Of the run
+    facts: RunFacts,  # What rows and ledger say
+    records: Mapping[str, Mapping[str, Any]],  # What its writers' records say, by name
+    now: float,  # Seconds since 1970 UTC
+) -> RunInfo:  # All together
+    "Put together what is known of a run."
+    writers = mark_replaced([writer_info(own, record, now) for own, record in records.items()])
     states = [w.state for w in writers if not w.replaced]
     order: tuple[RunState, ...] = ("running", "ended uncleanly", "ended", "unknown")
     counters: dict[str, Any] = {}
     for w in writers:
-        counters = _add(counters, w.counters)
-    recorded = [w.mode for w in writers if w.mode]
-    stated = [mode for mode in facts.get("modes", ()) if mode in MODES] or recorded or [mode_of_run(name)]
-    replayed = "replay" in {mode_of_run(name), *stated, *recorded}
+        counters = add_counters(counters, w.counters)
     return RunInfo(
         name=name,
-        mode="replay" if replayed else min(stated, key=MODES.index),
-        rows=facts.get("rows", 0),
-        closes=facts.get("closes", facts.get("rows", 0)),
-        strategies=tuple(facts.get("strategies", ())),
-        first_us=facts.get("first_us"),
-        last_us=facts.get("last_us"),
-        started_at=_started(name, records),
+        mode=mode_of(name, facts.modes, [w.mode for w in writers if w.mode]),
+        rows=facts.rows,
+        closes=facts.closes,
+        strategies=facts.strategies,
+        first_us=facts.first_us,
+        last_us=facts.last_us,
+        started_at=started_at(name, list(records.values())),
         state=next((s for s in order if s in states), "unknown"),
         writers=len(writers),
         heartbeat_at=max((w.heartbeat_at for w in writers if w.heartbeat_at is not None), default=None),
@@ -244,132 +332,134 @@ def run_info_of(
         records=writers,
     )
 
-# %% ../../nbs/store/10_runs.ipynb #run-facts
-def run_facts(columns: TraceColumns) -> dict[str, dict[str, Any]]:
-    "Rows, span, strategies and modes of each run."
-    facts: dict[str, dict[str, Any]] = {}
-    counts = np.bincount(columns.run, minlength=len(columns.runs)).tolist()
-    for code, rows in enumerate(counts):
-        if not rows:
-            continue
-        part = slice(None) if rows == len(columns) else columns.run == code
-        exits = columns.exit_us[part]
-        facts[columns.runs[code]] = {
-            "rows": rows,
-            "whole": int(np.count_nonzero(columns.sample_rate[part] >= 1)),
-            "first_us": int(exits.min()),
-            "last_us": int(exits.max()),
-            "strategies": [
-                columns.strategies[i] for i in np.flatnonzero(np.bincount(columns.strategy[part])).tolist()
-            ],
-            "modes": [columns.modes[i] for i in np.flatnonzero(np.bincount(columns.mode[part])).tolist()],
-        }
-    return facts
-
-
-def merge_facts(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "rows": old["rows"] + new["rows"],
-        "whole": old["whole"] + new["whole"],
-        "first_us": min(old["first_us"], new["first_us"]),
-        "last_us": max(old["last_us"], new["last_us"]),
-        "strategies": list(dict.fromkeys(old["strategies"] + new["strategies"])),
-        "modes": list(dict.fromkeys(old["modes"] + new["modes"])),
-    }
-
-# %% ../../nbs/store/10_runs.ipynb #booked-facts
-def ledger_facts(ledger: Closes) -> dict[str, dict[str, Any]]:
-    "Closes, strategies and modes of each run in a ledger: all there is of a run that keeps no rows."
+# %% ../../nbs/store/10_runs.ipynb #ledger-facts
+def ledger_facts(
+    ledger: Closes,  # Lines of any runs
+) -> dict[str, RunFacts]:  # By run
+    "What a ledger says of its runs: all there is of one that keeps no rows."
     facts = {}
     for run in sorted(set(ledger.run)):
         lines = ledger.take(ledger.run == run)
-        words = {"strategies": sorted(set(lines.strategy)), "modes": sorted(set(lines.mode))}
-        facts[run] = {"closes": int(lines.closes.sum()), **words}
+        strategies, modes = (tuple(sorted(set(words))) for words in (lines.strategy, lines.mode))
+        facts[run] = RunFacts(booked=int(lines.closes.sum()), strategies=strategies, modes=modes)
     return facts
 
-
-def add_ledger_facts(facts: Mapping[str, Any], booked: Mapping[str, Any]) -> dict[str, Any]:
-    "Facts of a run's rows with those of its ledger."
-    both = {n: list(dict.fromkeys([*facts.get(n, ()), *booked.get(n, ())])) for n in ("strategies", "modes")}
-    closes = booked.get("closes", 0) + facts.get("whole", 0) if booked else facts.get("rows", 0)
-    return {**facts, **both, "closes": closes}
-
-# %% ../../nbs/store/10_runs.ipynb #book
+# %% ../../nbs/store/10_runs.ipynb #ledger-file
 @dataclass(frozen=True)
 class LedgerFile:
     "A ledger file as it was last read."
 
-    signature: tuple[int, int, int, float]  # inode, size, mtime, rate of its writer
+    signature: tuple[int, int, int]  # inode, size, mtime
+    rate: float | None  # Sample rate of its writer; None where no record says it
     closes: Closes | None  # None: of a writer that keeps every row, or unreadable
     bad: list[BadRow]
 
 
-def _rate_of(path: Path) -> float:
-    "Sample rate of the writer of a ledger, from its run record; nan where there is none."
+def rate_of_ledger(
+    path: Path,  # `ledger_{writer}_{month}.json`
+) -> float | None:  # From the record `run_{writer}.json` beside it; None where it does not say
+    "Find the sample rate of the writer of a ledger."
     name = path.name.removeprefix("ledger_").rpartition("_")[0]
-    settings = _read_record(path.with_name(f"run_{name}.json")).get("settings")
+    settings = read_record(path.with_name(f"run_{name}.json")).get("settings")
     rate = settings.get("sample_rate") if isinstance(settings, Mapping) else None
-    return float(rate) if isinstance(rate, int | float) else float("nan")
+    return float(rate) if isinstance(rate, int | float) else None
 
 
-def _read_book(path: Path, run: str, old: LedgerFile | None) -> LedgerFile | None:
-    "Read a ledger file if it changed; None if it has gone."
+def read_ledger_file(
+    path: Path,  # `ledger_….json`
+    run: str,  # Name of its run
+    old: LedgerFile | None = None,  # As it was last read
+) -> LedgerFile | None:  # The same object where nothing changed; None if the file has gone
+    "Read a ledger file if it changed."
+    signature, rate = (0, 0, 0), None if old is None else old.rate
     try:
-        now = path.stat()
-        rate = (
-            old.signature[3] if old is not None and old.signature[3] == old.signature[3] else _rate_of(path)
-        )
-        signature = (now.st_ino, now.st_size, now.st_mtime_ns, rate)
-        if old is not None and old.signature[:3] == signature[:3] and str(old.signature) == str(signature):
+        found = path.stat()
+        signature = (found.st_ino, found.st_size, found.st_mtime_ns)
+        rate = rate_of_ledger(path) if rate is None else rate
+        if old is not None and (old.signature, old.rate) == (signature, rate):
             return old
         if rate == 1.0:
-            return LedgerFile(signature, None, [])
+            return LedgerFile(signature, rate, None, [])
         closes, reasons = closes_of(read_ledger(path), run)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        return LedgerFile(signature, None, [BadRow(str(path), 1, str(error))])
-    return LedgerFile(signature, closes, [BadRow(str(path), 1, reason) for reason in reasons])
+        return LedgerFile(signature, rate, None, [BadRow(str(path), 1, str(error))])
+    return LedgerFile(signature, rate, closes, [BadRow(str(path), 1, reason) for reason in reasons])
 
-# %% ../../nbs/store/10_runs.ipynb #unbelieved
-def _word_codes(words: Iterable[str], place: dict[str, int]) -> Ints:
-    return np.array([place.setdefault(word, len(place)) for word in words], dtype=np.int64)
+# %% ../../nbs/store/10_runs.ipynb #ledgers
+class Ledgers:
+    "The ledgers below some paths, each read again only when it changed."
 
+    def __init__(self) -> None:
+        self.files: dict[Path, LedgerFile] = {}
 
+    def refresh(
+        self,
+        beside: Mapping[
+            str, Iterable[Path]
+        ],  # Files beside the traces, by run; those that are no ledger are skipped
+    ) -> bool:  # Did one change, come or go?
+        "Read what is new."
+        before, self.files = self.files, {}
+        for run, paths in beside.items():
+            for path in paths:
+                if path.name.startswith("ledger_"):
+                    file = read_ledger_file(path, run, before.get(path))
+                    self.files |= {} if file is None else {path: file}
+        same = before.keys() == self.files.keys()
+        return not same or any(before[path] is not file for path, file in self.files.items())
+
+    def closes(self) -> Closes:
+        "All lines of all runs."
+        return join_closes([file.closes for file in self.files.values() if file.closes is not None])
+
+    def bad(self) -> list[BadRow]:
+        "Lines and files that cannot be used."
+        return [row for file in self.files.values() for row in file.bad]
+
+# %% ../../nbs/store/10_runs.ipynb #trusted
 def _kinds(day: Ints, predicted: Any, actual: Any, strategy: Ints, symbol: Ints) -> Ints:
     "One number for what a ledger line counts."
     kind = ((strategy << 20 | symbol) << 20 | day + 2**19) * 9
     return np.asarray(kind + predicted.astype(np.int64) * 3 + actual, dtype=np.int64)
 
 
-def _is_known(rows: TraceColumns, lines: Closes) -> bool:
-    "Does the ledger have at least as many closes of every kind as there are rows?"
-    zones = set(lines.zone)
+def _place_of(words: Iterable[str], place: dict[str, int]) -> Ints:
+    return np.array([place.setdefault(word, len(place)) for word in words], dtype=np.int64)
+
+
+def is_complete(
+    ledger: Closes,  # Lines of one run
+    rows: TraceColumns,  # Sampled rows of the same run
+) -> bool:  # Does it have at least as many closes of every kind as there are rows?
+    "Ask whether a ledger knows all rows."
+    zones = set(ledger.zone)
     if len(zones) != 1:  # dates of two zones cannot be told apart
         return not len(rows)
-    day = (rows.exit_us + utc_offsets(rows.exit_us, zones.pop())) // 86_400_000_000
-    words: tuple[dict[str, int], dict[str, int]] = ({}, {})
-    known = _kinds(
-        lines.day,
-        lines.predicted,
-        lines.actual,
-        _word_codes(lines.strategy, words[0]),
-        _word_codes(lines.symbol, words[1]),
+    strategies, symbols = dict[str, int](), dict[str, int]()
+    lines = (_place_of(ledger.strategy, strategies), _place_of(ledger.symbol, symbols))
+    known = _kinds(ledger.day, ledger.predicted, ledger.actual, *lines)
+    codes = (
+        _place_of(rows.strategies, strategies)[rows.strategy],
+        _place_of(rows.symbols, symbols)[rows.symbol],
     )
-    tables = (_word_codes(rows.strategies, words[0]), _word_codes(rows.symbols, words[1]))
-    codes = (table[own] for table, own in zip(tables, (rows.strategy, rows.symbol), strict=True))
-    kinds, counts = np.unique(_kinds(day, rows.predicted, rows.actual, *codes), return_counts=True)
+    own = _kinds(exit_days(rows.exit_us, zones.pop()), rows.predicted, rows.actual, *codes)
+    kinds, counts = np.unique(own, return_counts=True)
     order = np.argsort(known)
-    place = np.searchsorted(known[order], kinds)
-    closes = np.concatenate([[0], np.cumsum(lines.closes[order])])
-    return bool((closes[np.searchsorted(known[order], kinds, side="right")] - closes[place] >= counts).all())
+    closes = np.concatenate([[0], np.cumsum(ledger.closes[order])])
+    first, last = (np.searchsorted(known[order], kinds, side=side) for side in ("left", "right"))
+    return bool((closes[last] - closes[first] >= counts).all())
 
-# %% ../../nbs/store/10_runs.ipynb #believed
-def _believed(columns: TraceColumns, ledger: Closes) -> Closes:
-    "The ledger without the runs that have rows it does not know."
+# %% ../../nbs/store/10_runs.ipynb #trusted-ledger
+def trusted_ledger(
+    columns: TraceColumns,  # Rows of all runs
+    ledger: Closes,  # Lines of all runs
+) -> Closes:  # The lines of runs in which every row is known
+    "Leave out the runs that have rows their ledger does not know."
     sampled = columns.take(columns.sample_rate < 1)
     for run in sorted(set(ledger.run)):
         rows = sampled.take(sampled.run == (columns.runs.index(run) if run in columns.runs else -1))
-        if not _is_known(rows, ledger.take(ledger.run == run)):
+        if not is_complete(ledger.take(ledger.run == run), rows):
             ledger = ledger.take(ledger.run != run)
     return ledger

@@ -6,60 +6,95 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from .closes import join_closes
 from .columns import GrowingColumns, SeenIds, TraceColumns, choose, identity_of
 from .days import Moment
-from .files import FollowedFile, FoundFile, PathLike, expand_paths, find_files, read_file
+from .files import FollowedFiles, PathLike, Progress, expand_paths, find_files
 from .labels import LabelRule, count_mislabelled, relabel
 from .record_reader import BadRow
 from trade_telemetry.store.runs import (
-    LedgerFile,
+    Ledgers,
     LoadReport,
+    RunFacts,
     RunInfo,
-    _believed,
-    _read_book,
-    add_ledger_facts,
     ledger_facts,
-    merge_facts,
-    named_record,
+    read_record,
     run_facts,
     run_info_of,
+    trusted_ledger,
 )
 
 # %% auto #0
-__all__ = ['TraceStore', 'load_columns']
+__all__ = ['RunSoFar', 'KeptRows', 'TraceStore', 'load_columns']
 
-# %% ../../nbs/store/11_store.ipynb #read-books
-def _read_books(store: TraceStore, beside: Mapping[str, Sequence[Path]]) -> bool:
-    "Bring the ledgers of a store up to date; True if one changed."
-    before = store._books
-    store._books = {}
-    for run, paths in beside.items():
-        for path in paths:
-            if path.name.startswith("ledger_"):
-                book = _read_book(path, run, before.get(path))
-                if book is not None:
-                    store._books[path] = book
-    return any(before.get(path) is not book for path, book in store._books.items()) or len(before) != len(
-        store._books
-    )
+# %% ../../nbs/store/11_store.ipynb #run-so-far
+@dataclass
+class RunSoFar:
+    "What the files of one run have given so far."
 
+    seen: SeenIds = field(default_factory=SeenIds)  # Identities of its trades
+    twice: list[BadRow] = field(default_factory=list)  # Rows whose trade was there already
+    facts: RunFacts = field(default_factory=RunFacts)  # Of the rows that were kept
 
-def _with_ledger(columns: TraceColumns, books: Sequence[LedgerFile]) -> TraceColumns:
-    "Set the ledgers beside the rows, of the runs in which they can be believed."
-    ledger = join_closes([book.closes for book in books if book.closes is not None])
-    if not len(ledger):
-        return columns
-    return replace(columns, ledger=_believed(columns, ledger))
+# %% ../../nbs/store/11_store.ipynb #kept-rows
+class KeptRows:
+    "Rows of all runs, each trade once."
+
+    def __init__(self) -> None:
+        self.growing = GrowingColumns(TraceColumns.from_traces([]))
+        self.runs: dict[str, RunSoFar] = {}
+        self.mislabelled = 0  # Rows whose stored label disagrees with their prices
+
+    def add(
+        self,
+        parts: Sequence[TraceColumns],  # New rows, in the order in which they are to count
+    ) -> int:  # Rows that were kept
+        "Add rows without their duplicates."
+        if not parts:
+            return 0
+        growing, start = self.growing, self.growing.rows
+        growing.reserve(sum(map(len, parts)))
+        for part in parts:
+            growing.append(part)
+        new = growing.columns().take(slice(start, None))
+        fresh = self._fresh(new)
+        if not fresh.all():
+            new, growing.rows = new.take(fresh), start
+            growing.append(new)
+        self.mislabelled += count_mislabelled(new)
+        for run, facts in run_facts(new).items():
+            self.runs[run].facts += facts
+        return len(new)
+
+    def _fresh(self, new: TraceColumns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        "Which rows are of trades that their run does not have yet? The others are written down."
+        keys, fresh = identity_of(new), np.ones(len(new), dtype=np.bool_)
+        for code, run in enumerate(new.runs):
+            if len(rows := np.flatnonzero(new.run == code)):
+                fresh[rows] = self.runs.setdefault(run, RunSoFar()).seen.fresh(keys[rows])
+        for i in np.flatnonzero(~fresh).tolist():
+            row = BadRow(new.sources[new.source[i]], int(new.line[i]), "duplicate of a trade of the same run")
+            self.runs[new.runs[new.run[i]]].twice.append(row)
+        return fresh
+
+    def forget(self, names: Collection[str]) -> None:
+        "Drop the rows of some runs and all that is known of them."
+        columns = self.growing.columns()
+        codes = [code for code, name in enumerate(columns.runs) if name in names]
+        kept = columns.take(~np.isin(columns.run, codes))
+        self.growing, self.mislabelled = GrowingColumns(kept), count_mislabelled(kept)
+        self.runs = {name: run for name, run in self.runs.items() if name not in names}
+
+    def twice(self) -> list[BadRow]:
+        "Rows that were left out because their trade was there already."
+        return [row for run in self.runs.values() for row in run.twice]
 
 # %% ../../nbs/store/11_store.ipynb #trace-store
 class TraceStore:
@@ -72,156 +107,64 @@ class TraceStore:
         timezone: str | tzinfo = "UTC",  # Zone of naive times
         final: bool = False,  # Files will not grow: a last line without line feed is taken if it looks whole
         now: Callable[[], float] = time.time,  # Clock that tells a running writer from a dead one
-        progress: Callable[[int, int], None] | None = None,  # Told bytes read and bytes in all, while reading
+        progress: Progress | None = None,  # Told bytes read and bytes in all, while reading
     ) -> None:
-        self.progress = progress
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.timezone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
-        self._final, self._now = final, now
-        self._files: dict[str, FollowedFile] = {}
-        self._records: dict[str, list[Path]] = {}
-        self._books: dict[Path, LedgerFile] = {}
-        self._booked: dict[str, dict[str, Any]] = {}
-        self._pile = GrowingColumns(TraceColumns.from_traces([]))
-        self._seen: dict[str, SeenIds] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
-        self._twice: dict[str, list[BadRow]] = {}
-        self._mislabelled = 0
-        self.columns = self._pile.columns()
+        self.progress, self.now = progress, now
+        self.files, self.rows, self.ledgers = FollowedFiles(self.timezone, final), KeptRows(), Ledgers()
+        self.columns = self.rows.growing.columns()  # All rows, and a ledger where rows are a sample
+        self._booked: dict[str, RunFacts] = {}  # What the ledger says, by run
+        self._records: dict[str, list[Path]] = {}  # Records of writers, by run
 
     def refresh(self) -> bool:
         "Read what is new; True if `columns` changed."
-        return _refresh(self)
+        found, beside = find_files(expand_paths(self.paths))
+        self._records = {
+            run: [p for p in paths if p.name.startswith("run_")] for run, paths in beside.items()
+        }
+        parts, changed = self.files.read_new(found, self.progress)
+        if changed:
+            self.rows.forget(changed)
+            parts += self.files.read_again(changed)
+        added = self.rows.add(parts)
+        booked = self.ledgers.refresh(beside)
+        if not (added or changed or booked):
+            return False
+        self.columns, self._booked, ledger = self.rows.growing.columns(), {}, self.ledgers.closes()
+        if len(ledger):
+            trusted = trusted_ledger(self.columns, ledger)
+            self.columns, self._booked = replace(self.columns, ledger=trusted), ledger_facts(trusted)
+        return True
 
     @property
     def report(self) -> LoadReport:
         "What was read so far and what was set aside."
-        return _report(self)
+        files, twice, kept = list(self.files.known.values()), self.rows.twice(), len(self.columns)
+        bad = [*self.files.bad(), *self.ledgers.bad(), *twice]
+        return LoadReport(
+            files=sum(not file.foreign for file in files),
+            rows=kept + len(bad),
+            kept=kept,
+            bad=sorted(bad, key=lambda row: (row.file, row.line)),
+            ignored_files=sum(file.foreign and not file.bad for file in files),
+            duplicates=len(twice),
+            mislabelled=self.rows.mislabelled,
+        )
 
     def runs(self) -> list[RunInfo]:
         "Every run below the paths, oldest first, with the state of its writers at this moment."
-        return _runs(self)
-
-# %% ../../nbs/store/11_store.ipynb #teller
-def _teller(store: TraceStore, found: Iterable[FoundFile]) -> Callable[[int], None]:
-    "Turn counts of bytes into `progress(done, total)` of a store."
-    progress, known, done = store.progress, store._files, 0
-    if progress is None:
-        return lambda count: None
-    sizes = [(place.path.stat().st_size, known.get(place.key)) for place in found if place.path.exists()]
-    total = sum(size - (file.used if file is not None else 0) for size, file in sizes)
-
-    def tell(count: int) -> None:
-        nonlocal done
-        done += count
-        if count:
-            progress(min(done, total), total)
-
-    return tell
-
-# %% ../../nbs/store/11_store.ipynb #refresh
-def _refresh(store: TraceStore) -> bool:
-    "Bring a store up to date."
-    files, beside = find_files(expand_paths(store.paths))
-    store._records = {run: [p for p in paths if p.name.startswith("run_")] for run, paths in beside.items()}
-    found = {file.key: file for file in files}
-    parts: list[TraceColumns] = []
-    changed = {file.found.run for key, file in store._files.items() if key not in found}
-    tell = _teller(store, found.values())
-    for key, place in found.items():
-        file = store._files.setdefault(key, FollowedFile(place, store.timezone))
-        if file.found.run != place.run:
-            changed |= {file.found.run, place.run}
-        file.found = place
-        if not read_file(file, store._final, parts, tell):
-            changed.add(file.found.run)
-    store._files = {key: store._files[key] for key in found}
-    if changed:
-        _drop_runs(store, changed)
-        parts = [part for part in parts if part.runs[0] not in changed]
-        for file in store._files.values():
-            if file.found.run in changed:
-                read_file(file, store._final, parts)
-    added = _take_in(store, parts) if parts else 0
-    booked = _read_books(store, beside)  # after the rows: a writer saves its ledger behind them
-    if added or changed or booked:
-        store.columns = _with_ledger(store._pile.columns(), list(store._books.values()))
-        store._booked = {} if store.columns.ledger is None else ledger_facts(store.columns.ledger)
-    return bool(added or changed or booked)
-
-# %% ../../nbs/store/11_store.ipynb #drop-runs
-def _drop_runs(store: TraceStore, names: set[str]) -> None:
-    "Forget the rows of some runs, so that their files are read anew."
-    columns = store.columns
-    codes = [code for code, name in enumerate(columns.runs) if name in names]
-    kept = columns.take(~np.isin(columns.run, codes))
-    store._pile = GrowingColumns(kept)
-    store._mislabelled = count_mislabelled(kept)
-    books: tuple[dict[str, Any], ...] = (store._seen, store._facts, store._twice)
-    for name in names:
-        for book in books:
-            book.pop(name, None)
-    for key, file in store._files.items():
-        if file.found.run in names:
-            store._files[key] = FollowedFile(file.found, store.timezone)
-
-# %% ../../nbs/store/11_store.ipynb #take-in
-def _take_in(store: TraceStore, parts: list[TraceColumns]) -> int:
-    "Add new rows without their duplicates; returns how many."
-    pile, start = store._pile, store._pile.rows
-    pile.reserve(sum(map(len, parts)))
-    for part in parts:
-        pile.append(part)
-    new = pile.columns().take(slice(start, None))
-    keys, fresh = identity_of(new), np.ones(len(new), dtype=np.bool_)
-    for code, run in enumerate(new.runs):
-        rows = np.flatnonzero(new.run == code)
-        fresh[rows] = store._seen.setdefault(run, SeenIds()).fresh(keys[rows])
-    for i in np.flatnonzero(~fresh).tolist():
-        row = BadRow(new.sources[new.source[i]], int(new.line[i]), "duplicate of a trade of the same run")
-        store._twice.setdefault(new.runs[new.run[i]], []).append(row)
-    if not fresh.all():
-        new, pile.rows = new.take(fresh), start
-        pile.append(new)
-    store._mislabelled += count_mislabelled(new)
-    for run, facts in run_facts(new).items():
-        store._facts[run] = merge_facts(store._facts[run], facts) if run in store._facts else facts
-    return len(new)
-
-# %% ../../nbs/store/11_store.ipynb #store-report
-def _report(store: TraceStore) -> LoadReport:
-    "Account of a store."
-    files = list(store._files.values())
-    twice = [row for rows in store._twice.values() for row in rows]
-    bad = [row for file in files for row in (*file.bad, file.unfinished, file.problem) if row is not None]
-    bad += [row for book in store._books.values() for row in book.bad]
-    kept = len(store.columns)
-    return LoadReport(
-        files=sum(not file.foreign for file in files),
-        rows=kept + len(bad) + len(twice),
-        kept=kept,
-        bad=sorted(bad + twice, key=lambda row: (row.file, row.line)),
-        ignored_files=sum(file.foreign and not file.bad for file in files),
-        duplicates=len(twice),
-        mislabelled=store._mislabelled,
-    )
-
-
-def _runs(store: TraceStore) -> list[RunInfo]:
-    "Runs of a store."
-    names = dict.fromkeys([*store._facts, *store._booked, *store._records])
-    infos = [
-        run_info_of(
-            name,
-            add_ledger_facts(store._facts.get(name, {}), store._booked.get(name, {})),
-            [named_record(path) for path in store._records.get(name, [])],
-            store._now(),
-        )
-        for name in names
-    ]
-    infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
-    latest = {run.mode: run.name for run in infos}
-    return [replace(run, newest=latest[run.mode] == run.name) for run in infos]
+        facts = {name: run.facts for name, run in self.rows.runs.items()}
+        for name, told in self._booked.items():
+            facts[name] = facts.get(name, RunFacts()) + told
+        infos, now = [], self.now()
+        for name in dict.fromkeys([*facts, *self._records]):
+            paths = self._records.get(name, [])
+            records = {p.name.removeprefix("run_").removesuffix(".json"): read_record(p) for p in paths}
+            infos.append(run_info_of(name, facts.get(name, RunFacts()), records, now))
+        infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
+        latest = {run.mode: run.name for run in infos}
+        return [replace(run, newest=latest[run.mode] == run.name) for run in infos]
 
 # %% ../../nbs/store/11_store.ipynb #load-columns
 def load_columns(
@@ -247,15 +190,8 @@ def load_columns(
     if strict and store.report.bad:
         raise ValueError(str(store.report.bad[0]))
     columns = choose(
-        store.columns,
-        strategy=strategy,
-        symbols=symbols,
-        start=start,
-        end=end,
-        run=run,
-        mode=mode,
-        timezone=timezone,
-    )
+        store.columns, strategy=strategy, symbols=symbols, start=start, end=end, run=run, mode=mode, timezone=timezone
+    )  # fmt: skip
     mislabelled = count_mislabelled(columns, thresholds_pct)
     report = replace(
         store.report, kept=len(columns), filtered=len(store.columns) - len(columns), mislabelled=mislabelled

@@ -6,27 +6,28 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal, NamedTuple, Protocol
 
-from ..diagnostics import say
+from ..diagnostics import log
 from ..trace import Direction, as_utc, make_trace_id, position_return_pct
 from .bars import Bar
 from .strategy import Signal
 from trade_telemetry.trading.trader import (
     NO_COSTS,
     Costs,
+    Position,
+    Trade,
     Trader,
     close_position,
-    entry_allowed,
     fill_price,
     open_position,
 )
 
 # %% auto #0
-__all__ = ['Order', 'Fill', 'Broker', 'check_fill', 'slippage', 'PaperBroker', 'LiveTrader', 'hand']
+__all__ = ['Order', 'Fill', 'Broker', 'check_fill', 'slippage', 'PaperBroker', 'broker_of', 'entry_order', 'exit_order',
+           'filled_position', 'filled_trade', 'LiveTrader']
 
 # %% ../../nbs/trading/08_broker.ipynb #order
 class Order(NamedTuple):
@@ -112,6 +113,77 @@ class PaperBroker:
         price = fill_price(order.price, order.direction, False, paid)
         return Fill(price, order.time, order.quantity, self.costs.fee_pct)
 
+
+def broker_of(
+    given: Broker | None,  # Somebody's broker
+    costs: Costs,  # Of the paper broker
+) -> Broker:  # The one that was given, else paper
+    "Say who fills the orders."
+    return PaperBroker(costs) if given is None else given
+
+# %% ../../nbs/trading/08_broker.ipynb #orders
+def entry_order(
+    wanted: Signal,  # What the strategy decided
+    bar: Bar,  # At whose open it is asked for
+    symbol: str,  # Instrument
+    strategy: str,  # Name of the strategy
+    stake: float,  # Money, in the currency of the price
+) -> Order:  # Expected price: the bar's open
+    "Put an entry into an order."
+    key = make_trace_id(strategy, symbol, as_utc(bar.time), wanted.direction)
+    return Order(
+        f"{key}-open", symbol, strategy, wanted.direction, True, bar.open, bar.time, stake / bar.open, stake, "entry",
+        wanted.stop_loss, wanted.take_profit,
+    )  # fmt: skip
+
+
+def exit_order(
+    held: Position,  # What is to be given up
+    reason: str,  # Why
+    price: float,  # Expected
+    time: int,  # When that price was seen, µs since 1970 UTC
+) -> Order:  # For all of it
+    "Put an exit into an order."
+    key = make_trace_id(held.strategy, held.symbol, as_utc(held.entry_time), held.direction)
+    return Order(
+        f"{key}-close", held.symbol, held.strategy, held.direction, False, price, time, held.quantity,
+        price * held.quantity, reason, held.stop_loss, held.take_profit,
+    )  # fmt: skip
+
+# %% ../../nbs/trading/08_broker.ipynb #filled
+def filled_position(
+    wanted: Signal,  # What the strategy decided
+    bar: Bar,  # At whose open it was asked for
+    order: Order,  # What was asked
+    fill: Fill,  # What was got
+    decision_price: float,  # Close of the signal bar
+) -> Position:  # As it was filled
+    "Turn the fill of an entry into a position."
+    held = open_position(
+        wanted, bar, symbol=order.symbol, strategy=order.strategy, decision_price=decision_price,
+        costs=NO_COSTS, stake=order.stake,
+    )  # fmt: skip
+    held.entry_time, held.entry_price, held.quantity = fill.time, fill.price, fill.quantity
+    held.slippage_pct = slippage(order, fill) / fill.price * 100
+    return held
+
+
+def filled_trade(
+    held: Position,  # What was given up
+    order: Order,  # What was asked, at the price of the first try
+    fill: Fill,  # What was got
+    entry_fee_pct: float,  # Of the entry, percent of its notional
+    threshold_pct: float,  # Smallest move that counts as a direction, percent
+) -> Trade:  # Fees and slippage as they were
+    "Turn the fill of an exit into a trade."
+    time = max(fill.time, held.entry_time)
+    trade = close_position(held, order.reason, fill.price, time, NO_COSTS, threshold_pct)
+    ratio = trade.exit_price / trade.entry_price
+    trade.fees_pct = fill.fee_pct * (1 + ratio) + (entry_fee_pct - fill.fee_pct)
+    trade.realized_return_pct = position_return_pct(trade.direction, trade.market_move_pct, trade.fees_pct)
+    trade.slippage_pct = held.slippage_pct + slippage(order, fill) / trade.entry_price * 100
+    return trade
+
 # %% ../../nbs/trading/08_broker.ipynb #live-trader
 @dataclass(slots=True, eq=False)
 class LiveTrader(Trader):
@@ -119,23 +191,30 @@ class LiveTrader(Trader):
 
     broker: Broker | None = None  # None: on paper, at the trader's costs
     entry_fee_pct: float = 0.0  # Of the position that is held
-    unfilled: Order | None = None  # An exit that was refused
+    unfilled: Order | None = None  # An exit that was refused, at the price of its first try
     refused_entries: int = 0  # Entries that the broker did not fill
     refused_exits: int = 0  # Tries of an exit that the broker did not fill
+    fills_by: Broker = field(init=False)  # The broker that is asked
+
+    def __post_init__(self) -> None:
+        Trader.__post_init__(self)
+        self.fills_by = broker_of(self.broker, self.costs)
 
     def step(self, bar: Bar) -> None:
         "Live through one bar; an exit that is overdue comes before everything else."
-        if self.unfilled is not None and not _try_again(self, bar):
-            self.watch(bar)
-            return
+        if self.unfilled is not None:
+            self.order = None
+            if not self.ask_again(bar.open, bar.time):
+                self.watch(bar)
+                return
         Trader.step(self, bar)
-        if self.order is not None and hand(self).fills == "at_once":
-            _send_now(self, bar)
+        if self.order is not None and self.fills_by.fills == "at_once":  # now, not a bar later
+            self.fill_order(bar._replace(time=bar.end, open=bar.close))
 
     def end_session(self) -> None:
         "Go home; an exit that was refused is asked again at the last price seen."
-        if (order := self.unfilled) is not None:
-            _leave(self, order._replace(price=self.bar.close, time=self.bar.end), order.price)
+        if self.unfilled is not None:
+            self.ask_again(self.bar.close, self.bar.end)
         else:
             Trader.end_session(self)
 
@@ -146,107 +225,41 @@ class LiveTrader(Trader):
 
     def enter(self, order: Signal, bar: Bar) -> None:
         "Ask for an entry at the bar's open."
-        _enter(self, order, bar)
+        asked = entry_order(order, bar, self.symbol, self.strategy.name, self.stake)
+        if (fill := self.filled(asked)) is None:
+            self.refused_entries += 1
+        else:
+            self.position = filled_position(order, bar, asked, fill, self.bar.close)
+            self.entry_fee_pct = fill.fee_pct
 
     def leave(self, reason: str, price: float, time: int) -> None:
         "Ask for an exit at a price seen; what is refused is asked again at the next bar."
         if self.position is not None and self.unfilled is None:
-            _leave(self, _exit_order(self, reason, price, time), price)
+            self.ask_exit(self.position, exit_order(self.position, reason, price, time), price)
 
-# %% ../../nbs/trading/08_broker.ipynb #live-moves
-def hand(
-    trader: LiveTrader,  # Whose broker
-) -> Broker:  # The one it was given, else paper
-    "Say who fills a trader's orders."
-    if trader.broker is None:
-        trader.broker = PaperBroker(trader.costs)
-    return trader.broker
+    def ask_again(self, price: float, time: int) -> bool:
+        "Ask for the overdue exit at a price seen; is it filled? Its cost is measured against the first try."
+        if self.position is not None and (order := self.unfilled) is not None:
+            self.ask_exit(self.position, order._replace(price=price, time=time), order.price)
+        return self.unfilled is None
 
+    def ask_exit(self, held: Position, order: Order, expected: float) -> None:
+        "Ask for an exit; `expected` is the price of its first try."
+        fill, first = self.filled(order), order._replace(price=expected)
+        if fill is None:
+            self.refused_exits, self.unfilled = self.refused_exits + 1, first
+        else:
+            self.unfilled = None
+            self.settle(filled_trade(held, first, fill, self.entry_fee_pct, self.threshold_pct))
 
-def _order_id(trader: LiveTrader, direction: Direction, time: int, end: str) -> str:
-    return make_trace_id(trader.strategy.name, trader.symbol, as_utc(time, UTC), direction) + end
-
-
-def _enter(trader: LiveTrader, wanted: Signal, bar: Bar) -> None:
-    name, direction = trader.strategy.name, wanted.direction
-    order = Order(
-        _order_id(trader, direction, bar.time, "-open"), trader.symbol, name, direction, True, bar.open, bar.time,
-        trader.stake / bar.open, trader.stake, "entry", wanted.stop_loss, wanted.take_profit,
-    )  # fmt: skip
-    try:
-        fill = check_fill(hand(trader).open(order))
-    except Exception as error:  # noqa: BLE001  a broker is foreign code: no position, and the loop goes on
-        trader.refused_entries += 1
-        say(
-            logging.WARNING,
-            "%s on %s: entry not filled: %s: %s",
-            name,
-            order.symbol,
-            type(error).__name__,
-            error,
-        )
-        return
-    held = open_position(
-        wanted, bar, symbol=order.symbol, strategy=name, decision_price=trader.bar.close,
-        costs=NO_COSTS, stake=trader.stake,
-    )  # fmt: skip
-    held.entry_time, held.entry_price, held.quantity = fill.time, fill.price, fill.quantity
-    held.slippage_pct = slippage(order, fill) / fill.price * 100
-    trader.position, trader.entry_fee_pct = held, fill.fee_pct
-
-# %% ../../nbs/trading/08_broker.ipynb #live-exits
-def _exit_order(trader: LiveTrader, reason: str, price: float, time: int) -> Order:
-    held = trader.position
-    assert held is not None
-    key = _order_id(trader, held.direction, held.entry_time, "-close")
-    return Order(
-        key, trader.symbol, trader.strategy.name, held.direction, False, price, time, held.quantity,
-        price * held.quantity, reason, held.stop_loss, held.take_profit,
-    )  # fmt: skip
-
-
-def _leave(trader: LiveTrader, order: Order, expected: float) -> None:
-    "Ask for an exit; `expected` is the price of its first try."
-    held = trader.position
-    assert held is not None
-    try:
-        fill = check_fill(hand(trader).close(order))
-    except Exception as error:  # noqa: BLE001  a broker is foreign code: the position stays, the loop goes on
-        trader.refused_exits, trader.unfilled = trader.refused_exits + 1, order._replace(price=expected)
-        said = f"{type(error).__name__}: {error}"
-        text = "%s on %s: exit not filled, next try at the next bar: %s"
-        say(logging.ERROR, text, order.strategy, order.symbol, said)
-        return
-    trader.unfilled = None
-    trade = close_position(
-        held, order.reason, fill.price, max(fill.time, held.entry_time), NO_COSTS, trader.threshold_pct
-    )
-    ratio = trade.exit_price / trade.entry_price
-    trade.fees_pct = fill.fee_pct * (1 + ratio) + (trader.entry_fee_pct - fill.fee_pct)
-    trade.realized_return_pct = position_return_pct(trade.direction, trade.market_move_pct, trade.fees_pct)
-    cost = slippage(order._replace(price=expected), fill)
-    trade.slippage_pct = held.slippage_pct + cost / trade.entry_price * 100
-    trader.settle(trade)
-
-# %% ../../nbs/trading/08_broker.ipynb #live-timing
-def _try_again(trader: LiveTrader, bar: Bar) -> bool:
-    "Ask for an overdue exit at the open of this bar; its cost is measured against the first try."
-    order = trader.unfilled
-    if order is not None and trader.position is not None:
-        trader.order = None
-        _leave(trader, order._replace(price=bar.open, time=bar.time), order.price)
-    return trader.unfilled is None
-
-
-def _send_now(trader: LiveTrader, bar: Bar) -> None:
-    "The strategy has just decided: a real broker gets the order now, not a bar later."
-    order, trader.order = trader.order, None
-    now = bar._replace(time=bar.end, open=bar.close)
-    if trader.position is not None:
-        trader.leave("signal", bar.close, bar.end)
-    elif order is not None and trader.strategy.intraday and bar.last:
-        trader.expired_entries += 1
-    elif order is not None and not entry_allowed(order, bar.close):
-        trader.rejected_entries += 1
-    elif order is not None:
-        trader.enter(order, now)
+    def filled(self, order: Order) -> Fill | None:
+        "Ask the broker; None, and a line in the log, where it did not fill."
+        try:
+            return check_fill((self.fills_by.open if order.opening else self.fills_by.close)(order))
+        except Exception as error:  # noqa: BLE001  a broker is foreign code: nothing was filled, the loop goes on
+            level = logging.WARNING if order.opening else logging.ERROR
+            what = "entry not filled" if order.opening else "exit not filled, next try at the next bar"
+            log(
+                level, "%s on %s: %s: %s: %s", order.strategy, order.symbol, what, type(error).__name__, error
+            )
+            return None

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from ..diagnostics import say
+from ..diagnostics import log
 from trade_telemetry.trading.bar_files import (
     BarReport,
     FileColumns,
@@ -217,7 +217,7 @@ def reject(
 ) -> None:  # The first of each kind is logged
     "Set rows aside."
     if reason not in f.rejected:
-        say(logging.WARNING, "%s: %s (further ones are only counted)", f.symbol, reason)
+        log(logging.WARNING, "%s: %s (further ones are only counted)", f.symbol, reason)
     f.rejected[reason] += times
 
 
@@ -243,7 +243,7 @@ def learn(
         try:
             f.day_first = is_day_first(cells[columns.stamp[0]] for cells in rows) if rows else None
         except MarketError as error:
-            say(logging.DEBUG, "%s: %s", f.symbol, error)
+            log(logging.DEBUG, "%s: %s", f.symbol, error)
     if f.day_first is not None and f.bar_minutes is None:
         raw = read_rows(["", *f.waiting], columns, f.day_first)[0]
         stamps = np.unique(raw.wall - np.where(raw.ahead == NAIVE, 0, raw.ahead))
@@ -251,7 +251,7 @@ def learn(
             try:
                 f.bar_minutes = step_minutes(stamps, bool(raw.has_clock.any()))
             except MarketError as error:
-                say(logging.WARNING, "%s: %s; one-minute bars are assumed", f.symbol, error)
+                log(logging.WARNING, "%s: %s; one-minute bars are assumed", f.symbol, error)
                 f.bar_minutes = 1
     return f.day_first is not None and f.bar_minutes is not None
 
@@ -391,7 +391,7 @@ def _followed(feed: FollowFeed, symbol: str) -> Followed:
 
 def _caught_up(feed: FollowFeed) -> None:
     if feed.history:
-        say(logging.INFO, "%s bars were there, waiting for more", sum(f.kept for f in feed.files.values()))
+        log(logging.INFO, "%s bars were there, waiting for more", sum(f.kept for f in feed.files.values()))
     feed.history = False
 
 
@@ -400,7 +400,7 @@ def _begin(f: Followed, header: str) -> None:
     try:
         f.columns = find_columns(header.removeprefix("\ufeff"))
     except MarketError as error:
-        say(logging.WARNING, "%s: %s", f.symbol, error)
+        log(logging.WARNING, "%s: %s", f.symbol, error)
         f.columns = None
 
 # %% ../../nbs/trading/05_feeds.ipynb #look

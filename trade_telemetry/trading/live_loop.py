@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from ..capture.hook import ClosedPosition, TelemetryHook, build_trace
+from ..capture.hook import LIVE_BUFFER, ClosedPosition, TelemetryHook, build_trace
 from ..capture.run_record import WriterStats, live_directory, run_directory
 from ..capture.writer import TelemetryWriter
 from ..config import Settings, thresholds_pct
-from ..diagnostics import say
+from ..diagnostics import log
 from ..trace import PredictionTrace
 from .backtester import StrategyLike, strategy_for, strategy_list, trade_facts
 from .bars import Bar
@@ -27,11 +27,8 @@ from .strategy import Signal, Strategy
 from .trader import NO_COSTS, Costs, Trade
 
 # %% auto #0
-__all__ = ['LIVE_BUFFER', 'EngineConfig', 'make_traders', 'SessionReport', 'retire', 'trade_on', 'open_telemetry', 'stats_line',
-           'account_line', 'Engine', 'live_facts', 'close_all']
-
-# %% ../../nbs/trading/10_live_loop.ipynb #constants-live-loop
-LIVE_BUFFER = 50  # rows that trigger a flush: smaller than in a backtest, so that little is lost in a crash
+__all__ = ['EngineConfig', 'make_traders', 'SessionReport', 'retire', 'trade_on', 'open_telemetry', 'stats_line', 'account_line',
+           'live_facts', 'end_telemetry', 'check_telemetry', 'close_all', 'Engine']
 
 # %% ../../nbs/trading/10_live_loop.ipynb #engine-config
 @dataclass(frozen=True, slots=True)
@@ -52,6 +49,12 @@ class EngineConfig:
         if self.on_interrupt not in ("leave", "close"):
             raise ValueError(f"on_interrupt must be leave or close, got {self.on_interrupt!r}")
 
+    def only_watches(self) -> bool:
+        "Is the feed's present bar an old one, that is only to be shown to strategies?"
+        if self.feed.mode != "live" if self.trade_history is None else self.trade_history:
+            return False
+        return bool(getattr(self.feed, "history", False))
+
 # %% ../../nbs/trading/10_live_loop.ipynb #make-traders
 def make_traders(
     config: EngineConfig,  # What is traded
@@ -64,17 +67,10 @@ def make_traders(
         for symbol, mine in traders.items():
             strategy = strategy_for(wanted, recorded.get(symbol))
             threshold_pct = config.settings.threshold_pct(strategy.name)
-            mine.append(
-                LiveTrader(
-                    strategy,
-                    symbol,
-                    threshold_pct,
-                    config.costs,
-                    on_close,
-                    config.stake,
-                    broker=config.broker,
-                )
+            trader = LiveTrader(
+                strategy, symbol, threshold_pct, config.costs, on_close, config.stake, broker=config.broker
             )
+            mine.append(trader)
     return traders
 
 # %% ../../nbs/trading/10_live_loop.ipynb #session-report
@@ -93,6 +89,12 @@ class SessionReport:
         default_factory=dict
     )  # "strategy on symbol": reason; it is not asked again
     ended: str = "error"  # "end of feed", "stopped", "interrupted", "enough bars"
+
+    def count(self, traders: Sequence[LiveTrader]) -> None:
+        "Add up what the traders know at the end."
+        self.open_positions = sum(trader.position is not None for trader in traders)
+        for name in ("rejected_entries", "expired_entries", "refused_entries", "refused_exits"):
+            setattr(self, name, sum(getattr(trader, name) for trader in traders))
 
 # %% ../../nbs/trading/10_live_loop.ipynb #retire
 class _Silent(Strategy):
@@ -116,7 +118,7 @@ def retire(
     "Ask a failed strategy no more."
     key = f"{trader.strategy.name} on {trader.symbol}"
     report.failed.setdefault(key, f"{type(error).__name__}: {error}")
-    say(logging.ERROR, "%s failed and is not asked again", key, error=error)
+    log(logging.ERROR, "%s failed and is not asked again", key, error=error)
     if trader.position is None:
         mine.remove(trader)
     trader.strategy = _Silent(trader.strategy)
@@ -167,10 +169,10 @@ def open_telemetry(
             timezone=ZoneInfo(settings.timezone),
         )  # fmt: skip
     except OSError as error:
-        say(logging.WARNING, "Telemetry is off, trading goes on without it: %s", error)
+        log(logging.WARNING, "Telemetry is off, trading goes on without it: %s", error)
         return None
     rate = f"throttle={throttle_seconds:g}s, sample_rate={sample_rate:g}"
-    say(logging.INFO, "Telemetry enabled: dir=%s, %s", directory, rate)
+    log(logging.INFO, "Telemetry enabled: dir=%s, %s", directory, rate)
     return writer
 
 # %% ../../nbs/trading/10_live_loop.ipynb #stats-line
@@ -192,80 +194,7 @@ def account_line(
     words += [f"{stats.written} written", f"{stats.pending} pending"]
     return f"Telemetry account: {stats.offered} offered = {' + '.join(words)}"
 
-# %% ../../nbs/trading/10_live_loop.ipynb #engine-state
-class _EngineState:
-    "What an engine was told and what it has done."
-
-    def __init__(
-        self,
-        config: EngineConfig,  # What is traded
-        enable_telemetry: bool = False,  # Record traces? The setting TELEMETRY_ENABLED can say so too
-        telemetry_throttle_seconds: float = 60,  # At most one timed write in this many seconds
-        telemetry_dir: str | Path | None = None,  # Base directory; None: TELEMETRY_STORAGE_PATH
-        telemetry_sample_rate: float | None = None,  # In [0, 1]; None: LIVE_TELEMETRY_SAMPLE_RATE
-        telemetry_throttle_mode: str = "flush",  # "capture": one trace per interval, the rest thrown away
-    ) -> None:
-        settings, rate = config.settings, telemetry_sample_rate
-        self.config = config
-        self.enable_telemetry = enable_telemetry or settings.telemetry_enabled
-        self.telemetry_throttle_seconds = telemetry_throttle_seconds
-        self.telemetry_throttle_mode = telemetry_throttle_mode
-        self.telemetry_dir = Path(telemetry_dir or settings.telemetry_storage_path)
-        self.telemetry_sample_rate = settings.live_telemetry_sample_rate if rate is None else rate
-        self.telemetry_failures = 0  # calls of the hook that raised
-        self.telemetry_writer: TelemetryWriter | None = None
-        self.report = SessionReport()
-        self._hook: TelemetryHook | None = None
-        _check_engine(self)
-
-    def _close_position_with_telemetry(self, trade: Trade) -> None:
-        raise NotImplementedError
-
-# %% ../../nbs/trading/10_live_loop.ipynb #engine
-class Engine(_EngineState):
-    "Trade bars as they come, and leave a trace of every closed position."
-
-    def run(self, max_bars: int | None = None, stop: threading.Event | None = None) -> SessionReport:
-        "Trade until the feed ends, `stop` is set, or `max_bars` have come."
-        return _run_session(self, max_bars, stop or threading.Event())
-
-    def stats_line(self) -> str:
-        "What telemetry did, in one line."
-        return stats_line(self._stats())
-
-    def account_line(self) -> str:
-        "What became of every trace, in one line."
-        return account_line(self._stats())
-
-    def _stats(self) -> WriterStats:
-        return self.telemetry_writer.stats() if self.telemetry_writer else WriterStats()
-
-    def _close_position_with_telemetry(self, trade: Trade) -> None:
-        _close_position(self, trade)
-
-    def _should_emit_telemetry(self) -> bool:
-        return self._hook is not None
-
-    def _build_prediction_trace(self, trade: Trade) -> PredictionTrace:
-        return _build_trace(self, trade)
-
-    def _open_telemetry(self) -> TelemetryWriter | None:
-        return open_telemetry(
-            self.telemetry_dir, self.config.feed.mode, self.config.settings, self.telemetry_throttle_seconds,
-            self.telemetry_sample_rate, self.telemetry_throttle_mode,
-        )  # fmt: skip
-
-# %% ../../nbs/trading/10_live_loop.ipynb #engine-moves
-def _check_engine(engine: _EngineState) -> None:
-    make_traders(engine.config, engine._close_position_with_telemetry)  # unknown names are refused at once
-    if not engine.telemetry_throttle_seconds >= 0:
-        raise ValueError(f"telemetry_throttle_seconds must be >= 0, got {engine.telemetry_throttle_seconds}")
-    if not 0 <= engine.telemetry_sample_rate <= 1:
-        raise ValueError(f"telemetry_sample_rate must be in [0, 1], got {engine.telemetry_sample_rate}")
-    if (mode := engine.telemetry_throttle_mode) not in ("flush", "capture"):
-        raise ValueError(f"telemetry_throttle_mode must be flush or capture, got {mode!r}")
-
-
+# %% ../../nbs/trading/10_live_loop.ipynb #live-facts
 def live_facts(
     trade: Trade,  # A closed position
 ) -> dict[str, Any]:  # Keywords of `TelemetryHook.position_closed`
@@ -275,49 +204,41 @@ def live_facts(
     facts["metadata"]["entry_shortfall_pct"] = shortfall
     return facts
 
-
-def _close_position(engine: Engine, trade: Trade) -> None:
-    engine.report.trades.append(trade)
+# %% ../../nbs/trading/10_live_loop.ipynb #end-telemetry
+def end_telemetry(
+    writer: TelemetryWriter | None,  # Of the session; None: there was none
+    reason: str,  # How the session ended
+    missed: int = 0,  # Closes that were never offered, because the hook itself raised
+) -> None:  # Never raises
+    "Close the writer of a session and log what became of every trace."
+    if writer is None:
+        return
     try:
-        if engine._should_emit_telemetry() and engine._hook is not None:
-            engine._hook.position_closed(**live_facts(trade))
-    except Exception as error:  # noqa: BLE001  whatever telemetry does, the position is closed
-        engine.telemetry_failures += 1
-        if engine.telemetry_failures == 1:
-            say(logging.WARNING, "Telemetry capture failed: %s (further failures are only counted)", error)
+        writer.close(reason)
+        stats = writer.stats()
+        lost = bool(stats.dropped or stats.failed or missed)
+        log(logging.INFO, "%s", stats_line(stats))
+        log(logging.WARNING if lost else logging.INFO, "%s", account_line(stats))
+        if missed:
+            log(logging.WARNING, "Telemetry: %s closes were never offered", missed)
+    except Exception as error:  # noqa: BLE001  the session is over, its report must not be lost
+        log(logging.WARNING, "Telemetry could not be closed: %s", error)
 
 
-def _build_trace(engine: Engine, trade: Trade) -> PredictionTrace:
-    facts = ClosedPosition(**live_facts(trade), leverage=1.0, realized_return_pct=None, leg=0)
-    return build_trace(facts, trade.threshold_pct, ZoneInfo(engine.config.settings.timezone))
+def check_telemetry(
+    throttle_seconds: float,  # At most one timed write in this many seconds
+    sample_rate: float,  # Share of rows kept
+    throttle_mode: str,  # What the throttle limits
+) -> None:  # ValueError where they cannot be
+    "Say what is wrong before the market opens."
+    if not throttle_seconds >= 0:
+        raise ValueError(f"telemetry_throttle_seconds must be >= 0, got {throttle_seconds}")
+    if not 0 <= sample_rate <= 1:
+        raise ValueError(f"telemetry_sample_rate must be in [0, 1], got {sample_rate}")
+    if throttle_mode not in ("flush", "capture"):
+        raise ValueError(f"telemetry_throttle_mode must be flush or capture, got {throttle_mode!r}")
 
-# %% ../../nbs/trading/10_live_loop.ipynb #run-session
-def _run_session(engine: Engine, max_bars: int | None, stop: threading.Event) -> SessionReport:
-    report, config = SessionReport(), engine.config
-    engine.report = report
-    traders = make_traders(config, engine._close_position_with_telemetry)
-    every = [trader for mine in traders.values() for trader in mine]
-    trade_all = config.feed.mode != "live" if config.trade_history is None else config.trade_history
-    _start_telemetry(engine)
-    say(logging.INFO, "Trading session started...")
-    try:
-        feed = config.feed.stream(stop)
-        done = trade_on(
-            feed, traders, report, max_bars, lambda: not trade_all and getattr(config.feed, "history", False)
-        )
-        report.ended = "stopped" if stop.is_set() else "end of feed" if done else "enough bars"
-    except KeyboardInterrupt:
-        report.ended = "interrupted"
-    finally:
-        if config.on_interrupt == "close" and report.ended in ("stopped", "interrupted"):
-            close_all(every)
-        report.open_positions = sum(trader.position is not None for trader in every)
-        for name in ("rejected_entries", "expired_entries", "refused_entries", "refused_exits"):
-            setattr(report, name, sum(getattr(trader, name) for trader in every))
-        _end_telemetry(engine)
-    return report
-
-
+# %% ../../nbs/trading/10_live_loop.ipynb #close-all
 def close_all(
     traders: Iterable[LiveTrader],  # Some of which hold something
 ) -> None:  # What the broker refuses stays open
@@ -327,34 +248,96 @@ def close_all(
         try:
             trader.leave("interrupted", trader.bar.close, trader.bar.end)
         except Exception as error:  # noqa: BLE001  a strategy is told of the close, and is foreign code
-            say(logging.ERROR, "%s failed at the end", trader.strategy.name, error=error)
+            log(logging.ERROR, "%s failed at the end", trader.strategy.name, error=error)
 
-# %% ../../nbs/trading/10_live_loop.ipynb #session-telemetry
-def _start_telemetry(engine: Engine) -> None:
-    engine._hook, engine.telemetry_writer = None, None
-    if not engine.enable_telemetry:
-        return
-    try:
-        engine.telemetry_writer = engine._open_telemetry()
-        if engine.telemetry_writer is not None:
-            settings = engine.config.settings
-            zone = ZoneInfo(settings.timezone)
-            engine._hook = TelemetryHook(engine.telemetry_writer, thresholds_pct(settings), zone)
-    except Exception as error:  # noqa: BLE001  trading begins, with telemetry or without
-        say(logging.WARNING, "Telemetry is off: %s", error)
+# %% ../../nbs/trading/10_live_loop.ipynb #engine
+class Engine:
+    "Trade bars as they come, and leave a trace of every closed position."
 
+    def __init__(
+        self,
+        config: EngineConfig,  # What is traded
+        enable_telemetry: bool = False,  # Record traces? The setting TELEMETRY_ENABLED can say so too
+        telemetry_throttle_seconds: float | None = None,  # Between timed writes; None: the setting, 60
+        telemetry_dir: str | Path | None = None,  # Base directory; None: TELEMETRY_STORAGE_PATH
+        telemetry_sample_rate: float | None = None,  # In [0, 1]; None: LIVE_TELEMETRY_SAMPLE_RATE, 0.1
+        telemetry_throttle_mode: str = "flush",  # "capture": one trace per interval, the rest thrown away
+    ) -> None:
+        settings, seconds, rate = config.settings, telemetry_throttle_seconds, telemetry_sample_rate
+        self.config, self.report = config, SessionReport()
+        self.enable_telemetry = enable_telemetry or settings.telemetry_enabled
+        self.telemetry_throttle_seconds = (
+            settings.live_telemetry_throttle_seconds if seconds is None else seconds
+        )
+        self.telemetry_throttle_mode = telemetry_throttle_mode
+        self.telemetry_dir = Path(telemetry_dir or settings.telemetry_storage_path)
+        self.telemetry_sample_rate = settings.live_telemetry_sample_rate if rate is None else rate
+        self.telemetry_failures = 0  # calls of the hook that raised
+        self.telemetry_writer: TelemetryWriter | None = None
+        self._hook: TelemetryHook | None = None
+        check_telemetry(
+            self.telemetry_throttle_seconds, self.telemetry_sample_rate, self.telemetry_throttle_mode
+        )
+        make_traders(config, self._close_position_with_telemetry)  # unknown names are refused at once
 
-def _end_telemetry(engine: Engine) -> None:
-    engine._hook, writer = None, engine.telemetry_writer
-    if writer is None:
-        return
-    try:
-        writer.close(engine.report.ended)
-        stats = writer.stats()
-        lost = bool(stats.dropped or stats.failed or engine.telemetry_failures)
-        say(logging.INFO, "%s", engine.stats_line())
-        say(logging.WARNING if lost else logging.INFO, "%s", engine.account_line())
-        if engine.telemetry_failures:
-            say(logging.WARNING, "Telemetry: %s closes were never offered", engine.telemetry_failures)
-    except Exception as error:  # noqa: BLE001  the session is over, its report must not be lost
-        say(logging.WARNING, "Telemetry could not be closed: %s", error)
+    def run(self, max_bars: int | None = None, stop: threading.Event | None = None) -> SessionReport:
+        "Trade until the feed ends, `stop` is set, or `max_bars` have come."
+        stop, config, self.report = stop or threading.Event(), self.config, SessionReport()
+        traders = make_traders(config, self._close_position_with_telemetry)
+        every, report = [trader for mine in traders.values() for trader in mine], self.report
+        self._start_telemetry()
+        log(logging.INFO, "Trading session started...")
+        try:
+            done = trade_on(config.feed.stream(stop), traders, report, max_bars, config.only_watches)
+            report.ended = "stopped" if stop.is_set() else "end of feed" if done else "enough bars"
+        except KeyboardInterrupt:
+            report.ended = "interrupted"
+        finally:
+            if config.on_interrupt == "close" and report.ended in ("stopped", "interrupted"):
+                close_all(every)
+            report.count(every)
+            self._hook = None
+            end_telemetry(self.telemetry_writer, report.ended, self.telemetry_failures)
+        return report
+
+    def stats_line(self) -> str:
+        "What telemetry did, in one line."
+        return stats_line(self.telemetry_writer.stats() if self.telemetry_writer else WriterStats())
+
+    def account_line(self) -> str:
+        "What became of every trace, in one line."
+        return account_line(self.telemetry_writer.stats() if self.telemetry_writer else WriterStats())
+
+    def _close_position_with_telemetry(self, trade: Trade) -> None:
+        self.report.trades.append(trade)
+        try:
+            if self._should_emit_telemetry() and self._hook is not None:
+                self._hook.position_closed(**live_facts(trade))
+        except Exception as error:  # noqa: BLE001  whatever telemetry does, the position is closed
+            self.telemetry_failures += 1
+            if self.telemetry_failures == 1:
+                log(
+                    logging.WARNING, "Telemetry capture failed: %s (further failures are only counted)", error
+                )
+
+    def _should_emit_telemetry(self) -> bool:
+        return self._hook is not None
+
+    def _build_prediction_trace(self, trade: Trade) -> PredictionTrace:
+        facts = ClosedPosition(**live_facts(trade), leverage=1.0, realized_return_pct=None, leg=0)
+        return build_trace(facts, trade.threshold_pct, ZoneInfo(self.config.settings.timezone))
+
+    def _start_telemetry(self) -> None:
+        self._hook, self.telemetry_writer, settings = None, None, self.config.settings
+        try:
+            self.telemetry_writer = writer = self._open_telemetry() if self.enable_telemetry else None
+            if writer is not None:
+                self._hook = TelemetryHook(writer, thresholds_pct(settings), ZoneInfo(settings.timezone))
+        except Exception as error:  # noqa: BLE001  trading begins, with telemetry or without
+            log(logging.WARNING, "Telemetry is off: %s", error)
+
+    def _open_telemetry(self) -> TelemetryWriter | None:
+        return open_telemetry(
+            self.telemetry_dir, self.config.feed.mode, self.config.settings, self.telemetry_throttle_seconds,
+            self.telemetry_sample_rate, self.telemetry_throttle_mode,
+        )  # fmt: skip

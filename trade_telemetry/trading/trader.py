@@ -9,13 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from ..trace import DIRECTIONS, Direction, label_direction, market_move_pct, position_return_pct
+from trade_telemetry.trace import (
+    DIRECTIONS,
+    Direction,
+    closed_html,
+    label_direction,
+    market_move_pct,
+    position_return_pct,
+)
 from .bars import Bar
+from .sessions import MINUTE
 from .strategy import Signal, Strategy
 
 # %% auto #0
 __all__ = ['NO_BAR', 'NO_COSTS', 'Costs', 'fill_price', 'Position', 'check_signal', 'open_position', 'Trade', 'close_position',
-           'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Hands', 'Trader']
+           'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Trader']
 
 # %% ../../nbs/trading/07_trader.ipynb #constants
 NO_BAR = Bar(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, -1, False)  # what a trader has seen before its first bar
@@ -135,6 +143,13 @@ class Trade:
     bars_held: int  # Bars lived through
     features: dict[str, float]  # Inputs of the decision
 
+    def _repr_html_(self) -> str:
+        t = self
+        return closed_html(
+            t.strategy, t.symbol, (t.direction, t.actual_direction), t.confidence, (t.entry_time, t.exit_time),
+            (t.entry_price, t.exit_price), t.realized_return_pct, t.fees_pct, t.holding_period_minutes, t.exit_reason,
+        )  # fmt: skip
+
 # %% ../../nbs/trading/07_trader.ipynb #close-position
 def close_position(
     p: Position,  # What is closed
@@ -152,7 +167,7 @@ def close_position(
     return Trade(
         p.symbol, p.strategy, p.direction, label_direction(move, threshold_pct),
         p.entry_time, time, p.entry_price, fill, reason,
-        move, position_return_pct(p.direction, move, fees), (time - p.entry_time) / 60_000_000,
+        move, position_return_pct(p.direction, move, fees), (time - p.entry_time) / MINUTE,
         fees, p.slippage_pct + abs(fill - price) / p.entry_price * 100, threshold_pct,
         p.quantity, p.confidence, p.decision_price, p.stop_loss, p.take_profit, p.bars_held, p.features,
     )  # fmt: skip
@@ -218,10 +233,10 @@ def next_order(
         return None
     return signal if position is None or position.direction != signal.direction else None
 
-# %% ../../nbs/trading/07_trader.ipynb #hands
+# %% ../../nbs/trading/07_trader.ipynb #trader
 @dataclass(slots=True, eq=False)
-class Hands:
-    "What a trader holds and waits for, and how it gets its fills."
+class Trader:
+    "One strategy on one symbol, living through its bars."
 
     strategy: Strategy  # Asked on the close of every bar; restarted here
     symbol: str  # Instrument
@@ -237,6 +252,45 @@ class Hands:
 
     def __post_init__(self) -> None:
         self.strategy.start(self.symbol, self.threshold_pct)
+
+    def step(self, bar: Bar) -> None:
+        "Live through one bar: fill at its open, exit within it, decide on its close."
+        _, _, high, low, _, _, _, day, last = bar
+        if day != self.bar.day:
+            self.end_session()
+        if self.order is not None:
+            self.fill_order(bar)
+        if (held := self.position) is not None:
+            held.bars_held += 1
+            touched = low <= held.floor or high >= held.ceiling
+            if (touched or last or held.bars_held == held.max_bars) and (
+                found := bar_exit(held, bar, self.strategy.intraday)
+            ) is not None:
+                self.leave(*found)
+        self.bar = bar
+        if (signal := self.strategy.on_bar(bar)) is not None:
+            self.order = next_order(signal, self.position, self.strategy.name)
+
+    def fill_order(self, bar: Bar) -> None:
+        "Do what was ordered at the bar's open: leave, enter, or count why not."
+        order, self.order = self.order, None
+        if self.position is not None:
+            self.leave("signal", bar.open, bar.time)
+        elif order is not None and self.strategy.intraday and bar.last:
+            self.expired_entries += 1
+        elif order is not None and not entry_allowed(order, bar.open):
+            self.rejected_entries += 1
+        elif order is not None:
+            self.enter(order, bar)
+
+    def end_session(self) -> None:
+        "An intraday strategy goes home: its order dies, its position is squared off at the last price seen."
+        if self.strategy.intraday:
+            order, self.order = self.order, None
+            if self.position is not None:
+                self.leave("session_close", self.bar.close, self.bar.end)
+            elif order is not None:
+                self.expired_entries += 1
 
     def enter(self, order: Signal, bar: Bar) -> None:
         "Take a position at the bar's open."
@@ -256,55 +310,3 @@ class Hands:
         if self.on_close is not None:
             self.on_close(trade)
         self.strategy.on_closed(trade.direction, trade.actual_direction, trade.features)
-
-# %% ../../nbs/trading/07_trader.ipynb #trader
-@dataclass(slots=True, eq=False)
-class Trader(Hands):
-    "One strategy on one symbol, living through its bars."
-
-    def step(self, bar: Bar) -> None:
-        "Live through one bar: fill at its open, exit within it, decide on its close."
-        _, _, high, low, _, _, _, day, last = bar
-        if day != self.bar.day:
-            self.end_session()
-        if self.order is not None:
-            _fill_order(self, bar)
-        if (held := self.position) is not None:
-            held.bars_held += 1
-            touched = low <= held.floor or high >= held.ceiling
-            if touched or last or held.bars_held == held.max_bars:
-                _close_if_due(self, held, bar)
-        self.bar = bar
-        if (signal := self.strategy.on_bar(bar)) is not None:
-            self.order = next_order(signal, self.position, self.strategy.name)
-
-    def end_session(self) -> None:
-        "An intraday strategy goes home: its order dies, its position is squared off at the last price seen."
-        if self.strategy.intraday:
-            _go_flat(self)
-
-# %% ../../nbs/trading/07_trader.ipynb #trader-moves
-def _close_if_due(trader: Trader, held: Position, bar: Bar) -> None:
-    if (found := bar_exit(held, bar, trader.strategy.intraday)) is not None:
-        trader.leave(*found)
-
-
-def _fill_order(trader: Trader, bar: Bar) -> None:
-    order, trader.order = trader.order, None
-    if trader.position is not None:
-        trader.leave("signal", bar.open, bar.time)
-    elif order is not None and trader.strategy.intraday and bar.last:
-        trader.expired_entries += 1
-    elif order is not None and not entry_allowed(order, bar.open):
-        trader.rejected_entries += 1
-    elif order is not None:
-        trader.enter(order, bar)
-
-
-def _go_flat(trader: Trader) -> None:
-    if trader.position is not None:
-        trader.order = None
-        trader.leave("session_close", trader.bar.close, trader.bar.end)
-    elif trader.order is not None:
-        trader.order = None
-        trader.expired_entries += 1
