@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .flags import Choice
 from .tables import Sheet, screen_width
@@ -21,7 +21,9 @@ from ..progress import progress_bar
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.store import TraceStore
 from ..store.view import View, Wanted, choose_view
-from ..trading.bars import Bars
+
+if TYPE_CHECKING:
+    from trade_telemetry.trading.bars import Bars
 
 # %% auto #0
 __all__ = ['Part', 'settings_of', 'project_folder', 'read_bars', 'telemetry_folder', 'opened', 'Reading', 'read', 'choice_note',
