@@ -141,7 +141,7 @@ def performance_sentences(
     path = f"{capital(label('cumulative_return_pct'))} {total} on a constant stake over {plural(m.trading_days, 'trading day')}"
     return [*said, f"{path}, {label(fall)} {figure(m, fall)}."]
 
-# %% ../../nbs/report/06_front_page.ipynb #strategy-cards
+# %% ../../nbs/report/06_front_page.ipynb #status-badge
 def status_badge(
     report: Report,  # What is judged
     name: str,  # Of a strategy
@@ -151,7 +151,7 @@ def status_badge(
     comparable = found is not None and found.verdict.status != "not comparable"
     return badge(STATUS[found.verdict.status]) if found is not None and comparable else NOTHING
 
-
+# %% ../../nbs/report/06_front_page.ipynb #cards
 def strategy_cards(
     report: Report,  # What is judged
     name: str,  # Of a strategy
