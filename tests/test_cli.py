@@ -87,7 +87,7 @@ def test_live_against_backtest_ends_with_one_where_a_planted_loss_is_and_with_ze
     assert (bad.returncode, bad.stderr) == (1, "")
     assert "intraday: worse than the backtest: precision -" in bad.stdout
     assert "worse" not in good.stdout
-    for title in ("slippage", "holding time", "calibration gap", "mean daily return"):
+    for title in ("slippage", "holding time", "calibration gap", "daily return"):
         assert title in good.stdout
 
 

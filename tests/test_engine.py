@@ -328,9 +328,7 @@ def test_wrong_use_is_one_clear_line_and_exit_code_2(
     write_csv(simulate_bars("AAA", days=1), tmp_path / "data")
     (tmp_path / "data" / "EMPTY.csv").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        main(flags)
-    assert end.value.code == 2
+    assert main(flags) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert complaint in line
     assert {p.name for p in tmp_path.iterdir()} == {"data"}  # nothing was begun

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from report_data import both_strategies, said_by, shown_here, some_traces, write
 from trade_telemetry import Settings
 from trade_telemetry.cli.judge import REPORTED
 from trade_telemetry.cli.main import main
+from trade_telemetry.report.comparison import load_both
+from trade_telemetry.report.front_page import front_page, runs_table
 from trade_telemetry.report.performance import performance_table
 from trade_telemetry.report.render import parameter_names, report_notebook, to_html
 from trade_telemetry.report.scope import open_report
@@ -232,13 +235,13 @@ def damaged(root: Path) -> None:
     [
         (empty, ["Nothing to judge: the telemetry directory holds no traces yet."], ["[picture"]),
         (damaged, ["Nothing to judge: none of 1 row could be used, first: traces_intraday_0.csv:2"], ["[picture"]),
-        (one_strategy, ["so the report is historical", "not comparable: no swing trades", "Nothing is live here"], ["▼", "▲"]),
-        (live_only, ["there is no backtest beside them", "not comparable: no backtest trades"], ["Promised"]),
-        (replayed, ["Replay · intraday", "not from live trading", "Alerts judge live trading only"], ["Live ·", " live trades"]),
+        (one_strategy, ["so the report is historical", "Not comparable: no trades of swing.", "Nothing is live here"], ["▼", "▲"]),
+        (live_only, ["there is no backtest beside them", "Not comparable: no backtest trades."], ["  Backtest: "]),
+        (replayed, ["Replay · intraday", "not from live trading", "Alerts judge live trading only"], ["Live ·", " live trades", "trades of live"]),
         (sampled, ["counted by the ledger", "— (sampled)", "day by day where only the ledger knows"], []),
-        (sampled_without_ledger, ["no ledger knows the rest", "— (sampled): no curve of intraday, swing"], []),
-        (only_the_ledger, ["counted by the ledger", "intraday: 3"], []),
-        (one_trade_only, ["Judged are 1 live trade", "with too few days for an interval"], []),
+        (sampled_without_ledger, ["no ledger knows the rest", "— (sampled): no curve of intraday and swing"], []),
+        (only_the_ledger, ["counted by the ledger", "intraday: precision 3"], []),
+        (one_trade_only, ["Judged: 1 trade of live trading", "with too few days for an interval"], []),
     ],
 )  # fmt: skip
 def test_whatever_lies_in_the_directory_gives_a_sensible_report(
@@ -261,14 +264,31 @@ def test_sums_of_a_sample_come_from_the_ledger(tmp_path: Path) -> None:
         for name in ("whole", "part")
     )
     for line in (
-        "closed trades", "precision, given a position", "cumulative return, %", "Sharpe (daily, annualized)",
-        "deepest fall, day by day, points",
+        "trades", "precision", "cumulative return", "Sharpe ratio", "max drawdown, daily",
     ):  # fmt: skip
         assert lines_of(whole, line) == lines_of(part, line) != []
 
 
 def lines_of(text: str, start: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith(start)]
+    return [line for line in text.splitlines() if line.startswith(f"{start}  ")]
+
+
+def test_days_of_a_report_are_those_of_the_settings_zone(tmp_path: Path) -> None:
+    """Positions that closed at 20:00 UTC on 6 and 7 January closed on the 7th and the 8th in Mumbai."""
+    closed = [datetime(2025, 1, day, 20, tzinfo=UTC) for day in (6, 7)]
+    traces = [
+        replace(t, exit_timestamp=at, mode="live")
+        for t, at in zip(some_traces("intraday", "live", 1, 0.6), closed, strict=False)
+    ]
+    write_run(tmp_path / "data", "live", traces)
+    said = {}
+    for zone in ("UTC", "Asia/Kolkata"):
+        report = open_report(tmp_path / "data", settings=Settings(timezone=zone))
+        parts = (front_page(report), runs_table(report), load_both(report))
+        said[zone] = "\n".join(map(repr, parts))
+    assert said["UTC"].count("2025-01-06 to 2025-01-07") == 3
+    assert said["Asia/Kolkata"].count("2025-01-07 to 2025-01-08") == 3
+    assert "2025-01-06" not in said["Asia/Kolkata"]
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,8 @@ def cells_of(block: Any) -> dict[str, list[str]]:
 
 
 def shown_number(text: str) -> float:
-    return float(text.replace("−", "-").replace(",", "").replace("%", ""))
+    """The figure before its unit."""
+    return float(text.replace("−", "-").replace(",", "").split()[0])
 
 
 def test_notebook_cross_strategy_analysis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,21 +273,21 @@ def check_table(table: dict[str, list[str]], sides: dict[str, Any]) -> None:
         labels: dict[str, Any] = {"labels": ["LONG", "SHORT"], "average": "micro", "zero_division": 0}
         longs: dict[str, Any] = {"labels": ["LONG"], "average": "macro", "zero_division": 0}
         expected = {
-            "closed trades": len(side),
-            "precision (given a position), %": 100 * metrics.precision_score(truth, call, **labels),
-            "recall, %": 100 * metrics.recall_score(truth, call, **labels),
-            "F1, %": 100 * metrics.f1_score(truth, call, **labels),
-            "precision LONG, %": 100 * metrics.precision_score(truth, call, **longs),
-            "recall LONG, %": 100 * metrics.recall_score(truth, call, **longs),
-            "F1 LONG, %": 100 * metrics.f1_score(truth, call, **longs),
-            "Sharpe (daily, annualized, own days)": daily.mean() / daily.std(ddof=1) * 252**0.5,
-            "max drawdown, points": (path - np.maximum.accumulate(path)).min(),
-            "win rate, %": 100 * (side["realized_return_pct"] > 0).mean(),
-            "mean trade, %": side["realized_return_pct"].mean(),
-            "cumulative return, %": side["realized_return_pct"].sum(),
+            "trades": len(side),
+            "precision": 100 * metrics.precision_score(truth, call, **labels),
+            "recall": 100 * metrics.recall_score(truth, call, **labels),
+            "F1": 100 * metrics.f1_score(truth, call, **labels),
+            "precision LONG": 100 * metrics.precision_score(truth, call, **longs),
+            "recall LONG": 100 * metrics.recall_score(truth, call, **longs),
+            "F1 LONG": 100 * metrics.f1_score(truth, call, **longs),
+            "Sharpe ratio": daily.mean() / daily.std(ddof=1) * 252**0.5,
+            "max drawdown": (path - np.maximum.accumulate(path)).min(),
+            "win rate": 100 * (side["realized_return_pct"] > 0).mean(),
+            "average trade": side["realized_return_pct"].mean(),
+            "cumulative return": side["realized_return_pct"].sum(),
         }
         for title, value in expected.items():
-            digits = len(table[title][k].partition(".")[2])
+            digits = len(table[title][k].split()[0].partition(".")[2])
             assert shown_number(table[title][k]) == pytest.approx(value, abs=0.51 * 10**-digits), title
 
 
@@ -295,14 +296,14 @@ def check_tests_and_advice(report: Report, sides: dict[str, Any]) -> None:
     rows = cells_of(compared.significance_section(report))
     first, second = (side["realized_return_pct"] for side in sides.values())
     theirs = stats.ttest_ind(first, second, equal_var=False)
-    welch = rows["mean trade, Welch's t-test, %"]
+    welch = rows["average trade, Welch's t-test"]
     assert shown_number(welch[0]) == pytest.approx(first.mean() - second.mean(), abs=6e-4)
     assert shown_number(welch[2]) == pytest.approx(theirs.pvalue, abs=6e-4)
     ends = [shown_number(end) for end in welch[1].split(" to ")]
     assert ends == pytest.approx(list(theirs.confidence_interval()), abs=6e-4)
     advice = repr(compared.recommendation(report))
     assert report.comparison["winner"] == "intraday"
-    assert "- Prefer intraday to swing where capital can go to only one of them: intraday is better" in advice
+    assert "- Prefer intraday to swing where capital can go to only one of them. intraday is better" in advice
     assert "These are backtests" in advice
 
 
@@ -313,6 +314,6 @@ def test_the_recommendation_names_nobody_where_the_verdict_does_not(tmp_path: Pa
     report = open_report(tmp_path, settings=Settings())
     advice = repr(compared.recommendation(report))
     assert report.comparison["winner"] is None
-    assert "- No change is recommended, inconclusive" in advice
-    assert "would be a bet on noise" in advice and "A difference of 5 points of precision" in advice
+    assert "- No change is recommended. Inconclusive" in advice
+    assert "would be a bet on noise" in advice and "A difference of 5 points in precision" in advice
     assert "Prefer" not in advice

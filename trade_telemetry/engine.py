@@ -5,101 +5,107 @@
 # %% ../nbs/21_engine.ipynb #imports
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
 
 from .config import Settings
 from .diagnostics import log
+from trade_telemetry.flags import (
+    HOW,
+    Fills,
+    Market,
+    UsageError,
+    Where,
+    examples,
+    flag,
+    make_app,
+    run_app,
+    several,
+)
 from .trading.backtester import load_history
 from .trading.bar_files import find_bars
 from .trading.feeds import Feed, FollowFeed, ReplayFeed
-from .trading.live_loop import Engine, EngineConfig
+from .trading.live_loop import Engine, EngineConfig, SessionReport
 from .trading.trader import Costs
 
 # %% auto #0
-__all__ = ['make_parser', 'add_feed_flags', 'add_telemetry_flags', 'feed_from', 'engine_from', 'stopped_by_signals', 'main',
-           'Feed', 'FollowFeed', 'ReplayFeed']
+__all__ = ['BARS', 'TELEMETRY', 'EXAMPLES', 'Source', 'Recording', 'feed_from', 'engine_from', 'stopped_by_signals', 'log_report',
+           'session', 'main', 'Feed', 'FollowFeed', 'ReplayFeed']
 
 # %% ../nbs/21_engine.ipynb #constants
 _all_ = ["Feed", "FollowFeed", "ReplayFeed"]  # an engine's user needs them too
 
-# %% ../nbs/21_engine.ipynb #arguments
-class _Parser(argparse.ArgumentParser):
-    "Says what is wrong in one line."
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+# %% ../nbs/21_engine.ipynb #feed-flags
+BARS, TELEMETRY = Group("Where bars come from", sort_key=3), Group("What is recorded", sort_key=4)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    "Flags of the engine."
-    p = _Parser(
-        prog="trade_telemetry.engine", description="Trade bars on paper as they come, and record telemetry."
-    )
-    p.add_argument("--symbols", nargs="+", help="what to trade (default: every file there is)")
-    p.add_argument("--strategy", choices=["intraday", "swing", "both"], default="both")
-    p.add_argument("--on-interrupt", choices=["leave", "close"], default="leave",
-                   help="open positions on Ctrl-C: leave them, or close at the last price (default: leave)")  # fmt: skip
-    p.add_argument("--fee-pct", type=float, default=0.0, help="fee per side in percent (default: 0)")
-    p.add_argument(
-        "--slippage-pct", type=float, default=0.0, help="slippage per fill in percent (default: 0)"
-    )
-    p.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], default="INFO")
-    add_feed_flags(p)
-    add_telemetry_flags(p)
-    return p
-
-# %% ../nbs/21_engine.ipynb #argument-groups
-def add_feed_flags(p: argparse.ArgumentParser) -> None:
+@Parameter(name="*", group=BARS)
+@dataclass(frozen=True)
+class Source:
     "Where bars come from."
-    p.add_argument("--feed", choices=["replay", "follow"], default="replay",
-                   help="replay files, or follow files that another process appends to (default: replay)")  # fmt: skip
-    p.add_argument("--data-dir", default="data", help="directory with SYMBOL.csv (default: data)")
-    p.add_argument("--speed", type=float, default=0.0,
-                   help="replay: market seconds per second (default 0: no waiting)")  # fmt: skip
-    p.add_argument("--poll-seconds", type=float, default=1.0, help="follow: how often to look (default: 1)")
-    p.add_argument("--bar-minutes", type=int, help="follow: length of a bar (default: learned)")
-    p.add_argument("--early-close", nargs="+", default=[], metavar="DATE=HH:MM",
-                   help="follow: days that end early, on the exchange's clock")  # fmt: skip
 
-
-def add_telemetry_flags(p: argparse.ArgumentParser) -> None:
-    "What is recorded."
-    p.add_argument("--enable-telemetry", action="store_true", help="record a trace of every closed position")
-    p.add_argument("--telemetry-dir", help="base directory (default: TELEMETRY_STORAGE_PATH)")
-    p.add_argument("--telemetry-throttle", "--telemetry-throttle-seconds", type=int, metavar="SECONDS",
-                   help="least time between two timed writes (default: 60)")  # fmt: skip
-    p.add_argument(
-        "--telemetry-sample-rate", type=float, metavar="RATE", help="share of rows kept (default: 0.1)"
+    feed: Annotated[
+        Literal["replay", "follow"],
+        flag("replay files, or follow files that another process appends to", "KIND"),
+    ] = "replay"
+    data_dir: Annotated[Path, flag("directory with SYMBOL.csv", "DIR")] = Path("data")
+    speed: Annotated[float, flag("replay: market seconds per second; 0 waits for nothing", "N")] = 0.0
+    poll_seconds: Annotated[float, flag("follow: how often to look, seconds", "N")] = 1.0
+    bar_minutes: Annotated[int | None, flag("follow: length of a bar, minutes (default: learned)", "N")] = (
+        None
     )
-    p.add_argument("--telemetry-throttle-mode", choices=["flush", "capture"], default="flush",
-                   help="what the throttle limits: writes, or (biased) traces (default: flush)")  # fmt: skip
+    early_close: Annotated[
+        tuple[str, ...], several("follow: days that end early, on the exchange's clock", "DATE=HH:MM")
+    ] = ()
+
+# %% ../nbs/21_engine.ipynb #telemetry-flags
+@Parameter(name="*", group=TELEMETRY)
+@dataclass(frozen=True)
+class Recording:
+    "What is recorded of a session."
+
+    enable_telemetry: Annotated[bool, flag("record a trace of every closed position")] = False
+    telemetry_throttle: Annotated[
+        int | None,
+        flag("least time between two timed writes, seconds (default: 60)", "SECONDS",
+             name=("--telemetry-throttle", "--telemetry-throttle-seconds")),
+    ] = None  # fmt: skip
+    telemetry_sample_rate: Annotated[
+        float | None, flag("share of rows kept, 0 to 1 (default: 0.1)", "RATE")
+    ] = None
+    telemetry_throttle_mode: Annotated[
+        Literal["flush", "capture"],
+        flag("what the throttle limits: writes, or (biased) traces", "MODE"),
+    ] = "flush"
 
 # %% ../nbs/21_engine.ipynb #feed-from
 def feed_from(
-    args: argparse.Namespace,  # What `make_parser` parsed
+    source: Source,  # Where bars come from
+    symbols: Sequence[str],  # What to trade; empty: every file there is
     settings: Settings,  # Session of each symbol
 ) -> tuple[list[str], Feed]:  # Symbols and their feed; ValueError with one line where something is wrong
     "Make the feed that was asked for."
-    if args.feed == "follow":
-        if args.symbols and not Path(args.data_dir).is_dir():
-            raise ValueError(f"no such data directory: {args.data_dir}")
-        symbols = args.symbols or list(find_bars(args.data_dir))
-        sessions = {s: settings.symbol_sessions.get(s, settings.session) for s in symbols}
-        early = dict(text.partition("=")[::2] for text in args.early_close)
-        return symbols, FollowFeed(
-            Path(args.data_dir), symbols, sessions, args.bar_minutes, early_closes=early,
-            poll_seconds=args.poll_seconds,
+    if source.feed == "follow":
+        if symbols and not source.data_dir.is_dir():
+            raise ValueError(f"no such data directory: {source.data_dir}")
+        names = list(symbols) or list(find_bars(source.data_dir))
+        sessions = {s: settings.symbol_sessions.get(s, settings.session) for s in names}
+        early = dict(text.partition("=")[::2] for text in source.early_close)
+        return names, FollowFeed(
+            source.data_dir, names, sessions, source.bar_minutes, early_closes=early,
+            poll_seconds=source.poll_seconds,
         )  # fmt: skip
-    history, reports, failed = load_history(args.data_dir, args.symbols, settings)
+    history, reports, failed = load_history(source.data_dir, symbols or None, settings)
     for report in reports:
         if report.remarkable:
             log(logging.WARNING, "%s", report.summary())
@@ -107,27 +113,28 @@ def feed_from(
         log(logging.WARNING, "%s is left out: %s", symbol, reason)
     if not history:
         raise ValueError("no bars to trade")
-    return [b.symbol for b in history], ReplayFeed(history, args.speed)
+    return [b.symbol for b in history], ReplayFeed(history, source.speed)
 
 # %% ../nbs/21_engine.ipynb #engine-from
 def engine_from(
-    args: argparse.Namespace,  # What `make_parser` parsed
+    where: Where = Where(),  # Settings file and telemetry directory
+    market: Market = Market(),  # What is traded, and by which strategy
+    source: Source = Source(),  # Where bars come from
+    fills: Fills = Fills(),  # What a fill costs
+    recording: Recording = Recording(),  # What is recorded
+    on_interrupt: Literal["leave", "close"] = "leave",  # What becomes of open positions on Ctrl-C
 ) -> Engine:  # Ready to run; ValueError with one line where something is wrong
     "Put an engine together from flags, environment and files."
     settings = Settings.load(
-        live_telemetry_throttle_seconds=args.telemetry_throttle,
-        live_telemetry_sample_rate=args.telemetry_sample_rate,
-        telemetry_storage_path=args.telemetry_dir,
-    )
-    symbols, feed = feed_from(args, settings)
-    config = EngineConfig(
-        symbols, args.strategy, feed, Costs(args.fee_pct, args.slippage_pct), settings,
-        on_interrupt=args.on_interrupt,
+        where.config, telemetry_storage_path=where.telemetry_dir,
+        live_telemetry_throttle_seconds=recording.telemetry_throttle,
+        live_telemetry_sample_rate=recording.telemetry_sample_rate,
     )  # fmt: skip
-    throttle = settings.live_telemetry_throttle_seconds
-    return Engine(
-        config, args.enable_telemetry, throttle, telemetry_throttle_mode=args.telemetry_throttle_mode
-    )
+    symbols, feed = feed_from(source, market.symbols, settings)
+    costs = Costs(fills.fee_pct, fills.slippage_pct)
+    config = EngineConfig(symbols, market.strategy, feed, costs, settings, on_interrupt=on_interrupt)
+    throttle, mode = settings.live_telemetry_throttle_seconds, recording.telemetry_throttle_mode
+    return Engine(config, recording.enable_telemetry, throttle, telemetry_throttle_mode=mode)
 
 # %% ../nbs/21_engine.ipynb #stopped-by-signals
 @contextmanager
@@ -150,42 +157,66 @@ def stopped_by_signals(
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
-# %% ../nbs/21_engine.ipynb #main
-def main(
-    argv: Sequence[str] | None = None,  # Flags; None: those of the process
-) -> int:  # Exit code: 0 fine, 2 wrong use
-    "Run the engine from the command line; the first Ctrl-C ends the session, the second one everything."
-    parser, stop = make_parser(), threading.Event()
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=args.log_level, format="[%(levelname)s] %(message)s")
-    with stopped_by_signals(stop):
-        try:
-            engine = engine_from(args)
-        except (ValueError, OSError) as error:
-            parser.error(str(error))
-        r = engine.run(stop=stop)
-    log(
-        logging.INFO,
-        "%s: %s bars, %s trades, %s still open",
-        r.ended,
-        r.bars,
-        len(r.trades),
-        r.open_positions,
-    )
-    refused = {"entries": r.refused_entries, "exits": r.refused_exits}
+# %% ../nbs/21_engine.ipynb #log-report
+def log_report(
+    report: SessionReport,  # Of a session that has ended
+    feed: Feed,  # That it was fed by
+) -> None:
+    "Log what a session did, and what was wrong with followed files."
+    trades, still = len(report.trades), report.open_positions
+    log(logging.INFO, "%s: %s bars, %s trades, %s still open", report.ended, report.bars, trades, still)
+    refused = {"entries": report.refused_entries, "exits": report.refused_exits}
     if any(refused.values()):
         log(logging.WARNING, "the broker refused %s", refused)
-    if isinstance(feed := engine.config.feed, FollowFeed):
+    if isinstance(feed, FollowFeed):
         for symbol, f in feed.files.items():
-            log(
-                logging.INFO,
-                "%s: %s rows, %s bars, rejected: %s",
-                symbol,
-                f.rows,
-                f.kept,
-                dict(f.rejected) or "none",
-            )
+            rejected = dict(f.rejected) or "none"
+            log(logging.INFO, "%s: %s rows, %s bars, rejected: %s", symbol, f.rows, f.kept, rejected)
+
+# %% ../nbs/21_engine.ipynb #session
+def session(
+    *,
+    where: Where = Where(),
+    market: Market = Market(),
+    source: Source = Source(),
+    fills: Fills = Fills(),
+    on_interrupt: Annotated[
+        Literal["leave", "close"],
+        flag("open positions on Ctrl-C: leave them, or close at the last price", "WHAT", group=HOW),
+    ] = "leave",
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], flag("least level that is logged", "LEVEL", group=HOW)
+    ] = "INFO",
+    recording: Recording = Recording(),
+) -> int:  # 0; the first Ctrl-C ends the session, the second one everything
+    "Trade bars on paper as they come, and record: the live engine."
+    logging.basicConfig(level=log_level, format="[%(levelname)s] %(message)s")
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        try:
+            engine = engine_from(where, market, source, fills, recording, on_interrupt)
+        except (ValueError, OSError) as error:
+            raise UsageError(str(error)) from error
+        report = engine.run(stop=stop)
+    log_report(report, engine.config.feed)
     return 0
+
+# %% ../nbs/21_engine.ipynb #main
+EXAMPLES = (
+    "--symbols EURUSD --config data/demo.yaml --enable-telemetry",
+    "--feed follow --data-dir incoming --enable-telemetry",
+)
+
+
+def main(
+    argv: Sequence[str] | None = None,  # Flags; None: those of the process
+    name: str = "trade_telemetry.engine",  # How it was called, for errors and help
+) -> int:  # Exit code: 0 fine, 2 wrong use
+    "Run the engine from the command line."
+    app = make_app(name, "The live engine.")
+    app.help_epilogue = examples(name if " " in name else f"python -m {name}", EXAMPLES)
+    app.default(session)
+    return run_app(app, list(sys.argv[1:] if argv is None else argv), (UsageError,))
 
 # %% ../nbs/21_engine.ipynb #run-main
 #| eval: false

@@ -7,78 +7,137 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from ..words import Tone, escaped
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from ..wording import Word, badge_text, html_text, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # %% auto #0
-__all__ = ['Cell', 'DPI', 'Block', 'together', 'paragraph', 'bullets', 'heading', 'badge', 'Card', 'cards', 'html_table',
-           'two_lines', 'notice', 'picture']
+__all__ = ['ENVIRONMENT', 'FACTS', 'NOTHING', 'CARDS', 'Cell', 'Row', 'TABLE', 'NOTICE', 'DPI', 'PICTURE', 'safe', 'filled',
+           'Block', 'together', 'paragraph', 'bullets', 'heading', 'badge', 'Card', 'cards', 'html_table', 'two_lines',
+           'notice', 'picture']
+
+# %% ../../nbs/report/02_blocks.ipynb #template
+def safe(
+    value: object,  # What a template is about to print
+) -> object:  # Finished HTML as it is; anything else as HTML that shows it
+    "The `finalize` of our templates."
+    return value if hasattr(value, "__html__") else Markup(html_text(value))
+
+
+ENVIRONMENT = Environment(
+    autoescape=True, finalize=safe, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+
+
+@cache
+def _template(source: str) -> Template:
+    return ENVIRONMENT.from_string(source)
+
+
+def filled(
+    source: str,  # A template of ours, never text from outside
+    **values: Any,  # What it prints: texts, blocks, sequences of them
+) -> str:  # HTML
+    "Fill a template."
+    return _template(source).render(values)
 
 # %% ../../nbs/report/02_blocks.ipynb #block
+FACTS = "application/vnd.trade-telemetry.report+json"
+
+
 @dataclass(frozen=True)
 class Block:
     "A piece of a report."
 
     html: str  # Finished and safe
     text: str  # The same for a terminal
+    facts: Mapping[str, Any] = field(default_factory=dict)  # For programs; ready for JSON
+
+    def __html__(self) -> str:
+        return self.html
 
     def _repr_html_(self) -> str:
         return self.html
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        shown: dict[str, Any] = {"text/html": self.html, "text/plain": self.text}
+        return shown | ({FACTS: dict(self.facts)} if self.facts else {})
 
     def __repr__(self) -> str:
         return self.text
 
     def __add__(self, other: Block) -> Block:
-        return Block(f"{self.html}\n{other.html}", f"{self.text}\n{other.text}")
+        return Block(
+            f"{self.html}\n{other.html}", f"{self.text}\n{other.text}", {**self.facts, **other.facts}
+        )
+
+
+NOTHING = Block("", "")
 
 
 def together(
     blocks: Iterable[Block],  # Any number
 ) -> Block:  # One under the other
     "Put blocks together."
-    parts = list(blocks)
-    return Block("\n".join(part.html for part in parts), "\n".join(part.text for part in parts))
+    parts = [part for part in blocks if part.html or part.text]
+    html, text = ("\n".join(lines) for lines in ((p.html for p in parts), (p.text for p in parts)))
+    return Block(html, text, {name: fact for p in parts for name, fact in p.facts.items()})
 
 # %% ../../nbs/report/02_blocks.ipynb #words
 def paragraph(
-    *sentences: str,  # Plain text; empty ones are left out
+    *sentences: object,  # Plain text; empty ones are left out
     kind: str = "",  # "note" for small print, "missing" for what could not be shown
 ) -> Block:  # One paragraph; nothing without sentences
     "Write sentences."
-    text = " ".join(filter(None, sentences))
-    name = f' class="tt-{escaped(kind)}"' if kind else ""
-    return Block(f"<p{name}>{escaped(text)}</p>" if text else "", text)
+    text = " ".join(filter(None, map(str, sentences)))
+    if not text:
+        return NOTHING
+    return Block(
+        filled('<p{% if kind %} class="tt-{{ kind }}"{% endif %}>{{ text }}</p>', text=text, kind=kind), text
+    )
 
 
 def bullets(
-    items: Iterable[str],  # Plain text; empty ones are left out
+    items: Iterable[object],  # Plain text; empty ones are left out
+    kind: str = "",  # "advice" for what a reader should do
 ) -> Block:  # A list; nothing without items
     "List sentences."
-    kept = [item for item in items if item]
-    lines = "".join(f"<li>{escaped(item)}</li>" for item in kept)
-    return Block(f"<ul>{lines}</ul>" if kept else "", "\n".join(f"- {item}" for item in kept))
+    kept = list(filter(None, map(str, items)))
+    if not kept:
+        return NOTHING
+    lines = filled("<ul>{% for item in items %}<li>{{ item }}</li>{% endfor %}</ul>", items=kept)
+    boxed = (
+        filled('<div class="tt-{{ kind }}">{{ lines }}</div>', kind=kind, lines=Markup(lines))
+        if kind
+        else lines
+    )
+    return Block(boxed, "\n".join(f"- {item}" for item in kept))
 
 
 def heading(
     text: str,  # Plain text
 ) -> Block:  # Below the sections of the notebook
     "Write a small heading, such as the name of a strategy."
-    return Block(f"<h3>{escaped(text)}</h3>", text)
+    return Block(filled("<h3>{{ text }}</h3>", text=text), text)
 
-
+# %% ../../nbs/report/02_blocks.ipynb #badge
 def badge(
-    text: str,  # A word or two
-    tone: Tone = "plain",  # Colors it; the sign before it says the same without color
+    word: Word,  # Of `STATUS` or `SEVERITY`
 ) -> Block:  # Inline
     "Mark a verdict."
-    sign = {"good": "▲", "bad": "▼", "warn": "●", "plain": "○"}[tone]
-    return Block(f'<span class="tt-badge tt-{tone}">{sign} {escaped(text)}</span>', f"{sign} {text}")
+    text = badge_text(word)
+    return Block(
+        filled('<span class="tt-badge tt-{{ tone }}">{{ text }}</span>', tone=word.tone, text=text), text
+    )
 
 # %% ../../nbs/report/02_blocks.ipynb #cards
 @dataclass(frozen=True)
@@ -90,33 +149,40 @@ class Card:
     detail: str = ""  # Interval, n, what it is compared with
 
 
+CARDS = """<section class="tt-strategy"><header><strong>{{ name }}</strong>{{ mark }}</header><div class="tt-cards">
+{% for card in cards %}
+<div class="tt-card"><span>{{ card.title }}</span><b>{{ card.value }}</b><small>{{ card.detail }}</small></div>
+{% endfor %}
+</div></section>"""
+
+
 def cards(
     name: str,  # Of the strategy
     several: Sequence[Card],  # From left to right
-    verdict: Block | None = None,  # A badge beside the name
+    mark: Block = NOTHING,  # A badge beside the name
 ) -> Block:  # A titled row of cards
     "Lay cards side by side."
-    boxes = "".join(
-        f'<div class="tt-card"><span>{escaped(c.title)}</span><b>{escaped(c.value)}</b><small>{escaped(c.detail)}</small></div>'
-        for c in several
-    )
-    mark = verdict.html if verdict else ""
-    html = f'<section class="tt-strategy"><header><strong>{escaped(name)}</strong>{mark}</header><div class="tt-cards">{boxes}</div></section>'
-    lines = [f"{name} {verdict.text if verdict else ''}".rstrip()]
-    return Block(html, "\n".join(lines + [f"  {c.title}: {c.value} {c.detail}".rstrip() for c in several]))
+    lines = [
+        f"{name} {mark.text}".rstrip(),
+        *(f"  {c.title}: {c.value} {c.detail}".rstrip() for c in several),
+    ]
+    return Block(filled(CARDS, name=name, mark=mark, cards=several), "\n".join(lines))
 
 # %% ../../nbs/report/02_blocks.ipynb #table
 Cell = str | Block
-
-
-def _cell(cell: Cell, tag: str, scope: str = "") -> str:
-    inner = cell.html if isinstance(cell, Block) else escaped(cell)
-    return f"<{tag}{scope}>{inner}</{tag}>"
+Row = Sequence[Cell]
+TABLE = """<table{% if wide %} class="tt-wide"{% endif %}>{% if caption %}<caption>{{ caption }}</caption>{% endif %}
+<thead><tr>{% for cell in header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr>{% for cell in row %}{% if loop.first %}<th scope="row">{{ cell }}</th>{% else %}<td>{{ cell }}</td>{% endif %}{% endfor %}</tr>
+{% endfor %}
+</tbody></table>"""
 
 
 def html_table(
-    header: Sequence[Cell],  # Column titles, the first may be empty
-    rows: Iterable[Sequence[Cell]],  # One sequence per row, as long as the header
+    header: Row,  # Column titles, the first may be empty
+    rows: Iterable[Row],  # Each as long as the header
     caption: str = "",  # What it shows, with units
     wide: bool = False,  # Is the second column text?
 ) -> Block:  # A table; a sentence instead where there are no rows
@@ -126,43 +192,46 @@ def html_table(
         raise ValueError(f"a row has {len(bad[0])} cells under {len(header)} titles")
     if not lines:
         return paragraph(f"{caption}: nothing to show." if caption else "Nothing to show.", kind="missing")
-    head = "".join(_cell(cell, "th", ' scope="col"') for cell in header)
-    body = "".join(
-        "<tr>" + _cell(first, "th", ' scope="row"') + "".join(_cell(cell, "td") for cell in rest) + "</tr>"
-        for first, *rest in lines
-    )
-    title = f"<caption>{escaped(caption)}</caption>" if caption else ""
-    kind = ' class="tt-wide"' if wide else ""
-    html = f"<table{kind}>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    text = [[str(cell) for cell in row] for row in ([header, *lines])]
-    return Block(html, "\n".join([*filter(None, [caption]), *("  ".join(row) for row in text)]))
+    html = filled(TABLE, header=header, rows=lines, caption=caption, wide=wide)
+    text = ["  ".join(map(str, row)) for row in (header, *lines)]
+    return Block(html, "\n".join([caption, *text] if caption else text))
 
 # %% ../../nbs/report/02_blocks.ipynb #table-two-lines
 def two_lines(
     value: str,  # The figure
-    detail: str,  # Its interval; "" for none
+    ends: str,  # Its interval; "—" for none
 ) -> Cell:  # A cell with small print below the figure
     "Put an interval under its figure."
-    if not detail:
-        return value
-    return Block(f"{escaped(value)}<small>{escaped(detail)}</small>", f"{value} [{detail}]")
+    text = with_interval(value, ends)
+    return (
+        text
+        if text == value
+        else Block(filled("{{ value }}<small>{{ ends }}</small>", value=value, ends=ends), text)
+    )
 
 # %% ../../nbs/report/02_blocks.ipynb #notice
+NOTICE = """<section class="tt-notice"><header>{{ mark }} <strong>{{ title }}</strong> <span>{{ about }}</span></header>
+{% for line in lines %}
+<p>{{ line }}</p>
+{% endfor %}
+</section>"""
+
+
 def notice(
     mark: Block,  # A badge
     title: str,  # What
     about: str,  # Whom, since when
-    lines: Sequence[str],  # Evidence, small print
+    lines: Sequence[str],  # Evidence, small print; empty ones are left out
 ) -> Block:  # A box
     "Write a notice."
-    inner = "".join(f"<p>{escaped(line)}</p>" for line in lines if line)
-    html = f'<section class="tt-notice"><header>{mark.html} <strong>{escaped(title)}</strong> <span>{escaped(about)}</span></header>{inner}</section>'
-    return Block(
-        html, "\n".join([f"{mark.text} {title} {about}".rstrip(), *(f"  {line}" for line in lines if line)])
-    )
+    kept = list(filter(None, lines))
+    text = [f"{mark.text} {title} {about}".rstrip(), *(f"  {line}" for line in kept)]
+    return Block(filled(NOTICE, mark=mark, title=title, about=about, lines=kept), "\n".join(text))
 
 # %% ../../nbs/report/02_blocks.ipynb #picture
 DPI = 190
+PICTURE = """<figure><img alt="{{ caption }}" src="data:image/png;base64,{{ code }}"{% if width < 100 %} style="width:{{ width }}%"{% endif %}>
+<figcaption>{{ caption }}</figcaption></figure>"""
 
 
 def picture(
@@ -172,10 +241,6 @@ def picture(
     "Show a figure."
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=DPI, metadata={"Software": None})
-    code = base64.b64encode(target.getvalue()).decode("ascii")
-    width = round(100 * figure.get_size_inches()[0] / 7.2)
-    style = f' style="width:{width}%"' if width < 100 else ""
-    image = f'<img alt="{escaped(caption)}" src="data:image/png;base64,{code}"{style}>'
-    return Block(
-        f"<figure>{image}<figcaption>{escaped(caption)}</figcaption></figure>", f"[picture: {caption}]"
-    )
+    code = Markup(base64.b64encode(target.getvalue()).decode("ascii"))
+    width = round(100 * figure.get_size_inches()[0] / 7.2)  # of the text of a printed page
+    return Block(filled(PICTURE, caption=caption, code=code, width=width), f"[picture: {caption}]")
