@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import empyrical
 import numpy as np
+import pandas as pd
 import pytest
 from freqtrade_logs import NAMES, load_log
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ from trade_telemetry.metrics.record import AccuracyMetrics
 from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.frames import as_columns
 from trade_telemetry.store.store import TraceStore
-from trade_telemetry.trace import DIRECTIONS, Direction, PredictionTrace
+from trade_telemetry.trace import DIRECTIONS, Direction, PredictionTrace, exit_time
 
 START = datetime(2025, 1, 6, 10, tzinfo=UTC)
 directions = st.sampled_from(DIRECTIONS)
@@ -77,7 +78,11 @@ def test_the_record_of_a_real_log_equals_scikit_learn_empyrical_and_brute_force(
     for low_high, value in ((m.headline_precision_interval, head[0]), (m.headline_f1_interval, head[2])):
         assert low_high[0] < value < low_high[1]
     path = np.concatenate([[0.0], np.cumsum([t.realized_return_pct for t in sorted(traces, key=exit_key)])])
-    brute = min(path[i] - path[: i + 1].max() for i in range(len(path)))
+    instants = (
+        pd.Series([t.realized_return_pct for t in traces]).groupby([exit_time(t) for t in traces]).sum()
+    )
+    steps = np.concatenate([[0.0], instants.sort_index().cumsum()])  # exits at one instant are one step
+    brute = min(steps[i] - steps[: i + 1].max() for i in range(len(steps)))
     assert m.max_drawdown == pytest.approx(brute, abs=1e-9)
     assert m.cumulative_return_pct == pytest.approx(path[-1], abs=1e-9)
     assert m.sharpe_ratio == pytest.approx(

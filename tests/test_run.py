@@ -42,7 +42,7 @@ PYTHONS = ["python3", "python", *(f"python3.{minor}" for minor in (11, 12, 13, 1
 def test_help_lists_the_verbs(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = run(tmp_path, *arguments)
     assert done.returncode == 0
-    assert all(f"./run {verb}" in done.stdout for verb in ("demo", "dashboard", "test", "soak"))
+    assert all(f"./run {verb}" in done.stdout for verb in ("demo", "dashboard", "docs", "test", "soak"))
 
 
 def test_an_unknown_verb_is_one_clear_line_and_exit_code_2(tmp_path: Path) -> None:
@@ -102,6 +102,14 @@ def test_the_demo_installs_once_and_again_only_when_something_to_install_has_cha
     (checkout / "trade_telemetry" / "share" / "conf.json").write_text('{"changed": true}')
     assert run(checkout, "dashboard").returncode == 0
     assert calls(checkout) == [install, "trade-telemetry dashboard"]
+
+
+def test_the_docs_are_built_and_served_by_their_own_tool(checkout: Path) -> None:
+    assert run(checkout, "docs", "--build").returncode == 0
+    assert calls(checkout) == [
+        "python -m pip install -qq --disable-pip-version-check -e .[dev]",
+        "python tools/docs.py --serve --build",
+    ]
 
 
 def test_a_failed_installation_is_not_remembered(checkout: Path) -> None:

@@ -28,7 +28,7 @@ from .store.store import load_columns
 from .trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['Paths', 'AnalyzerSettings', 'AnalyzerFiles', 'AnalyzerFigures', 'AnalyzerParts', 'AccuracyAnalyzer']
+__all__ = ['Paths', 'write_json', 'draw_confusion', 'draw_returns', 'draw_curves', 'AccuracyAnalyzer']
 
 # %% ../nbs/20_analyzer.ipynb #types-analyzer
 Paths: TypeAlias = PathLike | Iterable[PathLike]
@@ -49,17 +49,60 @@ def _check_settings(
     except (ZoneInfoNotFoundError, ValueError):
         raise ValueError(f"timezone must be a name such as Asia/Kolkata, got {timezone!r}") from None
 
-# %% ../nbs/20_analyzer.ipynb #analyzer-settings
-class AnalyzerSettings:
-    "How traces are labelled and days are counted."
+# %% ../nbs/20_analyzer.ipynb #write-json
+def write_json(
+    metrics: Any,  # A record, a dictionary of records, or a comparison
+    output_path: str | Path,  # Target; missing folders are made
+) -> Path:  # Where it was written
+    "Write figures as strict JSON."
+    path = Path(output_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(report_bytes(metrics))
+    return path
+
+# %% ../nbs/20_analyzer.ipynb #draw
+def draw_confusion(
+    groups: Mapping[str, AccuracyMetrics],  # By name; a pane each
+    output_path: str | Path,  # Target with suffix .png, .svg or .pdf
+) -> Path:  # Where it was written
+    "Draw confusion matrices."
+    from trade_telemetry.plots import confusion_heatmap, save_figure
+
+    return save_figure(
+        confusion_heatmap({name: one.confusion_matrix for name, one in groups.items()}), output_path
+    )
+
+
+def draw_returns(
+    groups: Mapping[str, TraceColumns],  # Trades by name; a pane each
+    output_path: str | Path,  # Target with suffix .png, .svg or .pdf
+) -> Path:  # Where it was written
+    "Draw returns per trade."
+    from trade_telemetry.plots import return_histogram, save_figure
+
+    returns = {name: own.return_pct for name, own in groups.items()} or {"no trades": np.zeros(0)}
+    return save_figure(return_histogram(returns), output_path)
+
+
+def draw_curves(
+    curves: Any,  # From `return_curves`
+    output_path: str | Path,  # Target with suffix .png, .svg or .pdf
+) -> Path:  # Where it was written
+    "Draw cumulative returns over exit dates."
+    from trade_telemetry.plots import cumulative_returns, save_figure
+
+    return save_figure(cumulative_returns(curves), output_path)
+
+# %% ../nbs/20_analyzer.ipynb #analyzer
+class AccuracyAnalyzer:
+    "Load traces, compute figures, compare strategies, write reports and pictures."
 
     def __init__(
         self,
         thresholds_pct: Mapping[str, float] | None = None,  # By strategy, percent: relabel with these
         timezone: str = "UTC",  # Zone of naive times, and of the dates that days are counted by
         zero_division: float = 0.0,  # Value of a rate whose denominator is 0: 0.0, 1.0 or nan
-        label: LabelRule
-        | None = None,  # How to relabel; None: "market" where thresholds are given, else not at all
+        label: LabelRule | None = None,  # None: "market" where thresholds are given, else stored labels stay
     ) -> None:
         _check_settings(thresholds_pct, timezone, zero_division, label)
         self.thresholds_pct = dict(thresholds_pct) if thresholds_pct is not None else None
@@ -67,52 +110,20 @@ class AnalyzerSettings:
         self.label: LabelRule | None = label or ("market" if thresholds_pct is not None else None)
         self.last_report = LoadReport()
 
-    def columns(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-    ) -> TraceColumns:  # Columns, relabelled where this analyzer was told to
-        "Take trades in any form."
+    def columns(self, traces: Traces) -> TraceColumns:
+        "Take trades in any form; relabelled where this analyzer was told to."
         columns = as_columns(traces, self.timezone)
         return columns if self.label is None else relabel(columns, self.label, self.thresholds_pct)
 
-# %% ../nbs/20_analyzer.ipynb #analyzer-files
-class AnalyzerFiles(AnalyzerSettings):
-    "What is read and written."
-
-    def load_columns(
-        self,
-        path: Paths,  # Files, directories (any depth) or patterns
-        strategy: str | None = None,  # "intraday", "swing", "both" or any name; None takes all
-        **choice: Any,  # symbols, start, end, run, mode, strict: as in `store.load_columns`
-    ) -> TraceColumns:  # Rows; `last_report` says what was set aside
-        "Load traces as columns, for speed."
+    def load_columns(self, path: Paths, strategy: str | None = None, **choice: Any) -> TraceColumns:
+        'Load files, directories or patterns; `strategy` is a name, "both" or None, `choice` as in `store.load_columns`.'
         told: dict[str, Any] = {"label": self.label, "thresholds_pct": self.thresholds_pct, **choice}
         columns, self.last_report = load_columns(path, strategy=strategy, timezone=self.timezone, **told)
         return columns
 
-    def load_traces(
-        self,
-        path: Paths,  # Files, directories (any depth) or patterns
-        strategy: str | None = None,  # "intraday", "swing", "both" or any name; None takes all
-        **choice: Any,  # symbols, start, end, run, mode, strict: as in `store.load_columns`
-    ) -> list[PredictionTrace]:  # Traces; `last_report` says what was set aside
-        "Load traces as objects, for people."
+    def load_traces(self, path: Paths, strategy: str | None = None, **choice: Any) -> list[PredictionTrace]:
+        "Load the same as objects, for people; `last_report` says what was set aside."
         return self.load_columns(path, strategy, **choice).to_traces()
-
-    def export_report(
-        self,
-        metrics: Any,  # A record, a dictionary of records, or a comparison
-        output_path: str | Path,  # Target; missing folders are made
-    ) -> Path:  # Where it was written
-        "Write figures as strict JSON."
-        path = Path(output_path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(report_bytes(metrics))
-        return path
-
-# %% ../nbs/20_analyzer.ipynb #analyzer-figures
-class AnalyzerFigures(AnalyzerFiles):
-    "Compute figures and comparisons."
 
     @overload
     def compute_metrics(
@@ -123,13 +134,9 @@ class AnalyzerFigures(AnalyzerFiles):
         self, traces: Traces, group_by_strategy: Literal[True]
     ) -> dict[str, AccuracyMetrics]: ...
     def compute_metrics(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-        group_by_strategy: bool = False,  # One record per strategy instead of a pooled one?
-    ) -> (
-        AccuracyMetrics | dict[str, AccuracyMetrics]
-    ):  # Pooled, with `by_strategy` filled where there are several
-        "Compute every figure."
+        self, traces: Traces, group_by_strategy: bool = False
+    ) -> AccuracyMetrics | dict[str, AccuracyMetrics]:
+        "Compute every figure: pooled, with `by_strategy` filled where there are several, or one record a strategy."
         columns = self.columns(traces)
         groups = {name: self._measure(own, name) for name, own in by_strategy(columns).items()}
         if group_by_strategy:
@@ -139,12 +146,9 @@ class AnalyzerFigures(AnalyzerFiles):
         return replace(self._measure(columns, "all"), by_strategy=groups)
 
     def compute_comparative_metrics(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-        first: str = "intraday",  # Strategy that counts positive in differences
-        second: str = "swing",  # Strategy that is subtracted
-    ) -> dict[str, Any]:  # {first: AccuracyMetrics, second: AccuracyMetrics, "comparison": {…}}
-        "Compare two strategies."
+        self, traces: Traces, first: str = "intraday", second: str = "swing"
+    ) -> dict[str, Any]:
+        'Compare two strategies: {first: AccuracyMetrics, second: AccuracyMetrics, "comparison": {…}}, differences first minus second.'
         columns = self.columns(traces)
         sides = {name: self._measure(choose(columns, strategy=name), name) for name in (first, second)}
         return {**sides, "comparison": compare(columns, first, second, timezone=self.timezone)}
@@ -152,67 +156,32 @@ class AnalyzerFigures(AnalyzerFiles):
     def _measure(self, columns: TraceColumns, strategy: str) -> AccuracyMetrics:
         return measure(columns, strategy, self.timezone, self.zero_division)
 
-# %% ../nbs/20_analyzer.ipynb #analyzer-parts
-class AnalyzerParts(AnalyzerFigures):
-    "Cut trades into parts."
-
     def breakdown(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-        by: str = "strategy",  # strategy, symbol, month, exit_weekday, direction, exit_reason, weekday, hour or holding
-        session_open: str | None = None,  # HH:MM: hours are counted from here; None: hours of the day
-    ) -> list[bd.Group]:  # Groups that have trades, each with n and intervals
-        "Measure groups of trades; exact by what a ledger knows, of the kept rows by what it does not."
+        self, traces: Traces, by: str = "strategy", session_open: str | None = None
+    ) -> list[bd.Group]:
+        "Measure groups of trades (`breakdown.KEYS`); hours are counted from `session_open`, HH:MM, where it is given."
         return bd.breakdown(self.columns(traces), by, self.timezone, session_open)
 
-    def rolling(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-        window: int = 50,  # N, >= 1
-    ) -> bd.Rolling:  # In exit order; of the kept rows where `sampled`
-        "Measure the last N trades at every exit."
+    def rolling(self, traces: Traces, window: int = 50) -> bd.Rolling:
+        "Measure the last `window` trades at every exit, in exit order; of the kept rows where `sampled`."
         return bd.rolling(self.columns(traces), window)
 
-    def attribute_features(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-    ) -> list[FeatureEffect]:  # Smallest adjusted p-value first
-        "Ask every stored feature what it has to do with return and rightness, corrected for how many are asked."
+    def attribute_features(self, traces: Traces) -> list[FeatureEffect]:
+        "Ask every stored feature what it has to do with return and rightness, smallest adjusted p-value first."
         return attribute_features(self.columns(traces))
 
-# %% ../nbs/20_analyzer.ipynb #analyzer
-class AccuracyAnalyzer(AnalyzerParts):
-    "Load traces, compute figures, compare strategies, write reports and pictures."
+    def export_report(self, metrics: Any, output_path: str | Path) -> Path:
+        "Write a record, a dictionary of records or a comparison as strict JSON; missing folders are made."
+        return write_json(metrics, output_path)
 
-    def plot_confusion_matrix(
-        self,
-        metrics: AccuracyMetrics,  # From `compute_metrics`
-        output_path: str | Path,  # Target with suffix .png, .svg or .pdf
-    ) -> Path:  # Where it was written
-        "Draw the confusion matrix, one pane per strategy where there are several."
-        from trade_telemetry.plots import confusion_heatmap, save_figure
+    def plot_confusion_matrix(self, metrics: AccuracyMetrics, output_path: str | Path) -> Path:
+        "Draw the confusion matrix (.png, .svg or .pdf), one pane per strategy where there are several."
+        return draw_confusion(metrics.by_strategy or {metrics.strategy: metrics}, output_path)
 
-        groups = metrics.by_strategy or {metrics.strategy: metrics}
-        figure = confusion_heatmap({name: one.confusion_matrix for name, one in groups.items()})
-        return save_figure(figure, output_path)
-
-    def plot_return_distribution(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-        output_path: str | Path,  # Target with suffix .png, .svg or .pdf
-    ) -> Path:  # Where it was written
+    def plot_return_distribution(self, traces: Traces, output_path: str | Path) -> Path:
         "Draw the returns per trade, one pane per strategy."
-        from trade_telemetry.plots import return_histogram, save_figure
+        return draw_returns(by_strategy(self.columns(traces)), output_path)
 
-        groups = by_strategy(self.columns(traces)) or {"no trades": self.columns([])}
-        return save_figure(return_histogram({n: own.return_pct for n, own in groups.items()}), output_path)
-
-    def plot_cumulative_returns(
-        self,
-        traces: Traces,  # List of traces, columns or data frame
-        output_path: str | Path,  # Target with suffix .png, .svg or .pdf
-    ) -> Path:  # Where it was written
+    def plot_cumulative_returns(self, traces: Traces, output_path: str | Path) -> Path:
         "Draw the cumulative returns of all strategies over the exit dates."
-        from trade_telemetry.plots import cumulative_returns, save_figure
-
-        return save_figure(cumulative_returns(return_curves(self.columns(traces))), output_path)
+        return draw_curves(return_curves(self.columns(traces), self.timezone), output_path)

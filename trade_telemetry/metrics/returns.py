@@ -16,10 +16,10 @@ from ..store.days import exit_days
 
 # %% auto #0
 __all__ = ['Days', 'finite_values', 'exit_order', 'curve', 'drawdown', 'deepest_fall', 'max_drawdown', 'max_drawdown_compounded',
-           'fill_days', 'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade',
-           'cumulative_return', 'average_return', 'win_rate', 'profit_factor', 'payoff_ratio', 'sortino_of_days',
-           'calmar_of_days', 'probabilistic_sharpe_ratio', 'average_win', 'average_loss', 'longest_streak', 'exposure',
-           'days_under_water', 'cost_total']
+           'by_instant', 'fill_days', 'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio',
+           'sharpe_per_trade', 'cumulative_return', 'average_return', 'win_rate', 'profit_factor', 'payoff_ratio',
+           'sortino_of_days', 'calmar_of_days', 'probabilistic_sharpe_ratio', 'average_win', 'average_loss',
+           'longest_streak', 'exposure', 'days_under_water', 'cost_total']
 
 # %% ../../nbs/metrics/01_returns.ipynb #dates
 Days = npt.NDArray[np.datetime64]
@@ -123,6 +123,18 @@ def max_drawdown_compounded(
     if not len(growth):
         return 0.0
     return float((growth / np.maximum(np.maximum.accumulate(growth), 1.0) - 1.0).min()) * 100.0 + 0.0
+
+# %% ../../nbs/metrics/01_returns.ipynb #by-instant
+def by_instant(
+    exit_us: Ints,  # Exit times, ascending, shape (n,)
+    return_pct: Floats,  # Returns in that order, percent, shape (n,)
+) -> Floats:  # Summed returns of each instant, in order
+    "Make one step of the exits at one instant."
+    starts = np.flatnonzero(np.diff(exit_us, prepend=np.iinfo(np.int64).min) != 0)
+    if len(starts) == len(exit_us):
+        return return_pct
+    steps: Floats = np.add.reduceat(return_pct, starts)
+    return steps
 
 # %% ../../nbs/metrics/01_returns.ipynb #daily-returns-returns
 def fill_days(
