@@ -331,7 +331,7 @@ def run_export(
     else:
         args.out.write_text(text + "\n", encoding="utf-8")
     if not state["strategies"]:
-        say(state["message"])
+        say(state["message"] or "nothing to show")
     return 0 if state["strategies"] else 1
 
 # %% ../../nbs/cli/04_judge.ipynb #run-report
