@@ -5,6 +5,7 @@ Screenshots of the states of the page are left in `.tmp/screenshots`.
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
@@ -334,6 +335,8 @@ def test_the_card_says_what_the_comparison_and_the_report_say(tmp_path: Path) ->
         gap = answer["strategies"][name]["measures"]["precision"]["difference"]
         assert own["against"]["precision"]["low"] == gap["low"]
     assert "Worse than the backtest: " in parts["cards"].widget.value
+    assert "p\N{NO-BREAK SPACE}&lt;\N{NO-BREAK SPACE}0.001" in parts["cards"].widget.value
+    assert "0.000)" not in parts["cards"].widget.value
     append(analytics / "live" / "traces_swing_0.csv", make_traces("swing", 1, 0.7, days=0.01, seed=77))
     page.clock.beat = 3
     assert not page.shown["complete"]  # new rows at once, beside the words of a moment ago
@@ -424,6 +427,18 @@ def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
     assert "IPY_MODEL_" not in drawn
     offered = {label for label, _ in page.filters.symbol.widget.options}
     assert offered == {"All", EVIL, "WyJhbGVydCgxKSJd", "1234"}
+
+
+def test_only_literals_and_templates_become_html() -> None:
+    """Whatever else is put into HTML goes through a hole, and a hole escapes: nobody has to remember it."""
+    trusted = []
+    for path in sorted((ROOT / "trade_telemetry" / "dashboard").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Markup":
+                trusted += [] if all(isinstance(a, ast.Constant) for a in node.args) else [path.stem]
+            elif isinstance(node, ast.Constant) and re.search(r"\|\s*safe|autoescape", str(node.value)):
+                trusted.append(path.stem)
+    assert trusted == ["markup", "markup"]  # what a template made, and what `html_text` escaped
 
 
 def test_the_export_is_what_is_shown_and_obeys_the_schema(analytics: Path) -> None:

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from markupsafe import Markup
 
@@ -22,8 +21,7 @@ __all__ = ['BY_ITSELF', 'MOST_CLEARED', 'Entry', 'alert_html', 'rule_words', 'wa
            'no_alert_html', 'AlertPanel', 'failed_refresh', 'alerts_html']
 
 # %% ../../nbs/dashboard/05_alert_list.ipynb #alert
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     "One entry of the list."
 
     severity: Severity
@@ -109,8 +107,7 @@ def judged_html(
     )
 
 # %% ../../nbs/dashboard/05_alert_list.ipynb #calm
-@dataclass(frozen=True)
-class Calm:
+class Calm(NamedTuple):
     "What stands in the panel without an alert."
 
     quiet: bool  # Nothing is judged
@@ -138,8 +135,7 @@ def no_alert_html(
 MOST_CLEARED = 8
 
 
-@dataclass(frozen=True)
-class AlertPanel:
+class AlertPanel(NamedTuple):
     "The whole panel."
 
     note: Markup

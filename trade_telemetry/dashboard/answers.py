@@ -12,7 +12,6 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..alert_sentences import WATCHED
 from ..metrics.day_sums import ROLLING_CALLS
-from ..sentences import LiveVerdict, Shift, live_sentence
 from ..trace import PredictionTrace
 from ..wording import Severity, Source, Status, Trend
 
@@ -393,6 +392,8 @@ BACKTEST = "backtest_20250112_143022"
 
 def example_against() -> Against:  # Worse than its backtest
     "Make a comparison with a backtest."
+    from trade_telemetry.sentences import LiveVerdict, Shift, live_sentence
+
     shift = Shift("precision", -0.057, -0.075, -0.038, 1e-6)
     return {
         "precision": {"live": 0.524, "reference": 0.581, "difference": -0.057, "low": -0.075, "high": -0.038},

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -52,8 +51,7 @@ __all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MEANING', 'Bar', 'bar_html', '
            'foot_html']
 
 # %% ../../nbs/dashboard/06_cards.ipynb #bar
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     "A share as a length, percent of the track."
 
     value: float
@@ -82,8 +80,7 @@ def bar_html(
     return _BAR(Bar(100 * figure["value"], left, wide, None if promised is None else 100 * promised))
 
 # %% ../../nbs/dashboard/06_cards.ipynb #headline
-@dataclass(frozen=True)
-class Headline:
+class Headline(NamedTuple):
     "One of the three large figures."
 
     label: str
@@ -143,8 +140,7 @@ def facts_of(
     return [(capital(name), text) for name, text in (*sides, *plain, *path, held)]
 
 # %% ../../nbs/dashboard/06_cards.ipynb #change
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     "A difference with its interval."
 
     text: str
@@ -168,8 +164,7 @@ def change_html(
     return _CHANGE(Change(show(term, found["difference"]), ends.replace(DASH, ""), tone))
 
 # %% ../../nbs/dashboard/06_cards.ipynb #recent
-@dataclass(frozen=True)
-class RecentView:
+class RecentView(NamedTuple):
     "The last signals."
 
     calls: int
@@ -202,8 +197,7 @@ def recent_html(
 MEASURES = ("precision", "mean_return_pct", "daily_return_pct")  # Codes of the glossary, keys of the state
 
 
-@dataclass(frozen=True)
-class Beside:
+class Beside(NamedTuple):
     "A strategy and its backtest."
 
     runs: Markup
@@ -280,8 +274,7 @@ def beside_html(
     return _BESIDE(Beside(runs, n, against["status"], word, rows, verdict_html(figures, against)))
 
 # %% ../../nbs/dashboard/06_cards.ipynb #card
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     "What one card shows below its heading."
 
     figures: Sequence[Markup]  # Three
@@ -316,8 +309,7 @@ def card_html(
     return panel_html(Panel(name_html(name), note, body, color, "tt-card"))
 
 # %% ../../nbs/dashboard/06_cards.ipynb #cards-html
-@dataclass(frozen=True)
-class Nothing:
+class Nothing(NamedTuple):
     "A page without a strategy."
 
     words: str
@@ -355,8 +347,7 @@ LOGO = Markup(
 )
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     "The title of the page."
 
     logo: Markup
@@ -404,8 +395,7 @@ def header_html(
     return _HEADER(Header(LOGO, [*shown, *reference, *coverage_words(state["coverage"], sources)]))
 
 # %% ../../nbs/dashboard/06_cards.ipynb #foot
-@dataclass(frozen=True)
-class Foot:
+class Foot(NamedTuple):
     "Small print."
 
     read: str

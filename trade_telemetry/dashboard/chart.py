@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import ipywidgets
@@ -244,8 +243,7 @@ def range_buttons(
     return Markup('<div class="tt-buttons" role="group" aria-label="Time range">{}</div>').format(drawn)
 
 # %% ../../nbs/dashboard/10_chart.ipynb #curve-head
-@dataclass(frozen=True)
-class CurveHead:
+class CurveHead(NamedTuple):
     "The title line of the chart."
 
     title: str

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from jinja2 import Environment, StrictUndefined
 from jinja2 import Template as Compiled
@@ -17,12 +16,20 @@ from markupsafe import Markup, escape
 from ..wording import html_text, plain_text, template_text
 
 # %% auto #0
-__all__ = ['ENVIRONMENT', 'Model', 'LONGEST_NAME', 'panel_html', 'FONT', 'PALETTE', 'Template', 'Cut', 'name_html', 'names_html',
-           'set_html', 'Button', 'ask_button', 'Panel', 'grid_html', 'calm_html', 'strategy_colors']
+__all__ = ['ENVIRONMENT', 'Model', 'LONGEST_NAME', 'panel_html', 'FONT', 'PALETTE', 'ViewModel', 'Template', 'Cut', 'name_html',
+           'names_html', 'set_html', 'Button', 'ask_button', 'Panel', 'grid_html', 'calm_html', 'strategy_colors']
 
 # %% ../../nbs/dashboard/02_markup.ipynb #template
 ENVIRONMENT = Environment(autoescape=True, finalize=template_text, undefined=StrictUndefined)
-Model = TypeVar("Model")
+
+
+class ViewModel(Protocol):
+    "A NamedTuple: immutable, typed, and six times quicker to define than a dataclass."
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+
+Model = TypeVar("Model", bound=ViewModel)
 
 
 class Template(Generic[Model]):
@@ -41,18 +48,16 @@ class Template(Generic[Model]):
 
     def __call__(
         self,
-        model: Model,  # A dataclass: its fields are the names that the template knows
+        model: Model,  # Its fields are the names that the template knows
     ) -> Markup:  # HTML, safe to be put into another template
         "Fill the holes."
-        known = {f.name: getattr(model, f.name) for f in fields(model)}  # type: ignore[arg-type]
-        return Markup(self.compiled.render(known))
+        return Markup(self.compiled.render(model._asdict()))
 
 # %% ../../nbs/dashboard/02_markup.ipynb #name
 LONGEST_NAME = 40
 
 
-@dataclass(frozen=True)
-class Cut:
+class Cut(NamedTuple):
     "A name that is too long."
 
     short: str
@@ -88,8 +93,7 @@ def set_html(
     return Markup(html_text(text, limit))
 
 # %% ../../nbs/dashboard/02_markup.ipynb #button
-@dataclass(frozen=True)
-class Button:
+class Button(NamedTuple):
     "A button that the page's clock understands."
 
     ask: str  # What is asked for, a word of ours
@@ -119,8 +123,7 @@ def ask_button(
     return _BUTTON(Button(ask, value, inner, words, pressed, disabled))
 
 # %% ../../nbs/dashboard/02_markup.ipynb #panel
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     "A heading and what stands below it."
 
     title: str  # Text, or Markup

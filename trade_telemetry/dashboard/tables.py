@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -39,8 +39,7 @@ __all__ = ['table_html', 'COLUMN_HEADS', 'MOST_EXITS', 'Cell', 'cell_of', 'Matri
            'tabs_html', 'Mark', 'CalibrationPicture', 'mark_of', 'calibration_html', 'exits_html', 'details_html']
 
 # %% ../../nbs/dashboard/12_tables.ipynb #cell
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     "One cell of a matrix."
 
     css: str  # "": a wrong call
@@ -49,7 +48,7 @@ class Cell:
 
 
 _FIGURE = Markup("<b>{}</b><span>{:,}</span>")
-_VOID = Cell("tt-void", "0", Markup(f"<b>{DASH}</b>"))
+_VOID = Cell("tt-void", "0", Markup("<b>—</b>"))
 
 
 def cell_of(
@@ -71,8 +70,7 @@ def cell_of(
     return Cell("tt-hit" if i == j else "", f"{fraction:.3f}", button)
 
 # %% ../../nbs/dashboard/12_tables.ipynb #matrix
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(NamedTuple):
     "A confusion matrix."
 
     labels: Sequence[str]
@@ -136,8 +134,7 @@ def confusion_html(
     return grid_html(panels)
 
 # %% ../../nbs/dashboard/12_tables.ipynb #trade
-@dataclass(frozen=True)
-class TradeRow:
+class TradeRow(NamedTuple):
     "One row of the list."
 
     run: str
@@ -196,8 +193,7 @@ def pager_html(
     return _PAGER.format(newer, page + 1, last + 1, older, close)
 
 # %% ../../nbs/dashboard/12_tables.ipynb #table
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     "A list with heads."
 
     css: str
@@ -246,8 +242,7 @@ def tabs_html(
     return Markup('<div class="tt-buttons" role="group" aria-label="Page">{}</div>').format(both)
 
 # %% ../../nbs/dashboard/12_tables.ipynb #calibration
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     "One bin of the picture, in its coordinates."
 
     words: str
@@ -257,8 +252,7 @@ class Mark:
     high: str
 
 
-@dataclass(frozen=True)
-class CalibrationPicture:
+class CalibrationPicture(NamedTuple):
     "Predicted against observed."
 
     facts: str
