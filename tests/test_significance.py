@@ -15,9 +15,9 @@ from scipy import stats
 
 from trade_telemetry.judgement.paired_days import paired_days_test
 from trade_telemetry.judgement.significance import (
-    autocorrelation_inflation,
-    autocorrelated_p_value,
     autocorrelated_critical_value,
+    autocorrelated_p_value,
+    autocorrelation_inflation,
     cliffs_delta,
     days_needed,
     exact_u_tail,
@@ -118,7 +118,9 @@ def test_the_discount_for_days_alike_never_makes_bolder(r: float, n: int, level:
     factor = autocorrelation_inflation(r, n)
     assert 1 <= factor <= 19.0000001
     assert autocorrelated_p_value(t, n, factor) >= 2 * stats.t.sf(abs(t), n - 1) - 1e-12
-    assert autocorrelated_p_value(autocorrelated_critical_value(n, factor, level), n, factor) == pytest.approx(1 - level, abs=1e-9)
+    assert autocorrelated_p_value(
+        autocorrelated_critical_value(n, factor, level), n, factor
+    ) == pytest.approx(1 - level, abs=1e-9)
 
 
 @pytest.mark.parametrize("edge", [0.2, 0.35, 0.6])

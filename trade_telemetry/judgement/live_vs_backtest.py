@@ -43,7 +43,8 @@ from ..wording import MODES, Mode, Status, interval_name, p_value, plain_text
 __all__ = ['RULE', 'PERFORMANCE', 'MEASURES', 'MINIMUM_DAYS', 'MINIMUM_TRADES', 'OF_ROWS', 'PARTS', 'ClusteredMean',
            'clustered_mean', 'resampled_means', 'day_difference', 'measured', 'reason_shares', 'Compared',
            'compare_means', 'compare_reasons', 'days_to_show', 'loss_needed', 'AgainstBacktest', 'verdict_of_strategy',
-           'against_markdown', 'notes_of', 'measure_strategy', 'adjusted', 'LiveVsBacktest', 'live_vs_backtest']
+           'against_markdown', 'notes_of', 'measure_strategy', 'adjusted', 'compare_strategy', 'LiveVsBacktest',
+           'live_vs_backtest']
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #rule
 RULE = VerdictRule(draws=DRAWS)
@@ -412,7 +413,7 @@ def notes_of(
             notes.append(LiveNote("incomplete sample", mode, rows=len(own)))
         elif folded.sampled:
             unknown = folded.every.unknown
-            of_rows = tuple(what for part, what in OF_ROWS.items() if part in unknown) + ("exit reasons",)
+            of_rows = (*(what for part, what in OF_ROWS.items() if part in unknown), "exit reasons")
             count = fg.trades(folded.returns)
             notes.append(
                 LiveNote("counted by the ledger", mode, trades=count, rows=len(own), of_rows=of_rows)
@@ -422,7 +423,7 @@ def notes_of(
 
 OF_ROWS = {"confidence": "calibration", "fees": "costs"}  # Part that old ledgers do not know: what it is for
 
-# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #compare-strategy
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #measure-strategy
 def measure_strategy(
     live: TraceColumns,  # Its live trades
     reference: TraceColumns,  # Its backtest
@@ -480,6 +481,17 @@ def adjusted(
 
 
 PARTS = ("measures", "exit_reasons")
+
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #compare-strategy
+def compare_strategy(
+    live: TraceColumns,  # Its live trades
+    reference: TraceColumns,  # Its backtest
+    timezone: str = "UTC",  # Zone whose dates count
+    rule: VerdictRule = RULE,  # Coverage, draws, seed, edges
+    mode: Mode = "live",  # What is judged
+) -> AgainstBacktest:  # With the verdict of a strategy that nobody else is asked about
+    "Compare one strategy with its backtest."
+    return adjusted({"": measure_strategy(live, reference, timezone, rule, mode)})[""]
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #live-vs-backtest
 @dataclass(frozen=True, eq=False)

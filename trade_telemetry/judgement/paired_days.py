@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from ..arrays import Floats
 from trade_telemetry.judgement.significance import (
-    autocorrelation_inflation,
-    autocorrelated_p_value,
     autocorrelated_critical_value,
+    autocorrelated_p_value,
+    autocorrelation_inflation,
 )
 from ..metrics.aggregates import Folded
 from ..metrics.figures import estimated_daily

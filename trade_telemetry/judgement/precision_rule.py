@@ -13,8 +13,8 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Bools, Floats, Ints
 from ..alert_sentences import AlertFacts, DetectionDelay, FalseAlarm, PrecisionEvidence
+from ..arrays import Bools, Floats, Ints
 from .alert_rules import MINIMUM_CALLS, Alert, AlertRules, Case, delay_of, iso_time
 from .sequential import YEAR, episodes, learn_baseline
 from .significance import design_effect
