@@ -47,8 +47,9 @@ from trade_telemetry.aggregate_form import (
     read_aggregate,
 )
 from trade_telemetry.capture.writer import TelemetryWriter
-from trade_telemetry.judgement.comparison import side_of
-from trade_telemetry.judgement.live_vs_backtest import mean_of_sums, measured
+from trade_telemetry.judgement.clustered_means import clustered_mean
+from trade_telemetry.judgement.comparison import Side, side_of
+from trade_telemetry.judgement.live_vs_backtest import measured
 from trade_telemetry.metrics import figures as fg
 from trade_telemetry.metrics.aggregates import fold, fold_rows
 from trade_telemetry.metrics.day_sums import account_of, daily_calls, daily_of, day_lines
@@ -444,9 +445,12 @@ def test_days_of_a_comparison_are_those_of_its_accounts(sample: tuple[TraceColum
         ours = fg.estimated_daily(folded)
         assert (ours[0] == days).all()
         assert ours[1] == pytest.approx(daily, rel=1e-9, abs=1e-9)
+        known = columns if columns.ledger is None else whole  # a ledger knows of every win and every loss
+        day, earned = exit_days(known.exit_us, "UTC"), known.return_pct
         won, lost = fg.days_won_and_lost(folded)
-        side = side_of("one", account, np.empty(0))
-        assert (len(won), len(lost)) == (side.winning_days, side.losing_days)
+        assert won.tolist() == np.unique(day[earned > 0]).tolist()
+        assert lost.tolist() == np.unique(day[earned < 0]).tolist()
+        assert side_of("one", folded, np.empty(0)) == Side("one", account.trades, len(won), len(lost))
 
 
 def test_daily_calls_are_those_that_alerts_look_at(sample: tuple[TraceColumns, TraceColumns]) -> None:
@@ -471,25 +475,21 @@ def test_daily_calls_are_those_that_alerts_look_at(sample: tuple[TraceColumns, T
 
 def test_day_means_are_those_of_live_against_backtest() -> None:
     columns = random_columns(3000, 3)
-    theirs, a = measured(account_of(columns)), fold_rows(columns)
-    day, closes = a.key("day"), a.count("closes")
-    calls, right = closes * (a.key("called") != 2), closes * (a.key("called") == a.key("actual"))
-    stated = a.count("stated")
-    ours = {
-        "precision": mean_of_sums(right * (a.key("called") != 2), calls, day, share=True),
-        "expectancy": mean_of_sums(a.values("return_sum"), closes, day),
-        "calibration": mean_of_sums(
-            a.values("confidence_sum") - stated * (a.key("called") == a.key("actual")), stated, day
-        ),
-        "directional": mean_of_sums(closes * (a.key("actual") != 2), closes, day, share=True),
-        "slippage": mean_of_sums(a.values("slippage_sum"), a.count("slippage_known"), day),
-        "fees": mean_of_sums(a.values("fees_sum"), a.count("fees_known"), day),
-        "holding": mean_of_sums(a.values("holding_sum"), a.count("held"), day),
-    }
-    for name, mean in ours.items():
-        assert mean.mean == pytest.approx(theirs[name].mean, rel=1e-9, abs=1e-9), name
-        assert mean.variance == pytest.approx(theirs[name].variance, rel=1e-7, abs=1e-15), name
-        assert mean.days == theirs[name].days
+    ours, day = measured(fold(columns)), exit_days(columns.exit_us, "UTC")
+    right, call = columns.actual == columns.predicted, columns.predicted != 2
+    stated = np.where((columns.confidence >= 0) & (columns.confidence <= 1), columns.confidence, np.nan)
+    single: dict[str, Any] = {
+        "precision": np.where(call, right, np.nan), "expectancy": columns.return_pct, "calibration": stated - right,
+        "directional": columns.actual != 2, "slippage": columns.slippage_pct, "fees": columns.fees_pct,
+        "holding": columns.holding_minutes,
+    }  # fmt: skip
+    for name, values in single.items():
+        there = np.isfinite(values)
+        share = name in ("precision", "directional")
+        by_row = clustered_mean(values[there], np.ones(int(there.sum())), day[there], share)
+        assert ours[name].mean == pytest.approx(by_row.mean, rel=1e-9, abs=1e-9), name
+        assert ours[name].variance == pytest.approx(by_row.variance, rel=1e-7, abs=1e-15), name
+        assert ours[name].days == by_row.days
 
 
 @settings(max_examples=80, deadline=None)
