@@ -5,19 +5,30 @@
 # %% ../../nbs/dashboard/13_state.ipynb #imports
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from cachetools import LRUCache
 
 from ..config import Settings, SettingsError, project_root, settings_at
+from trade_telemetry.dashboard.answers import (
+    Against,
+    AlertEntry,
+    Figures,
+    Rows,
+    RunFacts,
+    Said,
+    State,
+    Watched,
+    empty_state,
+)
+from .cache import PageCache, checksum, recall
 from trade_telemetry.dashboard.figures import (
     curves_of,
     details_of,
@@ -30,8 +41,7 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
-from .memory import Memory, PageMemory, checksum
-from .query import Asked, as_asked, empty_state, view_asked
+from .query import Query, as_query, view_asked
 from .trades import trades_csv, trades_of, utc_from_us
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
@@ -44,7 +54,7 @@ from ..store.view import View, called, coverage_of, view_words
 # %% auto #0
 __all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'why_empty', 'strategies_of', 'rows_read', 'watched_by', 'alert_facts',
            'alerts_of', 'alerts_about', 'facts_of', 'symbols_of', 'choices_of', 'Judgement', 'views_of', 'judgement_of',
-           'dashboard_state', 'state_schema', 'StateSource']
+           'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/13_state.ipynb #strategy-order-state
 MOST_SYMBOLS = 5000
@@ -52,8 +62,8 @@ MOST_SYMBOLS = 5000
 # %% ../../nbs/dashboard/13_state.ipynb #view-words
 def run_facts(
     run: RunInfo,  # A run
-    role: str,  # "figure" or "reference"
-) -> dict[str, Any]:  # JSON-ready
+    role: Literal["figure", "reference"],
+) -> RunFacts:  # JSON-ready
     "Facts of one run."
     return {
         "name": run.name, "mode": run.mode, "role": role, "rows": run.rows,
@@ -81,25 +91,25 @@ def strategies_of(
     view: View,  # What is shown
     names: Sequence[str],  # Strategies to show
     timezone: str,  # Zone of daily figures
-    memory: Memory,  # Figures that are known
-) -> dict[str, Any]:  # Figures by strategy, each with those of its reference
+    known: LRUCache[Hashable, Figures],  # Figures of before
+) -> dict[str, Figures]:  # By strategy, each with those of its reference
     "Figures of all strategies."
 
-    def known(name: str, rows: TraceColumns) -> dict[str, Any]:
-        return memory.recall((name, checksum(rows), *runs_of(rows)), lambda: figures_of(rows, timezone))
+    def ask(name: str, rows: TraceColumns) -> Figures:
+        return recall(known, (name, checksum(rows), *runs_of(rows)), lambda: figures_of(rows, timezone))
 
     found = {}
     for name in names:
-        found[name] = known(name, view.figure.only(strategy=name))
+        found[name] = ask(name, view.figure.only(strategy=name))
         if view.reference is not None and len(beside := view.reference.only(strategy=name)):
-            found[name] = found[name] | {"reference": known(name, beside)}
+            found[name] = {**found[name], "reference": ask(name, beside)}
     return found
 
 
 def rows_read(
     store: TraceStore,  # What was read
     shown: int,  # Rows in the figures
-) -> dict[str, int]:  # Counts of rows
+) -> Rows:  # Counts of rows
     "Count rows by what became of them."
     report = store.report
     return {
@@ -113,7 +123,7 @@ def watched_by(
     view: View,  # What is live
     judged: Mapping[str, int],  # Closed trades by strategy
     settings: Settings,  # Gives the line where the rules do not
-) -> dict[str, Any]:  # JSON-ready
+) -> Watched:  # JSON-ready
     "Say what the alert rules look at."
     past = set[str]()
     if view.reference is not None:
@@ -130,17 +140,21 @@ def watched_by(
 # %% ../../nbs/dashboard/13_state.ipynb #alerts-of
 def alert_facts(
     alert: Alert,  # From the rules
-) -> dict[str, Any]:  # JSON-ready
+) -> AlertEntry:  # JSON-ready
     "Facts of one alert."
-    numbers = {key: number_or_none(getattr(alert, key)) for key in ("false_alarm", "detection_days")}
-    return asdict(alert) | numbers
+    return {
+        "rule": alert.rule, "severity": alert.severity, "strategy": alert.strategy, "symbol": alert.symbol,
+        "title": alert.title, "evidence": alert.evidence, "since": alert.since, "cleared_at": alert.cleared_at,
+        "n": alert.n, "error_rate": alert.error_rate, "false_alarm": number_or_none(alert.false_alarm),
+        "detection_days": number_or_none(alert.detection_days),
+    }  # fmt: skip
 
 
 def alerts_of(
     view: View,  # Selected trades of both directions
     runs: Sequence[RunInfo],  # All runs: a silent writer matters wherever it wrote
     settings: Settings,  # Rules, threshold, time zone
-) -> dict[str, Any]:  # alerts, cleared, watched
+) -> Said:  # What the rules say
     "Judge what is live."
     rules = find_rules(settings)
     report = alert_report(view, settings, rules=rules, runs=runs)
@@ -153,14 +167,16 @@ def alerts_of(
 
 
 def alerts_about(
-    said: Mapping[str, Any],  # alerts, cleared, watched; of all symbols
+    said: Said,  # Of all symbols
     symbol: str | None,  # None: all
-) -> dict[str, Any]:  # The same with fewer alerts
+) -> Said:  # The same with fewer alerts
     "List the alerts of one symbol and of whole strategies."
     if symbol is None:
-        return dict(said)
-    lists = {key: [a for a in said[key] if a["symbol"] in ("", symbol)] for key in ("alerts", "cleared")}
-    return {**said, **lists}
+        return said
+    now, over = (
+        [a for a in alerts if a["symbol"] in ("", symbol)] for alerts in (said["alerts"], said["cleared"])
+    )
+    return {"alerts": now, "cleared": over, "watched": said["watched"]}
 
 # %% ../../nbs/dashboard/13_state.ipynb #facts-of
 def facts_of(
@@ -169,14 +185,15 @@ def facts_of(
     view: View,  # Figure and reference over all symbols; only its runs count
 ) -> dict[str, Any]:  # Part of the state
     "Facts that may change although no trade was closed."
-    runs = [(run, "figure") for run in view.figure_runs] + [(run, "reference") for run in view.reference_runs]
+    shown = [run_facts(run, "figure") for run in view.figure_runs]
+    beside = [run_facts(run, "reference") for run in view.reference_runs]
     return {
         **view_words(view),
         "directory": ", ".join(str(path) for path in store.paths),
         "timezone": settings.timezone,
         "refresh_interval_seconds": settings.dashboard_refresh_interval,
         "precision_threshold": settings.dashboard_alert_precision_threshold,
-        "runs": [run_facts(run, role) for run, role in runs],
+        "runs": [*shown, *beside],
         "coverage": coverage_of(view.figure_runs),
     }
 
@@ -193,12 +210,12 @@ MOST_RUNS = 50
 
 
 def choices_of(
-    asked: Asked,  # Choices of the viewer
+    query: Query,  # Choices of the viewer
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
 ) -> dict[str, Any]:  # Part of the state
     "State the choices in force, and the runs that could be chosen."
     newest = [{"name": run.name, "mode": run.mode} for run in reversed(runs) if run.rows]
-    chosen = {key: getattr(asked, key) for key in ("symbol", "direction", "run", "run_mode")}
+    chosen = {key: getattr(query, key) for key in ("symbol", "direction", "run", "run_mode")}
     return chosen | {"available_runs": newest[:MOST_RUNS]}
 
 # %% ../../nbs/dashboard/13_state.ipynb #dashboard-state
@@ -215,47 +232,47 @@ class Judgement:
 def views_of(
     columns: TraceColumns,  # All rows
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
-    asked: Asked,  # What the viewer asked for
+    query: Query,  # What the viewer asked for
 ) -> tuple[View, View]:  # All symbols, both directions, for alerts; what is shown
     "Select the trades that a viewer asked for."
-    everything = own = view_asked(columns, runs, asked)
-    if asked.symbol is not None:
-        own = view_asked(columns.only(symbols=[asked.symbol]), runs, asked)
-    return everything, called(own, asked.direction)
+    everything = own = view_asked(columns, runs, query)
+    if query.symbol is not None:
+        own = view_asked(columns.only(symbols=[query.symbol]), runs, query)
+    return everything, called(own, query.direction)
 
 # %% ../../nbs/dashboard/13_state.ipynb #judgement-of
 def judgement_of(
     columns: TraceColumns,  # All rows
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     settings: Settings,  # Time zone, alert rules
-    asked: Asked,  # What the viewer asked for
-    memory: PageMemory,  # Figures and alerts that are known
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # Figures and alerts that are known
     situation: Hashable = None,  # What alerts depend on beside the rows
 ) -> Judgement:  # Everything but the comparison with the backtest
     "Judge the trades that the viewer asked for."
-    (everything, view), zone = views_of(columns, runs, asked), settings.timezone
-    whole = (asked.run, asked.run_mode, situation)  # no symbol, no direction
-    said = memory.alerts.recall(whole, lambda: alerts_of(everything, runs, settings))
+    (everything, view), zone = views_of(columns, runs, query), settings.timezone
+    whole = (query.run, query.run_mode, situation)  # no symbol, no direction
+    said = recall(cache.alerts, whole, lambda: alerts_of(everything, runs, settings))
     names, left_out = strategy_order(view.figure)
     newest_us = int(everything.figure.exit_us.max()) if len(everything.figure) else None
     found: dict[str, Any] = {
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
         "newest_trace_at": utc_from_us(newest_us),
-        **alerts_about(said, asked.symbol),
+        **alerts_about(said, query.symbol),
     }
     if names:
-        start, end = window_of(everything.figure, asked.days, zone)
+        start, end = window_of(everything.figure, query.days, zone)
         steps = {name: steps_of(rows_of(view.figure, name), zone) for name in names}
-        strategies = strategies_of(view, names, zone, memory.figures)
+        strategies = strategies_of(view, names, zone, cache.figures)
         found |= {
             "message": None,
-            "window": {"days": asked.days, "start": utc_from_us(start), "end": utc_from_us(end)},
+            "window": {"days": query.days, "start": utc_from_us(start), "end": utc_from_us(end)},
             "strategies": strategies,
             "strategies_left_out": left_out,
             "curve": curves_of(steps, start),
             "rolling": rolling_of(steps, start, end),
-            "trades": trades_of(view.figure, asked, strategies),
-            "details": details_of(view.figure, names) if asked.details else None,
+            "trades": trades_of(view.figure, query, strategies),
+            "details": details_of(view.figure, names) if query.details else None,
         }
     selected = replace(everything, figure=TraceColumns.from_traces([]), reference=None)
     return Judgement(found, selected, len(view.figure), view.reference is not None)
@@ -264,46 +281,42 @@ def judgement_of(
 def dashboard_state(
     store: TraceStore,  # Trace files below some paths
     settings: Settings,  # Time zone, interval, precision threshold
-    wanted: Asked | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
-    memory: PageMemory | None = None,  # What is known from before; None: nothing
-) -> dict[str, Any]:  # Everything that is shown; strict JSON, see `static/dashboard_state.schema.json`
+    wanted: Query | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
+    cache: PageCache | None = None,  # What is known from before; None: nothing
+) -> State:  # Everything that is shown; strict JSON, see `static/dashboard_state.schema.json`
     "Read what is new and describe what is to be seen."
-    asked, memory = as_asked(wanted), memory or PageMemory()
+    query, cache = as_query(wanted), cache or PageCache()
     store.refresh()
     columns, runs = store.columns, store.runs()
-    memory.see(columns)
+    cache.see(columns)
     states = tuple((run.name, run.mode, run.rows, run.state, len(run.silent), run.writers) for run in runs)
     rules = settings.telemetry_storage_path / "alerts.yaml"
     today = datetime.now(ZoneInfo(settings.timezone)).date()  # a day that is over may be judged
     situation = (states, today, rules.stat().st_mtime_ns if rules.is_file() else 0)
-    judgement = memory.judged.recall(
-        (replace(asked, hurry=False), situation),
-        lambda: judgement_of(columns, runs, settings, asked, memory, situation),
+    judgement = recall(
+        cache.judged,
+        (replace(query, hurry=False), situation),
+        lambda: judgement_of(columns, runs, settings, query, cache, situation),
     )
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
     shown = replace(selected, figure_runs=figure, reference_runs=beside)
     state = empty_state(
-        **facts_of(store, settings, shown), **choices_of(asked, runs), rows=rows_read(store, judgement.rows), **judgement.found
+        **facts_of(store, settings, shown), **choices_of(query, runs), rows=rows_read(store, judgement.rows), **judgement.found
     )  # fmt: skip
     if not (strategies := state["strategies"]):
-        return state | {"message": why_empty(store, asked.symbol)}
+        return {**state, "message": why_empty(store, query.symbol)}
     if not judgement.has_reference:
         return state
 
-    def compare() -> dict[str, Any]:
-        return verdicts_of(views_of(columns, runs, asked)[1], list(strategies), settings.timezone)
+    def compare() -> dict[str, Against]:
+        return verdicts_of(views_of(columns, runs, query)[1], list(strategies), settings.timezone)
 
-    against, complete = memory.verdicts(asked, compare)
-    both = {name: own | {"against": against.get(name)} for name, own in strategies.items()}
-    return state | {"strategies": both, "complete": complete}
-
-# %% ../../nbs/dashboard/13_state.ipynb #schema
-def state_schema() -> dict[str, Any]:  # JSON Schema, draft 2020-12
-    "Schema of the state, as shipped with the package."
-    text = files("trade_telemetry").joinpath("static/dashboard_state.schema.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
+    against, complete = cache.verdicts(query, compare)
+    both: dict[str, Figures] = {
+        name: {**own, "against": against.get(name)} for name, own in strategies.items()
+    }
+    return {**state, "strategies": both, "complete": complete}
 
 # %% ../../nbs/dashboard/13_state.ipynb #state-source
 class StateSource:
@@ -316,7 +329,7 @@ class StateSource:
     ) -> None:
         self.settings, self.problem = settings, problem
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
-        self.memory, self.is_waited_for = PageMemory(), os.environ.get("VOILA_PREHEAT") != "True"
+        self.cache, self.is_waited_for = PageCache(), os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
 
@@ -328,17 +341,17 @@ class StateSource:
         except SettingsError as error:
             return cls(None, str(error))
 
-    def read(self, wanted: Asked | str | None = None) -> dict[str, Any]:
+    def read(self, wanted: Query | str | None = None) -> State:
         "State of this moment, for what the viewer asked for."
         if self.settings is None:
             return empty_state(
                 state="error", title="Settings error", message=self.problem, errors=[self.problem]
             )
-        asked = as_asked(wanted)
+        query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
-            asked, self.is_waited_for = replace(asked, hurry=False), True
-        return dashboard_state(self.store, self.settings, asked, self.memory)
+            query, self.is_waited_for = replace(query, hurry=False), True
+        return dashboard_state(self.store, self.settings, query, self.cache)
 
-    def trades_csv(self, wanted: Asked | str | None = None) -> str:
+    def trades_csv(self, wanted: Query | str | None = None) -> str:
         "Trades behind the page as CSV."
         return trades_csv(self.store, wanted) if self.settings else ""
