@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import available_timezones
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -20,8 +19,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 from pydantic_settings import SettingsError as SourceError
-from yaml import YAMLError
 
+from .timezones import zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
@@ -87,14 +86,18 @@ class Settings(BaseSettings):
     telemetry_buffer_size: Annotated[int, Field(ge=1)] = 100  # Rows that trigger a flush of a backtest
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
-    session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX or 24H
+    session: str = Field(
+        "NYSE", validation_alias="TELEMETRY_SESSION"
+    )  # NYSE, NSE, FX, 24H, or an exchange: XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
 
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError("must be an IANA time zone such as Asia/Kolkata")
+        try:
+            zone_of(name)  # quicker by far than a list of all zones
+        except ValueError:
+            raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
 
     @classmethod
@@ -136,6 +139,13 @@ def config_file() -> Path | None:
     return usual if usual.is_file() else None
 
 # %% ../nbs/13_config.ipynb #load-settings
+def _yaml_error() -> type[Exception]:
+    "What YAML raises; asked for only where something was raised, since most calls read no file."
+    from yaml import YAMLError
+
+    return YAMLError
+
+
 def load_settings(
     path: str
     | Path
@@ -152,7 +162,7 @@ def load_settings(
         raise SettingsError(_said(error, list(Settings.model_fields))) from None
     except SourceError as error:  # a variable that should hold JSON
         raise SettingsError(" ".join(str(error).split())) from None
-    except YAMLError as error:
+    except _yaml_error() as error:
         where = " ".join(str(error).split())[:120]
         raise SettingsError(f"settings file {str(config_file())!r} is not YAML: {where}") from None
     finally:
