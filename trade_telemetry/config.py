@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     telemetry_buffer_size: Annotated[int, Field(ge=1)] = 100  # Rows that trigger a flush of a backtest
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
-    session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX or 24H
+    session: str = Field(
+        "NYSE", validation_alias="TELEMETRY_SESSION"
+    )  # NYSE, NSE, FX, 24H, or an exchange: XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
 
     @field_validator("timezone")

@@ -162,7 +162,7 @@ def live_answer(
     "Compare what is live with what the backtest promised."
     from trade_telemetry.judgement.live_vs_backtest import RULE, live_vs_backtest
 
-    answer = live_vs_backtest(reading.view, timezone=reading.settings.timezone)
+    answer = live_vs_backtest(reading.live_view, timezone=reading.settings.timezone)
     sides, facts = answer["strategies"], to_json_value(answer)
     if not sides:
         where = f"{reading.settings.telemetry_storage_path} ({answer['rows_from']})"
