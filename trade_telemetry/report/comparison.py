@@ -127,7 +127,7 @@ def curves_by_trade(
             shown[name] = (kept + 1, path[kept])
     return shown
 
-
+# %% ../../nbs/report/11_comparison.ipynb #compared-curves
 def compared_curves(
     report: Report,  # What is judged
     by: str = "date",  # "date" or "trade"
@@ -193,7 +193,7 @@ def significance_row(
     ends = show_interval(what, test["low"], test["high"])
     return [title, show(what, test["estimate"]), ends, p_value(test["p_value"]), p_value(test.get("p_holm"))]
 
-
+# %% ../../nbs/report/11_comparison.ipynb #significance-section
 def significance_section(
     report: Report,  # What is judged
 ) -> Block:  # Table of tests and what would be needed
@@ -230,7 +230,7 @@ def winner_sentences(
         f"{alone}: {own}.",
     ]
 
-
+# %% ../../nbs/report/11_comparison.ipynb #recommend
 def recommend(
     v: ComparisonVerdict,  # What may be concluded
     needed: Sequence[DaysNeeded],  # How long a difference that matters would take to show

@@ -12,18 +12,17 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..config import Settings, project_root, settings_at
 from ..judgement.alert_rules import AlertReport
 from ..judgement.alerts import alert_report
 from ..judgement.comparison import compare
 from ..judgement.live_vs_backtest import live_vs_backtest
+from ..metrics.aggregates import fold
+from ..metrics.figures import days_of
 from ..metrics.record import AccuracyMetrics, measure
 from .verdicts import AgainstBacktest, against_backtest, comparison_verdict
 from ..sentences import ComparisonVerdict
 from ..store.columns import TraceColumns, choose, strategies_asked
-from ..store.days import exit_days
 from ..store.runs import LoadReport
 from ..store.store import TraceStore
 from trade_telemetry.store.view import (
@@ -35,6 +34,7 @@ from trade_telemetry.store.view import (
     trades_by_strategy,
     view_words,
 )
+from ..timezones import date_of_day
 from ..wording import MODES, Mode
 
 # %% auto #0
@@ -56,9 +56,8 @@ class Scope:
     )
     second: str | None = None  # Strategy that is subtracted; None: swing if there is one
 
-    @property
     def wanted(self) -> Wanted:
-        "What it asks of the view."
+        "What is asked of the rule that decides which runs are shown."
         return Wanted(
             run=self.run, against=self.against, strategies=strategies_asked(self.strategy), symbols=self.symbols,
             start=self.start, end=self.end,
@@ -70,12 +69,8 @@ def exit_dates(
     zone: str,  # Whose dates; a ledger has counted in its own
 ) -> tuple[str, str] | None:  # First and last exit date, YYYY-MM-DD; None without trades
     "Say which days trades are of."
-    days = exit_days(columns.exit_us, zone)
-    every = days if columns.ledger is None else np.concatenate([days, columns.ledger.day])
-    if not len(every):
-        return None
-    first, last = np.array([every.min(), every.max()]).astype("datetime64[D]").astype(str).tolist()
-    return first, last
+    days = days_of(fold(columns, zone).every).day.tolist()
+    return (str(date_of_day(days[0])), str(date_of_day(days[-1]))) if days else None
 
 # %% ../../nbs/report/03_scope.ipynb #report
 class Report:
@@ -91,9 +86,8 @@ class Report:
         self.settings, self.view, self.loaded, self.scope = settings, view, loaded, scope
         self.zone, self.figure = settings.timezone, view.figure
         self.reference = view.figure.take(slice(0)) if view.reference is None else view.reference
-        self.names, self.left_out = shown_strategies(
-            self.figure if trades_by_strategy(self.figure) else self.reference
-        )
+        self.counts = trades_by_strategy(self.figure)
+        self.names, self.left_out = shown_strategies(self.figure if self.counts else self.reference)
 
     def rows(self, name: str) -> TraceColumns:  # Judged trades of one strategy
         "Trades of one strategy."
@@ -117,7 +111,7 @@ class Report:
     @cached_property
     def trades(self) -> int:
         "Trades that the figures are of."
-        return sum(m.total_trades for m in self.metrics.values()) if trades_by_strategy(self.figure) else 0
+        return sum(m.total_trades for m in self.metrics.values()) if self.counts else 0
 
     @cached_property
     def metrics(self) -> dict[str, AccuracyMetrics]:
@@ -179,5 +173,5 @@ def open_report(
     asked = Scope(**scope)
     store = TraceStore(directory, timezone=known.timezone, final=True)
     store.refresh()
-    view = choose_view(store.columns, store.runs(), asked.wanted, known.timezone)
+    view = choose_view(store.columns, store.runs(), asked.wanted(), known.timezone)
     return Report(known, view, store.report, asked)

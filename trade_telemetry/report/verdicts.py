@@ -225,7 +225,7 @@ def live_notes(
             notes.append(LiveNote("incomplete sample", own, rows=len(rows)))
     return tuple(notes)
 
-
+# %% ../../nbs/report/01_verdicts.ipynb #against
 def against_backtest(
     answer: Mapping[str, Any],  # Of one strategy, from `live_vs_backtest`
     live: TraceColumns,  # Its judged trades
