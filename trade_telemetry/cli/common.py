@@ -22,11 +22,7 @@ from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.store import TraceStore
 from ..store.view import View, Wanted, choose_view
 
-<<<<<<< HEAD
 if TYPE_CHECKING:  # a verb that judges does not load them
-=======
-if TYPE_CHECKING:
->>>>>>> main
     from trade_telemetry.trading.bars import Bars
 
 # %% auto #0
