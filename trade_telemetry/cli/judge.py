@@ -116,7 +116,7 @@ def export(
     else:
         out.write_text(to_json(state) + "\n", encoding="utf-8")
     if not state["strategies"]:
-        remark(state["message"])
+        remark(state["message"] or "nothing to show")
     return 0 if state["strategies"] else 1
 
 # %% ../../nbs/cli/06_judge.ipynb #report

@@ -21,6 +21,7 @@ from ..metrics.intervals import Difference, day_weights
 from ..metrics.returns import days_per_year
 from ..store.columns import TraceColumns, choose
 from ..store.view import View
+from ..wording import p_text
 
 # %% auto #0
 __all__ = ['RULE', 'PERFORMANCE', 'MEASURES', 'MINIMUM_DAYS', 'MINIMUM_TRADES', 'DayMean', 'day_mean', 'mean_of_sums',
@@ -244,8 +245,8 @@ def _figure(name: str, test: dict[str, Any]) -> str:
     title, unit, factor = MEASURES[name]
     digits = ".1f" if unit == "points" else ".3f"
     ends = (format(factor * test["difference"][end], "+" + digits) for end in ("estimate", "low", "high"))
-    return "{} {} {} (95 % interval {} to {}, p = {:.3f})".format(
-        title, *(lambda e: (e[0], unit, e[1], e[2]))(tuple(ends)), test["p_holm"]
+    return "{} {} {} (95 % interval {} to {}, {})".format(
+        title, *(lambda e: (e[0], unit, e[1], e[2]))(tuple(ends)), p_text(test["p_holm"])
     )
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #verdict-words
