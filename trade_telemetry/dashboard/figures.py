@@ -11,6 +11,13 @@ from typing import Any
 
 import numpy as np
 
+# %% auto #0
+__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
+           'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of', 'compared_with',
+           'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'rows_of', 'curves_of',
+           'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of', 'window_of']
+
+# %% ../../nbs/dashboard/06_figures.ipynb #imports-own
 from ..arrays import Floats, Ints, thin
 from trade_telemetry.dashboard.answers import (
     Against,
@@ -44,13 +51,6 @@ from ..store.days import from_local
 from ..store.view import View
 from ..trace import DIRECTIONS
 from ..wording import Trend
-
-# %% auto #0
-__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'MOST_STRATEGIES', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none',
-           'share_of', 'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of',
-           'compared_with', 'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'strategy_order',
-           'rows_of', 'curves_of', 'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of',
-           'window_of']
 
 # %% ../../nbs/dashboard/06_figures.ipynb #shared-axis
 def shared_axis(
@@ -174,7 +174,7 @@ def against_of(
         "live_trades": answer["live_trades"],
     }
 
-
+# %% ../../nbs/dashboard/06_figures.ipynb #verdicts-of
 def verdicts_of(
     view: View,  # Figure and reference
     names: Sequence[str],  # Strategies that are shown
@@ -248,26 +248,6 @@ def figures_of(
     }
 
 # %% ../../nbs/dashboard/06_figures.ipynb #strategy-order
-MOST_STRATEGIES = 12
-
-
-def strategy_order(
-    columns: TraceColumns,  # Rows of all strategies, and perhaps a ledger
-    most: int = MOST_STRATEGIES,  # So many at most
-) -> tuple[list[str], int]:  # Names to show in order, and how many are left out
-    "Choose the strategies to show."
-    counts = np.bincount(columns.strategy, minlength=len(columns.strategies)).tolist()
-    closes = {columns.strategies[code]: n for code, n in enumerate(counts) if n}
-    if (ledger := columns.ledger) is not None:
-        names, place = np.unique(ledger.strategy.astype(str), return_inverse=True)
-        for name, n in zip(names.tolist(), np.bincount(place, ledger.closes).tolist(), strict=True):
-            closes[name] = max(closes.get(name, 0), int(n))
-    found = sorted((-n, name) for name, n in closes.items())
-    first = {"intraday": 0, "swing": 1}
-    chosen = sorted((name for _, name in found[:most]), key=lambda name: (first.get(name, 2), name))
-    return chosen, len(found) - len(chosen)
-
-
 def rows_of(
     columns: TraceColumns,  # Rows of all strategies
     strategy: str,  # A name

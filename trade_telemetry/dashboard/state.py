@@ -16,6 +16,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from cachetools import LRUCache
 
+# %% auto #0
+__all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'why_empty', 'strategies_of', 'rows_read', 'watched_by', 'alert_facts',
+           'alerts_of', 'alerts_about', 'facts_of', 'symbols_of', 'choices_of', 'Judgement', 'views_of', 'judgement_of',
+           'dashboard_state', 'StateSource']
+
+# %% ../../nbs/dashboard/15_state.ipynb #imports-own
 from ..config import Settings, SettingsError, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
@@ -37,7 +43,6 @@ from trade_telemetry.dashboard.figures import (
     rolling_of,
     rows_of,
     runs_of,
-    strategy_order,
     verdicts_of,
     window_of,
 )
@@ -49,12 +54,7 @@ from ..metrics.day_sums import steps_of
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.store import TraceStore
-from ..store.view import View, called, coverage_of, view_words
-
-# %% auto #0
-__all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'why_empty', 'strategies_of', 'rows_read', 'watched_by', 'alert_facts',
-           'alerts_of', 'alerts_about', 'facts_of', 'symbols_of', 'choices_of', 'Judgement', 'views_of', 'judgement_of',
-           'dashboard_state', 'StateSource']
+from ..store.view import View, called, coverage_of, shown_strategies, view_words
 
 # %% ../../nbs/dashboard/15_state.ipynb #strategy-order-state
 MOST_SYMBOLS = 5000
@@ -253,7 +253,7 @@ def judgement_of(
     (everything, view), zone = views_of(columns, runs, query), settings.timezone
     whole = (query.run, query.run_mode, situation)  # no symbol, no direction
     said = recall(cache.alerts, whole, lambda: alerts_of(everything, runs, settings))
-    names, left_out = strategy_order(view.figure)
+    names, left_out = shown_strategies(view.figure)
     newest_us = int(everything.figure.exit_us.max()) if len(everything.figure) else None
     found: dict[str, Any] = {
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
