@@ -14,6 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# %% auto #0
+__all__ = ['TESTS', 'VerdictRule', 'Side', 'Obstacle', 'find_obstacle', 'verdict_of', 'side_of', 'Tested', 'with_holm',
+           'needed_facts', 'comparison_markdown', 'Comparison', 'compare_samples', 'compare', 'among_pairs',
+           'GroupComparison', 'compare_groups', 'split_by']
+
+# %% ../../nbs/judgement/07_comparison.ipynb #imports-own
 import trade_telemetry.metrics.figures as fg
 from ..arrays import Floats
 from ..glossary import difference, label, show, show_interval
@@ -52,11 +58,6 @@ from trade_telemetry.sentences import (
 )
 from ..store.columns import WORDS, TraceColumns, choose
 from ..wording import interval, interval_name, number, p_value, plain_text
-
-# %% auto #0
-__all__ = ['TESTS', 'VerdictRule', 'Side', 'Obstacle', 'find_obstacle', 'verdict_of', 'side_of', 'Tested', 'with_holm',
-           'needed_facts', 'comparison_markdown', 'Comparison', 'compare_samples', 'compare', 'among_pairs',
-           'GroupComparison', 'compare_groups', 'split_by']
 
 # %% ../../nbs/judgement/07_comparison.ipynb #rule
 @dataclass(frozen=True)
