@@ -16,15 +16,110 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Floats, Ints
+from .aggregates import was_sampled
 from .classification import NOOP, Matrix, confusion_matrix, headline_scores
 from .returns import Days, exit_order, fill_days
-from ..store.closes import Closes, Totals, join_closes, matrix_of, totals_of
+from ..aggregate import Ledgers
 from ..store.columns import TraceColumns
 from ..store.days import exit_days, from_local, utc_offsets
 
 # %% auto #0
-__all__ = ['ARRAYS', 'ROLLING_CALLS', 'exact_closes', 'sampled_closes', 'Account', 'account_of', 'daily_of', 'DayLines',
-           'day_lines', 'DailyCalls', 'daily_calls', 'Steps', 'steps_of_days', 'steps_of', 'last_calls']
+__all__ = ['CLOSES', 'ARRAYS', 'Closes', 'join_closes', 'closes_of_ledgers', 'Totals', 'totals_of', 'matrix_of', 'has_loss',
+           'exact_closes', 'sampled_closes', 'Account', 'account_of', 'daily_of', 'DayLines', 'day_lines', 'DailyCalls',
+           'daily_calls']
+
+# %% ../../nbs/metrics/06_day_sums.ipynb #closes
+@dataclass(frozen=True, eq=False)
+class Closes:
+    "Lines that each stand for some closed positions, one array of shape (m,) each."
+
+    strategy: npt.NDArray[np.object_]  # Who predicted
+    symbol: npt.NDArray[np.object_]  # Instrument
+    zone: npt.NDArray[np.object_]  # Time zone of the exit date
+    day: Ints  # Exit date, days since 1970-01-01
+    predicted: Ints  # 0 LONG, 1 SHORT, 2 NOOP
+    actual: Ints  # The same
+    closes: Ints  # How many
+    return_sum: Floats  # Sum of net returns, percent
+    square_sum: Floats  # Sum of their squares
+    wins: Ints  # Closes with a return above 0
+    minutes_sum: Floats  # Minutes held in all
+    labelled: bool = True  # Is `actual` what the rows beside it say? Not after relabelling
+
+    def __len__(self) -> int:
+        return len(self.day)
+
+
+CLOSES = tuple(f.name for f in fields(Closes))[:-1]
+
+
+def join_closes(
+    parts: Sequence[Closes],  # At least one
+) -> Closes:  # All their lines
+    "Put lines together."
+    stacked = {name: np.concatenate([getattr(part, name) for part in parts]) for name in CLOSES}
+    return Closes(**stacked, labelled=all(part.labelled for part in parts))
+
+
+def closes_of_ledgers(
+    ledgers: Ledgers,  # Of any runs
+) -> Closes:  # Their lines
+    "Bring exact sums to floats."
+    a = ledgers.total()
+    names = [
+        np.array([*words, ""], dtype=object)[codes]
+        for words, codes in ((a.strategies, a.keys[0]), (a.symbols, a.keys[3]))
+    ]
+    zone = np.full(len(a), a.zones[0] if a.zones else "UTC", dtype=object)
+    sums = [a.values(name) for name in ("return_sum", "square_sum")]
+    return Closes(
+        *names, zone, *a.keys[4:], a.count("closes"), *sums, a.count("wins"), a.values("holding_sum"), ledgers.labelled
+    )  # fmt: skip
+
+# %% ../../nbs/metrics/06_day_sums.ipynb #totals
+@dataclass(frozen=True)
+class Totals:
+    "Sums over lines."
+
+    closes: int  # Trades
+    return_sum: float  # Percent
+    square_sum: float  # Percent squared
+    wins: int  # Trades above 0
+    minutes_sum: float  # Minutes held
+
+    @property
+    def mean(self) -> float:
+        "Mean return, percent; nan without trades."
+        return self.return_sum / self.closes if self.closes else float("nan")
+
+
+def totals_of(
+    closes: Closes,  # Lines
+) -> Totals:  # Zeros without lines
+    "Sum lines."
+    c = closes
+    return Totals(
+        int(c.closes.sum()), float(c.return_sum.sum()), float(c.square_sum.sum()), int(c.wins.sum()), float(c.minutes_sum.sum())
+    )  # fmt: skip
+
+
+def matrix_of(
+    closes: Closes,  # Lines
+) -> Matrix:  # Confusion matrix, shape (3, 3), rows actual, columns predicted
+    "Count closes by actual and predicted direction."
+    counts = np.zeros(9, dtype=np.int64)
+    np.add.at(counts, closes.actual * 3 + closes.predicted, closes.closes)
+    return counts.reshape(3, 3)
+
+
+def has_loss(
+    closes: Closes,  # Lines
+) -> npt.NDArray[np.bool_]:  # Per line, shape (m,)
+    "Say which lines hold a trade below 0, as far as sums can tell: trades at exactly 0 beside two wins count as below."
+    c = closes
+    rest = c.closes > c.wins
+    even = np.abs(c.square_sum - c.return_sum**2) <= 1e-12 * c.square_sum
+    return np.asarray(rest & ~((c.wins == 0) & (c.square_sum == 0)) & ~((c.wins == 1) & even), dtype=np.bool_)
 
 # %% ../../nbs/metrics/06_day_sums.ipynb #exact-closes
 def exact_closes(
@@ -33,7 +128,7 @@ def exact_closes(
 ) -> Closes | None:  # Lines that stand for every close; None where rows are a sample that no ledger completes
     "Every close: sampled ones from the ledger, the others from the rows."
     sampled, ledger = columns.sample_rate < 1, columns.ledger
-    known = set() if ledger is None else set(ledger.run)
+    known = frozenset[str]() if ledger is None else ledger.runs
     if not {columns.runs[code] for code in np.unique(columns.run[sampled]).tolist()} <= known:
         return None
     rows = columns.take(~sampled)
@@ -45,10 +140,10 @@ def exact_closes(
     blank = np.full(len(kinds), "", dtype=object)
     sums = [np.bincount(place, w)[kinds].astype(np.float64) for w in (r, r * r, rows.holding_minutes)]
     own = Closes(
-        blank, blank, blank, blank, blank, kinds // 9 + first, (kinds % 9 // 3).astype(np.int8), (kinds % 3).astype(np.int8),
+        blank, blank, blank, kinds // 9 + first, kinds % 9 // 3, kinds % 3,
         counts[kinds], sums[0], sums[1], np.bincount(place, r > 0)[kinds].astype(np.int64), sums[2],
     )  # fmt: skip
-    return own if ledger is None else join_closes([own, ledger])
+    return own if ledger is None else join_closes([own, closes_of_ledgers(ledger)])
 
 # %% ../../nbs/metrics/06_day_sums.ipynb #sampled-closes
 def sampled_closes(
@@ -56,9 +151,7 @@ def sampled_closes(
     timezone: str | tzinfo = "UTC",  # Zone of the exit dates of rows; a ledger has its own
 ) -> tuple[bool, Closes | None]:  # Were trades left out by sampling? Every close, where a ledger knows them
     "Ask whether rows are a sample, and for the ledger that completes it."
-    sampled = bool((columns.sample_rate < 1).any()) or bool(
-        columns.ledger is not None and len(columns.ledger)
-    )
+    sampled = was_sampled(columns)
     return sampled, exact_closes(columns, timezone) if sampled else None
 
 # %% ../../nbs/metrics/06_day_sums.ipynb #samples
@@ -87,7 +180,7 @@ def account_of(
     "Put the trades of one side in order and find out what is known of them."
     sampled, exact = sampled_closes(columns, timezone)
     rows = columns.take(exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
-    counted = None if exact is None else columns.ledger
+    counted = None if exact is None or columns.ledger is None else closes_of_ledgers(columns.ledger)
     return Account(rows, exit_days(rows.exit_us, timezone), exact, counted, sampled and exact is None)
 
 # %% ../../nbs/metrics/06_day_sums.ipynb #daily
@@ -174,13 +267,13 @@ class _Groups:
 # %% ../../nbs/metrics/06_day_sums.ipynb #row-lines
 def _ledger_of(columns: TraceColumns) -> Closes | None:
     ledger = columns.ledger
-    return ledger if ledger is not None and len(ledger) and ledger.labelled else None
+    return closes_of_ledgers(ledger) if ledger is not None and ledger.closes and ledger.labelled else None
 
 
 def _unknown_runs(columns: TraceColumns) -> npt.NDArray[np.bool_]:
     "For each run code: is there no ledger that knows its sampled closes?"
-    ledger = _ledger_of(columns)
-    known = set() if ledger is None else set(ledger.run)
+    ledger = columns.ledger
+    known = frozenset[str]() if ledger is None or not ledger.labelled else ledger.runs
     return np.array([name not in known for name in columns.runs], dtype=np.bool_)
 
 
@@ -311,61 +404,3 @@ def daily_calls(
         (lines.strategies[own[a]], lines.symbols[of[a]] if by_symbol else ""): DailyCalls(*[c[a:b] for c in table])
         for a, b in pairwise(edges)
     }  # fmt: skip
-
-# %% ../../nbs/metrics/06_day_sums.ipynb #empty-state-day-sums
-ROLLING_CALLS = 50  # The rolling precision looks back on so many calls
-
-# %% ../../nbs/metrics/06_day_sums.ipynb #steps
-@dataclass(frozen=True)
-class Steps:
-    "Closes in the order of their exits, one at a time or a day at a time, arrays of shape (m,)."
-
-    at_us: Ints  # Exit, or end of the day; microseconds since 1970 UTC
-    return_sum: Floats  # Percent
-    calls: Ints  # LONG and SHORT calls
-    right: Ints  # Those that were right
-    source: str  # rows, ledger, or sample: rows that no ledger completes
-
-
-def steps_of_days(
-    exact: Closes,  # Every close
-    timezone: str,  # Zone of its days
-) -> Steps:  # One step a day
-    "Sum closes by day."
-    days, place = np.unique(exact.day, return_inverse=True)
-    calls = exact.closes * (exact.predicted < 2)
-    sums = [
-        np.bincount(place, w, minlength=len(days))
-        for w in (exact.return_sum, calls, calls * (exact.predicted == exact.actual))
-    ]
-    at = from_local((days + 1) * 86_400_000_000 - 1, timezone)
-    return Steps(at, sums[0].astype(np.float64), sums[1].astype(np.int64), sums[2].astype(np.int64), "ledger")
-
-# %% ../../nbs/metrics/06_day_sums.ipynb #steps-of
-def steps_of(
-    columns: TraceColumns,  # Rows of one strategy, and its ledger where there is one
-    timezone: str = "UTC",  # Zone of the ledger's days
-) -> Steps:  # From the ledger where rows are a sample that it completes, else from the rows
-    "Put closes in order."
-    sampled, exact = sampled_closes(columns, timezone)
-    if exact is not None:
-        return steps_of_days(exact, timezone)
-    order = exit_order(columns.exit_us, columns.trace_id, columns.return_pct)
-    calls = (columns.predicted < 2)[order]
-    right = calls & (columns.predicted == columns.actual)[order]
-    source = "sample" if sampled else "rows"
-    return Steps(
-        columns.exit_us[order], columns.return_pct[order], calls.astype(np.int64), right.astype(np.int64), source
-    )  # fmt: skip
-
-
-def last_calls(
-    steps: Steps,  # In time order
-    at_us: Ints,  # Moments
-    least: int = ROLLING_CALLS,  # So many calls, more where a day is one step; all where there are not so many
-) -> tuple[Ints, Ints]:  # Right calls and calls of the latest steps at each moment
-    "Look back on the last calls."
-    calls, right = (np.concatenate([[0], np.cumsum(v)]) for v in (steps.calls, steps.right))
-    end = np.searchsorted(steps.at_us, at_us, side="right")
-    start = np.maximum(np.searchsorted(calls, calls[end] - least, side="right") - 1, 0)
-    return right[end] - right[start], calls[end] - calls[start]
