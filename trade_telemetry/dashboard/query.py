@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..metrics.day_sums import ROLLING_CALLS
+from ..metrics.steps import ROLLING_CALLS
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.view import View, select_view

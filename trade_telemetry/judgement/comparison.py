@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..aggregate import Ledgers
 from ..arrays import Floats, Ints
 from trade_telemetry.judgement.paired_days import (
     PairedSample,
@@ -33,10 +34,18 @@ from trade_telemetry.judgement.significance import (
     welch_t,
 )
 from ..metrics.classification import NOOP, headline_scores
-from ..metrics.day_sums import Account, _hits, _matrix, _totals, account_of, daily_of
+from trade_telemetry.metrics.day_sums import (
+    Account,
+    Totals,
+    _hits,
+    _matrix,
+    _totals,
+    account_of,
+    daily_of,
+    has_loss,
+)
 from ..metrics.intervals import Difference, check_confidence, newcombe_difference
 from ..metrics.returns import average_return, days_per_year, sharpe_of_days, win_rate
-from ..store.closes import Totals, has_loss
 from ..store.columns import WORDS, TraceColumns, choose
 
 # %% auto #0
@@ -368,6 +377,13 @@ def compare_groups(
     return {"labels": list(groups), "pairs": pairs}
 
 
+def _booked(ledger: Ledgers, by: str) -> set[str]:
+    "Names that a ledger knows."
+    if by in ("run", "mode"):
+        return {key[by == "mode"] for key in ledger.sums}
+    return set(ledger.total().strategies if by == "strategy" else ledger.total().symbols)
+
+
 def split_by(
     columns: TraceColumns,  # Trades
     by: str = "strategy",  # strategy, symbol, run, mode or exit_reason
@@ -379,7 +395,7 @@ def split_by(
     if by in ("exit_reason", "source"):  # no ledger knows them
         return {words[c]: columns.take(codes == c) for c in sorted(np.unique(codes), key=lambda c: words[c])}
     present = np.flatnonzero(np.bincount(codes, minlength=len(words))).tolist()
-    names = {words[c] for c in present} | (set() if ledger is None else set(getattr(ledger, by)))
+    names = {words[c] for c in present} | (set() if ledger is None else _booked(ledger, by))
     groups = {}
     for name in sorted(names):
         chosen: dict[str, Any] = {"symbols": [name]} if by == "symbol" else {by: name}

@@ -370,7 +370,7 @@ def _adjust(answers: dict[str, dict[str, Any]]) -> None:
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #live-vs-backtest
 def _strategies(columns: TraceColumns) -> set[str]:
     present = {columns.strategies[c] for c in np.unique(columns.strategy)}
-    return present if columns.ledger is None else present | set(columns.ledger.strategy)
+    return present if columns.ledger is None else present | set(columns.ledger.total().strategies)
 
 
 def live_vs_backtest(

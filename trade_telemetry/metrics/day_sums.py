@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..aggregate import Ledgers
 from ..arrays import Floats, Ints
 from .aggregates import was_sampled
 from .classification import NOOP, Matrix, confusion_matrix, headline_scores
 from .returns import Days, exit_order, fill_days
-from ..aggregate import Ledgers
 from ..store.columns import TraceColumns
 from ..store.days import exit_days, from_local, utc_offsets
 
@@ -72,9 +72,9 @@ def closes_of_ledgers(
     ]
     zone = np.full(len(a), a.zones[0] if a.zones else "UTC", dtype=object)
     sums = [a.values(name) for name in ("return_sum", "square_sum")]
-    return Closes(
-        *names, zone, *a.keys[4:], a.count("closes"), *sums, a.count("wins"), a.values("holding_sum"), ledgers.labelled
-    )  # fmt: skip
+    parts = *names, zone, *a.keys[4:], a.count("closes"), *sums, a.count("wins"), a.values("holding_sum")
+    facts: dict[str, Any] = dict(zip(CLOSES, parts, strict=True))
+    return Closes(**facts, labelled=ledgers.labelled)
 
 # %% ../../nbs/metrics/06_day_sums.ipynb #totals
 @dataclass(frozen=True)

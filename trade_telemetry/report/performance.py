@@ -14,13 +14,13 @@ import numpy as np
 import trade_telemetry.plots as pl
 from ..arrays import thin
 from ..glossary import Term, figure, label, show, show_interval
+from ..metrics.aggregates import fold, was_sampled
 from trade_telemetry.metrics.classification import (
     brier_terms,
     calibration_gap,
     confidence_rows,
     reliability_table,
 )
-from ..metrics.day_sums import sampled_closes
 from ..metrics.record import AccuracyMetrics, return_curves
 from trade_telemetry.report.blocks import (
     NOTHING,
@@ -146,7 +146,7 @@ def report_curves(
     known, missing = {}, []
     for name in report.names:
         rows = report.rows(name)
-        if len(rows) and sampled_closes(rows)[0] and sampled_closes(rows, report.zone)[1] is None:
+        if len(rows) and was_sampled(rows) and fold(rows, report.zone).every.missing:
             missing.append(name)
             continue
         at, path = return_curves(rows).get(name, (np.empty(0, np.int64), np.empty(0)))

@@ -86,7 +86,7 @@ def exact_count(
     own = choose(columns, strategy=strategy) if strategy is not None else columns
     if own.ledger is None:
         return len(own)
-    return int(own.ledger.closes.sum()) + int(np.count_nonzero(own.sample_rate >= 1))
+    return own.ledger.closes + int(np.count_nonzero(own.sample_rate >= 1))
 
 
 def ordered_names(
@@ -121,7 +121,7 @@ def exit_dates(
 ) -> tuple[str, str] | None:  # First and last exit date, YYYY-MM-DD; None without trades
     "Say which days trades are of."
     days = exit_days(columns.exit_us, zone)
-    every = days if columns.ledger is None else np.concatenate([days, columns.ledger.day])
+    every = days if columns.ledger is None else np.concatenate([days, columns.ledger.total().key("day")])
     if not len(every):
         return None
     first, last = np.array([every.min(), every.max()]).astype("datetime64[D]").astype(str).tolist()

@@ -200,7 +200,7 @@ def traded_symbols(
 ) -> set[str]:  # Their symbols
     "List what was traded."
     known = {columns.symbols[c] for c in np.unique(columns.symbol)}
-    return known if columns.ledger is None else known | set(columns.ledger.symbol)
+    return known if columns.ledger is None else known | set(columns.ledger.total().symbols)
 
 
 def live_notes(

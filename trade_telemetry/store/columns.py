@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Bools, Codes, Floats, Ints
 from ..aggregate import Ledgers
-from .ledgers import joined_ledgers, ledgers_between
+from ..arrays import Bools, Codes, Floats, Ints
 from .days import Moment, instant_us
+from .ledgers import joined_ledgers, ledgers_between
 from .records import json_object, rows_at
 from ..trace import DIRECTIONS, PredictionTrace, as_utc, exit_time, make_trace_id, time_us
 from ..wording import html_text, listed, period, plural

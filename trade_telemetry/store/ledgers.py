@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..aggregate import Aggregate, Ledgers, take
 from .days import day_bounds_us
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from ..aggregate import Aggregate, Ledgers, merge, read
+from ..aggregate import Aggregate, Ledgers, Read, merge, read
 from ..aggregate_form import plain_name
 from ..arrays import Ints
 from ..capture.run_record import mode_of_run
@@ -28,8 +28,8 @@ from ..wording import listed, plural
 # %% auto #0
 __all__ = ['RunState', 'GIVEN_UP_SECONDS', 'LoadReport', 'RunFacts', 'run_facts', 'WriterInfo', 'seconds_of', 'record_state',
            'read_record', 'writer_info', 'add_counters', 'last_seen', 'mark_replaced', 'RunInfo', 'started_at',
-           'mode_of', 'run_info_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'read_ledger_file', 'LedgerFiles',
-           'is_complete', 'trusted_ledger']
+           'mode_of', 'run_info_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'ledger_of', 'read_ledger_file',
+           'LedgerFiles', 'is_complete', 'trusted_ledger']
 
 # %% ../../nbs/store/10_runs.ipynb #load-report
 @dataclass(frozen=True)
@@ -366,6 +366,16 @@ def rate_of_ledger(
     return float(rate) if isinstance(rate, int | float) else None
 
 
+def ledger_of(
+    data: bytes,  # JSON
+) -> Read:  # Its sums; ValueError where it is no ledger
+    "Read a month of a writer, of either version."
+    found = read(data)
+    if not found.mode:
+        raise ValueError("it states no mode")
+    return found
+
+
 def read_ledger_file(
     path: Path,  # `ledger_….json`
     run: str,  # Name of its run
@@ -381,9 +391,7 @@ def read_ledger_file(
             return old
         if rate == 1.0:
             return LedgerFile(signature, rate, None, [])
-        sums, left_out, mode = read(path.read_bytes())
-        if not mode:
-            raise ValueError("it states no mode")
+        sums, left_out, mode = ledger_of(path.read_bytes())
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:

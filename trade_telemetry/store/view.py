@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..aggregate import Ledgers
+from ..aggregate import Aggregate, Ledgers
 from .columns import TraceColumns, choose, facts_html, rows_named
 from .days import Moment
 from .runs import RunInfo
@@ -119,7 +119,7 @@ def rows_of(
     kept = columns if mask.all() else columns.take(mask)
     if ledger is None:
         return kept
-    sums = {}
+    sums: dict[tuple[str, str], Aggregate] = {}
     for run in runs_in(side):
         modes = kinds_of(run, {mode for name, mode in ledger.sums if name == run.name})
         names = None if None in wanted[run.name] else {name for name in wanted[run.name] if name is not None}
