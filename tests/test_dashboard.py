@@ -5,6 +5,7 @@ Screenshots of the states of the page are left in `.tmp/screenshots`.
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
@@ -31,11 +32,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, 
 
 from trade_telemetry.config import Settings
 from trade_telemetry.dashboard.alert_list import alerts_html
+from trade_telemetry.dashboard.answers import state_schema
 from trade_telemetry.dashboard.cards import cards_html, header_html
 from trade_telemetry.dashboard.chart import ReturnCurve
 from trade_telemetry.dashboard.controls import HtmlPanel, Panel
 from trade_telemetry.dashboard.page import Dashboard
-from trade_telemetry.dashboard.state import StateSource, dashboard_state, state_schema
+from trade_telemetry.dashboard.state import StateSource, dashboard_state
 from trade_telemetry.dashboard.tables import confusion_html, trades_html
 from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
 from trade_telemetry.store.store import TraceStore
@@ -211,7 +213,7 @@ def test_an_empty_a_missing_and_a_broken_directory_are_drawn_and_heal(tmp_path: 
     write(tmp_path / "later" / "live", make_traces("intraday", 1, 0.6))
     page.clock.beat = 2
     assert (page.clock.mode, page.clock.rows) == ("live", 1)
-    assert "1 closed trades" in parts["cards"].widget.value
+    assert "1 closed trade" in parts["cards"].widget.value
     assert not parts["curve"].chart.option["title"][0]["show"]
 
 
@@ -227,7 +229,7 @@ def test_a_precision_below_the_threshold_raises_an_alert_and_colors_the_figure(a
     assert page.shown is not None
     assert {alert["strategy"] for alert in page.shown["alerts"]} == {"intraday"}
     assert parts["cards"].widget.value.count("tt-low") == 1
-    assert "Intraday · Precision below 55" in parts["alerts"].widget.value
+    assert "intraday · Precision below 55" in parts["alerts"].widget.value
 
 
 def test_direction_run_and_mode_narrow_every_panel_and_stay_over_beats(analytics: Path) -> None:
@@ -333,6 +335,8 @@ def test_the_card_says_what_the_comparison_and_the_report_say(tmp_path: Path) ->
         gap = answer["strategies"][name]["measures"]["precision"]["difference"]
         assert own["against"]["precision"]["low"] == gap["low"]
     assert "Worse than the backtest: " in parts["cards"].widget.value
+    assert "p\N{NO-BREAK SPACE}&lt;\N{NO-BREAK SPACE}0.001" in parts["cards"].widget.value
+    assert "0.000)" not in parts["cards"].widget.value
     append(analytics / "live" / "traces_swing_0.csv", make_traces("swing", 1, 0.7, days=0.01, seed=77))
     page.clock.beat = 3
     assert not page.shown["complete"]  # new rows at once, beside the words of a moment ago
@@ -347,8 +351,8 @@ def test_a_beat_that_finds_nothing_new_computes_nothing(
     page, _ = make_page(analytics)
     page.clock.beat = 1
     page.clock.beat = 2
-    for name in ("measure", "alert_report", "live_vs_backtest", "steps_of"):
-        monkeypatch.setattr(f"trade_telemetry.dashboard.state.{name}", None)
+    for name in ("figures.measure", "figures.live_vs_backtest", "state.alert_report", "state.steps_of"):
+        monkeypatch.setattr(f"trade_telemetry.dashboard.{name}", None)
     page.clock.beat = 3
     assert page.shown is not None
     assert (page.clock.ack, page.shown["errors"]) == (3, [])
@@ -363,14 +367,14 @@ def test_choices_that_a_page_kept_are_taken_by_its_next_kernel(analytics: Path) 
     kept = page.clock.choices
     again, _ = make_page(analytics)
     again._on_message(again.clock, {"type": "ask", "name": "choices", "value": kept}, [])
-    assert again.asked == page.asked
+    assert again.query == page.query
     assert [c.value for c in (again.filters.symbol, again.filters.direction)] == ["BAC", "LONG"]
     again.filters.run.widget.value = "mode live"  # the drop-downs agree with what was taken
-    assert (again.asked.symbol, again.asked.days) == ("BAC", 90)
-    before = again.asked
+    assert (again.query.symbol, again.query.days) == ("BAC", 90)
+    before = again.query
     for nonsense in ("{", "[1]", '{"symbol": 7, "days": [30]}', "x" * 5000):
         again._on_message(again.clock, {"type": "ask", "name": "choices", "value": nonsense}, [])
-    assert again.asked.symbol in (None, before.symbol)
+    assert again.query.symbol in (None, before.symbol)
 
 
 def test_one_of_two_thousand_symbols_is_found_by_typing(tmp_path: Path) -> None:
@@ -383,7 +387,7 @@ def test_one_of_two_thousand_symbols_is_found_by_typing(tmp_path: Path) -> None:
     page.filters.search.value = "s1987"
     assert [label for label, _ in box.options] == ["All", "S1987"]
     box.value = "S1987"
-    assert "1 closed trades" in parts["cards"].widget.value
+    assert "1 closed trade" in parts["cards"].widget.value
     page.filters.search.value = ""
     assert box.value == "S1987"
 
@@ -423,6 +427,18 @@ def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
     assert "IPY_MODEL_" not in drawn
     offered = {label for label, _ in page.filters.symbol.widget.options}
     assert offered == {"All", EVIL, "WyJhbGVydCgxKSJd", "1234"}
+
+
+def test_only_literals_and_templates_become_html() -> None:
+    """Whatever else is put into HTML goes through a hole, and a hole escapes: nobody has to remember it."""
+    trusted = []
+    for path in sorted((ROOT / "trade_telemetry" / "dashboard").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Markup":
+                trusted += [] if all(isinstance(a, ast.Constant) for a in node.args) else [path.stem]
+            elif isinstance(node, ast.Constant) and re.search(r"\|\s*safe|autoescape", str(node.value)):
+                trusted.append(path.stem)
+    assert trusted == ["markup", "markup"]  # what a template made, and what `html_text` escaped
 
 
 def test_the_export_is_what_is_shown_and_obeys_the_schema(analytics: Path) -> None:
@@ -830,7 +846,7 @@ def test_dashboard_loads_cached_data(browser: Browser, server: Server, analytics
         assert (page.get_attribute(".tt-clock", "data-state"), rows(page)) == ("historical", 3200)
         assert page.get_attribute(".tt-clock", "data-mode") == "live"
         cards = page.locator(".tt-card")
-        assert [card.locator("h2").inner_text() for card in cards.all()] == ["Intraday", "Swing"]
+        assert [card.locator("h2").inner_text() for card in cards.all()] == ["intraday", "swing"]
         text = (analytics / "live" / "traces_intraday_0.csv").read_text(encoding="utf-8")
         live = list(csv.DictReader(text.splitlines()))
         right = sum(row["predicted_direction"] == row["actual_direction"] for row in live)
@@ -845,7 +861,7 @@ def test_dashboard_loads_cached_data(browser: Browser, server: Server, analytics
         assert sum(int(hit.replace(",", "")) for hit in hits) == right
         assert page.locator(".tt-confusion table").count() == 2
         assert page.locator(".tt-curve svg path").count() > 4
-        expect(page.locator(".tt-alerts")).to_contain_text("Intraday · Precision below 55")
+        expect(page.locator(".tt-alerts")).to_contain_text("intraday · Precision below 55")
         expect(page.locator(".tt-title")).to_contain_text("reference backtest_20250112_143022")
         shoot(page, "light")
         assert seen.off_host() == []
@@ -917,7 +933,7 @@ def test_a_cell_of_a_confusion_matrix_opens_its_trades_by_mouse_and_by_keyboard(
         cell = page.locator(".tt-confusion table").first.locator("td button").first
         count = cell.locator("span").inner_text()
         cell.click()
-        expect(page.locator(".tt-trades h2")).to_have_text("Intraday · market LONG, called LONG")
+        expect(page.locator(".tt-trades h2")).to_have_text("intraday · actual LONG, predicted LONG")
         expect(page.locator(".tt-trades .tt-note").first).to_contain_text(f"{count} trades")
         assert page.locator(".tt-trades tbody tr").count() == 20
         first = page.locator(".tt-trades tbody td").first.inner_text()
@@ -929,7 +945,7 @@ def test_a_cell_of_a_confusion_matrix_opens_its_trades_by_mouse_and_by_keyboard(
         shoot(page, "trades")
         page.locator(".tt-confusion table").last.locator("td button").last.focus()
         page.keyboard.press("Space")
-        expect(page.locator(".tt-trades h2")).to_contain_text("Swing")
+        expect(page.locator(".tt-trades h2")).to_contain_text("swing")
         assert page.evaluate("document.activeElement.dataset.ask") == "cell"
         page.get_by_label("Close the list of trades").click()
         expect(page.locator(".tt-trades section")).to_have_count(0)
@@ -1096,7 +1112,7 @@ def with_a_fault_switch(folder: Path) -> Path:
         "import pathlib\n",
         "read = dashboard.read\n",
         f"fault = pathlib.Path({str(folder / 'fault')!r})\n",
-        "dashboard.read = lambda asked: open(fault.read_text()) if fault.exists() else read(asked)\n",
+        "dashboard.read = lambda query: open(fault.read_text()) if fault.exists() else read(query)\n",
     ]
     cell: dict[str, Any] = {
         "cell_type": "code",

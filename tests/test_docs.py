@@ -437,3 +437,15 @@ def test_on_a_phone_nothing_is_cut_off_and_no_page_complains(
     assert bad == {}
     page.locator("label[for=__drawer].md-header__button").click()
     expect(page.locator(".md-sidebar--primary").get_by_text("Guides").first).to_be_in_viewport()
+
+
+def test_the_table_of_rooms_in_the_architecture_guide_is_that_of_the_notebooks() -> None:
+    guide = json.loads((ROOT / "nbs" / "guides" / "architecture.ipynb").read_text(encoding="utf-8"))
+    (cell,) = [c for c in guide["cells"] if c["id"] == "rooms"]
+    table = "".join(cell["outputs"][0]["data"]["text/markdown"])
+    listed = dict(re.findall(r"^\| \[\w+\]\(\.\./([\w./]+)\) \| (.+) \|$", table, re.M))
+    promises = {}
+    for notebook in (ROOT / "nbs").rglob("[0-9][0-9]_*.ipynb"):
+        title = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"])
+        promises[notebook.relative_to(ROOT / "nbs").as_posix()] = title.split("\n> ", 1)[1].strip()
+    assert {place: text for place, text in listed.items() if place in promises} == promises

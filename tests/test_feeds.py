@@ -137,3 +137,15 @@ def test_a_stop_is_heeded_between_two_looks_however_much_there_is_to_read(tmp_pa
     stopped = threading.Event()
     stopped.set()
     assert list(feed.stream(stopped)) == []
+
+
+def test_a_followed_session_knows_the_half_days_of_its_exchange(tmp_path: Path) -> None:
+    made = simulate_bars("ABC", days=1, start="2024-11-29", minutes=10, session="XNYS")  # until 13:00
+    (tmp_path / "ABC.csv").write_text("".join(lines_of(made)))
+    got = {}
+    for session in ("NYSE", "XNYS"):
+        feed = FollowFeed(tmp_path, ["ABC"], {"ABC": session}, bar_minutes=10)
+        got[session] = [bar for _, bar in feed.stream(Script([])) if bar is not None]
+    assert got["XNYS"] == list(made.rows())
+    assert [bar.last for bar in got["XNYS"]] == [False] * 20 + [True]
+    assert not any(bar.last for bar in got["NYSE"])  # nobody announced that the day ends early

@@ -22,6 +22,7 @@ HEAVY = {
     "tqdm",
     "IPython",
 }
+SHELL = {"cyclopts", "attr", "rich"}
 DEVELOPMENT = {"fastcore", "nbdev", "execnb", "pytest", "hypothesis"}
 
 
@@ -37,7 +38,7 @@ def loaded(statement: str) -> set[str]:
 
 def test_a_trading_process_loads_neither_analysis_nor_dashboard() -> None:
     found = loaded("import trade_telemetry.capture.hook, trade_telemetry.capture.writer")
-    assert found & (HEAVY | DEVELOPMENT | {"numpy", "pydantic", "yaml"}) == set()
+    assert found & (HEAVY | DEVELOPMENT | SHELL | {"numpy", "pydantic", "yaml"}) == set()
     assert "orjson" in found
 
 
@@ -62,6 +63,18 @@ def test_taking_hook_and_writer_from_the_top_level_costs_no_more() -> None:
 )
 def test_running_and_judging_start_with_numpy_alone(module: str) -> None:
     assert loaded(f"import trade_telemetry.{module}") & (HEAVY | DEVELOPMENT) == set()
+
+
+def test_a_wrong_verb_is_said_before_anything_is_loaded_and_only_help_needs_rich() -> None:
+    found = loaded("from trade_telemetry.cli.main import main; main(['fly'])")
+    assert found & (HEAVY | DEVELOPMENT | {"numpy", "pydantic", "yaml"}) == set()
+    found = loaded("from trade_telemetry.cli.main import main; main(['check', '--telemetry-dir', 'none'])")
+    assert found & (HEAVY | DEVELOPMENT | {"yaml", "rich"}) == set()
+
+
+def test_only_the_shell_loads_the_parser_of_flags() -> None:
+    modules = "trading.live_loop, trade_telemetry.analyzer, trade_telemetry.judgement.alerts, trade_telemetry.dashboard.page"
+    assert loaded(f"import trade_telemetry.{modules}") & {"cyclopts", "attr"} == set()
 
 
 def test_the_first_paint_of_the_page_does_without_pandas_and_matplotlib() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from trade_telemetry.trading.bar_files import BarReport, find_bars, load_bars
 from trade_telemetry.trading.bars import Bars
-from trade_telemetry.trading.sessions import MINUTE, MarketError
+from trade_telemetry.trading.sessions import MINUTE, MarketError, calendar_days, find_session, session_bounds
 from trade_telemetry.trading.simulation import simulate_bars
 
 ROOT = Path(__file__).parents[1]
@@ -339,3 +339,70 @@ def test_no_file_whatever_breaks_the_reader_or_hides_a_row(
     assert len(every) == len(set(every))  # each row is rejected once, under one reason
     prices = np.array([bars.open, bars.high, bars.low, bars.close])
     assert np.isfinite(prices).all() and (prices > 0).all()
+
+
+# --- holidays and half days ---
+
+
+def test_the_calendar_of_new_york_knows_every_day_on_which_a_share_was_traded() -> None:
+    """Thirteen years of real daily bars, with 11 September and hurricane Sandy among them."""
+    bars, _ = load_bars(DATA / "daily" / "AAPL.csv")
+    every = np.arange(bars.day[0], bars.day[-1] + 1)
+    trades, _, _ = calendar_days("XNYS", every)
+    assert every[trades].tolist() == bars.day.tolist()
+
+
+def test_the_calendar_of_new_york_knows_the_half_days_that_were_announced() -> None:
+    years = np.arange(date(2010, 1, 1).toordinal(), date(2025, 1, 1).toordinal())
+    trades, opens, closes = calendar_days("XNYS", years)
+    short = {date.fromordinal(d) for d in years[trades & (closes - opens < 390 * MINUTE)].tolist()}
+    thanksgiving = [
+        date(y, 11, 1) + timedelta((3 - date(y, 11, 1).weekday()) % 7 + 21) for y in range(2010, 2025)
+    ]
+    assert {d + timedelta(1) for d in thanksgiving} <= short  # the day after
+    christmas = {date(y, 12, 24) for y in range(2010, 2025) if date(y, 12, 24).weekday() < 4}
+    assert christmas <= short  # 24 December, where it is followed by a day off in the week
+    july = {d for d in short if d.month == 7}
+    assert july == {date(y, 7, 3) for y in (2012, 2013, 2014, 2017, 2018, 2019, 2023, 2024)}
+    assert len(short) == len(thanksgiving) + len(christmas) + len(july)
+
+
+def test_bars_on_a_holiday_and_on_the_afternoon_of_a_half_day_are_outside_where_the_user_said_so(
+    tmp_path: Path,
+) -> None:
+    made = simulate_bars("ACME", days=4, start="2024-11-27")  # a vendor that knows no holiday
+    path = tmp_path / "ACME.csv"
+    with path.open("w") as out:
+        out.write("timestamp,open,high,low,close,volume\n")
+        for b in made.rows():
+            stamp = datetime.fromtimestamp(b.time // 1_000_000, UTC).isoformat()
+            out.write(f"{stamp},{b.open},{b.high},{b.low},{b.close},{b.volume}\n")
+    nominal, report = load_bars(path, session="NYSE")
+    assert (per_day(nominal), report.outside_session) == ([390] * 4, 0)
+    known, report = load_bars(path, session="XNYS")
+    assert (per_day(known), report.outside_session) == ([390, 210, 390], 390 + 180)
+    assert accounted(report)
+    assert [t.hour for t in ends(known)] == [21, 18, 21]  # UTC; 13:00 in New York on the half day
+    assert known.last.sum() == 3
+
+
+def test_daily_bars_of_a_half_day_end_when_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "ACME.csv"
+    path.write_text(
+        "Date,Open,High,Low,Close,Volume\n" + "".join(f"2024-11-{d},1,1,1,1,1\n" for d in (27, 28, 29))
+    )
+    known, report = load_bars(path, session="XNYS")
+    assert [(t.day, t.hour) for t in ends(known)] == [(27, 21), (29, 18)]
+    assert report.outside_session == 1  # nobody trades on Thanksgiving
+
+
+@pytest.mark.parametrize("name", ["XLON", "XTKS", "CMES", "XHKG", "24/7"])
+def test_the_sessions_of_other_exchanges_have_the_bounds_of_their_calendars(name: str) -> None:
+    session = find_session(name)
+    days = np.arange(date(2023, 1, 2).toordinal(), date(2024, 1, 1).toordinal())
+    trades, opens, closes = calendar_days(name, days)
+    assert trades.any()
+    found = session_bounds(days[trades], session)
+    assert (found[0] == opens[trades]).all() and (found[1] == closes[trades]).all()
+    made = simulate_bars("X", session=name, days=5, start="2023-12-20", minutes=30)
+    assert set(made.day.tolist()) <= set(days[trades].tolist()) and made.last.sum() == 5

@@ -1,8 +1,8 @@
 """Notebooks from the shell: write them as text, run them, export them.
 
-python tools/nb.py run nbs/01_trace.ipynb …     format, export, execute and clean, outputs kept as evidence
-python tools/nb.py text nbs/01_trace.ipynb      print the sources as text (`# %% id`, `# %% [markdown] id`)
-python tools/nb.py build trace.txt nbs/01_trace.ipynb     the way back from that text, then `run`
+python tools/nb.py run nbs/10_trace.ipynb …     format, export, execute and clean, outputs kept as evidence
+python tools/nb.py text nbs/10_trace.ipynb      print the sources as text (`# %% id`, `# %% [markdown] id`)
+python tools/nb.py build trace.txt nbs/10_trace.ipynb     the way back from that text, then `run`
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def _draw_reliability(
     ax.set_ylabel(label("observed"), fontsize=8, color=INK)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set_title(titled(title, int(n.sum())), fontsize=9, color=INK)
 
 # %% ../nbs/14_plots.ipynb #reliability-diagram

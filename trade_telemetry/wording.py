@@ -31,8 +31,12 @@ def plain_text(
     limit: int | None = None,  # Longest result in characters, >= 1; None: any length
 ) -> str:  # One line in which nothing is hidden
     "Make a value from outside harmless where plain text is shown."
-    spaced = (" " if c in "\t\r\n" else c for c in str(value))
-    text = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in HIDDEN else c for c in spaced)
+    text = str(value)
+    if not text.isprintable():  # most text is, and then nothing is hidden in it
+        spaced = (" " if c in "\t\r\n" else c for c in text)
+        text = "".join(
+            "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in HIDDEN else c for c in spaced
+        )
     while text.startswith(INSTRUCTIONS):
         for prefix in INSTRUCTIONS:
             text = text.removeprefix(prefix)

@@ -73,7 +73,7 @@ def quoted(
         '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text for text in texts
     ).encode("utf-8", "backslashreplace")
 
-# %% ../../nbs/capture/02_line_format.ipynb #quick-csv
+# %% ../../nbs/capture/02_line_format.ipynb #numbers
 def numbers(
     cells: tuple[Any, ...],  # Numbers, None for an empty cell
 ) -> bytes:  # Every digit, with commas between; ValueError where one is no finite number

@@ -27,8 +27,6 @@ from ..flags import UsageError
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.aggregates import was_sampled
-from ..metrics.breakdown import KEYS, breakdown, windows
-from ..metrics.record import by_strategy
 from ..store.columns import TraceColumns
 from ..store.view import View
 from ..wording import interval_name, listed, plain_text, plural
@@ -76,6 +74,8 @@ def cut(
 ]:  # Title → strategy ("all" for the cut by strategy) → its groups or effects
     "Cut the trades of every strategy in the ways that were asked for."
     from trade_telemetry.judgement.features import attribute_features
+    from trade_telemetry.metrics.breakdown import KEYS, breakdown, windows
+    from trade_telemetry.metrics.record import by_strategy
 
     if unknown := [key for key in cuts.by if key not in KEYS]:
         raise ValueError(f"by must be one of {', '.join(KEYS)}, got {unknown[0]!r}")
@@ -115,6 +115,7 @@ def sides_answer(
 ) -> Answer:  # Differences and a verdict; code 1 where a side has no trades
     "Compare two strategies."
     from trade_telemetry.judgement.comparison import VerdictRule, compare
+    from trade_telemetry.metrics.record import by_strategy
 
     rule = VerdictRule()
     answer = compare(reading.judged, first, second, timezone=reading.settings.timezone, rule=rule)
@@ -161,7 +162,7 @@ def live_answer(
     "Compare what is live with what the backtest promised."
     from trade_telemetry.judgement.live_vs_backtest import RULE, live_vs_backtest
 
-    answer = live_vs_backtest(reading.view, timezone=reading.settings.timezone)
+    answer = live_vs_backtest(reading.live_view, timezone=reading.settings.timezone)
     sides, facts = answer["strategies"], to_json_value(answer)
     if not sides:
         where = f"{reading.settings.telemetry_storage_path} ({answer['rows_from']})"
@@ -224,6 +225,8 @@ def judge(
     str, Answer
 ]:  # By question: metrics, comparison, live_vs_backtest, check; only metrics where there is nothing
     "Ask every question that can be asked."
+    from trade_telemetry.metrics.record import by_strategy
+
     found = {"metrics": metrics_answer(reading)}
     if found["metrics"].code:
         return found

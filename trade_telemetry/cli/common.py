@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .flags import Choice
 from .tables import Sheet, screen_width
-from ..config import Settings
+from ..config import Settings, project_file
 from ..flags import UsageError, Where, remark
 from ..progress import progress_bar
-from ..store.columns import TraceColumns, choose
+from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.store import TraceStore
-from ..store.view import View, select_view
-from ..trading.bars import Bars
+from ..store.view import View, Wanted, choose_view
+
+if TYPE_CHECKING:  # a verb that judges does not load them
+    from trade_telemetry.trading.bars import Bars
 
 # %% auto #0
 __all__ = ['Part', 'settings_of', 'project_folder', 'read_bars', 'telemetry_folder', 'opened', 'Reading', 'read', 'choice_note',
@@ -45,14 +47,13 @@ def settings_of(
 # %% ../../nbs/cli/03_common.ipynb #project-folder
 def project_folder(
     name: str,  # A folder or file at the top of a checkout
-) -> Path:  # Below the current directory if it is there, else below the checkout this package lies in
-    "Find something that belongs to a checkout, from wherever the command was called."
-    for top in (Path.cwd(), Path(str(sys.modules[Settings.__module__].__file__)).resolve().parents[1]):
-        if (top / name).exists():
-            return top / name
-    raise UsageError(
-        f"there is no {name!r} here; name its place, or call this from a checkout of the project"
-    )
+) -> Path:  # Its place; UsageError where it is in none
+    "Find something that belongs to the project, from wherever the command was called."
+    if (place := project_file(name)) is None:
+        raise UsageError(
+            f"there is no {name!r} here; name its place, or call this from a checkout of the project"
+        )
+    return place
 
 
 def read_bars(
@@ -114,26 +115,34 @@ class Reading:
         "Rows of every run, of the chosen strategy and symbols."
         return choose(self.store.columns, strategy=self.choice.strategy, symbols=self.choice.symbols or None)
 
+    def _shown(self, **named: str | None) -> View:
+        "What is shown of the chosen rows, by the one rule."
+        strategies, symbols = strategies_asked(self.choice.strategy), self.choice.symbols or None
+        try:
+            wanted = Wanted(strategies=strategies, symbols=symbols, **named)
+            return choose_view(self.store.columns, self.store.runs(), wanted, self.settings.timezone)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
     @cached_property
     def view(self) -> View:
-        "What the dashboard shows; a named run stands in for the newest backtests. UsageError for a run that is not there."
-        runs = self.store.runs()
-        if self.run is not None:
-            names = [run.name for run in runs]
-            if self.run not in names:
-                raise UsageError(f"no run {self.run!r}; there are: {', '.join(names) or 'none'}")
-            runs = [run for run in runs if run.mode != "backtest" or run.name == self.run]
-        return select_view(self.all_rows, runs)
+        "What is judged, and what beside it; a named run is judged alone. UsageError for a run that is not there."
+        return self._shown(run=self.run)
+
+    @cached_property
+    def live_view(self) -> View:
+        "What is live, and beside it the run that was named, else the newest backtests."
+        return self.view if self.run is None else self._shown(against=self.run)
 
     @property
     def judged(self) -> TraceColumns:
-        "Rows that are judged: of the named run, else what the view is about."
-        return self.view.figure if self.run is None else choose(self.all_rows, run=self.run)
+        "Rows that are judged."
+        return self.view.figure
 
     @property
     def label(self) -> str:
         "Where they come from, for people."
-        return self.view.label if self.run is None else f"run {self.run}"
+        return self.view.label
 
 # %% ../../nbs/cli/03_common.ipynb #read
 def read(

@@ -5,7 +5,6 @@
 # %% ../../nbs/cli/06_judge.ipynb #imports
 from __future__ import annotations
 
-import webbrowser
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -117,7 +116,7 @@ def export(
     else:
         out.write_text(to_json(state) + "\n", encoding="utf-8")
     if not state["strategies"]:
-        remark(state["message"])
+        remark(state["message"] or "nothing to show")
     return 0 if state["strategies"] else 1
 
 # %% ../../nbs/cli/06_judge.ipynb #report
@@ -134,6 +133,8 @@ def report(
     open: Annotated[bool, flag("open the report in a browser", group=ANSWER)] = False,
 ) -> int:  # 0, or 1 where there is nothing to judge
     "Write the audit report as one HTML file."
+    import webbrowser
+
     from trade_telemetry.dashboard.server import kernel_environment
     from trade_telemetry.report.render import check_out, write_report
 

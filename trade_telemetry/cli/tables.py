@@ -9,13 +9,9 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..glossary import Term, difference, figure, label, show, show_interval
-from ..judgement.alert_rules import Alert
-from ..judgement.features import Estimate, FeatureEffect
-from ..metrics.breakdown import Group
-from ..metrics.record import AccuracyMetrics
 from trade_telemetry.wording import (
     DASH,
     SAMPLED,
@@ -28,6 +24,12 @@ from trade_telemetry.wording import (
     plain_text,
     with_interval,
 )
+
+if TYPE_CHECKING:  # each verb loads only what it shows
+    from trade_telemetry.judgement.alert_rules import Alert
+    from trade_telemetry.judgement.features import Estimate, FeatureEffect
+    from trade_telemetry.metrics.breakdown import Group
+    from trade_telemetry.metrics.record import AccuracyMetrics
 
 # %% auto #0
 __all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'EXITS', 'table', 'Sheet', 'screen_width',
@@ -174,9 +176,15 @@ def cuts_note(
     found: Cuts,  # From `cuts`
 ) -> str:  # One line
     "Say what the figures of these cuts are worth."
-    groups = [one for parts in found.values() for lines in parts.values() for one in lines]
+    groups = [
+        one
+        for title, parts in found.items()
+        if title != "features"
+        for lines in parts.values()
+        for one in lines
+    ]
     note = "95 % intervals in parentheses; of many groups one looks special by luck"
-    if any(isinstance(one, Group) and one.sampled for one in groups):
+    if any(group.sampled for group in groups):
         note += "; rows are a sample: where no ledger knows the rest, counts are of kept rows and sums are unknown"
     return note
 

@@ -14,22 +14,12 @@ import numpy as np
 
 import trade_telemetry.metrics.breakdown as bd
 import trade_telemetry.plots as pl
+import trade_telemetry.report.blocks as bl
 from ..arrays import thin
 from ..glossary import label, show, show_interval
 from ..judgement.features import Estimate, FeatureEffect, attribute_features
 from ..metrics.intervals import wilson_band
-from trade_telemetry.report.blocks import (
-    NOTHING,
-    Block,
-    Cell,
-    Row,
-    heading,
-    html_table,
-    paragraph,
-    picture,
-    together,
-    two_lines,
-)
+from .blocks import NOTHING, Block, Cell, Row
 from .performance import CURVE_POINTS, in_parts, nothing_here
 from .scope import Report
 from ..trading.sessions import SESSIONS, session_days
@@ -118,8 +108,8 @@ def breakdown_figure(
         f"The {which} {MOST_GROUPS} groups; up to {left} more are not drawn." if left else "",
         KEPT if any(g.sampled for own in groups.values() for g in own) else "",
     ]  # fmt: skip
-    return together(
-        picture(
+    return bl.together(
+        bl.picture(
             pl.group_panes({k: shown[k] for k in part}, {k: overall[k] for k in part}),
             " ".join(filter(None, caption)),
         )
@@ -135,7 +125,7 @@ def symbols_figure(
         return NOTHING
     if len(report.figure) and len(np.unique(report.figure.symbol)) < 2:
         only = report.figure.symbols[int(report.figure.symbol[0])]
-        return paragraph(f"All trades are in {plain_text(only)}.", kind="note")
+        return bl.paragraph(f"All trades are in {plain_text(only)}.", kind="note")
     return breakdown_figure(report, "symbol", "symbol")
 
 # %% ../../nbs/report/09_breakdowns.ipynb #hours
@@ -178,10 +168,10 @@ def temporal_section(
         return excuse
     clock, sampled = clock_of(report), any(m.sampled for m in report.metrics.values())
     weekday = ("exit_weekday", "weekday of exit") if sampled else ("weekday", "weekday of entry")
-    return together([
-        heading("By weekday"), breakdown_figure(report, *weekday),
-        heading("By hour"), breakdown_figure(report, "hour", clock.words, timezone=clock.zone, session_open=clock.opened),
-        heading("By month"), breakdown_figure(report, "month", "month of exit", latest=True),
+    return bl.together([
+        bl.heading("By weekday"), breakdown_figure(report, *weekday),
+        bl.heading("By hour"), breakdown_figure(report, "hour", clock.words, timezone=clock.zone, session_open=clock.opened),
+        bl.heading("By month"), breakdown_figure(report, "month", "month of exit", latest=True),
     ])  # fmt: skip
 
 # %% ../../nbs/report/09_breakdowns.ipynb #rolling-section
@@ -201,7 +191,7 @@ def rolling_section(
         if len(kept):
             series[name] = (path.exit_us[kept], path.precision[kept], low[kept], high[kept])
     short = [name for name in report.names if name not in series]
-    lacking = paragraph(
+    lacking = bl.paragraph(
         f"Fewer than {window} trades so far: {listed(short)}." if short else "", kind="missing"
     )
     if not series:
@@ -213,12 +203,20 @@ def rolling_section(
         KEPT if any(paths[name].sampled for name in series) else "",
     ]  # fmt: skip
     lines = {name: m.headline_precision for name, m in report.backtest.items()}
-    return together(
+    return bl.together(
         [
-            picture(pl.rolling_panes(series, lines, counts, report.zone), " ".join(filter(None, caption))),
+            bl.picture(pl.rolling_panes(series, lines, counts, report.zone), " ".join(filter(None, caption))),
             lacking,
         ]
     )
+
+# %% ../../nbs/report/09_breakdowns.ipynb #own-digits
+def own_digits(
+    *values: float,  # In one unit, any size
+) -> int:  # Decimals with which the largest has four significant digits
+    "Choose digits for figures of an unknown unit."
+    largest = max((abs(v) for v in values if isfinite(v)), default=0.0)
+    return min(9, max(0, 3 - floor(log10(largest)))) if largest else 3
 
 # %% ../../nbs/report/09_breakdowns.ipynb #feature-row
 MOST_FEATURES, MOST_FEATURE_ROWS = 15, 20_000
@@ -232,20 +230,12 @@ FEATURE_HEADER = (
 )
 
 
-def own_digits(
-    *values: float,  # In one unit, any size
-) -> int:  # Decimals with which the largest has four significant digits
-    "Choose digits for figures of an unknown unit."
-    largest = max((abs(v) for v in values if isfinite(v)), default=0.0)
-    return min(9, max(0, 3 - floor(log10(largest)))) if largest else 3
-
-
 def estimate_cell(
     e: Estimate,  # With its interval
     digits: int,  # Decimals
 ) -> Cell:  # The interval below the figure
     "Write an estimate."
-    return two_lines(number(e.value, digits, signed=True), interval(e.low, e.high, digits, signed=True))
+    return bl.two_lines(number(e.value, digits, signed=True), interval(e.low, e.high, digits, signed=True))
 
 
 def feature_row(
@@ -293,16 +283,16 @@ def features_of(
     newest = rows.take(np.argsort(rows.exit_us, kind="stable")[-MOST_FEATURE_ROWS:])
     effects, who = attribute_features(newest), plain_text(name)
     if not effects:
-        return heading(name) + paragraph(f"{who} stores no numeric features.", kind="missing")
+        return bl.heading(name) + bl.paragraph(f"{who} stores no numeric features.", kind="missing")
     shown, left = effects[:MOST_FEATURES], len(effects) - MOST_FEATURES
     lines = {
         f"{e.name} (n = {show('n', e.n)})": (e.with_return.value, e.with_return.low, e.with_return.high) for e in shown
     }  # fmt: skip
     words = f"{who}: {label('with_return')} of stored features, with {interval_name()}s (the newest {plural(len(newest), 'trade')})."
-    return together([
-        heading(name), paragraph(related_sentence(effects), f"{plural(left, 'more feature')} not listed." if left > 0 else ""),
-        picture(pl.interval_plot(lines, f"{label('with_return')}, −1 to 1"), words),
-        html_table(FEATURE_HEADER, map(feature_row, shown), f"{who}: stored features"),
+    return bl.together([
+        bl.heading(name), bl.paragraph(related_sentence(effects), f"{plural(left, 'more feature')} not listed." if left > 0 else ""),
+        bl.picture(pl.interval_plot(lines, f"{label('with_return')}, −1 to 1"), words),
+        bl.html_table(FEATURE_HEADER, map(feature_row, shown), f"{who}: stored features"),
     ])  # fmt: skip
 
 
@@ -311,7 +301,7 @@ def features_section(
 ) -> Block:  # One part per strategy
     "Screen the stored features."
     excuse = nothing_here(report)
-    return excuse if excuse is not None else together(features_of(report, name) for name in report.names)
+    return excuse if excuse is not None else bl.together(features_of(report, name) for name in report.names)
 
 # %% ../../nbs/report/09_breakdowns.ipynb #exits
 EXIT_HEADER = (
@@ -328,14 +318,14 @@ def exit_rows(
     "Lines of the table of exits."
     n = sum(g.trades for g in groups)
     for g in sorted(groups, key=lambda g: (-g.trades, g.name)):
-        earned = two_lines(
+        earned = bl.two_lines(
             show("avg_return", g.avg_return), show_interval("avg_return", *g.avg_return_interval)
         )
         rates = [share(g.trades / n), show("precision", g.precision), show("win_rate", g.win_rate)]
         total = show("total_return_pct", g.total_return_pct, SAMPLED if g.sampled else "")
         yield [g.name, show("total_trades", g.trades), *rates, earned, total]
 
-
+# %% ../../nbs/report/09_breakdowns.ipynb #exits-section
 def exits_section(
     report: Report,  # What is judged
 ) -> Block:  # Tables of exits, picture of holding times
@@ -343,7 +333,7 @@ def exits_section(
     if (excuse := nothing_here(report)) is not None:
         return excuse
     tables = [
-        html_table(
+        bl.html_table(
             EXIT_HEADER, list(exit_rows(bd.breakdown(report.rows(name), "exit_reason", report.zone)))[:MOST_GROUPS],
             f"{plain_text(name)}: how positions ended",
         )
@@ -351,4 +341,4 @@ def exits_section(
     ]  # fmt: skip
     kept = f"{KEPT} No ledger knows exit reasons." if any(m.sampled for m in report.metrics.values()) else ""
     drawn = breakdown_figure(report, "holding", "minutes from entry to exit")
-    return together([*tables, paragraph(kept, kind="note"), heading("By holding time"), drawn])
+    return bl.together([*tables, bl.paragraph(kept, kind="note"), bl.heading("By holding time"), drawn])

@@ -5,12 +5,13 @@
 # %% ../../nbs/report/06_front_page.ipynb #imports
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from ..glossary import figure, label, show, show_interval
+from ..glossary import figure, label, show, show_interval, term
 from ..metrics.record import AccuracyMetrics
 from trade_telemetry.report.blocks import (
     NOTHING,
@@ -31,6 +32,7 @@ from ..store.view import view_words
 from trade_telemetry.wording import (
     DASH,
     MODES,
+    SAMPLED,
     STATUS,
     capital,
     interval_name,
@@ -45,7 +47,7 @@ from trade_telemetry.wording import (
 
 # %% auto #0
 __all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'runs_table', 'named_interval', 'drawdown_code',
-           'performance_sentences', 'status_badge', 'strategy_cards', 'missing_sentence', 'kind_sentence',
+           'performance_sentences', 'status_badge', 'card_of', 'strategy_cards', 'missing_sentence', 'kind_sentence',
            'alerts_sentence', 'executive_summary']
 
 # %% ../../nbs/report/06_front_page.ipynb #front
@@ -141,7 +143,7 @@ def performance_sentences(
     path = f"{capital(label('cumulative_return_pct'))} {total} on a constant stake over {plural(m.trading_days, 'trading day')}"
     return [*said, f"{path}, {label(fall)} {figure(m, fall)}."]
 
-# %% ../../nbs/report/06_front_page.ipynb #strategy-cards
+# %% ../../nbs/report/06_front_page.ipynb #status-badge
 def status_badge(
     report: Report,  # What is judged
     name: str,  # Of a strategy
@@ -151,37 +153,39 @@ def status_badge(
     comparable = found is not None and found.verdict.status != "not comparable"
     return badge(STATUS[found.verdict.status]) if found is not None and comparable else NOTHING
 
+# %% ../../nbs/report/06_front_page.ipynb #cards
+def card_of(
+    m: AccuracyMetrics,  # Of one strategy
+    code: str,  # A figure
+    detail: str,  # In small print
+    title: str = "",  # Instead of its name
+) -> Card:  # Points are said in the small print: the large print has room for a number
+    "Make a card of a figure."
+    t = term(code)
+    value = (
+        figure(m, code, ends=False)
+        if t.unit != "points"
+        else show(replace(t, unit="number"), getattr(m, code), SAMPLED if m.sampled else "")
+    )
+    return Card(capital(title or label(t)), value, f"points, {detail}" if t.unit == "points" else detail)
 
+# %% ../../nbs/report/06_front_page.ipynb #strategy-cards
 def strategy_cards(
     report: Report,  # What is judged
     name: str,  # Of a strategy
 ) -> Block:  # Its most important figures
     "Lay the headline figures of a strategy out."
-    m, past, days = (
-        report.metrics[name],
-        report.backtest.get(name),
-        show("trading_days", report.metrics[name].trading_days),
-    )
-    ends = {
-        code: show_interval(code, *getattr(m, f"{code}_interval"))
-        for code in ("headline_precision", "avg_return")
-    }
-    details = {
-        "headline_precision": ", ".join(e for e in (ends["headline_precision"], plural(m.headline_calls, "signal")) if e != DASH),
-        "avg_return": ends["avg_return"], "cumulative_return_pct": plural(m.total_trades, "trade"),
-        "sharpe_ratio": f"daily, annualized, {days}", drawdown_code(m): "from the peak, constant stake",
-    }  # fmt: skip
-    shown = [
-        Card(capital(label(code)), figure(m, code, ends=False), detail) for code, detail in details.items()
+    m, past = report.metrics[name], report.backtest.get(name)
+    ends = [
+        show_interval(code, *getattr(m, f"{code}_interval")) for code in ("headline_precision", "avg_return")
     ]
-    if past is not None:
-        shown.append(
-            Card(
-                capital(MODES["backtest"].side),
-                figure(past, "headline_precision", ends=False),
-                label("precision"),
-            )
-        )
+    details = {
+        "headline_precision": ", ".join([ends[0]] * (ends[0] != DASH) + [plural(m.headline_calls, "signal")]),
+        "avg_return": ends[1], "cumulative_return_pct": plural(m.total_trades, "trade"),
+        "sharpe_ratio": f"daily, annualized, {show('trading_days', m.trading_days)}", drawdown_code(m): "from the peak",
+    }  # fmt: skip
+    shown = [card_of(m, code, detail) for code, detail in details.items()]
+    shown += [card_of(past, "headline_precision", label("precision"), MODES["backtest"].side)] if past else []
     return cards(name, shown, status_badge(report, name))
 
 # %% ../../nbs/report/06_front_page.ipynb #missing-sentence

@@ -9,21 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import trade_telemetry.plots as pl
+import trade_telemetry.report.blocks as bl
 from ..glossary import Term, difference, label, show, show_interval, term
 from ..judgement.alert_rules import Alert
-from trade_telemetry.report.blocks import (
-    NOTHING,
-    Block,
-    Row,
-    badge,
-    bullets,
-    heading,
-    html_table,
-    notice,
-    paragraph,
-    picture,
-    together,
-)
+from .blocks import NOTHING, Block, Row
 from .front_page import status_badge
 from .performance import nothing_here
 from .scope import Report
@@ -63,13 +52,13 @@ def verdict_row(
     ]
     return [name, mark if mark.text else STATUS["not comparable"].text, *counts]
 
-
+# %% ../../nbs/report/10_live.ipynb #overview
 def live_overview(
     report: Report,  # What is judged
 ) -> Block:  # A verdict for each strategy, and how long a loss that matters would take to show
     "Say how live stands against the backtest."
     if report.trades and not report.judges_live:
-        return paragraph(NOT_LIVE, kind="missing")
+        return bl.paragraph(NOT_LIVE, kind="missing")
     if (excuse := nothing_here(report)) is not None:
         return excuse
     found = {plain_text(name): one for name, one in report.beside_backtest.items()}
@@ -78,10 +67,10 @@ def live_overview(
     later = [f"{name}: {needed_sentence(need)}" for name, one in found.items() for need in one.needed]
     header = ["strategy", label("verdict"), MODES[report.mode].side, MODES["backtest"].side]
     rows = [verdict_row(report, name) for name in report.beside_backtest]
-    return together([
-        paragraph(REPLAYED if report.mode == "replay" else "", kind="note"),
-        html_table(header, rows, "Verdict by strategy (trades on days with a trade)", wide=True), bullets(words),
-        heading("How long until a loss of a stated size would show") if later else NOTHING, bullets(later),
+    return bl.together([
+        bl.paragraph(REPLAYED if report.mode == "replay" else "", kind="note"),
+        bl.html_table(header, rows, "Verdict by strategy (trades on days with a trade)", wide=True), bl.bullets(words),
+        bl.heading("How long until a loss of a stated size would show") if later else NOTHING, bl.bullets(later),
     ])  # fmt: skip
 
 # %% ../../nbs/report/10_live.ipynb #measure-row
@@ -117,7 +106,7 @@ def measure_row(
         p_value(test.get("p_holm")),
     ]
 
-
+# %% ../../nbs/report/10_live.ipynb #live-tables
 def live_tables(
     report: Report,  # What is judged
 ) -> Block:  # A table per strategy that has trades on both sides
@@ -135,9 +124,9 @@ def live_tables(
         sides = [plural(a[f"{side}_trades"], "trade") for side in ("live", "reference")]
         title = f"{plain_text(name)}: {ours} ({sides[0]}) against {theirs} ({sides[1]})"
         tables.append(
-            html_table(["", ours, theirs, "difference", interval_name(), label("p_holm")], rows, title)
+            bl.html_table(["", ours, theirs, "difference", interval_name(), label("p_holm")], rows, title)
         )
-    return together(tables)
+    return bl.together(tables)
 
 # %% ../../nbs/report/10_live.ipynb #live-figure
 LIVE_PANES = ("precision", "expectancy", "daily_return", "calibration")
@@ -163,7 +152,7 @@ def live_figure(
         return NOTHING
     side = capital(MODES[report.mode].side)
     words = f"{side} minus backtest with {interval_name()}s (trades: {', '.join(trades)}). A filled dot on a thick line is clear of zero."
-    return picture(pl.difference_panes(panes), words)
+    return bl.picture(pl.difference_panes(panes), words)
 
 # %% ../../nbs/report/10_live.ipynb #alerts
 MOST_CLEARED = 10
@@ -175,8 +164,8 @@ def alert_notice(
 ) -> Block:  # What, about whom, since when, how sure
     "Show an alert."
     about = f"{plain_text(a.strategy) or 'all strategies'}, since {moment(a.since, zone)}"
-    return notice(
-        badge(SEVERITY[a.severity]),
+    return bl.notice(
+        bl.badge(SEVERITY[a.severity]),
         a.title,
         about,
         [f"Evidence: {a.evidence}.", f"How sure: {a.error_rate}."],
@@ -197,8 +186,8 @@ def alerts_section(
 ) -> Block:  # A notice for each, or why there is none; those that have cleared lately
     "List alerts."
     if report.view.state != "live":
-        return paragraph("Alerts judge live trading only, and nothing here is live.", kind="missing")
+        return bl.paragraph("Alerts judge live trading only, and nothing here is live.", kind="missing")
     active = [alert_notice(a, report.zone) for a in report.watched.current]
     cleared = [cleared_line(a, report.zone) for a in report.watched.cleared[:MOST_CLEARED]]
-    over = [heading("Cleared lately"), bullets(cleared)] if cleared else []
-    return together([*(active or [paragraph("No active alerts.")]), *over])
+    over = [bl.heading("Cleared lately"), bl.bullets(cleared)] if cleared else []
+    return bl.together([*(active or [bl.paragraph("No active alerts.")]), *over])

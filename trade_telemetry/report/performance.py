@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import trade_telemetry.plots as pl
+import trade_telemetry.report.blocks as bl
 from ..arrays import thin
 from ..glossary import Term, figure, label, show, show_interval
-from ..metrics.aggregates import fold, was_sampled
 from trade_telemetry.metrics.classification import (
     brier_terms,
     calibration_gap,
@@ -22,18 +22,7 @@ from trade_telemetry.metrics.classification import (
     reliability_table,
 )
 from ..metrics.record import AccuracyMetrics, return_curves
-from trade_telemetry.report.blocks import (
-    NOTHING,
-    Block,
-    Cell,
-    Row,
-    bullets,
-    html_table,
-    paragraph,
-    picture,
-    together,
-    two_lines,
-)
+from .blocks import NOTHING, Block, Cell, Row
 from .scope import Report
 from ..sentences import CalibrationFinding, calibration_sentence
 from ..store.columns import TraceColumns
@@ -60,7 +49,7 @@ def nothing_here(
     report: Report,  # What is judged
 ) -> Block | None:  # A line of small print where there is nothing to judge, else None
     "Excuse a section."
-    return None if report.trades else paragraph("Nothing to judge.", kind="missing")
+    return None if report.trades else bl.paragraph("Nothing to judge.", kind="missing")
 
 
 def in_parts(
@@ -98,7 +87,9 @@ def row_cell(
     "Write the figures of a row."
     if len(codes) == 1:
         known = getattr(m, f"{codes[0]}_interval", None)
-        return two_lines(figure(m, codes[0], ends=False), show_interval(codes[0], *known) if known else DASH)
+        return bl.two_lines(
+            figure(m, codes[0], ends=False), show_interval(codes[0], *known) if known else DASH
+        )
     texts = [figure(m, what, direction) for what, _, direction in (code.partition(" ") for code in codes)]
     return texts[0] if set(texts) <= {DASH, undefined(SAMPLED)} else " / ".join(texts)
 
@@ -116,7 +107,7 @@ def performance_table(
         if name in report.backtest:
             columns.append((f"{plain_text(name)}, {MODES['backtest'].side}", report.backtest[name]))
     tables = [
-        html_table(
+        bl.html_table(
             ["", *(title for title, _ in part)],
             [[row_title(codes), *(row_cell(m, codes) for _, m in part)] for codes in PERFORMANCE_ROWS],
             "Performance",
@@ -124,10 +115,10 @@ def performance_table(
         for part in in_parts(columns, 4)
     ]
     ends = f"Small print: {interval_name()}s, Wilson for shares, days resampled for F1 and the average trade."
-    return together(
+    return bl.together(
         [
             *tables,
-            paragraph(
+            bl.paragraph(
                 "Closed trades only, on a constant stake; open losses are not seen.", ends, kind="note"
             ),
         ]
@@ -145,11 +136,11 @@ def report_curves(
     "Curves of all strategies whose every trade is known, thin enough to draw."
     known, missing = {}, []
     for name in report.names:
-        rows = report.rows(name)
-        if len(rows) and was_sampled(rows) and fold(rows, report.zone).every.missing:
+        m, rows = report.metrics[name], report.rows(name)
+        if m.sampled and m.source == "rows":
             missing.append(name)
             continue
-        at, path = return_curves(rows).get(name, (np.empty(0, np.int64), np.empty(0)))
+        at, path = return_curves(rows, report.zone).get(name, (np.empty(0, np.int64), np.empty(0)))
         kept = thin(path, CURVE_POINTS)
         known[name] = (at[kept], path[kept])
     return known, {name: report.metrics[name].total_trades for name in known}, missing
@@ -167,7 +158,7 @@ def missing_curves(
 ) -> Block:  # Nothing where there are none
     "Say whose curve cannot be drawn."
     why = f"{undefined(SAMPLED)}: no curve of {listed(names)}, whose rows are a sample that no ledger completes."
-    return paragraph(why, kind="missing") if names else NOTHING
+    return bl.paragraph(why, kind="missing") if names else NOTHING
 
 # %% ../../nbs/report/07_performance.ipynb #performance-figure
 def performance_figure(
@@ -180,13 +171,13 @@ def performance_figure(
     words = f"Cumulative return on a constant stake, % of the stake, and its {label('max_drawdown')} so far: the distance below the peak"
     parts = [[name] for name in curves] if drawn_apart(curves) else [list(curves)] if curves else []
     figures = (
-        picture(
+        bl.picture(
             pl.equity_and_drawdown({n: curves[n] for n in part}, counts, report.zone),
             f"{words} ({plural(sum(counts[n] for n in part), 'trade')}).",
         )
         for part in parts
     )
-    return together([*figures, missing_curves(missing)])
+    return bl.together([*figures, missing_curves(missing)])
 
 # %% ../../nbs/report/07_performance.ipynb #confusion
 @dataclass(frozen=True)
@@ -234,7 +225,7 @@ def confusion_section(
     matrices = {name: m.confusion_matrix for name, m in report.metrics.items()}
     n = plural(sum(m.total_trades for m in report.metrics.values()), "trade")
     words = f"Actual direction (rows) against predicted direction (columns): share of the row, trades below it ({n}). NOOP is never predicted by a trade that exists."
-    return picture(pl.confusion_heatmap(matrices), words) + bullets(
+    return bl.picture(pl.confusion_heatmap(matrices), words) + bl.bullets(
         map(confusion_sentence, report.metrics.values())
     )
 
@@ -302,7 +293,7 @@ def calibration_section(
     "Say whether the confidence means anything."
     if (excuse := nothing_here(report)) is not None:
         return excuse
-    words = bullets(calibration_sentence(calibration_finding(report, name), name) for name in report.names)
+    words = bl.bullets(calibration_sentence(calibration_finding(report, name), name) for name in report.names)
     stated = [name for name in report.names if report.metrics[name].confidence_rows]
     if not stated:
         return words
@@ -313,12 +304,12 @@ def calibration_section(
     titles = [label("confidence_rows"), *(score_title(*score) for score in SCORES)]
     table: list[Row] = [[title, *texts] for title, *texts in zip(titles, *scores, strict=True)]
     note = f"Murphy's parts of the Brier score over {BINS} groups of equal width, with what lies within the groups, so that they add up. For the log loss confidences are kept 1e-15 away from 0 and 1."
-    drawn = picture(pl.reliability_panes(shown), caption)
-    return together(
+    drawn = bl.picture(pl.reliability_panes(shown), caption)
+    return bl.together(
         [
             words,
             drawn,
-            html_table(["", *stated], table, "Scores of the confidence"),
-            paragraph(note, kind="note"),
+            bl.html_table(["", *stated], table, "Scores of the confidence"),
+            bl.paragraph(note, kind="note"),
         ]
     )

@@ -12,26 +12,32 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..config import Settings, project_root, settings_at
 from ..judgement.alert_rules import AlertReport
 from ..judgement.alerts import alert_report
-from ..judgement.comparison import compare
-from ..judgement.live_vs_backtest import live_vs_backtest
-from ..metrics.record import AccuracyMetrics, by_strategy, measure
-from .verdicts import AgainstBacktest, against_backtest, comparison_verdict
+from ..judgement.comparison import Comparison, compare
+from ..judgement.live_vs_backtest import AgainstBacktest, LiveVsBacktest, live_vs_backtest
+from ..metrics.aggregates import fold
+from ..metrics.figures import days_of
+from ..metrics.record import AccuracyMetrics, measure
 from ..sentences import ComparisonVerdict
-from ..store.columns import TraceColumns, choose
-from ..store.days import exit_days
-from ..store.runs import LoadReport, RunInfo
+from ..store.columns import TraceColumns, choose, strategies_asked
+from ..store.runs import LoadReport
 from ..store.store import TraceStore
-from ..store.view import View, named_run, select_view, view_words
+from trade_telemetry.store.view import (
+    View,
+    Wanted,
+    choose_view,
+    chosen_sides,
+    shown_strategies,
+    trades_by_strategy,
+    view_words,
+)
+from ..timezones import date_of_day
 from ..wording import MODES, Mode
 
 # %% auto #0
-__all__ = ['MOST_STRATEGIES', 'Scope', 'chosen_view', 'exact_count', 'ordered_names', 'chosen_sides', 'exit_dates', 'Report',
-           'open_report']
+__all__ = ['Scope', 'exit_dates', 'Report', 'open_report']
 
 # %% ../../nbs/report/03_scope.ipynb #choice
 @dataclass(frozen=True)
@@ -49,70 +55,12 @@ class Scope:
     )
     second: str | None = None  # Strategy that is subtracted; None: swing if there is one
 
-# %% ../../nbs/report/03_scope.ipynb #choice-chosen-view
-def chosen_view(
-    columns: TraceColumns,  # All rows
-    runs: Sequence[RunInfo],  # Of the store, oldest first
-    choice: Scope,  # What was asked for
-) -> View:  # Figure and reference
-    "Select what the report is about."
-    rows = choose(columns, strategy=choice.strategy, symbols=choice.symbols)
-    if choice.against is not None:
-        past = named_run(runs, choice.against)
-        runs = [run for run in runs if run.mode != "backtest" or run.name == past.name]
-    if choice.run is None:
-        view = select_view(rows, runs)
-    else:
-        run = named_run(runs, choice.run)
-        past_view = select_view(rows, [r for r in runs if r.mode == "backtest" and r.name != run.name])
-        state: Any = {"live": "live", "paper": "live", "replay": "replay"}.get(run.mode, "historical")
-        beside = past_view.figure if past_view.figure_runs and state != "historical" else None
-        view = View(
-            state, choose(rows, run=run.name), beside, [run], past_view.figure_runs if beside else [], f"run {run.name}"
+    def wanted(self) -> Wanted:
+        "What is asked of the rule that decides which runs are shown."
+        return Wanted(
+            run=self.run, against=self.against, strategies=strategies_asked(self.strategy), symbols=self.symbols,
+            start=self.start, end=self.end,
         )  # fmt: skip
-    if choice.start is None and choice.end is None:
-        return view
-    return replace(view, figure=choose(view.figure, start=choice.start, end=choice.end))
-
-# %% ../../nbs/report/03_scope.ipynb #ordered-names
-MOST_STRATEGIES = 12
-
-
-def exact_count(
-    columns: TraceColumns,  # Rows, and a ledger where there is one
-    strategy: str | None = None,  # A name; None: all
-) -> int:  # Closed trades, sampled-out ones included where the ledger knows them
-    "Count trades."
-    own = choose(columns, strategy=strategy) if strategy is not None else columns
-    if own.ledger is None:
-        return len(own)
-    return own.ledger.closes + int(np.count_nonzero(own.sample_rate >= 1))
-
-
-def ordered_names(
-    columns: TraceColumns,  # Rows, and a ledger where there is one
-) -> tuple[list[str], int]:  # Strategies in the order of the report, and how many small ones are left out
-    "List the strategies that have trades: intraday and swing first."
-    counts = {name: exact_count(columns, name) for name in by_strategy(columns)}
-    largest = sorted(counts, key=lambda name: (-counts[name], name))
-    known = {"intraday": 0, "swing": 1}
-    shown = sorted(largest[:MOST_STRATEGIES], key=lambda name: (known.get(name, 2), name))
-    return shown, len(largest) - len(shown)
-
-# %% ../../nbs/report/03_scope.ipynb #sides
-def chosen_sides(
-    names: Sequence[str],  # Strategies with trades, in the order of the report
-    first: str | None = None,  # Asked for
-    second: str | None = None,  # Asked for
-) -> tuple[str, str]:  # Two different names, of which one may have no trades
-    "Choose the two strategies to compare: intraday and swing where they are there, else the first two."
-    order = [name for name in ("intraday", "swing") if name in names]
-    order += [name for name in (*names, "intraday", "swing") if name not in order]
-    one = first or next(name for name in order if name != second)
-    other = second or next(name for name in order if name != one)
-    if one == other:
-        raise ValueError(f"a comparison needs two different strategies, got {one!r} twice")
-    return one, other
 
 # %% ../../nbs/report/03_scope.ipynb #days
 def exit_dates(
@@ -120,12 +68,8 @@ def exit_dates(
     zone: str,  # Whose dates; a ledger has counted in its own
 ) -> tuple[str, str] | None:  # First and last exit date, YYYY-MM-DD; None without trades
     "Say which days trades are of."
-    days = exit_days(columns.exit_us, zone)
-    every = days if columns.ledger is None else np.concatenate([days, columns.ledger.total().key("day")])
-    if not len(every):
-        return None
-    first, last = np.array([every.min(), every.max()]).astype("datetime64[D]").astype(str).tolist()
-    return first, last
+    days = days_of(fold(columns, zone).every).day.tolist()
+    return (str(date_of_day(days[0])), str(date_of_day(days[-1]))) if days else None
 
 # %% ../../nbs/report/03_scope.ipynb #report
 class Report:
@@ -141,7 +85,8 @@ class Report:
         self.settings, self.view, self.loaded, self.scope = settings, view, loaded, scope
         self.zone, self.figure = settings.timezone, view.figure
         self.reference = view.figure.take(slice(0)) if view.reference is None else view.reference
-        self.names, self.left_out = ordered_names(self.figure if exact_count(self.figure) else self.reference)
+        self.counts = trades_by_strategy(self.figure)
+        self.names, self.left_out = shown_strategies(self.figure if self.counts else self.reference)
 
     def rows(self, name: str) -> TraceColumns:  # Judged trades of one strategy
         "Trades of one strategy."
@@ -165,7 +110,7 @@ class Report:
     @cached_property
     def trades(self) -> int:
         "Trades that the figures are of."
-        return sum(m.total_trades for m in self.metrics.values()) if exact_count(self.figure) else 0
+        return sum(m.total_trades for m in self.metrics.values()) if self.counts else 0
 
     @cached_property
     def metrics(self) -> dict[str, AccuracyMetrics]:
@@ -179,7 +124,7 @@ class Report:
         return {name: measure(rows, name, self.zone, nan) for name, rows in own.items() if len(rows)}
 
     @cached_property
-    def against(self) -> dict[str, Any]:
+    def against(self) -> LiveVsBacktest:
         "Live against backtest, as `live_vs_backtest` answers."
         return live_vs_backtest(self.view, timezone=self.zone)
 
@@ -191,11 +136,9 @@ class Report:
     @cached_property
     def beside_backtest(self) -> dict[str, AgainstBacktest]:
         "What may be said of each strategy beside its backtest; of none where a backtest is judged."
-        known = self.against["strategies"] if self.judges_live else {}
-        sides = {name: (self.rows(name), self.backtest_rows(name)) for name in self.names if name in known}
-        return {
-            name: against_backtest(known[name], *pair, self.mode, self.zone) for name, pair in sides.items()
-        }
+        known = self.against.strategies if self.judges_live else {}
+        found = {name: known[name] for name in self.names if name in known}
+        return {name: one if one.reference_trades else replace(one, needed=()) for name, one in found.items()}
 
     @cached_property
     def sides(self) -> tuple[str, str]:
@@ -203,15 +146,14 @@ class Report:
         return chosen_sides(self.names, self.scope.first, self.scope.second)
 
     @cached_property
-    def comparison(self) -> dict[str, Any]:
+    def comparison(self) -> Comparison:
         "The comparison of the two sides, as `compare` answers."
         return compare(self.figure, *self.sides, timezone=self.zone)
 
-    @cached_property
+    @property
     def verdict(self) -> ComparisonVerdict:
         "What may be concluded of the two sides."
-        first, second = map(self.rows, self.sides)
-        return comparison_verdict(self.comparison, first, second, self.zone)
+        return self.comparison.verdict
 
 # %% ../../nbs/report/03_scope.ipynb #open-report
 def open_report(
@@ -227,4 +169,5 @@ def open_report(
     asked = Scope(**scope)
     store = TraceStore(directory, timezone=known.timezone, final=True)
     store.refresh()
-    return Report(known, chosen_view(store.columns, store.runs(), asked), store.report, asked)
+    view = choose_view(store.columns, store.runs(), asked.wanted(), known.timezone)
+    return Report(known, view, store.report, asked)

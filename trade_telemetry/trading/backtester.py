@@ -8,11 +8,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +23,8 @@ from ..capture.hook import TelemetryHook
 from ..capture.run_record import WriterStats, run_directory
 from ..capture.writer import TelemetryWriter
 from ..config import Settings, thresholds_pct
+from ..diagnostics import log
+from ..progress import counted, progress_bar
 from .bar_files import BarReport, find_bars, load_bars
 from .bars import Bars
 from .sessions import MarketError
@@ -32,15 +32,13 @@ from .strategy import Strategy, make_strategy
 from .trader import NO_COSTS, Costs, Trade, Trader
 
 # %% auto #0
-__all__ = ['logger', 'StrategyLike', 'CHUNK_BARS', 'LONG_RUN_BARS', 'strategy_for', 'strategy_list', 'SymbolRun', 'feed',
-           'run_symbol', 'in_processes', 'progress_bar', 'trade_facts', 'emit_trade', 'BacktestResult', 'exit_order',
-           'open_writer', 'Backtester', 'load_history']
+__all__ = ['StrategyLike', 'CHUNK_BARS', 'strategy_for', 'strategy_list', 'SymbolRun', 'feed', 'run_symbol', 'in_processes',
+           'trade_facts', 'emit_trade', 'BacktestResult', 'exit_order', 'open_writer', 'check_arguments', 'Backtester',
+           'load_history']
 
 # %% ../../nbs/trading/09_backtester.ipynb #constants
-logger = logging.getLogger("trade_telemetry")
 StrategyLike: TypeAlias = str | Strategy | Callable[[Bars], Strategy]
 CHUNK_BARS = 50_000  # between two signs of life
-LONG_RUN_BARS = 2_000_000  # a run worth a progress bar: a few seconds
 
 # %% ../../nbs/trading/09_backtester.ipynb #strategy-for
 def strategy_for(
@@ -182,23 +180,6 @@ def in_processes(
             done += 1
             yield alone
 
-# %% ../../nbs/trading/09_backtester.ipynb #progress-bar
-@contextmanager
-def progress_bar(
-    total_bars: int,  # Bars to come
-    wanted: bool | None,  # True, False; None: on long runs in a terminal
-) -> Iterator[Callable[[int], object]]:  # To be called with the number of bars just done
-    "Show how far a run is."
-    if wanted is None:
-        wanted = total_bars >= LONG_RUN_BARS and sys.stderr.isatty()
-    if not wanted:
-        yield lambda bars: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total_bars, unit=" bars", unit_scale=True) as shown:
-        yield shown.update
-
 # %% ../../nbs/trading/09_backtester.ipynb #trade-facts
 def trade_facts(
     t: Trade,  # A closed position
@@ -266,6 +247,20 @@ def open_writer(
         include_features=settings.telemetry_include_features, timezone=ZoneInfo(settings.timezone),
     )  # fmt: skip
 
+# %% ../../nbs/trading/09_backtester.ipynb #check-arguments
+def check_arguments(
+    workers: int,  # Processes
+    sample_rate: float,  # Share of rows kept
+    stake: float,  # Money per position
+) -> None:  # ValueError where they cannot be
+    "Say what is wrong before a long run begins."
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if not 0 <= sample_rate <= 1:
+        raise ValueError(f"sample_rate must be in [0, 1], got {sample_rate}")
+    if not stake > 0:
+        raise ValueError(f"stake must be positive, got {stake}")
+
 # %% ../../nbs/trading/09_backtester.ipynb #backtester
 class Backtester:
     "Run strategies over historical bars; optionally leave a trace of every closed position."
@@ -289,12 +284,56 @@ class Backtester:
         self.telemetry_dir = Path(telemetry_dir or self.settings.telemetry_storage_path)
         self.sample_rate = self.settings.telemetry_sample_rate if sample_rate is None else sample_rate
         self.costs, self.workers, self.progress, self.stake = costs, workers, progress, stake
-        _check_arguments(self)
+        check_arguments(self.workers, self.sample_rate, self.stake)
         self._hook: TelemetryHook | None = None
 
     def run(self, bars: Bars | Sequence[Bars]) -> BacktestResult:
         "Run every strategy over every symbol."
-        return _run(self, [bars] if isinstance(bars, Bars) else list(bars))
+        symbols = [bars] if isinstance(bars, Bars) else list(bars)
+        names = [b.symbol for b in symbols]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"give bars of at least one symbol, and each symbol once, got {names}")
+        result = BacktestResult()
+        if not self.enable_telemetry:
+            self._run_all(symbols, result, None)
+        else:
+            result.run_dir = run_directory(self.telemetry_dir, "backtest")
+            with open_writer(result.run_dir, self.settings, self.sample_rate) as writer:
+                zone = ZoneInfo(self.settings.timezone)
+                self._hook = TelemetryHook(writer, thresholds_pct(self.settings), zone)
+                try:
+                    self._run_all(symbols, result, writer)
+                finally:
+                    self._hook = None
+            result.writer_stats = writer.stats()
+        result.trades.sort(key=exit_order)
+        return result
+
+    def _run_all(self, symbols: list[Bars], result: BacktestResult, writer: TelemetryWriter | None) -> None:
+        work = partial(
+            run_symbol, strategies=self.strategies, settings=self.settings, costs=self.costs, stake=self.stake
+        )
+        spread = self.workers > 1 and len(symbols) > 1
+        with progress_bar(" bars", "backtest", self.progress) as tell:
+            update = counted(tell, sum(map(len, symbols)) * len(self.strategies))
+            here = (work(bars, progress=update) for bars in symbols)
+            for run in in_processes(work, symbols, self.workers) if spread else here:
+                if spread:
+                    update(run.bars)
+                if run.failure:
+                    log(logging.WARNING, "%s failed: %s", run.symbol, run.failure)
+                result.add(run)
+                if writer is not None:
+                    self._emit_all(run, writer)
+
+    def _emit_all(self, run: SymbolRun, writer: TelemetryWriter) -> None:
+        intraday, swing = self._close_intraday_position, self._close_swing_position
+        for close, trades in ((intraday, run.intraday), (swing, run.swing)):
+            for i, trade in enumerate(trades, start=1):
+                close(trade)
+                if i % 10_000 == 0:  # far below what the writer's queue holds
+                    writer.flush()
+        writer.flush()
 
     def _close_intraday_position(self, trade: Trade) -> None:
         "A position that was flat by the end of its session."
@@ -303,61 +342,6 @@ class Backtester:
     def _close_swing_position(self, trade: Trade) -> None:
         "A position that may have lived through nights."
         emit_trade(self._hook, trade)
-
-# %% ../../nbs/trading/09_backtester.ipynb #check-arguments
-def _check_arguments(b: Backtester) -> None:
-    if b.workers < 1:
-        raise ValueError(f"workers must be at least 1, got {b.workers}")
-    if not 0 <= b.sample_rate <= 1:
-        raise ValueError(f"sample_rate must be in [0, 1], got {b.sample_rate}")
-    if not b.stake > 0:
-        raise ValueError(f"stake must be positive, got {b.stake}")
-
-# %% ../../nbs/trading/09_backtester.ipynb #run
-def _run(b: Backtester, symbols: list[Bars]) -> BacktestResult:
-    names = [bars.symbol for bars in symbols]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"give bars of at least one symbol, and each symbol once, got {names}")
-    result = BacktestResult()
-    if not b.enable_telemetry:
-        _run_all(b, symbols, result, None)
-    else:
-        result.run_dir = run_directory(b.telemetry_dir, "backtest")
-        with open_writer(result.run_dir, b.settings, b.sample_rate) as writer:
-            b._hook = TelemetryHook(writer, thresholds_pct(b.settings), ZoneInfo(b.settings.timezone))
-            try:
-                _run_all(b, symbols, result, writer)
-            finally:
-                b._hook = None
-        result.writer_stats = writer.stats()
-    result.trades.sort(key=exit_order)
-    return result
-
-
-def _run_all(
-    b: Backtester, symbols: list[Bars], result: BacktestResult, writer: TelemetryWriter | None
-) -> None:
-    work = partial(run_symbol, strategies=b.strategies, settings=b.settings, costs=b.costs, stake=b.stake)
-    spread = b.workers > 1 and len(symbols) > 1
-    with progress_bar(sum(map(len, symbols)) * len(b.strategies), b.progress) as update:
-        here = (work(bars, progress=update) for bars in symbols)
-        for run in in_processes(work, symbols, b.workers) if spread else here:
-            if spread:
-                update(run.bars)
-            if run.failure:
-                logger.warning("%s failed: %s", run.symbol, run.failure)
-            result.add(run)
-            if writer is not None:
-                _emit_all(b, run, writer)
-
-# %% ../../nbs/trading/09_backtester.ipynb #emit-all
-def _emit_all(b: Backtester, run: SymbolRun, writer: TelemetryWriter) -> None:
-    for close, trades in ((b._close_intraday_position, run.intraday), (b._close_swing_position, run.swing)):
-        for i, trade in enumerate(trades, start=1):
-            close(trade)
-            if i % 10_000 == 0:  # far below what the writer's queue holds
-                writer.flush()
-    writer.flush()
 
 # %% ../../nbs/trading/09_backtester.ipynb #load-history
 def load_history(

@@ -40,6 +40,7 @@ from .bars import Bar, Bars, build_bars, step_minutes
 from trade_telemetry.trading.sessions import (
     DAY,
     EPOCH_DAY,
+    MINUTE,
     NAIVE,
     MarketError,
     Session,
@@ -51,7 +52,8 @@ from trade_telemetry.trading.sessions import (
 
 # %% auto #0
 __all__ = ['CHUNK_BYTES', 'LONGEST_LINE', 'IN_STEP_SECONDS', 'Feed', 'merged', 'ReplayFeed', 'Tail', 'Followed', 'reject',
-           'close_time', 'learn', 'rows_from', 'bars_from', 'early_minutes', 'find_file', 'FollowFeed']
+           'close_time', 'learn', 'rows_from', 'bars_from', 'early_minutes', 'find_file', 'begin_file', 'is_over',
+           'FollowFeed']
 
 # %% ../../nbs/trading/05_feeds.ipynb #constants
 CHUNK_BYTES = 1 << 20  # read at a time
@@ -126,61 +128,56 @@ class Tail:
 
     def read(self) -> tuple[bool, list[str]]:
         "Was a file begun, and its new lines; OSError where it cannot be read."
-        begun = self.descriptor < 0 and _open_tail(self)
+        begun = self.descriptor < 0 and self.open()
         if self.descriptor < 0:
             return False, []
-        if not begun and _rewritten(self):
-            begun = _start(self)
+        if not begun and self.was_rewritten():
+            begun = True
+            self.start()
         data = os.pread(self.descriptor, CHUNK_BYTES, self.place)
         self.place, self.before = self.place + len(data), (self.before + data)[-64:]
-        if not data and _moved_on(self):
+        if not data and self.moved_on():
             self.close()
         *lines, self.rest = (self.rest + data).split(b"\n")
         if len(self.rest) > LONGEST_LINE:
             lines, self.rest = [*lines, self.rest], b""
         return begun, [line.decode(errors="replace").rstrip("\r") for line in lines]
 
+    def open(self) -> bool:
+        "Open the file by its present name; is it there?"
+        path = self.find()
+        if path is None:
+            return False
+        with suppress(FileNotFoundError):
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            found = os.fstat(self.descriptor)
+            self.file = found.st_dev, found.st_ino
+        return self.descriptor >= 0
+
+    def start(self) -> None:
+        "Read from the beginning; half a line could be half a price, so it is thrown away and counted."
+        self.unfinished += self.rest != b""
+        self.place, self.before, self.rest = 0, b"", b""
+
+    def was_rewritten(self) -> bool:
+        "Are the bytes before our place no longer those that were read?"
+        return os.pread(self.descriptor, len(self.before), self.place - len(self.before)) != self.before
+
+    def moved_on(self) -> bool:
+        "Has another file taken the name? One that is merely gone may still be written to."
+        path = self.find()
+        try:
+            found = None if path is None else path.stat()
+        except FileNotFoundError:
+            return False
+        return found is not None and (found.st_dev, found.st_ino) != self.file
+
     def close(self) -> None:
         "Give the descriptor back."
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
-            _start(self)
+            self.start()
             os.close(descriptor)
-
-# %% ../../nbs/trading/05_feeds.ipynb #tail-moves
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
-
-
-def _open_tail(tail: Tail) -> bool:
-    path = tail.find()
-    if path is None:
-        return False
-    with suppress(FileNotFoundError):
-        tail.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        tail.file = _identity(os.fstat(tail.descriptor))
-    return tail.descriptor >= 0
-
-
-def _start(tail: Tail) -> bool:
-    "Read from the beginning; half a line could be half a price, so it is thrown away and counted."
-    tail.unfinished += tail.rest != b""
-    tail.place, tail.before, tail.rest = 0, b"", b""
-    return True
-
-
-def _rewritten(tail: Tail) -> bool:
-    "Are the bytes before our place no longer those that were read?"
-    return os.pread(tail.descriptor, len(tail.before), tail.place - len(tail.before)) != tail.before
-
-
-def _moved_on(tail: Tail) -> bool:
-    "Has another file taken the name? One that is merely gone may still be written to."
-    path = tail.find()
-    try:
-        return path is not None and _identity(path.stat()) != tail.file
-    except FileNotFoundError:
-        return False
 
 # %% ../../nbs/trading/05_feeds.ipynb #followed
 @dataclass(slots=True)
@@ -340,6 +337,39 @@ def find_file(
     exact = folder / f"{symbol}.csv"
     return exact if exact.exists() else max(folder.glob(f"{escape(symbol)}_*.csv"), default=None)
 
+# %% ../../nbs/trading/05_feeds.ipynb #is-over
+def begin_file(
+    f: Followed,  # Whose file was begun
+    header: str,  # Its first line
+) -> None:  # Complaints are logged, its lines then counted as rejected
+    "Read the header of a file."
+    f.begun, f.waiting = True, []
+    try:
+        f.columns = find_columns(header.removeprefix("\ufeff"))
+    except MarketError as error:
+        log(logging.WARNING, "%s: %s", f.symbol, error)
+        f.columns = None
+
+
+def is_over(
+    f: Followed,  # Whose session
+    now: int,  # µs since 1970 UTC
+    grace_seconds: float,  # How long after the close the day's last bar is waited for
+) -> bool:  # Once when it is due, and again each minute for a quarter of an hour
+    "Has the clock ended a session?"
+    if f.bar is None:
+        return False
+    f.in_step = f.in_step or abs(now - f.bar.end) < IN_STEP_SECONDS * 1_000_000
+    due = close_time(f, f.bar.day) + round(grace_seconds * 1e6)
+    if not f.in_step or now < due:
+        return False
+    day, told = f.over
+    if day == f.bar.day and (now > due + 15 * MINUTE or now < told + MINUTE):
+        f.in_step = now <= due + 15 * MINUTE
+        return False
+    f.over = f.bar.day, now
+    return True
+
 # %% ../../nbs/trading/05_feeds.ipynb #follow-feed
 @dataclass(slots=True)
 class FollowFeed:
@@ -366,80 +396,49 @@ class FollowFeed:
             raise ValueError(f"mode must be live or paper, got {self.mode!r}")
         if not self.poll_seconds > 0:
             raise ValueError(f"poll_seconds must be > 0, got {self.poll_seconds}")
-        self.files = {symbol: _followed(self, symbol) for symbol in self.symbols}
+        early = early_minutes(self.early_closes)
+        for symbol in self.symbols:
+            s = find_session(self.sessions.get(symbol, "NYSE"))
+            zone = self.timezone or s.naive_timezone or s.timezone
+            self.files[symbol] = Followed(symbol, s, zone, self.bar_minutes, self.day_first, early)
 
     def stream(self, stop: threading.Event) -> Iterator[tuple[str, Bar | None]]:
         "Yield bars as they are appended, until `stop` is set."
         tails = {symbol: Tail(lambda s=symbol: find_file(Path(self.folder), s)) for symbol in self.symbols}  # type: ignore[misc]
         try:
             while not stop.is_set():
-                found, more = _look(self, tails)
+                found, more = self.look(tails)
                 yield from found if not stop.is_set() else ()
                 if not more:
-                    _caught_up(self)
+                    if self.history:
+                        were = sum(f.kept for f in self.files.values())
+                        log(logging.INFO, "%s bars were there, waiting for more", were)
+                    self.history = False
                     stop.wait(self.poll_seconds)
         finally:
             for tail in tails.values():
                 tail.close()
 
-# %% ../../nbs/trading/05_feeds.ipynb #follow-moves
-def _followed(feed: FollowFeed, symbol: str) -> Followed:
-    s = find_session(feed.sessions.get(symbol, "NYSE"))
-    zone = feed.timezone or s.naive_timezone or s.timezone
-    return Followed(symbol, s, zone, feed.bar_minutes, feed.day_first, early_minutes(feed.early_closes))
-
-
-def _caught_up(feed: FollowFeed) -> None:
-    if feed.history:
-        log(logging.INFO, "%s bars were there, waiting for more", sum(f.kept for f in feed.files.values()))
-    feed.history = False
-
-
-def _begin(f: Followed, header: str) -> None:
-    f.begun, f.waiting = True, []
-    try:
-        f.columns = find_columns(header.removeprefix("\ufeff"))
-    except MarketError as error:
-        log(logging.WARNING, "%s: %s", f.symbol, error)
-        f.columns = None
-
-# %% ../../nbs/trading/05_feeds.ipynb #look
-def _look(feed: FollowFeed, tails: Mapping[str, Tail]) -> tuple[list[tuple[str, Bar | None]], bool]:
-    "What is new in all files, in the order of time, and whether there was anything to read."
-    found: list[tuple[str, Bar | None]] = []
-    more, now = False, round(feed.clock() * 1e6)
-    for symbol, tail in tails.items():
-        f = feed.files[symbol]
-        f.latest, reading, halves = now + DAY, tail.descriptor >= 0, tail.unfinished
-        try:
-            begun, lines = tail.read()
-        except OSError as error:
-            reject(f, f"cannot read: {errno.errorcode.get(error.errno or 0, error)}", 0)
-            tail.close()
-            continue
-        f.files, f.begun = f.files + begun, f.begun and not begun
-        if lost := tail.unfinished - halves:
-            reject(f, "unfinished line", lost)
-            f.rows += lost
-        more = more or bool(lines) or (reading and tail.descriptor < 0)  # the next file is there already
-        if lines and not f.begun:
-            _begin(f, lines.pop(0))
-        found += [(symbol, bar) for bar in bars_from(f, lines)]
-    found.sort(key=lambda item: item[1].end if item[1] else 0)
-    return found + [(s, None) for s, f in feed.files.items() if _is_over(f, now, feed.grace_seconds)], more
-
-
-def _is_over(f: Followed, now: int, grace_seconds: float) -> bool:
-    "Has the clock ended a session? Said once, and again each minute for a quarter of an hour."
-    if f.bar is None:
-        return False
-    f.in_step = f.in_step or abs(now - f.bar.end) < IN_STEP_SECONDS * 1_000_000
-    due = close_time(f, f.bar.day) + round(grace_seconds * 1e6)
-    if not f.in_step or now < due:
-        return False
-    day, told = f.over
-    if day == f.bar.day and (now > due + 15 * 60_000_000 or now < told + 60_000_000):
-        f.in_step = now <= due + 15 * 60_000_000
-        return False
-    f.over = f.bar.day, now
-    return True
+    def look(self, tails: Mapping[str, Tail]) -> tuple[list[tuple[str, Bar | None]], bool]:
+        "What is new in all files, in the order of time, and whether there was anything to read."
+        found: list[tuple[str, Bar | None]] = []
+        more, now = False, round(self.clock() * 1e6)
+        for symbol, tail in tails.items():
+            f = self.files[symbol]
+            f.latest, reading, halves = now + DAY, tail.descriptor >= 0, tail.unfinished
+            try:
+                begun, lines = tail.read()
+            except OSError as error:
+                reject(f, f"cannot read: {errno.errorcode.get(error.errno or 0, error)}", 0)
+                tail.close()
+                continue
+            f.files, f.begun = f.files + begun, f.begun and not begun
+            if lost := tail.unfinished - halves:
+                reject(f, "unfinished line", lost)
+                f.rows += lost
+            more = more or bool(lines) or (reading and tail.descriptor < 0)  # the next file is there already
+            if lines and not f.begun:
+                begin_file(f, lines.pop(0))
+            found += [(symbol, bar) for bar in bars_from(f, lines)]
+        found.sort(key=lambda item: item[1].end if item[1] else 0)
+        return found + [(s, None) for s, f in self.files.items() if is_over(f, now, self.grace_seconds)], more

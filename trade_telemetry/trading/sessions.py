@@ -13,15 +13,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from ..arrays import Bools, Ints
+from ..timezones import EPOCH_ORDINAL, MICROSECONDS_A_DAY, MICROSECONDS_A_MINUTE
 
 # %% auto #0
-__all__ = ['SESSIONS', 'NAIVE', 'MarketError', 'Session', 'find_session', 'utc_offset', 'session_days', 'session_bounds',
-           'wall_to_utc']
+__all__ = ['SESSIONS', 'NAIVE', 'MarketError', 'Session', 'calendar_session', 'find_session', 'calendar_days', 'utc_offset',
+           'session_days', 'session_bounds', 'wall_to_utc']
 
 # %% ../../nbs/trading/01_sessions.ipynb #constants-sessions
-MINUTE = 60_000_000  # microseconds, the unit of every time here
-DAY = 1440 * MINUTE
-EPOCH_DAY = date(1970, 1, 1).toordinal()
+MINUTE, DAY, EPOCH_DAY = (
+    MICROSECONDS_A_MINUTE,
+    MICROSECONDS_A_DAY,
+    EPOCH_ORDINAL,
+)  # the unit of every time here
 
 # %% ../../nbs/trading/01_sessions.ipynb #market-error
 class MarketError(ValueError):
@@ -38,6 +41,9 @@ class Session:
     close: time  # Minute after the last one; at or before `open` means the next date
     naive_timezone: str = ""  # Clock of file stamps that carry no offset; empty: `timezone`
     weekends: bool = True  # Keep days that fall on a Saturday or Sunday?
+    calendar: str = (
+        ""  # Its name in `exchange_calendars`, which knows holidays and half days; empty: none are
+    )
 
     @property
     def open_minute(self) -> int:
@@ -61,16 +67,63 @@ SESSIONS = {
     )
 }
 
+# %% ../../nbs/trading/01_sessions.ipynb #calendar-session
+def calendar_session(
+    name: str,  # Code of an exchange, any case
+) -> (
+    Session | None
+):  # Its session, with holidays and half days; None: nobody knows it, or nobody is there to ask
+    "Ask `exchange_calendars` for an exchange."
+    try:
+        from exchange_calendars import get_calendar, get_calendar_names
+    except ImportError:
+        return None
+    if name.upper() not in get_calendar_names(include_aliases=False):
+        return None
+    known = get_calendar(name.upper())
+    opens, closes = known.open_times[-1][1], known.close_times[-1][1]
+    return Session(name.upper(), str(known.tz), opens, closes, calendar=name.upper())
+
 
 def find_session(
-    session: str | Session,  # A name in `SESSIONS`, any case, or a session of your own
+    session: str | Session,  # A name in `SESSIONS` or the code of an exchange, any case; or one of your own
 ) -> Session:  # The session meant
     "Look a session up by name."
     if isinstance(session, Session):
         return session
-    if session.upper() not in SESSIONS:
-        raise MarketError(f"unknown session {session!r}; known: {', '.join(SESSIONS)}")
-    return SESSIONS[session.upper()]
+    if found := SESSIONS.get(session.upper()) or calendar_session(session):
+        return found
+    more = "codes of exchanges such as XNYS are known where pip install 'trade_telemetry[calendars]' was done"
+    raise MarketError(f"unknown session {session!r}; known: {', '.join(SESSIONS)}; {more}")
+
+# %% ../../nbs/trading/01_sessions.ipynb #calendar-days
+@lru_cache(maxsize=64)
+def _year_range(calendar: str, first: int, last: int) -> tuple[Ints, Ints, Ints]:
+    from exchange_calendars import get_calendar
+
+    try:
+        schedule = get_calendar(calendar, start=f"{first}-01-01", end=f"{last}-12-31").schedule
+    except ValueError as error:  # its holidays are recorded from some year on
+        raise MarketError(f"{calendar} from {first} to {last}: {error}") from None
+    days = schedule.index.to_numpy().astype("datetime64[D]").astype(np.int64) + EPOCH_DAY
+    opens, closes = (
+        schedule[name].dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+        for name in ("open", "close")
+    )
+    return days, opens, closes
+
+
+def calendar_days(
+    calendar: str,  # Code of an exchange
+    day: Ints,  # Days as proleptic ordinals, shape (n,)
+) -> tuple[Bools, Ints, Ints]:  # Does it trade on each, and from when to when, µs since 1970 UTC
+    "Open and close of the days on which an exchange trades."
+    if not len(day):
+        return np.zeros(0, dtype=np.bool_), day, day
+    first, last = (date.fromordinal(int(d)).year for d in (day.min(), day.max()))
+    days, opens, closes = _year_range(calendar, first, last)
+    place = np.minimum(np.searchsorted(days, day), len(days) - 1)
+    return days[place] == day, opens[place], closes[place]
 
 # %% ../../nbs/trading/01_sessions.ipynb #zone
 @lru_cache(maxsize=64)
@@ -107,14 +160,17 @@ def session_days(
     day = final_minute // DAY + EPOCH_DAY
     if not session.weekends:
         inside &= (day - 1) % 7 < 5  # ordinal 1 was a Monday
+    if session.calendar:
+        trades, opens, closes = calendar_days(session.calendar, day)
+        inside &= trades & (time_us >= opens) & (time_us < closes)
     return day, inside
 
 # %% ../../nbs/trading/01_sessions.ipynb #session-bounds
 def session_bounds(
     day: Ints,  # Trading days as proleptic ordinals, shape (n,)
     session: Session,  # Whose days
-) -> tuple[Ints, Ints]:  # Nominal open and close of each day, µs since 1970 UTC
-    "Nominal open and close of trading days."
+) -> tuple[Ints, Ints]:  # Open and close, µs since 1970 UTC; nominal ones where no calendar knows better
+    "Open and close of trading days."
     days, where = np.unique(day, return_inverse=True)
     zone = _zone(session.timezone)
     bounds = []
@@ -124,13 +180,16 @@ def session_bounds(
             closing += timedelta(days=1)
         opening = closing - timedelta(minutes=session.minutes)
         bounds.append([round(t.replace(tzinfo=zone).timestamp()) * 1_000_000 for t in (opening, closing)])
-    both = np.array(bounds, dtype=np.int64).reshape(-1, 2)[where]
-    return both[:, 0], both[:, 1]
-
-# %% ../../nbs/trading/01_sessions.ipynb #raw-sessions
-NAIVE = 2**62
+    both = np.array(bounds, dtype=np.int64).reshape(-1, 2)
+    if session.calendar:
+        trades, opens, closes = calendar_days(session.calendar, days)
+        both = np.where(trades[:, None], np.column_stack([opens, closes]), both)
+    return both[where, 0], both[where, 1]
 
 # %% ../../nbs/trading/01_sessions.ipynb #to-utc
+NAIVE = 2**62  # offset of a stamp that was written without one
+
+
 def wall_to_utc(
     wall: Ints,  # µs on a wall clock, in the order of the file, shape (n,)
     ahead: Ints,  # Offset from UTC in µs, NAIVE where none was written, shape (n,)

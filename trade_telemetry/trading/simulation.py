@@ -18,6 +18,7 @@ from trade_telemetry.trading.sessions import (
     MINUTE,
     MarketError,
     Session,
+    calendar_days,
     find_session,
     session_bounds,
     session_days,
@@ -30,11 +31,16 @@ __all__ = ['simulate_bars', 'PlantedSkill']
 # %% ../../nbs/trading/06_simulation.ipynb #simulated-starts
 def _starts(s: Session, days: int, start: str | date, minutes: int, half_days: Iterable[str]) -> Ints:
     first, half = day_ordinal(start, 0), {day_ordinal(d, 0) for d in half_days}
-    weekdays = [d for d in range(first, first + 2 * days + 7) if (d - 1) % 7 < 5][:days]
-    opens, _ = session_bounds(np.array(weekdays, dtype=np.int64), s)
-    full = -(-s.minutes // minutes)
-    counts = [-(-(s.minutes * 7 // 13) // minutes) if d in half else full for d in weekdays]
-    return np.concatenate([o + MINUTE * minutes * np.arange(n) for o, n in zip(opens, counts, strict=True)])
+    days_on = np.array([d for d in range(first, first + 2 * days + 21) if (d - 1) % 7 < 5], dtype=np.int64)
+    if s.calendar:
+        days_on = days_on[calendar_days(s.calendar, days_on)[0]]
+    days_on = days_on[:days]
+    opens, closes = session_bounds(days_on, s)
+    lengths = ((closes - opens) // MINUTE).tolist() if s.calendar else [s.minutes] * len(days_on)
+    halved = [n * 7 // 13 if d in half else n for n, d in zip(lengths, days_on.tolist(), strict=True)]
+    return np.concatenate(
+        [o + MINUTE * minutes * np.arange(-(-n // minutes)) for o, n in zip(opens, halved, strict=True)]
+    )
 
 # %% ../../nbs/trading/06_simulation.ipynb #walk
 def _walk(
