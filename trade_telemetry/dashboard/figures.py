@@ -29,18 +29,18 @@ from trade_telemetry.dashboard.answers import (
     Share,
 )
 from ..judgement.live_vs_backtest import live_vs_backtest
+from ..metrics.aggregates import fold, was_sampled
 from trade_telemetry.metrics.classification import (
     brier_score,
     calibration_error,
     confidence_rows,
     reliability_table,
 )
-from ..metrics.aggregates import fold, was_sampled
 from ..metrics.figures import daily_sums
-from ..metrics.steps import ROLLING_CALLS, Steps, last_calls, steps_of
 from ..metrics.intervals import newcombe_difference, wilson_band, wilson_interval
 from ..metrics.record import AccuracyMetrics, measure
 from ..metrics.returns import daily_returns, drawdown
+from ..metrics.steps import ROLLING_CALLS, Steps, last_calls, steps_of
 from ..store.columns import TraceColumns
 from ..store.days import from_local
 from ..store.view import View
