@@ -16,6 +16,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from cachetools import LRUCache
 
+# %% auto #0
+__all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'why_empty', 'strategies_of', 'rows_read', 'watched_by', 'alert_facts',
+           'alerts_of', 'alerts_about', 'facts_of', 'symbols_of', 'choices_of', 'Judgement', 'views_of', 'judgement_of',
+           'dashboard_state', 'StateSource']
+
+# %% ../../nbs/dashboard/15_state.ipynb #imports-own
 from ..config import Settings, SettingsError, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
@@ -49,11 +55,6 @@ from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.store import TraceStore
 from ..store.view import View, called, coverage_of, shown_strategies, view_words
-
-# %% auto #0
-__all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'why_empty', 'strategies_of', 'rows_read', 'watched_by', 'alert_facts',
-           'alerts_of', 'alerts_about', 'facts_of', 'symbols_of', 'choices_of', 'Judgement', 'views_of', 'judgement_of',
-           'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/15_state.ipynb #strategy-order-state
 MOST_SYMBOLS = 5000
