@@ -175,7 +175,7 @@ def test_check_ends_with_zero_one_and_two(healthy: Path, degraded: Path, tmp_pat
     (tmp_path / "rules.yaml").write_text("budget: 0\n")
     wrong = call("check", "--telemetry-dir", degraded, "--rules", tmp_path / "rules.yaml", cwd=tmp_path)
     assert wrong.returncode == 2
-    assert wrong.stderr.endswith("rules.yaml: budget must be between 0 and 1, got 0\n")
+    assert wrong.stderr.endswith("rules.yaml: budget must be > 0.0, got 0\n")
     nothing = call("check", "--telemetry-dir", tmp_path, cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert nothing.stderr.startswith("nothing is live in")

@@ -252,9 +252,7 @@ def needed_lines(
     answer: Mapping[str, Any],  # From `compare`
 ) -> list[str]:  # One line per difference that matters; none where nothing can be said
     "Say how many trades would show a difference that matters."
-    return [
-        f"to see {need['words']}" for need in answer["trades_needed"].values() if need["days"] == need["days"]
-    ]
+    return [need["words"] for need in answer["trades_needed"].values() if need["days"] == need["days"]]
 
 # %% ../../nbs/cli/01_tables.ipynb #live-sheet
 EXITS = Term("exit_share", "exits", "share", 1, "Share of the positions that ended so.")
@@ -292,5 +290,5 @@ def alert_text(
         )
     return (
         f"{alert.severity.upper():<9}{who}{alert.title}, since {moment(alert.since)}\n"
-        f"         {alert.evidence}\n         false alarms: {alert.error_rate}"
+        f"         {alert.evidence}\n         {alert.error_rate}"
     )
