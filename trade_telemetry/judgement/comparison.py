@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from math import isfinite, nan
+from math import nan
 from typing import Any
 
 import numpy as np
