@@ -349,7 +349,7 @@ def restrict(
     if last is not None:
         mask &= a.key("day") <= last
     if called is not None:
-        mask &= np.isin(a.key("called"), list(called))
+        mask &= np.isin(np.arange(3), list(called))[a.key("called")]
     chosen = take(a, mask)
     return chosen if strategies is None else replace(chosen, missing=a.missing & frozenset(strategies))
 
