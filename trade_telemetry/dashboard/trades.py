@@ -23,19 +23,22 @@ from ..store.view import called
 from ..trace import DIRECTIONS
 
 # %% auto #0
-__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
+__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_of', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
            'closes_behind', 'sheet_text', 'trades_csv']
 
 # %% ../../nbs/dashboard/12_trades.ipynb #utc
-def utc_from_us(
-    microseconds: int | None,  # Since 1970 UTC
-) -> str | None:  # ISO 8601 with offset, seconds
+def utc_of(
+    microseconds: int,  # Since 1970 UTC
+) -> str:  # ISO 8601 with offset, seconds
     "Time as text."
-    return None if microseconds is None else _utc(microseconds)
-
-
-def _utc(microseconds: int) -> str:
     return datetime.fromtimestamp(microseconds // 1_000_000, UTC).isoformat()
+
+
+def utc_from_us(
+    microseconds: int | None,  # Since 1970 UTC; None: there was none
+) -> str | None:  # The same as text
+    "Time as text, where there is one."
+    return None if microseconds is None else utc_of(microseconds)
 
 # %% ../../nbs/dashboard/12_trades.ipynb #newest
 PAGE_ROWS = 20
@@ -67,7 +70,7 @@ def trade_rows(
     c = columns
     return [
         {
-            "entry_at": _utc(int(c.entry_us[i])), "exit_at": _utc(int(c.exit_us[i])),
+            "entry_at": utc_of(int(c.entry_us[i])), "exit_at": utc_of(int(c.exit_us[i])),
             "symbol": c.symbols[c.symbol[i]], "strategy": c.strategies[c.strategy[i]], "run": c.runs[c.run[i]],
             "predicted": DIRECTIONS[c.predicted[i]], "actual": DIRECTIONS[c.actual[i]],
             "confidence": number_or_none(c.confidence[i]), "entry_price": number_or_none(c.entry_price[i]),
