@@ -40,17 +40,16 @@ from ..metrics.intervals import newcombe_difference, wilson_band, wilson_interva
 from ..metrics.record import AccuracyMetrics, measure
 from ..metrics.returns import daily_returns, drawdown, fill_days
 from ..store.columns import TraceColumns
-from ..store.days import from_local
 from ..store.view import View
+from ..timezones import MICROSECONDS_A_DAY, MICROSECONDS_A_SECOND, day_end_us
 from ..trace import DIRECTIONS
 from ..wording import Trend
 
 # %% auto #0
-__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'MOST_STRATEGIES', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none',
-           'share_of', 'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of',
-           'compared_with', 'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'strategy_order',
-           'rows_of', 'curves_of', 'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of',
-           'window_of']
+__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
+           'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of', 'compared_with',
+           'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'rows_of', 'curves_of',
+           'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of', 'window_of']
 
 # %% ../../nbs/dashboard/06_figures.ipynb #shared-axis
 def shared_axis(
@@ -247,27 +246,7 @@ def figures_of(
         "against": None,
     }
 
-# %% ../../nbs/dashboard/06_figures.ipynb #strategy-order
-MOST_STRATEGIES = 12
-
-
-def strategy_order(
-    columns: TraceColumns,  # Rows of all strategies, and perhaps a ledger
-    most: int = MOST_STRATEGIES,  # So many at most
-) -> tuple[list[str], int]:  # Names to show in order, and how many are left out
-    "Choose the strategies to show."
-    counts = np.bincount(columns.strategy, minlength=len(columns.strategies)).tolist()
-    closes = {columns.strategies[code]: n for code, n in enumerate(counts) if n}
-    if (ledger := columns.ledger) is not None:
-        names, place = np.unique(ledger.strategy.astype(str), return_inverse=True)
-        for name, n in zip(names.tolist(), np.bincount(place, ledger.closes).tolist(), strict=True):
-            closes[name] = max(closes.get(name, 0), int(n))
-    found = sorted((-n, name) for name, n in closes.items())
-    first = {"intraday": 0, "swing": 1}
-    chosen = sorted((name for _, name in found[:most]), key=lambda name: (first.get(name, 2), name))
-    return chosen, len(found) - len(chosen)
-
-
+# %% ../../nbs/dashboard/06_figures.ipynb #rows-of
 def rows_of(
     columns: TraceColumns,  # Rows of all strategies
     strategy: str,  # A name
@@ -384,7 +363,7 @@ def details_of(
         "exits": {name: exits_of(rows) for name, rows in own.items()},
     }
 
-# %% ../../nbs/dashboard/06_figures.ipynb #facts-of-figures
+# %% ../../nbs/dashboard/06_figures.ipynb #window-of
 def window_of(
     figure: TraceColumns,  # Closes of all symbols, at least one
     days: int | None,  # Days to look back; None: all
@@ -393,7 +372,8 @@ def window_of(
     "Window of the curves: it ends with the newest trace, or with the newest day of the ledger."
     moments = figure.exit_us
     if figure.ledger is not None and len(figure.ledger):
-        edges = np.array([figure.ledger.day.min(), figure.ledger.day.max() + 1])
-        moments = np.concatenate([moments, from_local(edges * 86_400_000_000 - 1, timezone)])
+        edges = [int(figure.ledger.day.min()) - 1, int(figure.ledger.day.max())]
+        moments = np.concatenate([moments, [day_end_us(day, timezone) - 1 for day in edges]])
     end = int(moments.max())
-    return (int(moments.min()) - 1_000_000 if days is None else end - days * 86_400_000_000), end
+    first = int(moments.min()) - MICROSECONDS_A_SECOND
+    return first if days is None else end - days * MICROSECONDS_A_DAY, end

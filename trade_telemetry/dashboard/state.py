@@ -44,19 +44,18 @@ from trade_telemetry.dashboard.figures import (
     rolling_of,
     rows_of,
     runs_of,
-    strategy_order,
     verdicts_of,
     window_of,
 )
 from .query import Query, as_query, view_asked
-from .trades import trades_csv, trades_of, utc_from_us, utc_of
+from .trades import trades_csv, trades_of, utc_from_us, utc_text
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..metrics.day_sums import steps_of
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.store import TraceStore
-from ..store.view import View, called, coverage_of, view_words
+from ..store.view import View, called, coverage_of, shown_strategies, view_words
 
 # %% auto #0
 __all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of', 'watched_by',
@@ -249,12 +248,12 @@ def drawn_of(
     known: LRUCache[Hashable, Figures],  # Figures of before
 ) -> Drawn:  # Part of the state
     "Arrange the trades that a viewer asked for."
-    names, left_out = strategy_order(view.figure)
+    names, left_out = shown_strategies(view.figure)
     start, end = window_of(everything.figure, query.days, timezone)
     steps = {name: steps_of(rows_of(view.figure, name), timezone) for name in names}
     strategies = strategies_of(view, names, timezone, known)
     return {
-        "window": {"days": query.days, "start": utc_of(start), "end": utc_of(end)},
+        "window": {"days": query.days, "start": utc_text(start), "end": utc_text(end)},
         "strategies": strategies,
         "strategies_left_out": left_out,
         "curve": curves_of(steps, start),
@@ -287,7 +286,7 @@ def judgement_of(
     said = alerts_about(
         recall(cache.alerts, whole, lambda: alerts_of(everything, runs, settings)), query.symbol
     )
-    some = strategy_order(view.figure)[0]
+    some = shown_strategies(view.figure)[0]
     drawn = drawn_of(everything, view, query, settings.timezone, cache.figures) if some else nothing_drawn()
     found: Findings = {
         **drawn, **said,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,25 +19,26 @@ from .query import Query, as_query, view_asked
 from ..store.columns import TraceColumns
 from ..store.store import TraceStore
 from ..store.view import called
+from ..timezones import utc_of
 from ..trace import DIRECTIONS
 
 # %% auto #0
-__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_of', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
+__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_text', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
            'closes_behind', 'sheet_text', 'trades_csv']
 
 # %% ../../nbs/dashboard/12_trades.ipynb #utc
-def utc_of(
+def utc_text(
     microseconds: int,  # Since 1970 UTC
 ) -> str:  # ISO 8601 with offset, seconds
     "Time as text."
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).isoformat()
+    return utc_of(microseconds).isoformat(timespec="seconds")
 
 
 def utc_from_us(
     microseconds: int | None,  # Since 1970 UTC; None: there was none
 ) -> str | None:  # The same as text
     "Time as text, where there is one."
-    return None if microseconds is None else utc_of(microseconds)
+    return None if microseconds is None else utc_text(microseconds)
 
 # %% ../../nbs/dashboard/12_trades.ipynb #newest
 PAGE_ROWS = 20
@@ -70,7 +70,7 @@ def trade_rows(
     c = columns
     return [
         {
-            "entry_at": utc_of(int(c.entry_us[i])), "exit_at": utc_of(int(c.exit_us[i])),
+            "entry_at": utc_text(int(c.entry_us[i])), "exit_at": utc_text(int(c.exit_us[i])),
             "symbol": c.symbols[c.symbol[i]], "strategy": c.strategies[c.strategy[i]], "run": c.runs[c.run[i]],
             "predicted": DIRECTIONS[c.predicted[i]], "actual": DIRECTIONS[c.actual[i]],
             "confidence": number_or_none(c.confidence[i]), "entry_price": number_or_none(c.entry_price[i]),
