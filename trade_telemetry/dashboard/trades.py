@@ -23,8 +23,8 @@ from ..timezones import utc_of
 from ..trace import DIRECTIONS
 
 # %% auto #0
-__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_text', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
-           'closes_behind', 'sheet_text', 'trades_csv']
+__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_text', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'closes_behind',
+           'trades_of', 'sheet_text', 'trades_csv']
 
 # %% ../../nbs/dashboard/12_trades.ipynb #utc
 def utc_text(
@@ -81,7 +81,7 @@ def trade_rows(
         for i in range(len(c))
     ]  # fmt: skip
 
-
+# %% ../../nbs/dashboard/12_trades.ipynb #cell-rows
 def cell_rows(
     columns: TraceColumns,  # Rows of all strategies
     cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all rows
@@ -91,6 +91,16 @@ def cell_rows(
         return columns
     own = rows_of(columns, cell[0])
     return own.take((own.actual == cell[1]) & (own.predicted == cell[2]))
+
+# %% ../../nbs/dashboard/12_trades.ipynb #closes-behind
+def closes_behind(
+    strategies: Mapping[str, Figures],  # By strategy
+    cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all
+) -> int:  # Closes, of which rows may be a sample
+    "Count what a list of trades could hold."
+    if cell is None:
+        return sum(figures["trades"] for figures in strategies.values())
+    return strategies[cell[0]]["confusion"]["counts"][cell[1]][cell[2]] if cell[0] in strategies else 0
 
 # %% ../../nbs/dashboard/12_trades.ipynb #trades-of
 def trades_of(
@@ -115,16 +125,6 @@ def trades_of(
         "pages": pages,
         "rows": trade_rows(rows.take(newest(rows, page * PAGE_ROWS))),
     }
-
-# %% ../../nbs/dashboard/12_trades.ipynb #closes-behind
-def closes_behind(
-    strategies: Mapping[str, Figures],  # By strategy
-    cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all
-) -> int:  # Closes, of which rows may be a sample
-    "Count what a list of trades could hold."
-    if cell is None:
-        return sum(figures["trades"] for figures in strategies.values())
-    return strategies[cell[0]]["confusion"]["counts"][cell[1]][cell[2]] if cell[0] in strategies else 0
 
 # %% ../../nbs/dashboard/12_trades.ipynb #trades-csv
 CSV_ROWS = 50_000
