@@ -48,7 +48,7 @@ from trade_telemetry.aggregate_form import (
 )
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.judgement.comparison import side_of
-from trade_telemetry.judgement.live_vs_backtest import mean_of_sums, measured
+from trade_telemetry.judgement.live_vs_backtest import measured
 from trade_telemetry.metrics import figures as fg
 from trade_telemetry.metrics.aggregates import fold, fold_rows
 from trade_telemetry.metrics.day_sums import account_of, daily_calls, daily_of, day_lines
@@ -445,7 +445,7 @@ def test_days_of_a_comparison_are_those_of_its_accounts(sample: tuple[TraceColum
         assert (ours[0] == days).all()
         assert ours[1] == pytest.approx(daily, rel=1e-9, abs=1e-9)
         won, lost = fg.days_won_and_lost(folded)
-        side = side_of("one", account, np.empty(0))
+        side = side_of("one", folded, np.empty(0))
         assert (len(won), len(lost)) == (side.winning_days, side.losing_days)
 
 
@@ -469,27 +469,24 @@ def test_daily_calls_are_those_that_alerts_look_at(sample: tuple[TraceColumns, T
                 assert days.gap == pytest.approx(other.gap, abs=1e-6)
 
 
-def test_day_means_are_those_of_live_against_backtest() -> None:
+def test_day_means_are_those_of_rows() -> None:
     columns = random_columns(3000, 3)
-    theirs, a = measured(account_of(columns)), fold_rows(columns)
-    day, closes = a.key("day"), a.count("closes")
-    calls, right = closes * (a.key("called") != 2), closes * (a.key("called") == a.key("actual"))
-    stated = a.count("stated")
-    ours = {
-        "precision": mean_of_sums(right * (a.key("called") != 2), calls, day, share=True),
-        "expectancy": mean_of_sums(a.values("return_sum"), closes, day),
-        "calibration": mean_of_sums(
-            a.values("confidence_sum") - stated * (a.key("called") == a.key("actual")), stated, day
-        ),
-        "directional": mean_of_sums(closes * (a.key("actual") != 2), closes, day, share=True),
-        "slippage": mean_of_sums(a.values("slippage_sum"), a.count("slippage_known"), day),
-        "fees": mean_of_sums(a.values("fees_sum"), a.count("fees_known"), day),
-        "holding": mean_of_sums(a.values("holding_sum"), a.count("held"), day),
+    theirs, called = measured(fold(columns)), columns.predicted != 2
+    right, claim = columns.predicted == columns.actual, columns.confidence
+    stated = (claim >= 0) & (claim <= 1)
+    rows = {
+        "precision": (right[called].mean(), called),
+        "expectancy": (columns.return_pct.mean(), slice(None)),
+        "calibration": ((claim - right)[stated].mean(), stated),
+        "directional": ((columns.actual != 2).mean(), slice(None)),
+        "slippage": (np.nanmean(columns.slippage_pct), np.isfinite(columns.slippage_pct)),
+        "fees": (np.nanmean(columns.fees_pct), np.isfinite(columns.fees_pct)),
+        "holding": (np.nanmean(columns.holding_minutes), np.isfinite(columns.holding_minutes)),
     }
-    for name, mean in ours.items():
-        assert mean.mean == pytest.approx(theirs[name].mean, rel=1e-9, abs=1e-9), name
-        assert mean.variance == pytest.approx(theirs[name].variance, rel=1e-7, abs=1e-15), name
-        assert mean.days == theirs[name].days
+    day = exit_days(columns.exit_us, "UTC")
+    for name, (mean, there) in rows.items():
+        assert theirs[name].mean == pytest.approx(mean, rel=1e-9, abs=1e-9), name
+        assert theirs[name].days == len(np.unique(day[there])), name
 
 
 @settings(max_examples=80, deadline=None)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from trade_telemetry.alert_sentences import PrecisionEvidence
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
 from trade_telemetry.judgement.alert_rules import Alert, AlertReport, AlertRules
@@ -24,7 +25,7 @@ from trade_telemetry.judgement.alerts import alert_report, current_alerts
 from trade_telemetry.judgement.precision_rule import (
     below_since,
     chance_below,
-    effective_calls,
+    effective_sample_size,
     precision_path,
 )
 from trade_telemetry.metrics.intervals import wilson_interval
@@ -62,9 +63,9 @@ def test_the_chance_of_a_low_look_equals_scipy(n: int, line: float, right: int, 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60))
 def test_calls_are_never_worth_more_than_their_number(rows: list[tuple[bool, int]]) -> None:
     right, day = [r for r, _ in rows], [d for _, d in rows]
-    worth = effective_calls(right, day)
+    worth = effective_sample_size(right, day)
     assert 0 <= worth <= len(rows)
-    assert worth == pytest.approx(effective_calls(right[::-1], day[::-1]))
+    assert worth == pytest.approx(effective_sample_size(right[::-1], day[::-1]))
 
 
 # --- the rule on a view ---
@@ -81,7 +82,10 @@ def test_a_real_log_below_the_line_is_a_critical_alert_with_its_own_figures() ->
     right = [t.predicted_direction == t.actual_direction for t in traces]
     assert isinstance(alert, Alert)
     assert (alert.n, alert.severity, alert.strategy) == (641, "critical", "freqtrade")
-    assert f"{np.mean(right):.1%} of 641 calls" in alert.evidence
+    evidence = alert.facts.evidence
+    assert isinstance(evidence, PrecisionEvidence)
+    assert (evidence.observed, evidence.signals) == (np.mean(right), 641)
+    assert f"{100 * np.mean(right):.1f} %" in alert.evidence
     assert alert.since.endswith("+00:00")
     assert current_alerts(live_view(traces), Settings(dashboard_alert_precision_threshold=0.2)) == []
 
@@ -116,7 +120,7 @@ def test_critical_alerts_are_rare_for_a_strategy_exactly_at_the_line(
     for _ in range(times):
         chance = rng.beta(0.55 * 4, 0.45 * 4, 40)  # correlation within a day 1 / (4 + 1) = 0.2
         right = rng.random(320) < chance[day]
-        worth = effective_calls(right, day)
+        worth = effective_sample_size(right, day)
         found += wilson_interval(right.mean() * worth, worth)[1] < 0.55  # type: ignore[arg-type]
     assert found <= stats.binom.ppf(0.999, times, 0.035)
 
@@ -165,7 +169,7 @@ FOREVER = AlertRules(remembered_days=10_000)
 def test_what_was_on_at_any_time_is_what_the_report_of_today_says(seed: int, window: int | None) -> None:
     rng = np.random.default_rng(seed)
     backtest, live = made("backtest", [(150, 0.62)], rng), made("live", PHASES, rng)
-    rules = replace(FOREVER, window=window)
+    rules = FOREVER.changed(window=window)
     whole = alert_report(view_of_columns(live, backtest), Settings(), rules=rules)
     assert {"lost_skill", "precision_below_threshold", "drawdown"} <= {a.rule for a in whole.cleared}
     start = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=400)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,6 +133,29 @@ def test_metrics_and_export_print_json_of_the_same_rows(healthy: Path) -> None:
     assert (metrics.returncode, export.returncode) == (0, 0)
     assert json.loads(metrics.stdout)["total_trades"] == 240
     assert set(json.loads(export.stdout)["strategies"]) == {"intraday"}
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_tables_fit_the_terminal_and_lose_nothing(healthy: Path, width: int) -> None:
+    words = ("metrics", "--by", "weekday", "--rolling", "60", "--telemetry-dir", str(healthy))
+    plain = call(*words, cwd=healthy).stdout
+    assert max(map(len, plain.splitlines())) > 110
+    ours, theirs = os.openpty()
+    environment = dict(os.environ) | {"COLUMNS": str(width), "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen([*COMMAND, *words], stdout=theirs, cwd=healthy, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 65536):
+                shown += part
+    os.close(ours)
+    assert process.returncode == 0
+    lines = shown.decode().splitlines()
+    tables = [line for line in lines if "  " in line or "─" in line]
+    assert tables and max(map(len, tables)) <= max(width, 70)
+    cells = {cell for line in plain.splitlines() for cell in re.split("  +", line.strip()) if "─" not in cell}
+    assert cells <= {cell for line in lines for cell in re.split("  +", line.strip())}
 
 
 # --- check ---

@@ -359,3 +359,16 @@ def test_a_strategy_that_failed_is_not_asked_again() -> None:
     report = Engine(EngineConfig(["AAA"], FailsOnce(), ReplayFeed(bars), COSTS, Settings())).run()
     assert (FailsOnce.asked, report.bars) == (1, 390)
     assert report.failed == {"swing on AAA": "RuntimeError: out of order"}
+
+
+def test_the_throttle_that_nobody_gave_is_that_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine made in Python asks the settings too, as the command line does."""
+    monkeypatch.setenv("LIVE_TELEMETRY_THROTTLE_SECONDS", "300")
+    config = config_of(markets(5))
+    engine = Engine(config, True, telemetry_dir=tmp_path)
+    engine.run()
+    assert engine.telemetry_writer is not None
+    assert engine.telemetry_writer.options.throttle_seconds == 300
+    assert Engine(config, True, 60, tmp_path).telemetry_throttle_seconds == 60

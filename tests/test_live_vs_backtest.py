@@ -14,7 +14,7 @@ from scipy import stats
 
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.judgement.comparison import VerdictRule
-from trade_telemetry.judgement.live_vs_backtest import day_difference, day_mean, live_vs_backtest
+from trade_telemetry.judgement.live_vs_backtest import clustered_mean, day_difference, live_vs_backtest
 from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.runs import RunInfo
 from trade_telemetry.store.store import TraceStore
@@ -88,8 +88,9 @@ def test_the_interval_of_a_difference_covers_it(counts: Callable[[int, int], int
     for k in range(times):
         rng = np.random.default_rng([7, k])
         live, reference = (
-            day_mean(
+            clustered_mean(
                 side(rng, "live", days, skill).predicted == side(rng, "live", days, skill).actual,
+                np.ones(days * 5),
                 np.arange(days * 5) // 5,
                 True,
             )
@@ -119,9 +120,10 @@ def test_a_real_log_against_itself_is_no_degradation_and_against_shifted_returns
     assert same["degraded"] == []
     assert same["strategies"]["freqtrade"]["measures"]["precision"]["difference"]["estimate"] == 0.0
     worse = replace(live, return_pct=live.return_pct - 1.0)
-    answer = live_vs_backtest(view(base, worse))["strategies"]["freqtrade"]
-    assert answer["status"] == "worse"
+    answer = live_vs_backtest(view(base, worse)).strategies["freqtrade"]
+    assert answer.status == "worse"
     assert answer["measures"]["expectancy"]["difference"]["estimate"] == pytest.approx(-1.0)
+    assert "precision" not in {shift.measure for shift in answer.verdict.shifts}
     assert "precision" not in answer["verdict"]
 
 
@@ -166,7 +168,7 @@ def test_a_sampled_live_run_and_its_ledger_are_judged_like_the_whole_run(
     assert (tenth["status"], whole["status"]) == (("worse",) * 2 if skill < 0.5 else (whole["status"],) * 2)
     assert (tenth["live_trades"], tenth["live_days"]) == (1200, whole["live_days"])
     assert tenth["live_rows"] < 400
-    assert "1,200 trades counted" in tenth["notes"][0]
+    assert "1,200 live trades counted by the ledger" in tenth["notes"][0]
     assert whole["notes"] == []
     assert tenth["needed"] == whole["needed"]
     for name in COUNTED:
@@ -182,8 +184,9 @@ def test_a_sample_without_a_ledger_says_that_its_daily_return_is_an_estimate() -
     rng = np.random.default_rng(8)
     full = side(rng, "live", 30, 0.6, weeks=40, per_day=20)
     thin = replace(full.take(slice(None, None, 10)), sample_rate=np.full(len(full) // 10, 0.1))
-    answer = live_vs_backtest(view(side(rng, "backtest", 150, 0.6), thin), rule=RULE)["strategies"]["s"]
-    assert "no ledger counts the rest" in answer["notes"][0]
+    answer = live_vs_backtest(view(side(rng, "backtest", 150, 0.6), thin), rule=RULE).strategies["s"]
+    assert [note.code for note in answer.notes] == ["incomplete sample"]
+    assert "The daily return is an estimate." in answer["notes"][0]
 
 
 def test_a_new_symbol_and_a_missing_side_are_told() -> None:
@@ -193,5 +196,5 @@ def test_a_new_symbol_and_a_missing_side_are_told() -> None:
     assert "NEW" in live_vs_backtest(view(base, other), rule=RULE)["strategies"]["s"]["notes"][0]
     assert (
         live_vs_backtest(view(base), rule=RULE)["strategies"]["s"]["verdict"]
-        == "not comparable: no live trades"
+        == "Not comparable: no live trades."
     )

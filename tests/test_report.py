@@ -296,7 +296,7 @@ def test_days_of_a_report_are_those_of_the_settings_zone(tmp_path: Path) -> None
     [
         (["--telemetry-dir", "missing"], "no such telemetry directory: missing"),
         (["--telemetry-dir", ".", "--out", "report.pdf"], "a report is written as .html or .ipynb, got 'report.pdf'"),
-        (["--telemetry-dir", ".", "--color", "red"], "unrecognized arguments: --color red"),
+        (["--telemetry-dir", ".", "--color", "red"], "unrecognized arguments: --color"),
         (["--telemetry-dir", ".", "--config", "none.yaml"], "settings file 'none.yaml' does not exist"),
     ],
 )  # fmt: skip

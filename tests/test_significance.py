@@ -15,9 +15,9 @@ from scipy import stats
 
 from trade_telemetry.judgement.paired_days import paired_days_test
 from trade_telemetry.judgement.significance import (
-    alike_factor,
-    alike_p_value,
-    alike_reach,
+    autocorrelated_critical_value,
+    autocorrelated_p_value,
+    autocorrelation_inflation,
     cliffs_delta,
     days_needed,
     exact_u_tail,
@@ -115,16 +115,18 @@ def test_days_that_are_like_the_day_before_get_a_winner_in_no_more_than_five_per
 @settings(max_examples=60, deadline=None)
 @given(st.floats(-1, 1), st.integers(2, 400), st.floats(0.5, 0.99), st.floats(-8, 8))
 def test_the_discount_for_days_alike_never_makes_bolder(r: float, n: int, level: float, t: float) -> None:
-    factor = alike_factor(r, n)
+    factor = autocorrelation_inflation(r, n)
     assert 1 <= factor <= 19.0000001
-    assert alike_p_value(t, n, factor) >= 2 * stats.t.sf(abs(t), n - 1) - 1e-12
-    assert alike_p_value(alike_reach(n, factor, level), n, factor) == pytest.approx(1 - level, abs=1e-9)
+    assert autocorrelated_p_value(t, n, factor) >= 2 * stats.t.sf(abs(t), n - 1) - 1e-12
+    assert autocorrelated_p_value(
+        autocorrelated_critical_value(n, factor, level), n, factor
+    ) == pytest.approx(1 - level, abs=1e-9)
 
 
 @pytest.mark.parametrize("edge", [0.2, 0.35, 0.6])
 def test_the_stated_days_give_the_stated_power(edge: float, counts: Callable[[int, int], int]) -> None:
     """A declared daily edge is found four times in five after the days that `trades_needed` states."""
-    times, days = counts(150, 2000), ceil(days_needed(edge, 1.0, cautious=True))
+    times, days = counts(150, 2000), ceil(days_needed(edge, 1.0, conservative=True))
     found = sum(
         paired_days_test(np.random.default_rng([k, 8]).normal(edge, 1.0, days), draws=399, seed=k).p_value
         <= 0.05

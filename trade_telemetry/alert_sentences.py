@@ -99,14 +99,12 @@ class DetectionDelay:
 
 def delay_text(
     d: DetectionDelay,  # Of an alert
-) -> (
-    str
-):  # "median detection delay 1 day for a 10-point loss at 1.1 signals/day"; "" where it is not about a loss
+) -> str:  # "expected detection delay 1 day for a 10-point loss at 1.1 signals/day, luck aside"; "" where it is not about a loss
     "Say how long a loss takes to be found."
     size, name = f"{number(100 * d.loss, 0, apart_from=[100 * d.loss])}-point loss", label("detection_days")
     match d.code:
         case "found":
-            return f"{name} {days(d.days)} for a {size} at {number(d.signals_per_day, 1)} signals/day"
+            return f"{name} {days(d.days)} for a {size} at {number(d.signals_per_day, 1)} signals/day, luck aside"
         case "stays above the threshold":
             return f"a {size} leaves precision above the threshold"
         case "too small for this backtest":

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -24,36 +25,45 @@ from .timezones import zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['RULES', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'SettingsError', 'Settings', 'config_file', 'load_settings',
-           'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at', 'project_file']
+__all__ = ['BOUNDS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'SettingsError', 'first_complaint', 'Settings',
+           'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
+           'project_file']
 
 # %% ../nbs/13_config.ipynb #settings-error
 class SettingsError(ValueError):
     "A setting that cannot be used; its text is one line for people."
 
 # %% ../nbs/13_config.ipynb #said
-RULES = {
+BOUNDS = {
     "greater_than_equal": "must be >= {ge}",
     "less_than_equal": "must be <= {le}",
     "greater_than": "must be > {gt}",
     "less_than": "must be < {lt}",
+    "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
     "float_parsing": "must be a number",
     "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list",
 }
 
 
-def _said(error: ValidationError, known: list[str]) -> str:
-    "First complaint of pydantic in our words."
+def first_complaint(
+    error: ValidationError,  # Of a model
+    known: list[str],  # Names of its fields
+    what: str = "setting",  # What a field is
+    spell: Callable[[str], str] = str.upper,  # How people write its name
+) -> str:  # "DASHBOARD_REFRESH_INTERVAL must be >= 5, got 1", or "unknown setting 'x'; did you mean 'y'?"
+    "Say the first complaint of pydantic in one line of ours."
     first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
-    if first["type"] == "extra_forbidden":
+    name = str(first["loc"][0]) if first["loc"] else f"{what}s"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = get_close_matches(name.lower(), known, n=1)
-        return f"unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    rule = RULES.get(first["type"], first["msg"].removeprefix("Value error, "))
+        return f"unknown {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    rule = BOUNDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     key = ".".join(str(part) for part in first["loc"][1:])
-    label = name.upper() + (f"[{key}]" if key else "")
+    label = spell(name) + (f"[{key}]" if key else "")
     return f"{label} {rule.format(**first.get('ctx', {}))}, got {first['input']!r}"
 
 # %% ../nbs/13_config.ipynb #bounded
@@ -159,7 +169,7 @@ def load_settings(
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise SettingsError(_said(error, list(Settings.model_fields))) from None
+        raise SettingsError(first_complaint(error, list(Settings.model_fields))) from None
     except SourceError as error:  # a variable that should hold JSON
         raise SettingsError(" ".join(str(error).split())) from None
     except _yaml_error() as error:

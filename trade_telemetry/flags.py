@@ -27,8 +27,8 @@ from cyclopts.exceptions import (
 )
 
 # %% auto #0
-__all__ = ['WHERE', 'TRADED', 'HOW', 'ANSWER', 'Foreseen', 'FORESEEN', 'HELP', 'told', 'flag', 'several', 'Where', 'History',
-           'Market', 'Fills', 'PlainHelp', 'make_app', 'examples', 'UsageError', 'remark', 'complaint', 'call_verb',
+__all__ = ['WHERE', 'TRADED', 'HOW', 'ANSWER', 'Foreseen', 'FORESEEN', 'HELP', 'told', 'flag', 'PlainHelp', 'make_app', 'several',
+           'Where', 'History', 'Market', 'Fills', 'examples', 'UsageError', 'remark', 'complaint', 'call_verb',
            'loading', 'run_app']
 
 # %% ../nbs/07_flags.ipynb #flag
@@ -48,61 +48,6 @@ def flag(
 ) -> Parameter:  # To annotate a field with
     "Describe a flag."
     return Parameter(help=meaning, metavar=value, show_default=told, **more)
-
-# %% ../nbs/07_flags.ipynb #groups
-WHERE = Group("Where", sort_key=1)
-TRADED = Group("What is traded", sort_key=2)
-HOW = Group("How", sort_key=3)
-ANSWER = Group("The answer", sort_key=4)
-
-
-def several(
-    meaning: str,  # One line
-    value: str,  # What stands for each value
-) -> Parameter:  # For a field of type `tuple[str, ...]`
-    "Describe a flag with one value or more."
-    return flag(meaning, f"{value} ...", consume_multiple=1)
-
-# %% ../nbs/07_flags.ipynb #shared
-@Parameter(name="*", group=WHERE)
-@dataclass(frozen=True)
-class Where:
-    "Where settings and traces are."
-
-    config: Annotated[
-        Path | None, flag("settings file (default: TELEMETRY_CONFIG, trade_telemetry.yaml)", "FILE")
-    ] = None
-    telemetry_dir: Annotated[
-        Path | None, flag("telemetry directory (default: TELEMETRY_STORAGE_PATH, data/analytics)", "DIR")
-    ] = None
-
-
-@Parameter(name="*", group=WHERE)
-@dataclass(frozen=True)
-class History:
-    "Where bars are."
-
-    data_dir: Annotated[Path | None, flag("bars as SYMBOL.csv (default: data)", "DIR")] = None
-
-# %% ../nbs/07_flags.ipynb #market
-@Parameter(name="*", group=TRADED)
-@dataclass(frozen=True)
-class Market:
-    "What is traded, and by which strategy."
-
-    symbols: Annotated[
-        tuple[str, ...], several("what to trade (default: every file there is)", "SYMBOL")
-    ] = ()
-    strategy: Annotated[Literal["intraday", "swing", "both"], flag("which strategy trades", "NAME")] = "both"
-
-
-@Parameter(name="*", group=HOW)
-@dataclass(frozen=True)
-class Fills:
-    "What a fill costs."
-
-    fee_pct: Annotated[float, flag("fee per side, percent", "P")] = 0.0
-    slippage_pct: Annotated[float, flag("slippage per fill, percent", "P")] = 0.0
 
 # %% ../nbs/07_flags.ipynb #entry
 def _plain(console: Any, words: object) -> str:
@@ -167,6 +112,61 @@ def make_app(
     for own in ("--help", "--version") if version else ("--help",):
         app[own].group = app.group_parameters
     return app
+
+# %% ../nbs/07_flags.ipynb #groups
+WHERE = Group("Where", sort_key=1)
+TRADED = Group("What is traded", sort_key=2)
+HOW = Group("How", sort_key=3)
+ANSWER = Group("The answer", sort_key=4)
+
+
+def several(
+    meaning: str,  # One line
+    value: str,  # What stands for each value
+) -> Parameter:  # For a field of type `tuple[str, ...]`
+    "Describe a flag with one value or more."
+    return flag(meaning, f"{value} ...", consume_multiple=1)
+
+# %% ../nbs/07_flags.ipynb #shared
+@Parameter(name="*", group=WHERE)
+@dataclass(frozen=True)
+class Where:
+    "Where settings and traces are."
+
+    config: Annotated[
+        Path | None, flag("settings file (default: TELEMETRY_CONFIG, trade_telemetry.yaml)", "FILE")
+    ] = None
+    telemetry_dir: Annotated[
+        Path | None, flag("telemetry directory (default: TELEMETRY_STORAGE_PATH, data/analytics)", "DIR")
+    ] = None
+
+
+@Parameter(name="*", group=WHERE)
+@dataclass(frozen=True)
+class History:
+    "Where bars are."
+
+    data_dir: Annotated[Path | None, flag("bars as SYMBOL.csv (default: data)", "DIR")] = None
+
+# %% ../nbs/07_flags.ipynb #market
+@Parameter(name="*", group=TRADED)
+@dataclass(frozen=True)
+class Market:
+    "What is traded, and by which strategy."
+
+    symbols: Annotated[
+        tuple[str, ...], several("what to trade (default: every file there is)", "SYMBOL")
+    ] = ()
+    strategy: Annotated[Literal["intraday", "swing", "both"], flag("which strategy trades", "NAME")] = "both"
+
+
+@Parameter(name="*", group=HOW)
+@dataclass(frozen=True)
+class Fills:
+    "What a fill costs."
+
+    fee_pct: Annotated[float, flag("fee per side, percent", "P")] = 0.0
+    slippage_pct: Annotated[float, flag("slippage per fill, percent", "P")] = 0.0
 
 # %% ../nbs/07_flags.ipynb #examples
 def examples(
@@ -259,7 +259,7 @@ def call_verb(
         return 2
     return code
 
-# %% ../nbs/07_flags.ipynb #run-app
+# %% ../nbs/07_flags.ipynb #starting
 HELP = {"--help", "-h"}
 
 
@@ -281,7 +281,7 @@ def loading() -> Iterator[None]:
         if was_on:
             gc.enable()
 
-
+# %% ../nbs/07_flags.ipynb #run-app
 def run_app(
     app: App,  # With its verbs
     words: Sequence[str],  # After the command

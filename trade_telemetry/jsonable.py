@@ -5,17 +5,19 @@
 # %% ../nbs/04_jsonable.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
 import orjson
 
 # %% auto #0
-__all__ = ['REPORT_SCHEMA_VERSION', 'json_default', 'dumps', 'to_json_value', 'report_bytes']
+__all__ = ['REPORT_SCHEMA_VERSION', 'json_default', 'dumps', 'to_json_value', 'report_bytes', 'ReadByKey']
 
 # %% ../nbs/04_jsonable.ipynb #json-default
 def json_default(
@@ -110,3 +112,24 @@ def report_bytes(
         "metrics": to_json_value(metrics),
     }
     return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+# %% ../nbs/04_jsonable.ipynb #keyed
+class ReadByKey(Mapping[str, Any]):
+    "A record that is also read by the keys of its JSON."
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:  # Key → value, nested plain values
+        "Say the record as JSON does."
+
+    @cached_property
+    def _by_key(self) -> dict[str, Any]:
+        return self.to_dict()
+
+    def __getitem__(self, key: str) -> Any:
+        return self._by_key[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_key)
+
+    def __len__(self) -> int:
+        return len(self._by_key)

@@ -280,6 +280,7 @@ class LiveNote:
     symbols: tuple[str, ...] = ()  # That the backtest did not trade
     trades: int = 0  # Closes that were counted
     rows: int = 0  # Rows that were kept
+    of_rows: tuple[str, ...] = ("calibration", "costs", "exit reasons")  # What is known of those only
 
 
 def note_sentence(
@@ -291,7 +292,7 @@ def note_sentence(
         return Said(f"{capital(trades)} also in {listed(n.symbols, 5)}, which the backtest did not trade.")
     if n.code == "counted by the ledger":
         kept = f"{n.trades:,} {trades} counted by the ledger, {rows} kept."
-        return Said(kept, "Calibration, costs and exit reasons are of the kept rows.")
+        return Said(kept, f"{capital(listed(n.of_rows))} are of the kept rows.")
     kept = f"{capital(MODES[n.mode].side)}: {rows} of a sample that no ledger completes."
     return Said(kept, "The daily return is an estimate.")
 

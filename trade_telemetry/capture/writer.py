@@ -333,7 +333,7 @@ def _close_with_worker(_: object = None) -> None:
 
 def _after_fork_in_child() -> None:
     for writer in _living:
-        writer.begin_in_child()
+        writer._begin_in_child()
     if util := sys.modules.get("multiprocessing.util"):
         util.register_after_fork(TelemetryWriter, _close_with_worker)  # it empties its list before this
 
@@ -373,7 +373,7 @@ class TelemetryWriter:
         if self._threaded:
             self._thread.start()
 
-    def begin_in_child(self) -> None:
+    def _begin_in_child(self) -> None:
         "After a fork: the parent keeps what was queued and its files, the child starts with nothing."
         self._background.sink.park()
         self._begin()

@@ -93,7 +93,7 @@ def cut(
         found["features"] = {name: list(attribute_features(part)) for name, part in own.items()}
     return found
 
-
+# %% ../../nbs/cli/05_answers.ipynb #cuts-answer
 def cuts_answer(
     reading: Reading,  # What is judged
     cuts: Cuts,  # Into which parts

@@ -222,7 +222,7 @@ def trades_of(
     "Count the trades of one side of a comparison."
     return int(answer[f"{name}_trades"])
 
-
+# %% ../../nbs/cli/01_tables.ipynb #comparison-rows
 def comparison_sheet(
     answer: Mapping[str, Any],  # From `compare`
 ) -> Sheet:  # A line per difference
@@ -247,7 +247,7 @@ def comparison_sheet(
         (sides, label("difference"), interval_name(), label("p_value"), label("p_holm")), tuple(rows)
     )
 
-
+# %% ../../nbs/cli/01_tables.ipynb #needed-lines
 def needed_lines(
     answer: Mapping[str, Any],  # From `compare`
 ) -> list[str]:  # One line per difference that matters; none where nothing can be said

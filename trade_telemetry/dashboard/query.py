@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from .answers import State
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
-from ..store.view import View, select_view
+from ..store.view import View, Wanted, choose_view
 from ..wording import plain_text
 
 # %% auto #0
-__all__ = ['RANGES', 'MANY_SYMBOLS', 'LONGEST_OFFER', 'MOST_OFFERED', 'Query', 'as_query', 'asked_run', 'view_asked',
-           'symbol_options', 'run_options', 'run_chosen', 'with_choices', 'whole_numbers', 'cell_from', 'choices_text',
-           'kept_choices', 'query_after']
+__all__ = ['RANGES', 'MANY_SYMBOLS', 'LONGEST_OFFER', 'MOST_OFFERED', 'Query', 'as_query', 'view_asked', 'symbol_options',
+           'run_options', 'run_chosen', 'with_choices', 'whole_numbers', 'cell_from', 'choices_text', 'kept_choices',
+           'query_after']
 
 # %% ../../nbs/dashboard/05_query.ipynb #query
 RANGES = (7, 30, 90, None)  # Days that the curves may cover, counted back from the newest trace; None: all
@@ -30,7 +30,7 @@ class Query:
 
     symbol: str | None = None  # Only this symbol; None: all
     direction: str | None = None  # Only trades called LONG or SHORT; None: both
-    run: str | None = None  # Only this run; None: what `select_view` chooses
+    run: str | None = None  # Only this run; None: what `choose_view` shows by itself
     run_mode: str | None = None  # Only runs of this mode: live, paper, replay, backtest
     days: int | None = 30  # Days that the curves cover; None: all
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
@@ -46,34 +46,14 @@ def as_query(
     return wanted if isinstance(wanted, Query) else Query(symbol=wanted)
 
 # %% ../../nbs/dashboard/05_query.ipynb #view-asked
-def asked_run(
-    runs: Sequence[RunInfo],  # Runs of the store, oldest first
-    asked: Query,  # Run and mode
-) -> RunInfo | None:  # The run that was asked for by name or as the newest replay; None where none was
-    "Find the run that a viewer named."
-    if asked.run is not None:
-        return next((run for run in runs if run.name == asked.run), None)
-    replays = [run for run in runs if run.mode == asked.run_mode == "replay" and run.rows]
-    return replays[-1] if replays else None
-
-
 def view_asked(
     columns: TraceColumns,  # All rows, perhaps of one symbol only
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     asked: Query,  # Run and mode
 ) -> View:  # Figure and reference
     "Select what was asked for, else what is shown by itself."
-    run = asked_run(runs, asked)
-    if run is None:
-        kept = [r for r in runs if asked.run_mode is None or r.mode in (asked.run_mode, "backtest")]
-        if asked.run_mode not in (None, *(r.mode for r in kept)):
-            kept = []  # nothing of that mode: an empty page, not another mode's figures
-        return select_view(columns, kept)
-    past = select_view(columns, [r for r in runs if r.mode == "backtest" and r is not run])
-    own = columns.only(run=run.name)
-    state = {"live": "live", "paper": "live", "replay": "replay"}.get(run.mode, "historical")
-    reference = past.figure if past.figure_runs else None
-    return View(state, own, reference, [run], past.figure_runs, run.mode)  # type: ignore[arg-type]
+    named = asked.run if asked.run in [run.name for run in runs] else None
+    return choose_view(columns, runs, Wanted(run=named, mode=asked.run_mode))
 
 # %% ../../nbs/dashboard/05_query.ipynb #offers
 MANY_SYMBOLS = 12  # From here on a search field stands beside the symbols

@@ -5,53 +5,119 @@
 # %% ../../nbs/judgement/02_alert_rules.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from ..config import Settings
-from ..metrics.day_sums import DailyCalls, DayLines, daily_calls, day_lines
+from ..aggregate import Aggregate, restrict
+from trade_telemetry.alert_sentences import (
+    AlertFacts,
+    DelayCode,
+    DetectionDelay,
+    RuleName,
+    alert_sentence,
+    alert_title,
+    error_text,
+    evidence_text,
+)
+from ..config import Settings, first_complaint
+from ..metrics.aggregates import Folded, fold
+from ..metrics.figures import DayTotals, by_day
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
+from ..timezones import MICROSECONDS_A_DAY
+from ..trace import DIRECTIONS
+from ..wording import SEVERITY, Mode, Severity, badge_text, listed, plural
 
 # %% auto #0
-__all__ = ['MINIMUM_CALLS', 'Severity', 'RULES', 'Alert', 'AlertReport', 'AlertRules', 'load_rules', 'find_rules', 'in_days']
-
-# %% ../../nbs/judgement/02_alert_rules.ipynb #types-alert-rules
-MINIMUM_CALLS = 30  # below this a share says next to nothing
+__all__ = ['KEYS', 'RULES', 'MINIMUM_CALLS', 'LONG', 'SHORT', 'Alert', 'AlertReport', 'AlertRules', 'load_rules', 'find_rules',
+           'Judged', 'judged_of', 'count_closes', 'Case', 'case_of', 'delay_of', 'iso_time']
 
 # %% ../../nbs/judgement/02_alert_rules.ipynb #alert
-Severity = Literal["warning", "critical"]
-
-
 @dataclass(frozen=True)
 class Alert:
     "Something that somebody should look at, with what it rests on."
 
-    rule: str  # Name of the rule
-    severity: Severity  # critical: even the upper end of the interval is below the line
-    strategy: str  # Whom it is about; "" where it is about a process
-    title: str  # One short line
-    evidence: str  # Figures behind it, in words; of a cleared one those of its worst moment
-    since: str  # Exit of the trade that began it, ISO 8601 with offset
-    n: int  # Calls that it rests on
-    error_rate: str  # How often the rule is wrong and how long a loss takes to be found, in words
-    false_alarm: float | None  # Chance of it for a strategy as good as its reference: at one look for the
-    # precision, in a year for the rules that see days; None where there is no reference or no chance
-    symbol: str = ""  # Instrument that it is about; "" for all of them
-    detection_days: float | None = None  # Days until the rule finds a lasting loss; None: never or unknown
-    cleared_at: str | None = None  # Exit that ended it, ISO 8601 with offset; None: it is on
+    facts: AlertFacts  # Codes and numbers, of which everything below is made
+    n: int  # Closed trades that it rests on
 
-    def to_dict(self) -> dict[str, Any]:  # Field name → value, ready for JSON
-        "Return the fields as a plain dictionary."
-        return asdict(self)
+    @property
+    def rule(self) -> RuleName:
+        "Name of the rule."
+        return self.facts.rule
+
+    @property
+    def severity(self) -> Severity:
+        "critical: even the upper end of the interval is below the line."
+        return self.facts.severity
+
+    @property
+    def strategy(self) -> str:
+        'Whom it is about; "" where it is about a process.'
+        return self.facts.strategy
+
+    @property
+    def symbol(self) -> str:
+        'Instrument that it is about; "" for all of them.'
+        return self.facts.symbol
+
+    @property
+    def since(self) -> str:
+        "Exit of the trade that began it, ISO 8601 with offset."
+        return self.facts.since
+
+    @property
+    def cleared_at(self) -> str | None:
+        "Exit that ended it; None: it is on."
+        return self.facts.cleared_at
+
+    @property
+    def title(self) -> str:
+        "One short line."
+        return alert_title(self.facts)
+
+    @property
+    def evidence(self) -> str:
+        "Figures behind it in words; of a cleared one those of its worst moment."
+        return evidence_text(self.facts)
+
+    @property
+    def error_rate(self) -> str:
+        "How often the rule is wrong and how long a loss takes to be found, in words."
+        return error_text(self.facts)
+
+    @property
+    def false_alarm(self) -> float | None:
+        "Chance of it for a strategy as good as its backtest: at one look for the precision, in a year for the rules that see days."
+        stated = self.facts.false_alarm
+        return stated.per_look if stated.code == "per look" else stated.per_year
+
+    @property
+    def detection_days(self) -> float | None:
+        "Days until the rule finds a lasting loss; None: never or unknown."
+        return self.facts.delay.days
+
+    def to_dict(self) -> dict[str, Any]:  # Key → value
+        "Say the alert as JSON does."
+        return {name: getattr(self, name) for name in KEYS}
+
+    def _repr_markdown_(self) -> str:
+        return alert_sentence(self.facts)._repr_markdown_()
 
 
+KEYS = (
+    "rule", "severity", "strategy", "title", "evidence", "since", "n",
+    "error_rate", "false_alarm", "symbol", "detection_days", "cleared_at",
+)  # fmt: skip
+
+# %% ../../nbs/judgement/02_alert_rules.ipynb #report
 @dataclass(frozen=True)
 class AlertReport:
     "What is on, and what was on."
@@ -60,48 +126,71 @@ class AlertReport:
     cleared: list[Alert]  # Of the last days (`AlertRules.remembered_days`), latest end first
     judged: dict[str, int]  # Closed trades that were judged, by strategy
 
+    def _repr_markdown_(self) -> str:
+        judged = listed(f"{plural(n, 'trade')} of {name}" for name, n in self.judged.items())
+        lines = [f"{plural(len(self.current), 'active alert')}; judged: {judged}."]
+        lines += [
+            f"- {badge_text(SEVERITY[alert.severity])}: {alert._repr_markdown_()}" for alert in self.current
+        ]
+        lines += [f"- {badge_text(SEVERITY['cleared'])}: {alert._repr_markdown_()}" for alert in self.cleared]
+        return "\n".join(lines)
+
 # %% ../../nbs/judgement/02_alert_rules.ipynb #rule-names
-RULES = (
-    "precision_below_threshold",
-    "lost_skill",
-    "quiet_market",
-    "calibration_drift",
-    "drawdown",
-    "writer_silent",
-)
+RULES: tuple[RuleName, ...] = get_args(RuleName)  # In the order in which alerts are shown
+MINIMUM_CALLS = 30  # below this a share says next to nothing
 
 # %% ../../nbs/judgement/02_alert_rules.ipynb #rules
-@dataclass(frozen=True)
-class AlertRules:
+class AlertRules(BaseModel, frozen=True, extra="forbid"):
     "What is watched, and how strictly."
 
-    precision_threshold: float | None = None  # Line of the precision, fraction; None: the setting
-    minimum_calls: int = MINIMUM_CALLS  # Calls before the precision rule speaks, per strategy
-    window: int | None = None  # Calls that it looks back on; None looks back on all that are shown
-    hysteresis: float = 0.02  # How far above its line precision must come to clear the alert, fraction
-    budget: float = 0.05  # Chance of any false alarm of the sequential rules in a year, all of them together
-    drawdown_budget: float = 0.01  # Chance of a false drawdown alarm in a year, per strategy
-    warm_up_days: int = 40  # Where there is no backtest the first so many live days stand for it; 0: never
-    loss: float = 0.10  # Size of a lasting loss of precision whose detection time is told, fraction
-    remembered_days: int = 30  # Cleared alerts are listed for so many days; 0: not at all
-    disabled: tuple[str, ...] = ()  # Rules that are not applied
+    precision_threshold: float | None = Field(
+        None, ge=0, le=1
+    )  # Line of the precision, fraction; None: the setting
+    minimum_calls: int = Field(MINIMUM_CALLS, ge=1)  # Calls before the precision rule speaks, per strategy
+    window: int | None = Field(
+        None, ge=1
+    )  # Calls that it looks back on; None looks back on all that are shown
+    hysteresis: float = Field(
+        0.02, ge=0
+    )  # How far above its line precision must come to clear the alert, fraction
+    budget: float = Field(
+        0.05, gt=0, lt=1
+    )  # Chance of any false alarm of the sequential rules in a year, all of them together
+    drawdown_budget: float = Field(
+        0.01, gt=0, lt=1
+    )  # Chance of a false drawdown alarm in a year, per strategy
+    warm_up_days: int = Field(
+        40, ge=0
+    )  # Where there is no backtest the first so many live days stand for it; 0: never
+    loss: float = Field(
+        0.10, gt=0, lt=1
+    )  # Size of a lasting loss of precision whose detection time is told, fraction
+    remembered_days: int = Field(30, ge=0)  # Cleared alerts are listed for so many days; 0: not at all
+    disabled: tuple[RuleName, ...] = ()  # Rules that are not applied
 
-    def __post_init__(self) -> None:
-        for name, low in (
-            ("minimum_calls", 1),
-            ("window", 1),
-            ("hysteresis", 0),
-            ("remembered_days", 0),
-            ("warm_up_days", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise ValueError(f"{name} must be at least {low}, got {value}")
-        for name in ("budget", "drawdown_budget", "loss"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-        if unknown := sorted(set(self.disabled) - set(RULES)):
-            raise ValueError(f"no rule {unknown[0]!r}; there are: {', '.join(RULES)}")
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            known = list(type(self).model_fields)
+            raise ValueError(first_complaint(error, known, "rule setting", str)) from None
+
+    @field_validator("disabled", mode="before")
+    @classmethod
+    def _known_rules(cls, names: Any) -> Any:
+        for name in names if isinstance(names, Sequence) and not isinstance(names, str) else ():
+            if name not in RULES:
+                near = get_close_matches(str(name), RULES, n=1)
+                hint = f"did you mean {near[0]!r}" if near else f"there are: {', '.join(RULES)}"
+                raise ValueError(f"names no rule {name!r}; {hint}")
+        return names
+
+    def changed(
+        self,
+        **changes: Any,  # Fields
+    ) -> AlertRules:  # Checked; ValueError with one line otherwise
+        "The same rules but for some."
+        return AlertRules(**(self.model_dump() | changes))
 
 # %% ../../nbs/judgement/02_alert_rules.ipynb #load-rules
 def load_rules(
@@ -114,14 +203,12 @@ def load_rules(
         given = safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:120]}") from None
-    known = [f.name for f in fields(AlertRules)]
-    if not isinstance(given, Mapping) or (unknown := [str(k) for k in given if k not in known]):
-        what = f"unknown rule setting {unknown[0]!r}" if isinstance(given, Mapping) else "not a mapping"
-        raise ValueError(f"{path}: {what}; there are: {', '.join(known)}")
+    if not isinstance(given, Mapping):
+        text = f"{path}: rules are names and values, such as budget: 0.05, got {given!r}"
+        raise ValueError(text[:200])  # noqa: TRY004  the content of a file is wrong, no argument's type
     try:
-        values: dict[str, Any] = {k: tuple(v) if k == "disabled" else v for k, v in given.items()}
-        return AlertRules(**values)
-    except (TypeError, ValueError) as error:
+        return AlertRules(**{str(name): value for name, value in given.items()})
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
@@ -134,46 +221,99 @@ def find_rules(
 
 # %% ../../nbs/judgement/02_alert_rules.ipynb #case
 @dataclass(frozen=True, eq=False)
+class Judged:
+    "What is known of the closed trades of one side."
+
+    money: Aggregate  # Every close, as far as it is known; `missing` names strategies of which some are not
+    calls: Aggregate  # LONG and SHORT calls among them, with outcomes that fit the rows
+    claims: Aggregate  # Those whose confidences are known
+    by_row: frozenset[str]  # Strategies of which every known close is a row
+    days: dict[str, DayTotals]  # Calls by strategy
+
+
+def judged_of(
+    folded: Folded,  # Trades of one side
+) -> Judged:  # Ready for the rules
+    "Find out what the rules may look at."
+    every, called = folded.every if folded.labelled else folded.kept, (LONG, SHORT)
+    calls, claims = restrict(every, called=called), folded.knowing("confidence")
+    claims = calls if claims is every else restrict(claims, called=called)
+    counts = [count_closes(part) for part in (every, folded.kept)]
+    rows = frozenset(name for name, n in counts[0].items() if counts[1].get(name) == n)
+    return Judged(
+        folded.every, calls, claims, rows, {name: days for (name,), days in by_day(calls, "strategy").items()}
+    )
+
+
+def count_closes(
+    aggregate: Aggregate,  # Any
+) -> dict[str, int]:  # Closed trades by strategy, sorted by name
+    "Count closes by strategy."
+    counts = np.zeros(len(aggregate.strategies), dtype=np.int64)
+    np.add.at(counts, aggregate.key("strategy"), aggregate.count("closes"))
+    return dict(zip(aggregate.strategies, counts.tolist(), strict=True))
+
+
+LONG, SHORT = DIRECTIONS.index("LONG"), DIRECTIONS.index("SHORT")
+
+# %% ../../nbs/judgement/02_alert_rules.ipynb #a-case
+@dataclass(frozen=True, eq=False)
 class Case:
     "What the rules look at."
 
-    figure: TraceColumns
-    live: DayLines
-    past: DayLines
-    live_days: dict[tuple[str, str], DailyCalls]
-    past_days: dict[tuple[str, str], DailyCalls]
-    whole: int  # Days before this one are over
-    now_us: int
+    figure: TraceColumns  # Rows to judge
+    live: Judged
+    past: Judged
+    whole: int  # Days before this one are over, days since 1970-01-01
+    now_us: int  # Microseconds since 1970 UTC
     newest_us: int  # Latest exit
-    line: float  # Of the precision
+    line: float  # Of the precision, fraction
     rules: AlertRules
+    mode: Mode = "live"  # What is judged
 
-    def remembers(self, cleared_us: int) -> bool:
-        return self.newest_us - cleared_us < self.rules.remembered_days * 86_400_000_000
+    def remembers(
+        self,
+        cleared_us: int,  # When an alert ended
+    ) -> bool:
+        "Is it still listed?"
+        return self.newest_us - cleared_us < self.rules.remembered_days * MICROSECONDS_A_DAY
 
 
 def case_of(
-    figure: TraceColumns, reference: TraceColumns, timezone: str, rules: AlertRules, line: float = 0.55,
-    now: datetime | None = None, clock: bool = True,
-) -> Case:  # fmt: skip
-    live, past = day_lines(figure, timezone), day_lines(reference, timezone)
+    figure: TraceColumns,  # Rows to judge, and their ledgers
+    reference: TraceColumns,  # Of the newest backtest of each strategy
+    timezone: str,  # Zone whose dates count
+    rules: AlertRules,  # What is watched
+    line: float = 0.55,  # Of the precision, fraction
+    now: datetime | None = None,  # Tells which days are over; None: the clock
+    clock: bool = True,  # Does the clock say which? Not of days that are being replayed
+    mode: Mode = "live",  # What is judged
+) -> Case:
+    "Put a case together."
+    live, past = (judged_of(fold(side, timezone)) for side in (figure, reference))
     now_us = int((datetime.now(UTC) if now is None else now).timestamp() * 1e6)
     today = int(exit_days(np.array([now_us]), timezone)[0]) if clock else 0
-    whole = max(today, int(live.day.max(initial=0)))
-    newest = int(live.last_us.max(initial=0))
-    return Case(
-        figure, live, past, daily_calls(live), daily_calls(past), whole, now_us,
-        min(newest, now_us) if live.counted else newest, line, rules,
-    )  # fmt: skip
+    days = by_day(live.money).get(())
+    last_day, newest = (0, 0) if days is None else (int(days.day[-1]), int(days.last_us.max()))
+    if "exit_times" in live.money.unknown:  # the end of a day stands for them, and today is not over
+        newest = min(newest, now_us)
+    return Case(figure, live, past, max(today, last_day), now_us, newest, line, rules, mode)
 
-# %% ../../nbs/judgement/02_alert_rules.ipynb #calls-to-show-alert-rules
-def in_days(days: float, loss: float, rate: float, never: str) -> tuple[float | None, str]:
-    "The same figure for the program and for people."
+# %% ../../nbs/judgement/02_alert_rules.ipynb #delay
+def delay_of(
+    days: float,  # Until a loss is found; inf: never
+    loss: float,  # Its size, fraction
+    rate: float,  # Calls a day
+    never: DelayCode,  # Why it would never be found
+) -> DetectionDelay:
+    "Say how long a loss takes to be found."
     if not isfinite(days):
-        return None, never
-    when = "within a day" if days < 1 else f"after about {days:,.0f} day{'s' * (round(days) != 1)}"
-    return days, f"a lasting loss of {loss:.0%} is found {when} with {rate:.1f} calls a day"
+        return DetectionDelay(never, None, loss, rate)
+    return DetectionDelay("found", days, loss, rate)
 
-# %% ../../nbs/judgement/02_alert_rules.ipynb #words
-def iso_time(us: Any) -> str:
+
+def iso_time(
+    us: int | np.integer[Any],  # Microseconds since 1970 UTC
+) -> str:  # ISO 8601 with offset
+    "Write a moment for a record."
     return datetime.fromtimestamp(int(us) / 1e6, UTC).isoformat(timespec="seconds")

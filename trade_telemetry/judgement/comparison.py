@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from math import inf, isfinite, nan, sqrt
+from math import nan
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Floats, Ints
+import trade_telemetry.metrics.figures as fg
+from ..arrays import Floats
+from ..glossary import difference, label, show, show_interval
+from ..jsonable import ReadByKey
 from trade_telemetry.judgement.paired_days import (
     PairedSample,
     day_autocorrelation,
@@ -22,26 +25,38 @@ from trade_telemetry.judgement.paired_days import (
     paired_days_test,
 )
 from trade_telemetry.judgement.significance import (
-    alike_factor,
-    hedges_g,
+    POWER,
+    Moments,
+    autocorrelation_inflation,
+    design_effect,
+    hedges_of,
     holm_adjusted,
     mann_whitney_u,
     needed,
     permutation_t,
     proportion_p_value,
     sharpe_difference,
-    welch_t,
+    welch_of,
 )
-from ..metrics.classification import NOOP, headline_scores
-from ..metrics.day_sums import Account, _hits, _matrix, _totals, account_of, daily_of
-from ..metrics.intervals import Difference, check_confidence, newcombe_difference
-from ..metrics.returns import average_return, days_per_year, sharpe_of_days, win_rate
-from ..store.closes import Totals, has_loss
+from ..metrics.aggregates import Folded, fold, names_known
+from ..metrics.classification import headline_scores
+from ..metrics.intervals import DRAWS, Difference, newcombe_difference
+from ..metrics.returns import days_per_year, exit_order, sharpe_of_days
+from trade_telemetry.sentences import (
+    ComparisonVerdict,
+    DaysNeeded,
+    VerdictCode,
+    criterion_text,
+    needed_sentence,
+    verdict_sentence,
+)
 from ..store.columns import WORDS, TraceColumns, choose
+from ..wording import interval, interval_name, number, p_value, plain_text
 
 # %% auto #0
-__all__ = ['VerdictRule', 'Side', 'find_obstacle', 'verdict_of', 'side_of', 'welch_of_totals', 'compare_samples', 'compare',
-           'compare_groups', 'split_by']
+__all__ = ['TESTS', 'VerdictRule', 'Side', 'Obstacle', 'find_obstacle', 'verdict_of', 'side_of', 'Tested', 'with_holm',
+           'needed_facts', 'comparison_markdown', 'Comparison', 'compare_samples', 'compare', 'among_pairs',
+           'GroupComparison', 'compare_groups', 'split_by']
 
 # %% ../../nbs/judgement/07_comparison.ipynb #rule
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class VerdictRule:
     minimum_edge_pct: float = 0.05  # Smallest difference of the mean daily return that would matter, percent
     reported: bool = True  # Make the tests that are reported but do not decide? A simulation can do without
 
-
+# %% ../../nbs/judgement/07_comparison.ipynb #obstacle
 @dataclass(frozen=True)
 class Side:
     "What the verdict needs to know of one strategy."
@@ -70,28 +85,34 @@ class Side:
     winning_days: int  # Days with at least one trade above zero
     losing_days: int  # Days with at least one trade below zero
 
-# %% ../../nbs/judgement/07_comparison.ipynb #obstacle
+
+@dataclass(frozen=True)
+class Obstacle:
+    "What stands in the way of naming a winner."
+
+    code: VerdictCode
+    count: int  # What there is of what is too little
+    minimum: int  # What is demanded
+    whom: tuple[str, ...] = ()  # Side that it is about
+
+
 def find_obstacle(
     leader: Side,  # The side with the larger mean daily return
     other: Side,  # The other one
     days: int,  # Common days
     rule: VerdictRule,  # What is demanded
-) -> str:  # Why no winner can be named, in words; "" when nothing stands in the way
+) -> Obstacle | None:  # None when nothing stands in the way
     "Look for reasons not to trust any test on these data."
     if days < rule.minimum_days:
-        return f"{_some_days(days, 'common ')}, at least {rule.minimum_days} needed"
+        return Obstacle("too few days", days, rule.minimum_days)
     for side in (leader, other):
         if side.trades < rule.minimum_trades:
-            return f"{side.trades} {side.name} trades, at least {rule.minimum_trades} needed"
+            return Obstacle("too few trades", side.trades, rule.minimum_trades, (side.name,))
     if leader.losing_days < rule.minimum_rare_days:
-        return f"{leader.name} leads but lost on {_some_days(leader.losing_days)} only, so a rare loss could turn it (at least {rule.minimum_rare_days} days needed)"
+        return Obstacle("too few losing days", leader.losing_days, rule.minimum_rare_days, (leader.name,))
     if other.winning_days < rule.minimum_rare_days:
-        return f"{leader.name} leads but {other.name} won on {_some_days(other.winning_days)} only, so a rare win could turn it (at least {rule.minimum_rare_days} days needed)"
-    return ""
-
-# %% ../../nbs/judgement/07_comparison.ipynb #some-days
-def _some_days(count: int, kind: str = "") -> str:
-    return f"{count} {kind}day{'' if count == 1 else 's'}"
+        return Obstacle("too few winning days", other.winning_days, rule.minimum_rare_days, (other.name,))
+    return None
 
 # %% ../../nbs/judgement/07_comparison.ipynb #verdict
 def verdict_of(
@@ -99,197 +120,209 @@ def verdict_of(
     first: Side,  # The side that `primary` counts positive
     second: Side,  # The side that it subtracts
     rule: VerdictRule,  # What is demanded
-) -> tuple[str | None, str]:  # Name of the winner or None, and the verdict in words
-    "Turn a test into words that a trader can act on."
-    if missing := [side.name for side in (first, second) if not side.trades]:
-        return None, f"not comparable: no {' and no '.join(missing)} trades"
+) -> ComparisonVerdict:  # Code, figures, and what stands in the way
+    "Turn a test into what may be concluded."
+    names = first.name, second.name
+    if missing := tuple(side.name for side in (first, second) if not side.trades):
+        return ComparisonVerdict("no trades", *names, whom=missing)
     if not primary.n_first:
-        return None, "not comparable: no common days"
+        return ComparisonVerdict("no common days", *names)
+    d = primary
+    found = ComparisonVerdict(
+        "no difference", *names, d.estimate, d.low, d.high, d.p_value, d.confidence, d.n_first
+    )
     if primary.estimate == 0.0:
-        return None, f"inconclusive: no difference on {primary.n_first} common days"
+        return found
     leader, other = (first, second) if primary.estimate > 0 else (second, first)
     if obstacle := find_obstacle(leader, other, primary.n_first, rule):
-        return None, f"inconclusive: {obstacle}"
-    if primary.p_value > 1.0 - rule.confidence:
-        return None, f"inconclusive: {leader.name} leads by {_evidence(primary)}"
-    return leader.name, f"{leader.name} is better: ahead by {_evidence(primary)}"
-
-
-def _evidence(primary: Difference) -> str:
-    ends = (
-        sorted([primary.low, primary.high]) if primary.estimate > 0 else sorted([-primary.low, -primary.high])
-    )
-    return (
-        f"{abs(primary.estimate):.3f} points a day ({primary.confidence:.0%} interval {ends[0]:+.3f} to {ends[1]:+.3f}, "
-        f"p = {primary.p_value:.3f}, {primary.n_first} common days)"
-    )
+        return replace(found, **asdict(obstacle))
+    sure = primary.p_value <= 1.0 - rule.confidence
+    return replace(found, code="better" if sure else "not significant")
 
 # %% ../../nbs/judgement/07_comparison.ipynb #sides
 def side_of(
     name: str,  # Its label
-    account: Account,  # Its trades
+    folded: Folded,  # Its trades
     days: npt.NDArray[Any],  # Common days; when there are none all days count
 ) -> Side:  # What the verdict needs to know
     "Count the trades of one side and the days on which it won and lost."
-    common = days.astype("datetime64[D]").astype(np.int64) if len(days) else None
-    r, lines = account.rows.return_pct, account.counted
-    won, lost, day, closes = account.day[r > 0], account.day[r < 0], account.day, np.ones(len(r))
-    if account.exact is not None and lines is not None:  # rows that were kept are real wins and losses too
-        won = np.concatenate([won, lines.day[lines.wins > 0]])
-        lost = np.concatenate([lost, lines.day[has_loss(lines)]])
-        day, closes = account.exact.day, account.exact.closes.astype(np.float64)
-    return Side(name, int(closes[_among(day, common)].sum()), _days(won, common), _days(lost, common))
-
-
-def _among(day: Ints, common: Ints | None) -> npt.NDArray[np.bool_]:
-    return np.ones(len(day), dtype=np.bool_) if common is None else np.isin(day, common)
-
-
-def _days(day: Ints, common: Ints | None) -> int:
-    present = np.unique(day)
-    return int(_among(present, common).sum())
+    own = fg.days_of(folded.returns)
+    won, lost = fg.days_won_and_lost(folded)
+    common = days.astype("datetime64[D]").astype(np.int64) if len(days) else own.day
+    return Side(
+        name,
+        int(own.closes[np.isin(own.day, common)].sum()),
+        int(np.isin(won, common).sum()),
+        int(np.isin(lost, common).sum()),
+    )
 
 # %% ../../nbs/judgement/07_comparison.ipynb #rates-comparison
-def _rates(account: Account) -> dict[str, float]:
+def _rates(folded: Folded) -> dict[str, float]:
     "Headline rates and means of one side."
-    headline = headline_scores(_matrix(account), zero_division=nan)
-    total, r = _totals(account), account.rows.return_pct
-    exact = account.exact is not None
+    headline = headline_scores(fg.matrix(folded.calls), zero_division=nan)
     return {
-        "precision": headline.precision,
-        "recall": headline.recall,
-        "f1": headline.f1_score,
-        "win_rate": (total.wins / total.closes if total.closes else nan) if exact else win_rate(r),
-        "avg_return": total.mean if exact else average_return(r),
-    }
+        "precision": headline.precision, "recall": headline.recall, "f1": headline.f1_score,
+        "win_rate": fg.win_rate(folded.returns), "avg_return": fg.average_return(folded.returns),
+    }  # fmt: skip
 
-# %% ../../nbs/judgement/07_comparison.ipynb #welch-of-sums
-def welch_of_totals(
-    first: Totals,  # Sums over the trades of the first
-    second: Totals,  # Of the second
-    confidence: float = 0.95,  # Coverage of the interval, fraction
-) -> Difference:  # As `welch_t` of the single returns, to about nine digits
-    "Compare two means of which only the sums are known (Welch 1947)."
-    from scipy.special import stdtr, stdtrit
 
-    check_confidence(confidence)
-    n, m = first.closes, second.closes
-    estimate = first.mean - second.mean
-    if min(n, m) < 2:
-        return Difference("welch_t", estimate, -inf, inf, nan, nan, n, m, confidence)
-    va, vb = (
-        max(s.square_sum - s.return_sum * s.mean, 0.0) / (s.closes - 1) / s.closes for s in (first, second)
-    )
-    largest = max(first.square_sum / n, second.square_sum / m)
-    if va + vb <= 1e-12 * largest / max(n, m):  # no spread beyond rounding
-        return Difference("welch_t", estimate, estimate, estimate, nan, nan, n, m, confidence)
-    share, error = va / (va + vb), sqrt(va + vb)
-    freedom = 1.0 / (share**2 / (n - 1) + (1.0 - share) ** 2 / (m - 1))
-    reach, t = float(stdtrit(freedom, 0.5 + confidence / 2)) * error, estimate / error
-    return Difference(
-        "welch_t", estimate, estimate - reach, estimate + reach, float(2 * stdtr(freedom, -abs(t))), t, n, m, confidence
-    )  # fmt: skip
+def _moments(folded: Folded) -> Moments:
+    "Size, mean and variance of the returns."
+    own = folded.returns
+    return Moments(fg.trades(own), fg.average_return(own), fg.return_variance(own))
 
 # %% ../../nbs/judgement/07_comparison.ipynb #tests
-ROWS_ONLY = (
-    "mann_whitney_u",
-    "permutation_t",
-    "hedges_g",
-)  # need single returns: made of the rows that were kept
+def _ordered_returns(columns: TraceColumns) -> Floats:
+    "Returns of rows in the order of their exits: exchanges of names must not depend on the order of the files."
+    return columns.return_pct[exit_order(columns.exit_us, columns.trace_id, columns.return_pct)]
 
 
-def _mean_test(first: Account, second: Account, level: float) -> Difference:
-    if first.exact is None and second.exact is None:
-        return welch_t(first.rows.return_pct, second.rows.return_pct, level)
-    return welch_of_totals(_totals(first), _totals(second), level)
+def _tests_of_sums(a: Folded, b: Folded, level: float) -> dict[str, Difference]:
+    "What sums can answer, and so every close."
+    (hits, calls), (other_hits, other_calls) = (
+        (s.right, s.calls) for s in (headline_scores(fg.matrix(own.calls)) for own in (a, b))
+    )
+    counts = hits, calls, other_hits, other_calls
+    precision = replace(newcombe_difference(*counts, level), p_value=proportion_p_value(*counts))
+    return {"welch_t": welch_of(_moments(a), _moments(b), level), "precision": precision}
 
 
-def _significance(
-    first: Account, second: Account, pair: PairedSample, primary: Difference, rule: VerdictRule
-) -> dict[str, Any]:
-    "The deciding test and those that are only reported."
-    a, b, level = first.rows.return_pct, second.rows.return_pct, rule.confidence
-    hits = (*_hits(first), *_hits(second))
-    precision = newcombe_difference(*hits, level).to_dict() | {"p_value": proportion_p_value(*hits)}
-    tests = {
-        "primary": primary.to_dict(),
-        "welch_t": _mean_test(first, second, level).to_dict(),
-        "precision": precision,
-    }
-    if not rule.reported:
-        return tests
-    year = days_per_year(pair.days)
-    tests |= {
-        "mann_whitney_u": mann_whitney_u(a, b, level).to_dict(),
-        "permutation_t": permutation_t(a, b, level, max(99, min(rule.draws, 999)), rule.seed).to_dict(),
-        "hedges_g": hedges_g(a, b, level).to_dict(),
-        "sharpe": sharpe_difference(
-            pair.first, pair.second, year, level, min(rule.draws, 999), rule.seed
-        ).to_dict(),
-    }
-    holm = holm_adjusted({name: test["p_value"] for name, test in tests.items()})
-    return {name: test | {"p_holm": holm[name]} for name, test in tests.items()}
-
-# %% ../../nbs/judgement/07_comparison.ipynb #criterion
-def _criterion(pair: PairedSample, names: tuple[str, str]) -> dict[str, Any]:
-    "Mean daily returns, on the common days where there are any, and who leads."
-    common = len(pair.days) > 0
-    means = (float(pair.first.mean()), float(pair.second.mean())) if common else pair.own_means
-    delta = means[0] - means[1]
-    leader = None if not isfinite(delta) or delta == 0.0 else names[0] if delta > 0 else names[1]
+def _tests_of_rows(first: TraceColumns, second: TraceColumns, rule: VerdictRule) -> dict[str, Difference]:
+    "What needs single returns: of the rows that were kept."
+    own, other, level = _ordered_returns(first), _ordered_returns(second), rule.confidence
+    exchanges = max(99, min(rule.draws, DRAWS))
     return {
-        "criterion": "mean daily return on constant stake, % "
-        + ("(common days)" if common else "(each on its own days)"),
-        "criterion_values": dict(zip(names, means, strict=True)),
-        "criterion_delta": delta,
-        "better_strategy": leader,
+        "mann_whitney_u": mann_whitney_u(own, other, level),
+        "permutation_t": permutation_t(own, other, level, exchanges, rule.seed),
     }
+
+# %% ../../nbs/judgement/07_comparison.ipynb #tested
+@dataclass(frozen=True)
+class Tested:
+    "A test, and its p-value after the correction for asking several questions."
+
+    difference: Difference
+    p_holm: float | None = None  # None: nothing else was asked
+
+    def to_dict(self) -> dict[str, Any]:
+        "Field name → value, those of the difference first."
+        holm = {} if self.p_holm is None else {"p_holm": self.p_holm}
+        return self.difference.to_dict() | holm
+
+
+def with_holm(
+    tests: Mapping[str, Difference],  # By name
+) -> dict[str, Tested]:  # The same, adjusted
+    "Let a family of tests pay for its size (Holm 1979)."
+    holm = holm_adjusted({name: test.p_value for name, test in tests.items()})
+    return {name: Tested(test, holm[name]) for name, test in tests.items()}
 
 # %% ../../nbs/judgement/07_comparison.ipynb #needed
-def _calls_by_day(account: Account) -> tuple[Floats, Floats]:
-    "Right calls and calls of each day that has a call."
-    exact = account.exact if account.exact is not None and account.exact.labelled else None
-    source: Any = exact if exact is not None else account.rows
-    day = exact.day if exact is not None else account.day
-    if not len(day):
-        return np.empty(0), np.empty(0)
-    weight: Any = exact.closes if exact is not None else np.ones(len(day))
-    calls = np.bincount(day - day.min(), weight * (source.predicted != NOOP))
-    right = np.bincount(
-        day - day.min(), weight * ((source.predicted != NOOP) & (source.predicted == source.actual))
-    )
-    return right[calls > 0].astype(np.float64), calls[calls > 0].astype(np.float64)
-
-
-def _calls_a_day(account: Account) -> tuple[float, float]:
+def _calls_a_day(folded: Folded) -> tuple[float, float]:
     "Calls per trading day, and the variance that one day's calls contribute to the precision."
-    right, calls = _calls_by_day(account)
-    n, hits, days = float(calls.sum()), float(right.sum()), len(daily_of(account)[0])
+    own = fg.days_of(folded.calls)
+    own = own.part(own.calls > 0)
+    n, hits, days = int(own.calls.sum()), int(own.right.sum()), len(fg.estimated_daily(folded)[0])
     if not n or not days:
         return 0.0, nan
-    smooth, share, k = (hits + 1) / (n + 2), hits / n, len(calls)  # all right so far is not right for ever
-    miss = right - share * calls
-    effect = 1.0  # how much calls of a day agree (Kish 1965)
-    if k > 1 and 0.0 < share < 1.0:
-        effect = max(1.0, k / (k - 1) * float(miss @ miss) / (n * share * (1 - share)))
-    return n / days, smooth * (1 - smooth) * effect * days / n
+    smooth = (hits + 1) / (n + 2)  # all right so far is not right for ever
+    return n / days, smooth * (1 - smooth) * design_effect(own.right, own.calls) * days / n
 
 # %% ../../nbs/judgement/07_comparison.ipynb #how-long
-def _trades_needed(
-    first: Account, second: Account, names: tuple[str, str], pair: PairedSample, rule: VerdictRule
-) -> dict[str, Any]:
+def _days_needed(
+    sides: tuple[Folded, Folded], names: tuple[str, str], pair: PairedSample, rule: VerdictRule
+) -> tuple[DaysNeeded, DaysNeeded]:
     "How long until a difference that matters would show, at the present rates and variances."
-    (rate, variance), (other_rate, other) = (_calls_a_day(own) for own in (first, second))
-    rates = dict(zip(names, (rate, other_rate), strict=True))
-    year = days_per_year(pair.days)
+    (rate, variance), (other_rate, other) = map(_calls_a_day, sides)
+    rates, year = dict(zip(names, (rate, other_rate), strict=True)), days_per_year(pair.days)
     gaps = pair.first - pair.second
     spread = float(gaps.var(ddof=1)) if len(gaps) > 1 and gaps.any() else nan
-    alike = alike_factor(day_autocorrelation(gaps), len(gaps))  # as the test discounts them
-    points, daily = rule.minimum_edge_points, rule.minimum_edge_pct
+    inflation = autocorrelation_inflation(day_autocorrelation(gaps), len(gaps))  # as the test discounts them
+    return (
+        needed(rule.minimum_edge_points, "precision", 1e4 * (variance + other), rates, year),
+        needed(rule.minimum_edge_pct, "daily_return", spread * inflation, rates, year, conservative=True),
+    )
+
+# %% ../../nbs/judgement/07_comparison.ipynb #needed-facts
+def needed_facts(
+    need: DaysNeeded,  # From `needed`
+    names: tuple[str, str],  # Both labels
+) -> dict[str, Any]:  # edge, unit, power, days, trades by label (None where unknown), reachable, words
+    "Say how long it takes as JSON does."
+    counts = dict(need.trades)
     return {
-        "precision": needed(points, "points of precision", 1e4 * (variance + other), rates, year),
-        "daily_return": needed(daily, "% a day", spread * alike, rates, year, cautious=True),
-    }
+        "edge": need.edge, "unit": difference(need.measure).unit, "power": POWER, "days": need.days,
+        "trades": {name: counts.get(name) for name in names},
+        "reachable": need.code == "reachable", "words": str(needed_sentence(need)),
+    }  # fmt: skip
+
+# %% ../../nbs/judgement/07_comparison.ipynb #markdown
+def comparison_markdown(
+    answer: Comparison,  # Two groups
+) -> str:  # The verdict, a table of the tests, and how long a difference would take to show
+    "Show a comparison in a notebook."
+    lines = [
+        f"| {plain_text(answer.first)} − {plain_text(answer.second)} | difference | {interval_name()} | p | p (Holm) |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name, test in answer.tests.items():
+        d, t = test.difference, TESTS.get(name)
+        size = number(d.estimate, 2, signed=True) if t is None else show(t, d.estimate)
+        ends = interval(d.low, d.high, 2, signed=True) if t is None else show_interval(t, d.low, d.high)
+        lines.append(f"| {label(name)} | {size} | {ends} | {p_value(d.p_value)} | {p_value(test.p_holm)} |")
+    notes = " ".join(str(needed_sentence(need)) for need in answer.needed)
+    return "\n".join([verdict_sentence(answer.verdict)._repr_markdown_(), "", *lines, "", notes])
+
+# %% ../../nbs/judgement/07_comparison.ipynb #record
+TESTS = {  # in the order of the table: how the difference is written
+    "primary": difference("daily_return"), "welch_t": difference("avg_return"), "permutation_t": difference("avg_return"),
+    "precision": difference("precision"), "sharpe": difference("sharpe"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(ReadByKey):
+    "Two groups of trades side by side."
+
+    first: str  # Label of the group that counts positive
+    second: str  # Of the group that is subtracted
+    trades: tuple[int, int]  # Closed trades of each
+    deltas: Mapping[str, float]  # First minus second by code, fractions, percent or ratios; nan where unknown
+    daily_returns: tuple[float, float]  # Mean of each, percent; on the common days where there are any
+    common_days: int
+    day_autocorrelation: float  # Of the daily differences
+    sampled: bool  # Were trades left out of the rows?
+    incomplete: bool  # Does no ledger know them?
+    tests: Mapping[str, Tested]  # "primary" decides
+    needed: tuple[DaysNeeded, ...]  # For precision and for the daily return
+    verdict: ComparisonVerdict
+    p_holm: float | None = None  # Of the deciding test over all pairs, where there are several
+
+    @property
+    def leader(self) -> str | None:
+        "The side with the larger mean daily return, significant or not."
+        first, second = self.daily_returns
+        return self.first if first > second else self.second if first < second else None
+
+    def to_dict(self) -> dict[str, Any]:  # Key → value
+        "Say the comparison as JSON does, the verdict as a sentence."
+        names = self.first, self.second
+        return {
+            "first": self.first, "second": self.second, **{f"{code}_delta": x for code, x in self.deltas.items()},
+            "criterion": criterion_text(self.common_days > 0),
+            "criterion_values": dict(zip(names, self.daily_returns, strict=True)),
+            "criterion_delta": self.daily_returns[0] - self.daily_returns[1], "better_strategy": self.leader,
+            **{f"{name}_trades": n for name, n in zip(names, self.trades, strict=True)},
+            "common_days": self.common_days, "day_autocorrelation": self.day_autocorrelation,
+            "sampled": self.sampled, "incomplete": self.incomplete,
+            "statistical_significance": {name: test.to_dict() for name, test in self.tests.items()},
+            "trades_needed": {need.measure: needed_facts(need, names) for need in self.needed},
+            "significant": self.verdict.winner is not None, "winner": self.verdict.winner,
+            "verdict": str(verdict_sentence(self.verdict)),
+        } | ({} if self.p_holm is None else {"p_holm": self.p_holm})  # fmt: skip
+
+    def _repr_markdown_(self) -> str:
+        return comparison_markdown(self)
 
 # %% ../../nbs/judgement/07_comparison.ipynb #compare-samples
 def compare_samples(
@@ -299,37 +332,33 @@ def compare_samples(
     *,
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = VerdictRule(),  # What the verdict demands
-) -> dict[str, Any]:  # Deltas, leader, tests and verdict; nan where a side has nothing
+) -> Comparison:  # Deltas, leader, tests and verdict; nan where a side has nothing
     "Compare any two groups of trades; ValueError for the same name twice."
     if names[0] == names[1]:
         raise ValueError(f"two groups need two names, got {names[0]!r} twice")
-    a, b = account_of(first, timezone), account_of(second, timezone)
+    a, b = sides = fold(first, timezone), fold(second, timezone)
     pair = pair_samples(a, b)
-    sides = [side_of(name, own, pair.days) for name, own in zip(names, (a, b), strict=True)]
-    primary = paired_days_test(pair.first - pair.second, rule.confidence, rule.draws, rule.seed)
-    winner, verdict = verdict_of(primary, sides[0], sides[1], rule)
-    rates, other = _rates(a), _rates(b)
-    incomplete = a.incomplete or b.incomplete
-    year = days_per_year(pair.days)
+    gaps, year = pair.first - pair.second, days_per_year(pair.days)
+    primary = paired_days_test(gaps, rule.confidence, rule.draws, rule.seed)
+    incomplete = bool(a.every.missing or b.every.missing)
+    tests = {"primary": primary, **_tests_of_sums(a, b, rule.confidence)}
+    if rule.reported:
+        tests |= _tests_of_rows(first, second, rule) | {
+            "hedges_g": hedges_of(_moments(a), _moments(b), rule.confidence)
+        }
+        tests["sharpe"] = sharpe_difference(
+            pair.first, pair.second, year, rule.confidence, min(rule.draws, DRAWS), rule.seed
+        )
     sharpe = nan if incomplete else sharpe_of_days(pair.first, year) - sharpe_of_days(pair.second, year)
-    return {
-        "first": names[0],
-        "second": names[1],
-        **{f"{name}_delta": rates[name] - other[name] for name in rates},
-        "sharpe_delta": sharpe,
-        **_criterion(pair, names),
-        f"{names[0]}_trades": a.trades,
-        f"{names[1]}_trades": b.trades,
-        "common_days": len(pair.days),
-        "day_autocorrelation": day_autocorrelation(pair.first - pair.second),
-        "sampled": incomplete or a.exact is not None or b.exact is not None,
-        "incomplete": incomplete,
-        "statistical_significance": _significance(a, b, pair, primary, rule),
-        "trades_needed": _trades_needed(a, b, names, pair, rule),
-        "significant": winner is not None,
-        "winner": winner,
-        "verdict": verdict,
-    }
+    rates, other = _rates(a), _rates(b)
+    common = (float(pair.first.mean()), float(pair.second.mean())) if len(pair.days) else pair.own_means
+    return Comparison(
+        *names, (fg.trades(a.returns), fg.trades(b.returns)), {k: v - other[k] for k, v in rates.items()} | {"sharpe": sharpe},
+        common, len(pair.days), day_autocorrelation(gaps), a.sampled or b.sampled, incomplete,
+        with_holm(tests) if rule.reported else {name: Tested(test) for name, test in tests.items()},
+        _days_needed(sides, names, pair, rule),
+        verdict_of(primary, side_of(names[0], a, pair.days), side_of(names[1], b, pair.days), rule),
+    )  # fmt: skip
 
 # %% ../../nbs/judgement/07_comparison.ipynb #compare
 def compare(
@@ -339,49 +368,70 @@ def compare(
     *,
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = VerdictRule(),  # What the verdict demands
-) -> dict[str, Any]:  # As `compare_samples`
+) -> Comparison:  # As `compare_samples`
     "Compare two strategies by name."
     first_rows, second_rows = (choose(columns, strategy=name) for name in (first, second))
     return compare_samples(first_rows, second_rows, (first, second), timezone=timezone, rule=rule)
 
+# %% ../../nbs/judgement/07_comparison.ipynb #among-pairs
+def among_pairs(
+    pair: Comparison,  # One of several
+    p_holm: float,  # Its deciding p-value, adjusted
+    pairs: int,  # How many were compared
+    rule: VerdictRule,  # What the verdict demands
+) -> Comparison:  # Without a winner where the adjusted p-value is too large
+    "Let a verdict pay for all pairs."
+    verdict = replace(pair.verdict, pairs=pairs, p_holm=p_holm)
+    if verdict.code == "better" and p_holm > 1.0 - rule.confidence:
+        verdict = replace(verdict, code="not significant among pairs")
+    return replace(pair, verdict=verdict, p_holm=p_holm)
+
 # %% ../../nbs/judgement/07_comparison.ipynb #compare-groups
+@dataclass(frozen=True, eq=False)
+class GroupComparison(ReadByKey):
+    "Every pair of several groups."
+
+    labels: tuple[str, ...]  # Of the groups
+    pairs: tuple[Comparison, ...]  # With `p_holm`, and verdicts that respect it
+
+    def to_dict(self) -> dict[str, Any]:  # Key → value
+        "Say the comparisons as JSON does."
+        return {"labels": list(self.labels), "pairs": [pair.to_dict() for pair in self.pairs]}
+
+    def _repr_markdown_(self) -> str:
+        return "\n".join(f"- {verdict_sentence(pair.verdict)._repr_markdown_()}" for pair in self.pairs)
+
+
 def compare_groups(
     groups: Mapping[str, TraceColumns],  # Label → its trades, at least two
     *,
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = VerdictRule(),  # What each verdict demands
-) -> dict[str, Any]:  # labels; pairs: a comparison each, with p_holm and a verdict that respects it
-    "Compare every pair of two or more groups, adjusted over the pairs (Holm 1979); ValueError for fewer groups."
+) -> GroupComparison:  # A comparison each, adjusted over the pairs
+    "Compare every pair of two or more groups (Holm 1979); ValueError for fewer groups."
     if len(groups) < 2:
         raise ValueError(f"a comparison needs at least two groups, got {len(groups)}")
     pairs = [
         compare_samples(groups[a], groups[b], (a, b), timezone=timezone, rule=rule)
         for a, b in combinations(groups, 2)
     ]
-    primary = [pair["statistical_significance"]["primary"]["p_value"] for pair in pairs]
-    holm = holm_adjusted({str(k): p for k, p in enumerate(primary)})
-    for k, pair in enumerate(pairs):
-        pair["p_holm"] = holm[str(k)]
-        if pair["significant"] and holm[str(k)] > 1.0 - rule.confidence:
-            words = f"inconclusive among {len(pairs)} pairs (p = {holm[str(k)]:.3f} after Holm): {pair['verdict']}"
-            pair |= {"significant": False, "winner": None, "verdict": words}
-    return {"labels": list(groups), "pairs": pairs}
+    holm = holm_adjusted({k: pair.tests["primary"].difference.p_value for k, pair in enumerate(pairs)})
+    paid = tuple(among_pairs(pair, holm[k], len(pairs), rule) for k, pair in enumerate(pairs))
+    return GroupComparison(tuple(groups), paid)
 
-
+# %% ../../nbs/judgement/07_comparison.ipynb #split
 def split_by(
     columns: TraceColumns,  # Trades
-    by: str = "strategy",  # strategy, symbol, run, mode or exit_reason
+    by: str = "strategy",  # strategy, symbol, run, mode, exit_reason or source
 ) -> dict[str, TraceColumns]:  # Label → its trades, in the order of the labels
     "Split trades into groups by a word that each of them carries; ValueError for a word that none does."
     if by not in WORDS:
         raise ValueError(f"by must be one of {', '.join(WORDS)}, got {by!r}")
-    codes, words, ledger = getattr(columns, by), getattr(columns, WORDS[by]), columns.ledger
+    names = names_known(columns, by)
     if by in ("exit_reason", "source"):  # no ledger knows them
-        return {words[c]: columns.take(codes == c) for c in sorted(np.unique(codes), key=lambda c: words[c])}
-    present = np.flatnonzero(np.bincount(codes, minlength=len(words))).tolist()
-    names = {words[c] for c in present} | (set() if ledger is None else set(getattr(ledger, by)))
-    groups = {}
-    for name in sorted(names):
-        chosen: dict[str, Any] = {"symbols": [name]} if by == "symbol" else {by: name}
-        groups[name] = columns.only(**chosen)
-    return groups
+        words, codes = getattr(columns, WORDS[by]), getattr(columns, by)
+        return {name: columns.take(codes == words.index(name)) for name in names}
+    chosen: dict[str, dict[str, Any]] = {
+        name: {"symbols": [name]} if by == "symbol" else {by: name} for name in names
+    }
+    return {name: columns.only(**choice) for name, choice in chosen.items()}

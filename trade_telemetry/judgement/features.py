@@ -5,20 +5,20 @@
 # %% ../../nbs/judgement/03_features.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import atanh, nan, sqrt, tanh
-from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-from .significance import holm_adjusted
+from ..arrays import Floats
+from .significance import holm_adjusted, welch_t
+from ..metrics.intervals import Z_95
 from ..store.columns import TraceColumns, load_extras
 
 # %% auto #0
 __all__ = ['Estimate', 'correlation', 'mean_difference', 'feature_values', 'FeatureEffect', 'attribute_features']
 
-# %% ../../nbs/judgement/03_features.ipynb #correlation
+# %% ../../nbs/judgement/03_features.ipynb #estimate
 @dataclass(frozen=True)
 class Estimate:
     "A number with its interval and p-value."
@@ -29,10 +29,10 @@ class Estimate:
     p_value: float  # Two-sided, of no effect
     adjusted_p: float = nan  # After Holm's correction over all questions asked together
 
-
+# %% ../../nbs/judgement/03_features.ipynb #correlation
 def correlation(
-    x: npt.NDArray[np.float64],  # Shape (n,), finite
-    y: npt.NDArray[np.float64],  # Shape (n,), finite
+    x: Floats,  # Shape (n,), finite
+    y: Floats,  # Shape (n,), finite
 ) -> Estimate:  # nan under four values or where one side does not vary
     "Pearson's correlation, its interval by Fisher's z (1915)."
     from scipy.special import stdtr
@@ -44,45 +44,27 @@ def correlation(
     r = float(np.clip(dx @ dy / sqrt(dx @ dx) / sqrt(dy @ dy), -1, 1))
     if abs(r) >= 1 - 1e-15:
         return Estimate(r, r, r, 0.0)
-    half = NormalDist().inv_cdf(0.975) / sqrt(n - 3)
+    half = Z_95 / sqrt(n - 3)
     p = float(2 * stdtr(n - 2, -abs(r) * sqrt((n - 2) / (1 - r * r))))
     return Estimate(r, tanh(atanh(r) - half), tanh(atanh(r) + half), p)
 
 # %% ../../nbs/judgement/03_features.ipynb #mean-difference
 def mean_difference(
-    first: npt.NDArray[np.float64],  # Finite values
-    second: npt.NDArray[np.float64],  # Finite values
+    first: Floats,  # Finite values
+    second: Floats,  # Finite values
 ) -> Estimate:  # First minus second; nan under two values on a side or without any spread
     "Difference of means, with its interval and test (Welch 1947)."
-    from scipy.special import stdtr, stdtrit
-
-    n, m = len(first), len(second)
-    if n < 2 or m < 2:
+    test = welch_t(first, second)
+    if not test.p_value >= 0:
         return Estimate(nan, nan, nan, nan)
-    a, b = float(first.var(ddof=1)) / n, float(second.var(ddof=1)) / m
-    difference, largest = (
-        float(first.mean() - second.mean()),
-        float(max(np.abs(first).max(), np.abs(second).max())),
-    )
-    if a + b <= (1e-12 * largest) ** 2:
-        return Estimate(nan, nan, nan, nan)
-    freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
-    half = float(stdtrit(freedom, 0.975)) * sqrt(a + b)
-    return Estimate(
-        difference,
-        difference - half,
-        difference + half,
-        float(2 * stdtr(freedom, -abs(difference) / sqrt(a + b))),
-    )
+    return Estimate(test.estimate, test.low, test.high, test.p_value)
 
 # %% ../../nbs/judgement/03_features.ipynb #feature-values
 def feature_values(
     columns: TraceColumns,  # Trades
-) -> dict[
-    str, npt.NDArray[np.float64]
-]:  # Feature → value per trade, nan where it has none, in order of names
+) -> dict[str, Floats]:  # Feature → value per trade, nan where it has none, in order of names
     "Collect the numeric features."
-    found: dict[str, npt.NDArray[np.float64]] = {}
+    found: dict[str, Floats] = {}
     for i, (features, _) in enumerate(load_extras(columns)):
         for name, value in features.items():
             if isinstance(value, int | float):
@@ -103,32 +85,22 @@ class FeatureEffect:
     with_return: Estimate  # Correlation with the net return
     right_minus_wrong: Estimate  # Difference of its means between right and wrong calls, in its own unit
 
-
+# %% ../../nbs/judgement/03_features.ipynb #attribute
 def attribute_features(
     columns: TraceColumns,  # Trades
 ) -> list[FeatureEffect]:  # Smallest adjusted p-value first; undefined ones last
     "Screen the stored features, p-values adjusted over all questions (Holm 1979)."
-    right, effects = (columns.predicted == columns.actual), []
+    right, asked = (columns.predicted == columns.actual), list[tuple[str, int, Estimate, Estimate]]()
     for name, values in feature_values(columns).items():
         there = np.isfinite(values)
         own, hit = values[there], right[there]
-        effects.append(
-            (
-                name,
-                len(own),
-                correlation(own, columns.return_pct[there]),
-                mean_difference(own[hit], own[~hit]),
-            )
-        )
-    adjusted = holm_adjusted(
-        {f"{k} {i}": e.p_value for k, (*_, a, b) in enumerate(effects) for i, e in enumerate((a, b))}
-    )
-    found = []
-    for k, (name, n, *pair) in enumerate(effects):
-        first, second = (
-            Estimate(e.value, e.low, e.high, e.p_value, adjusted[f"{k} {i}"]) for i, e in enumerate(pair)
-        )
-        found.append(FeatureEffect(name, n, first, second))
+        pair = correlation(own, columns.return_pct[there]), mean_difference(own[hit], own[~hit])
+        asked.append((name, len(own), *pair))
+    holm = holm_adjusted({(name, k): e.p_value for name, _, *pair in asked for k, e in enumerate(pair)})
+    found = [
+        FeatureEffect(name, n, *(replace(e, adjusted_p=holm[name, k]) for k, e in enumerate(pair)))
+        for name, n, *pair in asked
+    ]
     return sorted(
         found,
         key=lambda e: (np.nanmin([e.with_return.adjusted_p, e.right_minus_wrong.adjusted_p, 2.0]), e.name),

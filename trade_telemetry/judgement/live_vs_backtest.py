@@ -5,41 +5,57 @@
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, inf, isfinite, nan, sqrt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import inf, isfinite, isnan, nan, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+import trade_telemetry.metrics.figures as fg
 from ..arrays import Floats
+from ..glossary import difference, label, show, show_interval
+from ..jsonable import ReadByKey
 from .comparison import VerdictRule
 from .significance import Z_SUM, holm_adjusted
-from ..metrics.classification import NOOP
-from ..metrics.day_sums import Account, account_of, daily_of
-from ..metrics.intervals import Difference, day_weights
+from ..metrics.aggregates import Folded, fold, names_known
+from ..metrics.intervals import DRAWS, Difference, day_places, day_weights
 from ..metrics.returns import days_per_year
+from trade_telemetry.sentences import (
+    DaysNeeded,
+    LiveNote,
+    LiveVerdict,
+    NeededCode,
+    Shift,
+    Side,
+    live_sentence,
+    needed_sentence,
+    note_sentence,
+)
 from ..store.columns import TraceColumns, choose
+from ..store.days import exit_days
 from ..store.view import View
-from ..wording import p_text
+from ..wording import MODES, Mode, Status, interval_name, p_value, plain_text
 
 # %% auto #0
-__all__ = ['RULE', 'PERFORMANCE', 'MEASURES', 'MINIMUM_DAYS', 'MINIMUM_TRADES', 'DayMean', 'day_mean', 'mean_of_sums',
-           'resampled_means', 'day_difference', 'measured', 'exit_reason_shares', 'days_to_show', 'verdict_of_strategy',
-           'compare_strategy', 'live_vs_backtest']
+__all__ = ['RULE', 'PERFORMANCE', 'MEASURES', 'MINIMUM_DAYS', 'MINIMUM_TRADES', 'OF_ROWS', 'PARTS', 'ClusteredMean',
+           'clustered_mean', 'resampled_means', 'day_difference', 'measured', 'reason_shares', 'Compared',
+           'compare_means', 'compare_reasons', 'days_to_show', 'loss_needed', 'AgainstBacktest', 'verdict_of_strategy',
+           'against_markdown', 'notes_of', 'measure_strategy', 'adjusted', 'compare_strategy', 'LiveVsBacktest',
+           'live_vs_backtest']
 
-# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #types-live-vs-backtest
-RULE = VerdictRule(draws=999)
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #rule
+RULE = VerdictRule(draws=DRAWS)
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #day-mean
-@dataclass(frozen=True)
-class DayMean:
-    "A mean over trades with what its error needs."
+@dataclass(frozen=True, eq=False)
+class ClusteredMean:
+    "A mean over trades whose error knows that trades of a day share its news."
 
-    mean: float  # Mean over trades, in their unit; nan without trades
-    variance: float  # Of the mean, from days; nan under two days
-    sums: Floats  # Sum of each day, shape (days,)
-    counts: Floats  # Trades of each day, shape (days,), > 0
+    sums: Floats  # Sum of each day with a trade, shape (days,)
+    counts: Floats  # Trades of each day, > 0, shape (days,)
     share: bool = False  # A share of trades, in [0, 1]?
 
     @property
@@ -47,52 +63,44 @@ class DayMean:
         "Days with a trade."
         return len(self.sums)
 
-    @property
+    @cached_property
     def trades(self) -> int:
         "Trades behind the mean."
         return int(self.counts.sum())
 
+    @cached_property
+    def mean(self) -> float:
+        "Mean over trades, in their unit; nan without trades."
+        return float(self.sums.sum()) / self.trades if self.trades else nan
+
+    @cached_property
+    def variance(self) -> float:
+        "Of the mean, from days (Cochran 1977); nan under two days."
+        n, days = self.trades, self.days
+        if days < 2:
+            return nan
+        miss = self.sums - self.mean * self.counts
+        variance = days / (days - 1) * float(miss @ miss) / n**2
+        smooth = (float(self.sums.sum()) + 1) / (n + 2)
+        return max(variance, smooth * (1 - smooth) / n if self.share else 0.0)
+
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #day-mean-of
-def day_mean(
-    values: npt.ArrayLike,  # A number per trade, shape (n,); nan where unknown: left out
-    day: npt.ArrayLike,  # Day of each trade, any integers, shape (n,)
-    share: bool = False,  # Are the values 0 or 1?
-) -> DayMean:  # Mean, variance and daily sums
-    "Average over trades, with an error that knows about days."
-    x, when = np.asarray(values, dtype=np.float64), np.asarray(day)
-    known = np.isfinite(x)
-    if not known.all():
-        x, when = x[known], when[known]
-    return mean_of_sums(x, np.ones(len(x)), when, share)
-
-
-def mean_of_sums(
+def clustered_mean(
     sum_of: npt.ArrayLike,  # Sum over the trades of a line, shape (m,)
-    count_of: npt.ArrayLike,  # Trades of the line, shape (m,)
+    count_of: npt.ArrayLike,  # Trades of the line, shape (m,); 0: the line does not count
     day: npt.ArrayLike,  # Its day, any integers, shape (m,)
-    share: bool = False,  # Are the values 0 or 1?
-) -> DayMean:  # As `day_mean` of the single trades
-    "Average over trades of which only sums are known."
-    x, c, when = np.asarray(sum_of, dtype=np.float64), np.asarray(count_of, dtype=np.float64), np.asarray(day)
-    if not c.any():
-        return DayMean(nan, nan, np.empty(0), np.empty(0), share)
-    place = when - when.min() if np.ptp(when) < 100_000 else np.unique(when, return_inverse=True)[1]
-    counts: Floats = np.bincount(place, c).astype(np.float64)
-    sums: Floats = np.bincount(place, x).astype(np.float64)[counts > 0]
-    counts = counts[counts > 0]
-    n, days = float(counts.sum()), len(counts)
-    mean = float(sums.sum()) / n
-    if days < 2:
-        return DayMean(mean, nan, sums, counts, share)
-    miss = sums - mean * counts
-    variance = days / (days - 1) * float(miss @ miss) / n**2
-    smooth = (float(sums.sum()) + 1) / (n + 2)
-    variance = max(variance, smooth * (1 - smooth) / n if share else 0.0)
-    return DayMean(mean, variance, sums, counts, share)
+    share: bool = False,  # Is every trade 0 or 1?
+) -> ClusteredMean:  # By day
+    "Average over trades that were summed in lines of any kind; a trade by itself is a line of one."
+    x, c = (np.asarray(values, dtype=np.float64) for values in (sum_of, count_of))
+    present, place = day_places(np.asarray(day, dtype=np.int64))
+    sums, counts = (np.bincount(place, values, len(present)).astype(np.float64) for values in (x, c))
+    there = counts > 0
+    return ClusteredMean(sums[there], counts[there], share)
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #resampled
 def resampled_means(
-    sample: DayMean,  # At least two days
+    sample: ClusteredMean,  # At least two days
     draws: int,  # Resamples
     seed: int,  # Seed of the drawing
 ) -> tuple[Floats, Floats]:  # Deviation of each resampled mean from the mean, and its own variance
@@ -106,8 +114,8 @@ def resampled_means(
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #day-difference
 def day_difference(
-    live: DayMean,  # The side that counts positive
-    reference: DayMean,  # The side that is subtracted
+    live: ClusteredMean,  # The side that counts positive
+    reference: ClusteredMean,  # The side that is subtracted
     confidence: float = 0.95,  # Coverage of the interval, fraction
     draws: int = 999,  # Resamples
     seed: int = 0,  # Seed of the resampling
@@ -141,75 +149,96 @@ def day_difference(
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #measures
 PERFORMANCE = ("precision", "expectancy", "daily_return")
-MEASURES = {  # name: title, unit, factor from the stored unit
-    "precision": ("precision", "points", 100.0),
-    "expectancy": ("mean return of a trade", "%", 1.0),
-    "daily_return": ("mean daily return", "%", 1.0),
-    "calibration": ("calibration gap (stated − right)", "points", 100.0),
-    "directional": ("directional outcomes", "points", 100.0),
-    "slippage": ("slippage of a trade", "%", 1.0),
-    "fees": ("fees of a trade", "%", 1.0),
-    "holding": ("holding time", "minutes", 1.0),
+MEASURES = {  # code of the glossary: title, unit of a difference, factor from the stored unit
+    code: (label(code), difference(code).unit, difference(code).factor)
+    for code in (*PERFORMANCE, "calibration", "directional", "slippage", "fees", "holding")
 }
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #measured
 def measured(
-    account: Account,  # Trades of one strategy
-) -> dict[str, DayMean]:  # By name, as `MEASURES`
-    "Average everything that is compared: from every close where a ledger knows them, else from the rows."
-    rows, day, exact = account.rows, account.day, account.exact
-    right, call = rows.actual == rows.predicted, rows.predicted != NOOP
-    stated = np.where((rows.confidence >= 0) & (rows.confidence <= 1), rows.confidence, nan)
-    dates, sums = daily_of(account)
-    found = {
-        "precision": day_mean(np.where(call, right, nan), day, share=True),
-        "expectancy": day_mean(rows.return_pct, day),
-        "daily_return": day_mean(sums, dates.astype("datetime64[D]").astype(np.int64)),
-        "calibration": day_mean(stated - right, day),
-        "directional": day_mean(rows.actual != NOOP, day, share=True),
-        "slippage": day_mean(rows.slippage_pct, day),
-        "fees": day_mean(rows.fees_pct, day),
-        "holding": day_mean(rows.holding_minutes, day),
+    folded: Folded,  # Trades of one strategy
+) -> dict[str, ClusteredMean]:  # By name, as `MEASURES`
+    "Average everything that is compared, of every close that is known."
+    calls, money = fg.days_of(folded.calls), fg.days_of(folded.returns)
+    claims, costs = (
+        folded.knowing("confidence"),
+        {name: folded.knowing(name) for name in ("slippage", "fees")},
+    )
+    came_true = claims.count("stated") * (claims.key("called") == claims.key("actual"))
+    dates, earned = fg.estimated_daily(folded)
+    held = folded.returns
+    return {
+        "precision": clustered_mean(calls.right, calls.calls, calls.day, share=True),
+        "expectancy": clustered_mean(money.return_sum, money.closes, money.day),
+        "daily_return": ClusteredMean(earned, np.ones(len(dates))),
+        "calibration": clustered_mean(
+            claims.values("confidence_sum") - came_true, claims.count("stated"), claims.key("day")
+        ),
+        "directional": clustered_mean(calls.moved, calls.closes, calls.day, share=True),
+        **{
+            name: clustered_mean(own.values(f"{name}_sum"), own.count(f"{name}_known"), own.key("day"))
+            for name, own in costs.items()
+        },
+        "holding": clustered_mean(held.values("holding_sum"), held.count("held"), held.key("day")),
     }
-    if exact is None:
-        return found
-    found["expectancy"] = mean_of_sums(exact.return_sum, exact.closes, exact.day)
-    found["holding"] = mean_of_sums(exact.minutes_sum, exact.closes, exact.day)
-    if exact.labelled:  # relabelled calls are known of rows only
-        calls, moved = exact.closes * (exact.predicted != NOOP), exact.closes * (exact.actual != NOOP)
-        hits = calls * (exact.predicted == exact.actual)
-        found["precision"] = mean_of_sums(hits, calls, exact.day, share=True)
-        found["directional"] = mean_of_sums(moved, exact.closes, exact.day, share=True)
-    return found
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #reasons
-def exit_reason_shares(
-    live: Account,  # Trades of one strategy
-    reference: Account,  # Its backtest
-    rule: VerdictRule,  # Coverage, draws, seed
-) -> dict[str, dict[str, Any]]:  # Reason → live, reference (fractions), difference; the frequent first
-    "Compare how positions ended, of the rows that were kept: no ledger knows reasons."
-    sides, means = (live.rows, reference.rows), list[tuple[str, dict[str, Any]]]()
-    days = [live.day, reference.day]
-    names = sorted({side.exit_reasons[c] for side in sides for c in np.unique(side.exit_reason)} - {""})
-    for name in names:
-        codes = [side.exit_reasons.index(name) if name in side.exit_reasons else -1 for side in sides]
-        pair = [
-            day_mean(s.exit_reason == c, d, share=True) for s, c, d in zip(sides, codes, days, strict=True)
-        ]
-        gap = day_difference(pair[0], pair[1], rule.confidence, rule.draws, rule.seed)
-        means.append((name, {"live": pair[0].mean, "reference": pair[1].mean, "difference": gap.to_dict()}))
-    return dict(sorted(means, key=_rarity))
+def reason_shares(
+    columns: TraceColumns,  # Rows that were kept: nothing else knows reasons
+    names: Sequence[str],  # Reasons
+    timezone: str = "UTC",  # Zone whose dates count
+) -> dict[str, ClusteredMean]:  # Reason → its share of the exits
+    "Count how positions ended."
+    present, place = day_places(exit_days(columns.exit_us, timezone))
+    days, kinds = len(present), max(1, len(columns.exit_reasons))
+    counts = np.bincount(place * kinds + columns.exit_reason, minlength=days * kinds).reshape(days, kinds)
+    table, exits = counts.astype(np.float64), counts.sum(axis=1).astype(np.float64)
+    own = {name: table[:, code] for code, name in enumerate(columns.exit_reasons)}
+    return {name: ClusteredMean(own.get(name, np.zeros(days)), exits, share=True) for name in names}
+
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #compared
+@dataclass(frozen=True)
+class Compared:
+    "One figure of both sides."
+
+    live: float  # As it is stored: a fraction, percent or minutes; nan where unknown
+    reference: float  # The same of the backtest
+    difference: Difference  # Live minus backtest
+    p_holm: float = nan  # After the correction for all figures of a family and all strategies
+
+    def to_dict(self) -> dict[str, Any]:
+        "Field name → value."
+        sides = {"live": self.live, "reference": self.reference}
+        return sides | {"difference": self.difference.to_dict(), "p_holm": self.p_holm}
 
 
-def _rarity(item: tuple[str, dict[str, Any]]) -> float:
-    return -float(item[1]["reference"]) if item[1]["reference"] == item[1]["reference"] else 1.0
+def compare_means(
+    live: ClusteredMean,  # The side that counts positive
+    reference: ClusteredMean,  # The side that is subtracted
+    rule: VerdictRule = RULE,  # Coverage, draws, seed
+) -> Compared:
+    "Compare a figure by days."
+    gap = day_difference(live, reference, rule.confidence, rule.draws, rule.seed)
+    return Compared(live.mean, reference.mean, gap)
+
+
+def compare_reasons(
+    live: TraceColumns,  # Trades of one strategy
+    reference: TraceColumns,  # Its backtest
+    timezone: str = "UTC",  # Zone whose dates count
+    rule: VerdictRule = RULE,  # Coverage, draws, seed
+) -> dict[str, Compared]:  # Reason → its share of the exits; the frequent ones of the backtest first
+    "Compare how positions ended."
+    names = sorted({name for side in (live, reference) for name in names_known(side, "exit_reason")} - {""})
+    ours, theirs = (reason_shares(side, names, timezone) for side in (live, reference))
+    found = {name: compare_means(ours[name], theirs[name], rule) for name in names}
+    return dict(sorted(found.items(), key=lambda item: -item[1].reference if item[1].reference >= 0 else 1.0))
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #days-to-show
 def days_to_show(
     edge: float,  # Loss that matters, > 0, in the unit of the means
-    live: DayMean,  # What there is so far
-    reference: DayMean,  # The backtest
+    live: ClusteredMean,  # What there is so far
+    reference: ClusteredMean,  # The backtest
 ) -> (
     float
 ):  # Live days with trades in all, from the first; inf where the backtest is too short; nan where unknown
@@ -222,66 +251,236 @@ def days_to_show(
     room = edge**2 / Z_SUM**2 - reference.variance
     return max(2.0, source.variance * source.days / room) if room > 0 else inf
 
-
-def _to_show_words(edge: float, unit: str, total: float, so_far: int, rate: float, year: int) -> str:
-    "In words; `rate` is the share of trading days with a trade."
-    what = f"a loss of {edge:g} {unit}"
-    if total != total or rate <= 0:
-        return f"{what}: too few trades to say"
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #needed
+def loss_needed(
+    measure: str,  # precision or daily_return
+    edge: float,  # Loss that matters, points
+    live: ClusteredMean,  # What there is so far
+    reference: ClusteredMean,  # The backtest
+    trading_days: int,  # From the first to the last live exit
+    year: int = 252,  # Trading days in a year
+    mode: Mode = "live",  # What is judged
+) -> DaysNeeded:
+    "Say when a loss of a declared size would show."
+    total = days_to_show(edge / MEASURES[measure][2], live, reference)
+    rate = live.days / trading_days if trading_days else 0.0  # Share of trading days with a trade
+    if isnan(total) or not rate:
+        return DaysNeeded("unknown", measure, edge, mode=mode)
+    days, left = total / rate, max(0.0, (total - live.days) / rate)
+    code: NeededCode = "reachable" if left > 0 else "shown by now"
     if total == inf:
-        return f"{what}: would never show, the backtest itself is too short"
-    days, left = total / rate, max(0.0, (total - so_far) / rate)
-    if days > 2 * year:
-        return f"{what}: not at this rate (more than two years)"
-    when = f"{ceil(left):,} from now" if left > 0 else "so it would have shown by now"
-    return f"{what} shows after {ceil(days):,} trading days of live trading ({when})"
+        code = "backtest too short"
+    elif days > 2 * year:
+        code = "not at this rate"
+    return DaysNeeded(code, measure, edge, days, left, mode=mode)
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #verdict
 MINIMUM_DAYS, MINIMUM_TRADES = 10, 30  # on each side, before anything is said
 
 
-def _figure(name: str, test: dict[str, Any]) -> str:
-    "A difference in words."
-    title, unit, factor = MEASURES[name]
-    digits = ".1f" if unit == "points" else ".3f"
-    ends = (format(factor * test["difference"][end], "+" + digits) for end in ("estimate", "low", "high"))
-    return "{} {} {} (95 % interval {} to {}, {})".format(
-        title, *(lambda e: (e[0], unit, e[1], e[2]))(tuple(ends)), p_text(test["p_holm"])
-    )
+@dataclass(frozen=True, eq=False)
+class AgainstBacktest(ReadByKey):
+    "One strategy beside its backtest."
 
-# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #verdict-words
+    live_trades: int  # Closed trades
+    reference_trades: int
+    live_rows: int  # Those that were kept as rows
+    reference_rows: int
+    live_days: int  # Days with a trade
+    reference_days: int
+    measures: Mapping[str, Compared]  # By code, as `MEASURES`
+    exit_reasons: Mapping[str, Compared]  # Shares of the exits by reason
+    needed: tuple[DaysNeeded, ...]  # When a loss that matters would show, in precision and in daily return
+    notes: tuple[LiveNote, ...]  # What a reader should know of the two sides
+    mode: Mode = "live"  # What is judged
+    rule: VerdictRule = field(default=RULE, repr=False)  # What the verdict demands
+
+    @property
+    def too_short(self) -> bool:
+        "Is there too little of the live side for any test?"
+        return self.live_days < MINIMUM_DAYS or self.live_trades < MINIMUM_TRADES
+
+    @cached_property
+    def verdict(self) -> LiveVerdict:
+        "How it stands, once `p_holm` is filled in."
+        return verdict_of_strategy(self)
+
+    @property
+    def status(self) -> Status:
+        "The code of the verdict."
+        return self.verdict.status
+
+    def to_dict(self) -> dict[str, Any]:  # Key → value
+        "Say the comparison as JSON does, with sentences for people."
+        counts = {
+            f"{side}_{what}": getattr(self, f"{side}_{what}")
+            for what in ("trades", "rows", "days")
+            for side in ("live", "reference")
+        }
+        titles = {code: {"title": title, "unit": unit} for code, (title, unit, _) in MEASURES.items()}
+        return counts | {
+            "measures": {code: titles[code] | one.to_dict() for code, one in self.measures.items()},
+            "exit_reasons": {name: one.to_dict() for name, one in self.exit_reasons.items()},
+            "needed": {need.measure: str(needed_sentence(need)) for need in self.needed},
+            "notes": [str(note_sentence(note)) for note in self.notes],
+            "status": self.status, "verdict": str(live_sentence(self.verdict)),
+        }  # fmt: skip
+
+    def _repr_markdown_(self) -> str:
+        return against_markdown(self)
+
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #verdict-of
 def verdict_of_strategy(
-    answer: dict[str, Any],  # From `compare_strategy`, with p_holm filled in
-    rule: VerdictRule,  # What is demanded, and the edge that matters
-) -> tuple[str, str]:  # status (worse, better, held, no difference, too early, not comparable) and words
-    "Say in words how live stands against the backtest."
-    if missing := [side for side in ("live", "reference") if not answer[f"{side}_trades"]]:
-        return (
-            "not comparable",
-            f"not comparable: no {' and no '.join(missing).replace('reference', 'backtest')} trades",
-        )
-    for side, text in (("live", "live"), ("reference", "backtest")):
-        days, trades = answer[f"{side}_days"], answer[f"{side}_trades"]
-        if days < MINIMUM_DAYS or trades < MINIMUM_TRADES:
-            return (
-                "too early",
-                f"too early: {trades} {text} trades on {days} days, at least {MINIMUM_TRADES} on {MINIMUM_DAYS} needed",
-            )
-    tests = {name: answer["measures"][name] for name in PERFORMANCE}
-    clear = {n: t for n, t in tests.items() if t["p_holm"] <= 1 - rule.confidence}
-    for status, sign in (("worse", -1), ("better", 1)):
-        if named := [n for n, t in clear.items() if sign * t["difference"]["estimate"] > 0]:
-            return status, f"{status} than the backtest: {'; '.join(_figure(n, tests[n]) for n in named)}"
-    precision = tests["precision"]
-    if 100 * precision["difference"]["low"] > -rule.minimum_edge_points:
-        return (
-            "held",
-            f"held: {_figure('precision', precision)}, a loss of {rule.minimum_edge_points:g} points is excluded",
-        )
-    return (
-        "no difference",
-        f"no difference found: {_figure('precision', precision)}; {answer['needed']['precision']}",
+    answer: AgainstBacktest,  # With p_holm filled in
+) -> LiveVerdict:  # worse, better, held, no difference, too early or not comparable, and what decides
+    "Conclude how live stands against the backtest."
+    a, rule = answer, answer.rule
+    sides: tuple[tuple[Side, int, int], ...] = (
+        ("figure", a.live_trades, a.live_days), ("reference", a.reference_trades, a.reference_days)
+    )  # fmt: skip
+    facts = LiveVerdict(
+        "not comparable",
+        a.mode,
+        minimum_trades=MINIMUM_TRADES,
+        minimum_days=MINIMUM_DAYS,
+        edge=rule.minimum_edge_points,
     )
+    if missing := tuple(side for side, trades, _ in sides if not trades):
+        return replace(facts, missing=missing)
+    for side, trades, days in sides:
+        if days < MINIMUM_DAYS or trades < MINIMUM_TRADES:
+            return replace(facts, status="too early", side=side, trades=trades, days=days)
+    shifts = [_shift(code, a.measures[code]) for code in PERFORMANCE]
+    clear = [shift for shift in shifts if shift.p_holm <= 1 - rule.confidence]
+    if worse := tuple(shift for shift in clear if shift.estimate < 0):
+        return replace(facts, status="worse", shifts=worse)
+    if better := tuple(shift for shift in clear if shift.estimate > 0):
+        return replace(facts, status="better", shifts=better)
+    precision = shifts[0]
+    if 100 * precision.low > -rule.minimum_edge_points:
+        return replace(facts, status="held", shifts=(precision,))
+    return replace(facts, status="no difference", shifts=(precision,), needed=a.needed[0])
+
+
+def _shift(code: str, one: Compared) -> Shift:
+    d = one.difference
+    return Shift(code, d.estimate, d.low, d.high, one.p_holm, d.confidence)
+
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #markdown
+def against_markdown(
+    answer: AgainstBacktest,  # One strategy
+) -> str:  # The verdict, a table, and what a reader should know
+    "Show a comparison with the backtest in a notebook."
+    side = MODES[answer.mode].side
+    lines = [
+        f"| | {side} | backtest | difference | {interval_name()} | p (Holm) |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    rows = {label(code): (code, one) for code, one in answer.measures.items()}
+    rows |= {
+        f"exits by {plain_text(name)}": ("directional", one) for name, one in answer.exit_reasons.items()
+    }
+    for name, (code, one) in rows.items():
+        t, d = difference(code), one.difference
+        cells = (
+            show(code, one.live),
+            show(code, one.reference),
+            show(t, d.estimate),
+            show_interval(t, d.low, d.high),
+        )
+        lines.append(f"| {name} | {' | '.join(cells)} | {p_value(one.p_holm)} |")
+    notes = " ".join(
+        [
+            *(str(needed_sentence(need)) for need in answer.needed),
+            *(str(note_sentence(note)) for note in answer.notes),
+        ]
+    )
+    return "\n".join([live_sentence(answer.verdict)._repr_markdown_(), "", *lines, "", notes])
+
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #notes
+def notes_of(
+    name_of: Mode,  # What is judged
+    sides: tuple[Folded, Folded],  # It, and its backtest
+    rows: tuple[TraceColumns, TraceColumns],  # What they were folded from
+) -> tuple[LiveNote, ...]:  # Symbols that are new; sides that are a sample
+    "Collect what a reader should know of the two sides."
+    notes, traded = list[LiveNote](), [names_known(own, "symbol") for own in rows]
+    if traded[1] and (new := tuple(name for name in traded[0] if name not in traded[1])):
+        notes.append(LiveNote("new symbols", name_of, symbols=new))
+    modes: tuple[Mode, Mode] = (name_of, "backtest")
+    for mode, folded, own in zip(modes, sides, rows, strict=True):
+        if folded.every.missing:
+            notes.append(LiveNote("incomplete sample", mode, rows=len(own)))
+        elif folded.sampled:
+            unknown = folded.every.unknown
+            of_rows = (*(what for part, what in OF_ROWS.items() if part in unknown), "exit reasons")
+            count = fg.trades(folded.returns)
+            notes.append(
+                LiveNote("counted by the ledger", mode, trades=count, rows=len(own), of_rows=of_rows)
+            )
+    return tuple(notes)
+
+
+OF_ROWS = {"confidence": "calibration", "fees": "costs"}  # Part that old ledgers do not know: what it is for
+
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #measure-strategy
+def measure_strategy(
+    live: TraceColumns,  # Its live trades
+    reference: TraceColumns,  # Its backtest
+    timezone: str = "UTC",  # Zone whose dates count
+    rule: VerdictRule = RULE,  # Coverage, draws, seed, edges
+    mode: Mode = "live",  # What is judged
+) -> AgainstBacktest:  # Without p_holm
+    "Measure one strategy live and in its backtest."
+    sides = ours, theirs = fold(live, timezone), fold(reference, timezone)
+    means, base, dates = measured(ours), measured(theirs), fg.estimated_daily(ours)[0]
+    edges = {"precision": rule.minimum_edge_points, "daily_return": rule.minimum_edge_pct}
+    return AgainstBacktest(
+        fg.trades(ours.returns), fg.trades(theirs.returns), len(live), len(reference),
+        means["expectancy"].days, base["expectancy"].days,
+        {code: compare_means(means[code], base[code], rule) for code in MEASURES},
+        compare_reasons(live, reference, timezone, rule),
+        tuple(
+            loss_needed(code, edge, means[code], base[code], len(dates), days_per_year(dates), mode)
+            for code, edge in edges.items()
+        ),
+        notes_of(mode, sides, (live, reference)), mode, rule,
+    )  # fmt: skip
+
+# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #adjusted
+def adjusted(
+    answers: Mapping[str, AgainstBacktest],  # By strategy
+) -> dict[str, AgainstBacktest]:  # With p_holm; sides that are too short stay out, without any p-value
+    "Let performance pay for all strategies, and so the workings (Holm 1979)."
+    families: tuple[dict[tuple[str, str, str], float], ...] = ({}, {})
+    for name, answer in answers.items():
+        for part in PARTS:
+            for code, one in getattr(answer, part).items():
+                p = nan if answer.too_short else one.difference.p_value
+                families[part != "measures" or code not in PERFORMANCE][name, part, code] = p
+    raw = families[0] | families[1]
+    holm = holm_adjusted(families[0]) | holm_adjusted(families[1])
+
+    def paid(name: str, part: str, table: Mapping[str, Compared]) -> dict[str, Compared]:
+        keys = {code: (name, part, code) for code in table}
+        return {
+            code: replace(
+                one, difference=replace(one.difference, p_value=raw[keys[code]]), p_holm=holm[keys[code]]
+            )
+            for code, one in table.items()
+        }
+
+    return {
+        name: replace(
+            one,
+            measures=paid(name, "measures", one.measures),
+            exit_reasons=paid(name, "exit_reasons", one.exit_reasons),
+        )
+        for name, one in answers.items()
+    }
+
+
+PARTS = ("measures", "exit_reasons")
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #compare-strategy
 def compare_strategy(
@@ -289,89 +488,38 @@ def compare_strategy(
     reference: TraceColumns,  # Its backtest
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = RULE,  # Coverage, draws, seed, edges
-) -> dict[str, Any]:  # Trades, days, measures, exit_reasons, needed, notes; verdicts come later
-    "Measure one strategy live and in its backtest."
-    ours, theirs = account_of(live, timezone), account_of(reference, timezone)
-    means, base = measured(ours), measured(theirs)
-    measures = {
-        name: {
-            "title": MEASURES[name][0], "unit": MEASURES[name][1],
-            "live": means[name].mean, "reference": base[name].mean,
-            "difference": day_difference(means[name], base[name], rule.confidence, rule.draws, rule.seed).to_dict(),
-        }
-        for name in MEASURES
-    }  # fmt: skip
-    return {
-        "live_trades": ours.trades, "reference_trades": theirs.trades,
-        "live_rows": len(live), "reference_rows": len(reference),
-        "live_days": means["expectancy"].days, "reference_days": base["expectancy"].days,
-        "measures": measures,
-        "exit_reasons": exit_reason_shares(ours, theirs, rule),
-        "needed": _needed(means, base, ours, rule),
-        "notes": _notes(ours, theirs),
-    }  # fmt: skip
-
-# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #notes
-def _symbols(account: Account) -> set[str]:
-    traded = {account.rows.symbols[c] for c in np.unique(account.rows.symbol)}
-    return traded if account.counted is None else traded | set(account.counted.symbol)
-
-
-def _notes(live: Account, reference: Account) -> list[str]:
-    "What a reader should know of the two sides."
-    new = sorted(_symbols(live) - _symbols(reference)) if reference.trades else []
-    notes = [
-        f"live also trades {', '.join(new[:5])}{' …' * (len(new) > 5)}, which the backtest did not"
-    ] * bool(new)
-    for side, text in ((live, "live"), (reference, "backtest")):
-        kept = f"{len(side.rows):,} rows were kept"
-        if side.exact is not None:
-            notes.append(
-                f"{text}: {side.trades:,} trades counted, {kept}: calibration, costs and exit reasons are of those"
-            )
-        elif side.incomplete:
-            notes.append(
-                f"{text}: {kept} of a sample and no ledger counts the rest: the daily return is an estimate"
-            )
-    return notes
-
-# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #needed
-def _needed(
-    ours: dict[str, DayMean], theirs: dict[str, DayMean], live: Account, rule: VerdictRule
-) -> dict[str, str]:
-    "How long until a loss that matters would show, in words, by figure."
-    year = days_per_year(daily_of(live)[0])
-    span = ours["daily_return"].days
-    words = {}
-    for name, edge, unit in (
-        ("precision", rule.minimum_edge_points, "points of precision"),
-        ("daily_return", rule.minimum_edge_pct, "% a day"),
-    ):
-        own = ours[name]
-        total = days_to_show(edge / MEASURES[name][2], own, theirs[name])
-        words[name] = _to_show_words(edge, unit, total, own.days, own.days / span if span else 0.0, year)
-    return words
-
-# %% ../../nbs/judgement/11_live_vs_backtest.ipynb #adjust
-def _adjust(answers: dict[str, dict[str, Any]]) -> None:
-    "Holm over the performance of all strategies, and over all workings; sides that are too short stay out."
-    families: tuple[dict[str, dict[str, Any]], ...] = ({}, {})
-    for name, answer in answers.items():
-        for figure, test in answer["measures"].items():
-            families[figure not in PERFORMANCE][f"{name}/{figure}"] = test
-        for reason, test in answer["exit_reasons"].items():
-            families[1][f"{name}/exit/{reason}"] = test
-        if answer["live_days"] < MINIMUM_DAYS or answer["live_trades"] < MINIMUM_TRADES:
-            for test in (*answer["measures"].values(), *answer["exit_reasons"].values()):
-                test["difference"]["p_value"] = nan
-    for family in families:
-        for key, p in holm_adjusted({k: t["difference"]["p_value"] for k, t in family.items()}).items():
-            family[key]["p_holm"] = p
+    mode: Mode = "live",  # What is judged
+) -> AgainstBacktest:  # With the verdict of a strategy that nobody else is asked about
+    "Compare one strategy with its backtest."
+    return adjusted({"": measure_strategy(live, reference, timezone, rule, mode)})[""]
 
 # %% ../../nbs/judgement/11_live_vs_backtest.ipynb #live-vs-backtest
-def _strategies(columns: TraceColumns) -> set[str]:
-    present = {columns.strategies[c] for c in np.unique(columns.strategy)}
-    return present if columns.ledger is None else present | set(columns.ledger.strategy)
+@dataclass(frozen=True, eq=False)
+class LiveVsBacktest(ReadByKey):
+    "What is live beside what the backtest promised."
+
+    state: str  # live, replay, historical or empty
+    rows_from: str  # What is judged, for people
+    reference_runs: tuple[str, ...]  # Names of the backtests
+    strategies: Mapping[str, AgainstBacktest]  # By name, sorted
+
+    @property
+    def degraded(self) -> list[str]:
+        "Strategies that are worse than their backtest."
+        return [name for name, one in self.strategies.items() if one.status == "worse"]
+
+    def to_dict(self) -> dict[str, Any]:  # Key → value
+        "Say the comparison as JSON does."
+        return {
+            "state": self.state, "rows_from": self.rows_from, "reference_runs": list(self.reference_runs),
+            "strategies": {name: one.to_dict() for name, one in self.strategies.items()}, "degraded": self.degraded,
+        }  # fmt: skip
+
+    def _repr_markdown_(self) -> str:
+        parts = [
+            f"### {plain_text(name)}\n\n{against_markdown(one)}" for name, one in self.strategies.items()
+        ]
+        return "\n\n".join(parts) or "Nothing to compare."
 
 
 def live_vs_backtest(
@@ -379,28 +527,19 @@ def live_vs_backtest(
     *,
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = RULE,  # Coverage, draws, seed, edges
-) -> dict[str, Any]:  # state, rows_from, strategies: a comparison each, degraded: names
+) -> LiveVsBacktest:  # A comparison for each strategy
     "Compare what is live with what the backtest promised, strategy by strategy."
-    judged = view.state in ("live", "replay")
-    figure = view.figure if judged else view.figure.take(slice(0))
-    reference = (
-        view.reference
-        if view.reference is not None
-        else view.figure.take(slice(0) if judged else slice(None))
-    )
-    names = sorted({name for columns in (figure, reference) for name in _strategies(columns)})
+    judged, nothing = view.state in ("live", "replay"), view.figure.take(slice(0))
+    figure = view.figure if judged else nothing
+    alone = nothing if judged else view.figure  # history without anything to hold it against is a backtest
+    reference = alone if view.reference is None else view.reference
+    mode: Mode = "paper" if view.mode == "paper" else "replay" if view.state == "replay" else "live"
+    names = sorted({name for columns in (figure, reference) for name in names_known(columns)})
     answers = {
-        name: compare_strategy(
-            choose(figure, strategy=name), choose(reference, strategy=name), timezone, rule
+        name: measure_strategy(
+            choose(figure, strategy=name), choose(reference, strategy=name), timezone, rule, mode
         )
         for name in names
     }
-    _adjust(answers)
-    for answer in answers.values():
-        answer["status"], answer["verdict"] = verdict_of_strategy(answer, rule)
-    return {
-        "state": view.state, "rows_from": view.label,
-        "reference_runs": [run.name for run in view.reference_runs],
-        "strategies": answers,
-        "degraded": [name for name, answer in answers.items() if answer["status"] == "worse"],
-    }  # fmt: skip
+    runs = tuple(run.name for run in view.reference_runs)
+    return LiveVsBacktest(view.state, view.label, runs, adjusted(answers))

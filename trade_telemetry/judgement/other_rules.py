@@ -5,88 +5,126 @@
 # %% ../../nbs/judgement/08_other_rules.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from math import exp, inf, isfinite
+from math import inf, isfinite
 from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Floats, Ints
-from trade_telemetry.judgement.alert_rules import (
-    Alert,
-    AlertRules,
-    Case,
-    Severity,
-    case_of,
-    in_days,
-    iso_time,
+from ..aggregate import empty, restrict
+from trade_telemetry.alert_sentences import (
+    AlertFacts,
+    DetectionDelay,
+    DrawdownEvidence,
+    FalseAlarm,
+    RuleName,
+    ShareEvidence,
+    WriterEvidence,
 )
-from .sequential import YEAR, Series, Watch, episodes, expected_days, watch_shares
-from .significance import alike_factor
-from ..metrics.classification import NOOP
-from ..metrics.day_sums import DailyCalls, DayLines, daily_calls
+from ..arrays import Floats, Ints
+from .alert_rules import Alert, AlertRules, Case, Judged, case_of, delay_of, iso_time
+from trade_telemetry.judgement.sequential import (
+    YEAR,
+    SequentialTest,
+    Series,
+    episodes,
+    expected_days,
+    watch_shares,
+)
+from .significance import autocorrelation_inflation
+from ..metrics.figures import DayTotals, by_day, days_of, weighted_lines
 from ..metrics.returns import fill_days
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, WriterInfo
+from ..wording import Mode, Severity
 
 # %% auto #0
-__all__ = ['sequential_alerts', 'drawdown_range', 'yearly_depth', 'heartbeat_alerts']
+__all__ = ['SEVERITY_OF', 'Scores', 'scores_of', 'share_alerts', 'sequential_alerts', 'drawdown_range', 'yearly_depth',
+           'heartbeat_alerts']
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #shares
-def _shares(days: DailyCalls) -> dict[str, tuple[Floats, Floats]]:
-    "Score sums and counts by rule."
-    return {
-        "lost_skill": (days.right, days.directional),
-        "quiet_market": (days.directional, days.calls),
-        "calibration_drift": ((days.stated - days.gap) / 2, days.stated),
-    }
+SEVERITY_OF: dict[RuleName, Severity] = {
+    "lost_skill": "critical", "quiet_market": "warning", "calibration_drift": "warning"
+}  # fmt: skip
 
 
-SAYS: dict[
-    str, tuple[str, str, Callable[[float], str], Severity]
-] = {  # title, what the share is, how a score becomes the number shown, severity
-    "lost_skill": ("Skill lost", "right when the market moved", lambda x: f"{x:.1%}", "critical"),
-    "quiet_market": ("Quieter market", "outcomes with a direction", lambda x: f"{x:.1%}", "warning"),
-    "calibration_drift": (
-        "Confidence too high",
-        "stated minus right",
-        lambda x: f"{1 - 2 * x:+.1%}",
-        "warning",
-    ),
-}
+class Scores(NamedTuple):
+    "A score in [0, 1], summed over the cases of each day."
+
+    sums: Ints | Floats  # Shape (days,)
+    counts: Ints  # Cases, shape (days,)
+    last_us: Ints  # Latest exit, shape (days,)
+
+    def some(self) -> Scores:
+        "Days with a case."
+        there = self.counts > 0
+        return Scores(self.sums[there], self.counts[there], self.last_us[there])
+
+    def floats(self) -> tuple[Floats, Floats]:
+        "Sums and counts, for a series to watch."
+        return self.sums.astype(np.float64), self.counts.astype(np.float64)
+
+
+def scores_of(
+    rule: RuleName,  # lost_skill, quiet_market or calibration_drift
+    calls: DayTotals,  # LONG and SHORT calls by day
+    claims: DayTotals,  # Those whose confidence is known
+) -> Scores:  # What the rule watches; days without a case left out
+    "Score the days for a rule."
+    if rule == "lost_skill":
+        return Scores(calls.right, calls.moved, calls.last_us).some()
+    if rule == "quiet_market":
+        return Scores(calls.moved, calls.calls, calls.last_us).some()
+    return Scores((claims.stated - claims.gap) / 2, claims.stated, claims.last_us).some()
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #jobs
 class _Job(NamedTuple):
-    "Somebody to be watched."
+    "Somebody to be watched: calls and claims by day."
 
-    who: tuple[str, str]  # Strategy and symbol
-    live: DailyCalls
-    past: DailyCalls
-    base: str  # What `past` is, in words
+    who: tuple[str, ...]  # Strategy, and symbol where one is watched
+    live: tuple[DayTotals, DayTotals]
+    past: tuple[DayTotals, DayTotals]
+    warm_up_days: int | None = None  # `past` is its own beginning; None: it is the backtest
 
 
-def _watched(case: Case, by_symbol: bool) -> list[_Job]:
+def _by_day(side: Judged, *names: str) -> dict[tuple[str, ...], tuple[DayTotals, DayTotals]]:
+    "Calls and claims of everybody who called."
+    calls, none = by_day(side.calls, *names), days_of(empty())
+    claims = calls if side.claims is side.calls else by_day(side.claims, *names)
+    return {who: (days, claims.get(who, none)) for who, days in calls.items()}
+
+
+def _cut(pair: tuple[DayTotals, DayTotals], day: int) -> list[tuple[DayTotals, DayTotals]]:
+    "What was before a day, and what came from it on."
+    parts = [[own.part(own.day < day), own.part(own.day >= day)] for own in pair]
+    return [(calls, claims) for calls, claims in zip(*parts, strict=True)]
+
+
+def _watched(case: Case, *names: str) -> list[_Job]:
     "Whoever has a baseline: a backtest, or a warm-up of its own."
-    past = daily_calls(case.past, True) if by_symbol else case.past_days
-    warm_up, jobs = case.rules.warm_up_days, []
-    for who, days in (daily_calls(case.live, True) if by_symbol else case.live_days).items():
-        live = days.part(slice(int(np.searchsorted(days.day, case.whole))))
-        if not len(live.day):
-            continue
-        if who in past:
-            jobs.append(_Job(who, live, past[who], "backtest"))
-        elif 0 < warm_up < len(live.day):
-            first, rest = live.part(slice(warm_up)), live.part(slice(warm_up, None))
-            jobs.append(_Job(who, rest, first, f"its first {warm_up} days"))
+    live, past, warm_up, jobs = (
+        _by_day(case.live, *names),
+        _by_day(case.past, *names),
+        case.rules.warm_up_days,
+        [],
+    )
+    for who, pair in live.items():
+        own = _cut(pair, case.whole)[0]
+        days = own[0].day
+        if len(days) and who in past:
+            jobs.append(_Job(who, own, past[who]))
+        elif 0 < warm_up < len(days):
+            before, rest = _cut(own, int(days[warm_up]))
+            jobs.append(_Job(who, rest, before, warm_up))
     return jobs
 
 
-def _jobs(case: Case) -> list[tuple[_Job, str, float]]:
+def _jobs(case: Case) -> list[tuple[_Job, RuleName, float]]:
     "Who is watched by which rule with which budget."
-    own, pairs = _watched(case, False), _watched(case, True)
+    own, pairs = _watched(case, "strategy"), _watched(case, "strategy", "symbol")
     single = len(pairs) <= len(own)
-    watched = [rule for rule in SAYS if rule not in case.rules.disabled]
+    watched = [rule for rule in SEVERITY_OF if rule not in case.rules.disabled]
     share = case.rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
     jobs = [(job, rule, share) for job in own for rule in watched]
     if not single and "lost_skill" in watched:
@@ -94,59 +132,43 @@ def _jobs(case: Case) -> list[tuple[_Job, str, float]]:
     return jobs
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #share-alerts
-def share_alerts(case: Case) -> list[Alert]:
+def share_alerts(
+    case: Case,  # Live and past
+) -> list[Alert]:  # Stays of every share, the present one and those that are remembered
     "Watch every strategy, and every symbol of it, within one budget."
-    jobs, series = [], []
+    jobs, series = list[tuple[_Job, RuleName, Ints]](), list[Series]()
     for job, rule, budget in _jobs(case):
-        (sums, counts), (base, base_counts) = _shares(job.live)[rule], _shares(job.past)[rule]
-        there, before = counts > 0, base_counts > 0
-        if there.any() and before.any():
-            jobs.append((job, rule, job.live.last_us[there]))
-            series.append(Series(sums[there], counts[there], base[before], base_counts[before], budget))
+        live, past = scores_of(rule, *job.live), scores_of(rule, *job.past)
+        if len(live.counts) and len(past.counts):
+            jobs.append((job, rule, live.last_us))
+            series.append(Series(*live.floats(), *past.floats(), budget))
     return [
-        _share_alert(case, rule, job, own, watch, last_us, (a, b))
-        for (job, rule, last_us), own, watch in zip(jobs, series, watch_shares(series), strict=True)
-        if watch is not None
-        for a, b in episodes(watch.on, ~watch.on)
-        if b is None or case.remembers(int(last_us[b]))
+        _share_alert(case, rule, job, own, test, last_us, stay)
+        for (job, rule, last_us), own, test in zip(jobs, series, watch_shares(series), strict=True)
+        if test is not None
+        for stay in episodes(test.on, ~test.on)
+        if stay[1] is None or case.remembers(int(last_us[stay[1]]))
     ]
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #share-alert
 def _share_alert(
-    case: Case, rule: str, job: _Job, own: Series, watch: Watch, last_us: Ints, stay: tuple[int, int | None]
+    case: Case, rule: RuleName, job: _Job, own: Series, test: SequentialTest, last_us: Ints, stay: tuple[int, int | None]
 ) -> Alert:  # fmt: skip
     "Describe one stay: as it is now, or as it was on its worst day."
-    (start, end), who = stay, job.who
-    at = len(last_us) - 1 if end is None else start + int(watch.log_evidence[start:end].argmax())
-    n, days = int(own.counts[: at + 1].sum()), at + 1
-    title, what, shown, severity = SAYS[rule]
-    now, promised = float(own.sums[: at + 1].sum()) / n, watch.baseline
-    slow, words = _budget_words(watch, case.rules, n / days)
-    lowest = "" if end is None else "at its worst "
-    return Alert(
-        rule=rule,
-        severity=severity,
-        strategy=who[0],
-        title=title + (f" on {who[1]}" if who[1] else ""),
-        evidence=f"{lowest}{what} {shown(now)} of {n:,} calls on {days:,} days, {job.base} {shown(promised.share)} of "
-        f"{promised.calls:,} on {promised.days:,} days; odds {_odds(watch, at)} against a healthy strategy",
-        since=iso_time(last_us[start]), n=n, error_rate=words, false_alarm=watch.budget, symbol=who[1],
-        detection_days=slow, cleared_at=None if end is None else iso_time(last_us[end]),
+    (start, end), base, loss = stay, test.baseline, case.rules.loss
+    at = len(last_us) - 1 if end is None else start + int(test.log_evidence[start:end].argmax())
+    n, days, score = int(own.counts[: at + 1].sum()), at + 1, float(own.sums[: at + 1].sum())
+    now, then = (
+        1 - 2 * s if rule == "calibration_drift" else s for s in (score / n, base.share)
+    )  # predicted − observed
+    odds = float(test.log_evidence[at])
+    until = expected_days(base, loss, n / days, test.budget)
+    facts = AlertFacts(
+        rule, SEVERITY_OF[rule], ShareEvidence(now, n, days, then, base.calls, base.days, odds, job.warm_up_days),
+        FalseAlarm("budget", None, test.budget, case.rules.budget), delay_of(until, loss, n / days, "too small for this backtest"),
+        iso_time(last_us[start]), job.who[0], "".join(job.who[1:]), None if end is None else iso_time(last_us[end]), case.mode,
     )  # fmt: skip
-
-# %% ../../nbs/judgement/08_other_rules.ipynb #words-other-rules
-def _odds(watch: Watch, at: int) -> str:
-    top = float(watch.log_evidence[at])
-    return f"{exp(min(top, 50)):,.0f} : 1" if top < 14 else "more than a million : 1"
-
-
-def _budget_words(watch: Watch, rules: AlertRules, calls_a_day: float) -> tuple[float | None, str]:
-    days = expected_days(watch.baseline, rules.loss, calls_a_day, watch.budget)
-    never = f"a lasting loss of {rules.loss:.0%} is too small for this backtest to be found"
-    slow, when = in_days(days, rules.loss, calls_a_day, never)
-    return slow, (
-        f"at most {watch.budget:.2%} of healthy years of {YEAR} days ({rules.budget:.0%} for all rules together); {when}"
-    )
+    return Alert(facts, n)
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #sequential-alerts
 def sequential_alerts(
@@ -177,7 +199,7 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     days, rng = len(daily_pct), np.random.default_rng(seed)
     mean, apart = float(daily_pct.mean()), daily_pct - daily_pct.mean()
     alike = float(apart[1:] @ apart[:-1]) / float(apart @ apart) if apart.any() else 0.0
-    spread = alike_factor(alike, days) ** 0.5
+    spread = autocorrelation_inflation(alike, days) ** 0.5
     mean_error = float(daily_pct.std(ddof=1)) / days**0.5 * spread
     years = (mean + spread * apart)[rng.integers(0, days, (draws, YEAR))] + rng.normal(
         0, mean_error, (draws, 1)
@@ -186,7 +208,7 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
     return float(np.quantile(fall.min(axis=1), budget, method="lower"))
 
-
+# %% ../../nbs/judgement/08_other_rules.ipynb #depth
 def yearly_depth(
     daily_pct: Floats,  # Daily returns, percent, shape (days,)
 ) -> Floats:  # Distance below the highest point of the last 252 days, percentage points, <= 0, shape (days,)
@@ -196,66 +218,57 @@ def yearly_depth(
     return np.asarray(path[YEAR + 1 :] - highest[1:], dtype=np.float64)
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #drawdown-alerts
-def _daily(lines: DayLines, strategy: str, before: int | None = None) -> tuple[Ints, Floats, Ints, Floats]:
-    "Trading days and their returns, and of each the latest exit so far and the closes so far."
-    if strategy not in lines.strategies or strategy in lines.missing:  # a drawdown of a sample is no drawdown
-        return (np.empty(0, np.int64), np.empty(0)) * 2
-    mine = (lines.strategy == lines.strategies.index(strategy)) & (lines.closes > 0)
-    mine &= lines.day < (np.iinfo(np.int64).max if before is None else before)
-    days, earned = fill_days(lines.day[mine], lines.earned[mine])
-    order = np.argsort(lines.day[mine], kind="stable")
-    at = np.searchsorted(lines.day[mine][order], days.astype(np.int64), side="right") - 1
-    last_us = np.maximum.accumulate(lines.last_us[mine][order])
-    return days.astype(np.int64), earned, last_us[at], np.cumsum(lines.closes[mine][order])[at]
+def _daily(side: Judged, strategy: str, before: int | None = None) -> tuple[Floats, Ints, Ints]:
+    "Returns of all trading days, and of each the latest exit so far and the closes so far."
+    days = by_day(side.money, "strategy").get((strategy,))
+    if days is None or strategy in side.money.missing:  # a drawdown of a sample is no drawdown
+        return np.empty(0), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    days = days if before is None else days.part(days.day < before)
+    dates, earned = fill_days(days.day, days.return_sum)
+    at = np.searchsorted(days.day, dates.astype(np.int64), side="right") - 1
+    return earned, np.maximum.accumulate(days.last_us)[at], np.cumsum(days.closes)[at]
 
 
 def drawdown_alerts(case: Case, strategy: str) -> list[Alert]:
     "Stays of one strategy beyond its range."
-    _, earned, last_us, closes = _daily(case.live, strategy, case.whole)
-    line = drawdown_range(_daily(case.past, strategy)[1], case.rules.drawdown_budget)
+    earned, last_us, closes = _daily(case.live, strategy, case.whole)
+    line = drawdown_range(_daily(case.past, strategy)[0], case.rules.drawdown_budget)
     if not len(earned) or not isfinite(line):
         return []
     depth = yearly_depth(earned)
     return [
-        _drawdown_alert(case, strategy, depth, line, (start, end), last_us, closes)
-        for start, end in episodes(depth < line, depth > line / 2)
-        if end is None or case.remembers(int(last_us[end]))
+        _drawdown_alert(case, strategy, depth, line, stay, last_us, closes)
+        for stay in episodes(depth < line, depth > line / 2)
+        if stay[1] is None or case.remembers(int(last_us[stay[1]]))
     ]
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #drawdown-alert
 def _drawdown_alert(
-    case: Case, strategy: str, depth: Floats, line: float, stay: tuple[int, int | None], last_us: Ints, closes: Floats
+    case: Case, strategy: str, depth: Floats, line: float, stay: tuple[int, int | None], last_us: Ints, closes: Ints
 ) -> Alert:  # fmt: skip
+    "Describe one stay: as it is now, or on its last day."
     (start, end), budget = stay, case.rules.drawdown_budget
     at = len(depth) - 1 if end is None else end - 1
     deepest = float(depth[start : at + 1].min())
-    now = f"{depth[at]:.2f} points below its peak, deepest" if end is None else "deepest point"
-    slow, words = _drawdown_delay(case, strategy, line)
-    return Alert(
-        rule="drawdown",
-        severity="critical",
-        strategy=strategy,
-        title="Drawdown beyond its range",
-        evidence=f"{now} {deepest:.2f}; {1 - budget:.0%} of resampled years of the backtest stay above {line:.2f}",
-        since=iso_time(last_us[start]), n=int(closes[at]),
-        error_rate=f"about {budget:.0%} of healthy years; clears at half of that depth; {words}",
-        false_alarm=budget, detection_days=slow, cleared_at=None if end is None else iso_time(last_us[end]),
+    facts = AlertFacts(
+        "drawdown", "critical", DrawdownEvidence(deepest, line, budget, float(depth[at]) if end is None else None),
+        FalseAlarm("drawdown", None, budget), _drawdown_delay(case, strategy, line),
+        iso_time(last_us[start]), strategy, "", None if end is None else iso_time(last_us[end]), case.mode,
     )  # fmt: skip
+    return Alert(facts, int(closes[at]))
 
 
-def _drawdown_delay(case: Case, strategy: str, line: float) -> tuple[float | None, str]:
+def _drawdown_delay(case: Case, strategy: str, line: float) -> DetectionDelay:
     "Days until a strategy that loses precision has fallen that deep: right calls earn, wrong ones lose."
-    lines, days = case.past, case.live_days.get((strategy, ""))
-    mine = (lines.strategy == lines.strategies.index(strategy)) & (lines.predicted != NOOP)
-    right = mine & (lines.predicted == lines.actual)
-    n, hits = float(lines.closes[mine].sum()), float(lines.closes[right].sum())
+    days, loss = case.live.days.get(strategy), case.rules.loss
+    own = weighted_lines(restrict(case.past.calls, strategies=[strategy]))
+    n, hits = int(own.closes.sum()), int(own.right.sum())
     if days is None or not 0 < hits < n:
-        return None, "how long a loss takes cannot be said"
-    won, all_of_it = float(lines.earned[right].sum()), float(lines.earned[mine].sum())
-    rate, loss = float(days.calls.mean()), case.rules.loss
-    a_call = all_of_it / n - loss * (won / hits - (all_of_it - won) / (n - hits))
-    never = f"a lasting loss of {loss:.0%} still earns"
-    return in_days(line / (a_call * rate) if a_call < 0 else inf, loss, rate, never)
+        return DetectionDelay("unknown", None, loss)
+    won, everything = float(own.return_sum[own.right > 0].sum()), float(own.return_sum.sum())
+    a_call = everything / n - loss * (won / hits - (everything - won) / (n - hits))
+    rate = float(days.calls.mean())
+    return delay_of(line / (a_call * rate) if a_call < 0 else inf, loss, rate, "still earns")
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #heartbeat-alerts
 def heartbeat_alerts(
@@ -285,19 +298,12 @@ def _taken_over(run: RunInfo, writer: WriterInfo, runs: Sequence[RunInfo]) -> fl
 
 # %% ../../nbs/judgement/08_other_rules.ipynb #writer-alert
 def _writer_alert(run: RunInfo, writer: WriterInfo, taken_over: float | None) -> Alert:
-    seen = writer.heartbeat_at or 0.0
-    where = f" on {writer.host}" if writer.host else ""
-    process = f"process {writer.pid}{where}" if writer.pid is not None else "the process"
-    return Alert(
-        rule="writer_silent",
-        severity="critical",
-        strategy="",
-        title=f"Recording of {run.name} went silent",
-        evidence=f"last sign of life {iso_time(seen * 1e6)}, no end was written: {process} died or hangs, "
-        f"at most {writer.pending:,} traces were waiting",
-        since=iso_time(seen * 1e6), n=run.rows,
-        error_rate="none by chance: a living writer signs in even when the market is quiet; "
-        "said after two missed signs of life",
-        false_alarm=None, detection_days=0.0,
-        cleared_at=None if taken_over is None else iso_time(taken_over * 1e6),
+    "Describe a writer that fell silent."
+    seen = iso_time(round(1e6 * (writer.heartbeat_at or 0.0)))
+    mode: Mode = "paper" if (writer.mode or run.mode) == "paper" else "live"
+    facts = AlertFacts(
+        "writer_silent", "critical", WriterEvidence(run.name, seen, writer.pending, writer.pid, writer.host),
+        FalseAlarm("never by chance"), DetectionDelay("no loss", 0.0), seen,
+        cleared_at=None if taken_over is None else iso_time(round(1e6 * taken_over)), mode=mode,
     )  # fmt: skip
+    return Alert(facts, run.rows)

@@ -13,13 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Floats
-from .significance import alike_factor, alike_p_value, alike_reach
-from ..metrics.day_sums import Account, daily_of
+from trade_telemetry.judgement.significance import (
+    autocorrelated_critical_value,
+    autocorrelated_p_value,
+    autocorrelation_inflation,
+)
+from ..metrics.aggregates import Folded
+from ..metrics.figures import estimated_daily
 from ..metrics.intervals import Difference, as_sample, check_confidence
 
 # %% auto #0
-__all__ = ['pair_days', 'day_statistics', 'resample_statistics', 'cautious_p_value', 'cautious_reach', 'unbend',
-           'day_autocorrelation', 'paired_days_test', 'PairedSample', 'pair_samples']
+__all__ = ['pair_days', 'day_statistics', 'resample_statistics', 'conservative_p_value', 'conservative_critical_values',
+           'invert_hall', 'day_autocorrelation', 'paired_days_test', 'PairedSample', 'pair_samples']
 
 # %% ../../nbs/judgement/05_paired_days.ipynb #pair-days
 def pair_days(
@@ -78,43 +83,46 @@ def resample_statistics(
     return t, h
 
 # %% ../../nbs/judgement/05_paired_days.ipynb #p-values
-def cautious_p_value(
+def conservative_p_value(
     t: float,  # Student's t of the sample
     h: float,  # Hall's h of the sample
     t_draws: Floats,  # t of the resamples, shape (draws,)
     h_draws: Floats,  # h of the resamples, shape (draws,)
     days: int,  # Days in the sample, >= 2
-    factor: float = 1.0,  # Discount for days that are like the day before, from `alike_factor`
+    factor: float = 1.0,  # Discount for days that are like the day before, from `autocorrelation_inflation`
 ) -> float:  # Largest of the five two-sided p-values, in (0, 1]
     "Read the p-value off two tables and three bootstraps, and keep the largest."
     draws = len(t_draws)
     tail = min((t_draws <= t).sum(), (t_draws >= t).sum())
     bent = min((h_draws <= h).sum(), (h_draws >= h).sum())
     around = (np.abs(t_draws) >= abs(t)).sum()
-    tables = alike_p_value(t, days, 1.0), alike_p_value(t, days, factor)
+    tables = autocorrelated_p_value(t, days, 1.0), autocorrelated_p_value(t, days, factor)
     return float(
         min(1.0, max(*tables, *((1 + k) / (1 + draws) for k in (around, 2 * tail + 1, 2 * bent + 1))))
     )
 
 # %% ../../nbs/judgement/05_paired_days.ipynb #critical
-def cautious_reach(
+def conservative_critical_values(
     t_draws: Floats,  # t of the resamples, ascending, shape (draws,)
     h_draws: Floats,  # h of the resamples, ascending, shape (draws,)
     days: int,  # Days in the sample, >= 2
     confidence: float,  # Coverage, fraction
-    factor: float = 1.0,  # As `cautious_p_value`
+    factor: float = 1.0,  # As `conservative_p_value`
 ) -> tuple[float, float, float, float]:  # Lower and upper critical value of t, the same of h
-    "Critical values that belong to `cautious_p_value`: beyond them p <= 1 − confidence."
+    "Critical values that belong to `conservative_p_value`: beyond them p <= 1 − confidence."
     alpha, draws = 1.0 - confidence, len(t_draws) + 1
     each = max(1, floor(alpha / 2 * draws + 1e-9))  # rank of the critical draw in one tail
     both = max(1, floor(alpha * draws + 1e-9))
-    tables = alike_reach(days, 1.0, confidence), alike_reach(days, factor, confidence)
+    tables = (
+        autocorrelated_critical_value(days, 1.0, confidence),
+        autocorrelated_critical_value(days, factor, confidence),
+    )
     around = max(float(np.sort(np.abs(t_draws))[-both]), *tables)
     low, high = min(-around, float(t_draws[each - 1])), max(around, float(t_draws[-each]))
     return low, high, float(h_draws[each - 1]), float(h_draws[-each])
 
 # %% ../../nbs/judgement/05_paired_days.ipynb #unbend
-def unbend(
+def invert_hall(
     h: float,  # A value of Hall's statistic; may be infinite
     skew: float,  # Skewness of the sample
     days: int,  # Days in the sample
@@ -157,9 +165,9 @@ def paired_days_test(
     if not d.any():
         return Difference(name, 0.0, 0.0, 0.0, 1.0, 0.0, n, n, confidence)
     t_draws, h_draws = resample_statistics(d, draws, seed)
-    factor = alike_factor(day_autocorrelation(d), n)
-    p_value = cautious_p_value(t, h, t_draws, h_draws, n, factor)
-    low, high = _mean_interval(d, cautious_reach(t_draws, h_draws, n, confidence, factor))
+    factor = autocorrelation_inflation(day_autocorrelation(d), n)
+    p_value = conservative_p_value(t, h, t_draws, h_draws, n, factor)
+    low, high = _mean_interval(d, conservative_critical_values(t_draws, h_draws, n, confidence, factor))
     return Difference(name, mean, low, high, p_value, t, n, n, confidence)
 
 
@@ -169,8 +177,8 @@ def _mean_interval(d: Floats, reach: tuple[float, float, float, float]) -> tuple
         return mean, mean
     skew = float(((d - mean) ** 3).mean()) / spread**3
     t_low, t_high, h_low, h_high = reach
-    lower = mean - spread * max(t_high / sqrt(n), unbend(h_high, skew, n))
-    return lower, mean - spread * min(t_low / sqrt(n), unbend(h_low, skew, n))
+    lower = mean - spread * max(t_high / sqrt(n), invert_hall(h_high, skew, n))
+    return lower, mean - spread * min(t_low / sqrt(n), invert_hall(h_low, skew, n))
 
 # %% ../../nbs/judgement/05_paired_days.ipynb #daily-paired-days
 @dataclass(frozen=True)
@@ -184,11 +192,11 @@ class PairedSample:
 
 
 def pair_samples(
-    first: Account,  # Trades of the first
-    second: Account,  # Trades of the second
+    first: Folded,  # Trades of the first
+    second: Folded,  # Trades of the second
 ) -> PairedSample:  # Daily returns on the common days
     "Sum the returns of two groups by day and align them."
-    daily = [daily_of(first), daily_of(second)]
+    daily = [estimated_daily(first), estimated_daily(second)]
     days, a, b = pair_days(*daily[0], *daily[1])
     means = tuple(float(sums.mean()) if len(sums) else nan for _, sums in daily)
     return PairedSample(days, a, b, (means[0], means[1]))

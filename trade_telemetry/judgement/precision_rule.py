@@ -13,14 +13,16 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from ..alert_sentences import AlertFacts, DetectionDelay, FalseAlarm, PrecisionEvidence
 from ..arrays import Bools, Floats, Ints
-from .alert_rules import MINIMUM_CALLS, Alert, AlertRules, Case, in_days, iso_time
+from .alert_rules import MINIMUM_CALLS, Alert, AlertRules, Case, delay_of, iso_time
 from .sequential import YEAR, episodes, learn_baseline
+from .significance import design_effect
 from ..metrics.classification import NOOP
 from ..metrics.intervals import wilson_interval
 
 # %% auto #0
-__all__ = ['precision_path', 'below_since', 'effective_of_days', 'effective_calls', 'chance_below', 'chance_in_a_year',
+__all__ = ['precision_path', 'below_since', 'effective_size_of_days', 'effective_sample_size', 'chance_below', 'chance_in_a_year',
            'calls_to_show']
 
 # %% ../../nbs/judgement/09_precision_rule.ipynb #precision-path
@@ -53,27 +55,22 @@ def below_since(
     return minimum - 1 + stays[-1][0] if stays and stays[-1][1] is None else None
 
 # %% ../../nbs/judgement/09_precision_rule.ipynb #effective-calls
-def effective_of_days(
+def effective_size_of_days(
     right: Floats,  # Right calls of each day, shape (days,)
     calls: Floats,  # Calls of each day, > 0, shape (days,)
 ) -> float:  # Number of independent calls that carry as much; all of them when it cannot be estimated
     "Discount calls that share a day by how much they agree."
-    n, days = float(calls.sum()), len(calls)
-    share = float(right.sum()) / n if n else 0.0
-    if days < 2 or not 0.0 < share < 1.0:
-        return n
-    excess = right - share * calls
-    return n / max(1.0, days / (days - 1) * float(excess @ excess) / (n * share * (1.0 - share)))
+    return float(np.sum(calls)) / design_effect(right, calls)
 
 
-def effective_calls(
+def effective_sample_size(
     hits: npt.ArrayLike,  # Was the call right? shape (n,)
     day: npt.ArrayLike,  # Day of each call, any integers, shape (n,)
 ) -> float:  # Number of independent calls that carry as much, in [0, n]; n when it cannot be estimated
     "Discount calls that share a day, from the calls themselves."
     _, cluster = np.unique(np.asarray(day), return_inverse=True)
     right = np.bincount(cluster, np.asarray(hits, dtype=np.float64))
-    return effective_of_days(right.astype(np.float64), np.bincount(cluster).astype(np.float64))
+    return effective_size_of_days(right.astype(np.float64), np.bincount(cluster).astype(np.float64))
 
 # %% ../../nbs/judgement/09_precision_rule.ipynb #chance-below
 def chance_below(
@@ -152,14 +149,13 @@ def _looks_at(us: Ints, hits: Bools, last_us: Ints) -> _Looks:
 
 # %% ../../nbs/judgement/09_precision_rule.ipynb #looks-of
 def _looks_of(case: Case, strategy: str) -> _Looks | None:
-    "From the rows, or from days where only a ledger knows every close; None without a call."
-    days = case.live_days.get((strategy, ""))
-    if days is None or not days.calls.any():
+    "Step by step where every known close is a row, else day by day; None without a call."
+    days = case.live.days.get(strategy)
+    if days is None:
         return None
-    if strategy in case.live.counted:
-        some = days.calls > 0
-        us = np.minimum(days.last_us[some], case.now_us)  # a ledger tells the date, and today is not over
-        right, calls = np.cumsum(days.right[some]), np.cumsum(days.calls[some])
+    if strategy not in case.live.by_row:
+        us = np.minimum(days.last_us, case.now_us)  # where only the date is known, today is not over
+        right, calls = np.cumsum(days.right, dtype=np.float64), np.cumsum(days.calls, dtype=np.float64)
         return _Looks(us, right, calls, np.arange(len(us)))
     rows = case.figure
     mine = rows.predicted != NOOP
@@ -213,61 +209,37 @@ def precision_alerts(case: Case, strategy: str) -> list[Alert]:
 def _precision_alert(
     case: Case, strategy: str, looks: _Looks, path: Floats, start: int, end: int | None
 ) -> Alert:
-    at = len(path) - 1 if end is None else start + int(path[start:end].argmin())  # now, or its worst moment
-    rules, line, share = case.rules, case.line, float(path[at])
-    since = (
-        0
-        if rules.window is None
-        else int(np.searchsorted(looks.calls, looks.calls[at] - rules.window, side="right"))
-    )
-    right, calls = looks.sums(since, at)
-    n, days, worth = int(calls.sum()), len(calls), effective_of_days(right, calls)
+    "Describe one stay: as it is now, or as it was at its worst moment."
+    at = len(path) - 1 if end is None else start + int(path[start:end].argmin())
+    rules, line, share, first = case.rules, case.line, float(path[at]), 0
+    if rules.window is not None:
+        first = int(np.searchsorted(looks.calls, looks.calls[at] - rules.window, side="right"))
+    right, calls = looks.sums(first, at)
+    n, worth = int(calls.sum()), effective_size_of_days(right, calls)
     low, high = _share_interval(share, worth)
-    chance, slow, words = _precision_error(case, strategy, worth, calls)
-    back = f", recovering: clears at {line + rules.hysteresis:.0%}" if end is None and share >= line else ""
-    lowest = "" if end is None else "at its lowest "
-    return Alert(
-        rule="precision_below_threshold",
-        severity="critical" if high < line else "warning",
-        strategy=strategy,
-        title=f"Precision below {line:.0%}{back}",
-        evidence=f"{lowest}{share:.1%} of {n:,} calls on {days:,} day{'s' * (days != 1)}, 95% interval {low:.1%} to {high:.1%}, worth {worth:,.0f} independent calls",
-        since=iso_time(looks.us[start]), n=n, error_rate=words, false_alarm=chance, detection_days=slow,
-        cleared_at=None if end is None else iso_time(looks.us[end]),
+    evidence = PrecisionEvidence(share, low, high, n, len(calls), worth, line, line + rules.hysteresis)
+    false_alarm, delay = _precision_error(case, strategy, worth, calls)
+    facts = AlertFacts(
+        "precision_below_threshold", "critical" if high < line else "warning", evidence, false_alarm, delay,
+        iso_time(looks.us[start]), strategy, "", None if end is None else iso_time(looks.us[end]), case.mode,
     )  # fmt: skip
+    return Alert(facts, n)
 
 # %% ../../nbs/judgement/09_precision_rule.ipynb #precision-error
 def _precision_error(
     case: Case, strategy: str, worth: float, calls: Floats
-) -> tuple[float | None, float | None, str]:
-    "Chance of such a look at a healthy strategy, days until a loss shows, and both in words."
-    base = case.past_days.get((strategy, ""))
-    if base is None or not base.calls.any():
-        return (
-            None,
-            None,
-            "no backtest to compare with: a strategy exactly at the line is below it half of the time",
-        )
-    some, rules = base.calls > 0, case.rules
-    n, known = int(base.calls.sum()), effective_of_days(base.right[some], base.calls[some])
-    share, rate = float(base.right.sum()) / n, float(calls.mean())
-    chance = chance_below(worth, case.line, share * known, known)
-    promised = learn_baseline(base.right[some], base.calls[some], 0.5)
-    often = "more often when watched all the time"
+) -> tuple[FalseAlarm, DetectionDelay]:
+    "Chance of such a look at a healthy strategy, and days until a loss shows."
+    rate, rules, base = float(calls.mean()), case.rules, case.past.days.get(strategy)
+    if base is None:
+        return FalseAlarm("no backtest"), DetectionDelay("unknown", None, rules.loss, rate)
+    right, of = base.right.astype(np.float64), base.calls.astype(np.float64)
+    n, known = int(of.sum()), effective_size_of_days(right, of)
+    share, promised, in_a_year = float(right.sum()) / n, learn_baseline(right, of, 0.5), None
     if promised is not None:
         rule = max(1, round(rate)), case.line, rules.minimum_calls, rules.window
-        often = (
-            f"on some evening of {chance_in_a_year(share, known, promised.correlation, *rule):.0%} of years"
-        )
-    already = "; the backtest itself is below it" if share < case.line else ""
+        in_a_year = chance_in_a_year(share, known, promised.correlation, *rule)
+    once = chance_below(worth, case.line, share * known, known)
     more = calls_to_show(share, case.line, rules.loss, float(calls.sum()), rules)
-    never = f"a lasting loss of {rules.loss:.0%} leaves it above the line"
-    days, slow = in_days(more / rate, rules.loss, rate, never)
-    return (
-        chance,
-        days,
-        (
-            f"a strategy as good as its backtest ({share:.1%} of {n:,}) is below the line "
-            f"in {chance:.1%} of single looks, {often}{already}; {slow}"
-        ),
-    )
+    false_alarm = FalseAlarm("per look", once, in_a_year, None, share, n, share < case.line)
+    return false_alarm, delay_of(more / rate, rules.loss, rate, "stays above the threshold")

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Bools, Floats
-from .significance import alike_factor
+from .significance import autocorrelation_inflation
 
 # %% auto #0
 __all__ = ['YEAR', 'LOSSES', 'Baseline', 'student_quantile', 'learn_baseline', 'bet_factors', 'evidence_path', 'alarm_path',
-           'on_since', 'episodes', 'Watch', 'watch_share', 'Series', 'watch_shares', 'expected_days']
+           'on_since', 'episodes', 'SequentialTest', 'watch_share', 'Series', 'watch_shares', 'expected_days']
 
 # %% ../../nbs/judgement/04_sequential.ipynb #types-sequential
 YEAR = 252  # trading days that a budget is stated for
@@ -63,7 +63,7 @@ def learn_baseline(
     independent = smooth * (1 - smooth) / n
     variance = max(days / (days - 1) * float(miss @ miss) / n**2, independent)
     alike = float(miss[1:] @ miss[:-1]) / float(miss @ miss) if miss.any() else 0.0
-    factor = alike_factor(alike, days)
+    factor = autocorrelation_inflation(alike, days)
     bound = share - student_quantile(1 - alpha, days - 1) * sqrt(variance * factor)
     extra = float(counts @ counts) / n - 1  # other calls that a call shares its day with
     correlation = min(1.0, max(0.0, (variance / independent - 1) / extra)) if extra > 0 else 0.0
@@ -146,7 +146,7 @@ def episodes(
 
 # %% ../../nbs/judgement/04_sequential.ipynb #watch-share
 @dataclass(frozen=True)
-class Watch:
+class SequentialTest:
     "How a share stands against its baseline."
 
     baseline: Baseline  # What was promised
@@ -162,7 +162,7 @@ def watch_share(
     reference_sums: Floats,  # The same of the reference, shape (m,)
     reference_counts: Floats,  # Shape (m,)
     budget: float = 0.05,  # False alarms in a year, as a chance, in (0, 1)
-) -> Watch | None:  # None where the reference is too short to promise anything
+) -> SequentialTest | None:  # None where the reference is too short to promise anything
     "Watch a daily share for a fall below its baseline."
     return watch_shares([Series(sums, counts, reference_sums, reference_counts, budget)])[0]
 
@@ -179,12 +179,12 @@ class Series(NamedTuple):
 
 def watch_shares(
     series: Sequence[Series],  # Any number
-) -> list[Watch | None]:  # One for each; None where the reference is too short to promise anything
+) -> list[SequentialTest | None]:  # One for each; None where the reference is too short to promise anything
     "Watch many daily shares for a fall below their baselines."
     for s in series:
         if not 0 < s.budget < 1:
             raise ValueError(f"budget must be between 0 and 1, got {s.budget}")
-    found: list[Watch | None] = [None] * len(series)
+    found: list[SequentialTest | None] = [None] * len(series)
     ready = [(len(s.sums), k, base) for k, s in enumerate(series)
              if (base := learn_baseline(s.reference_sums, s.reference_counts, s.budget / 2)) is not None]  # fmt: skip
     ready.sort(key=lambda row: row[:2])  # series of a like length share a table: little of it is empty
@@ -198,7 +198,7 @@ def watch_shares(
     return found
 
 # %% ../../nbs/judgement/04_sequential.ipynb #watch-table
-def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[Watch]:
+def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[SequentialTest]:
     table = np.zeros((2, len(pairs), max(len(s.sums) for s, _ in pairs)))
     for row, (s, _) in enumerate(pairs):
         table[:, row, : len(s.sums)] = s.sums, s.counts
@@ -212,7 +212,7 @@ def _watch_table(pairs: list[tuple[Series, Baseline]]) -> Iterator[Watch]:
         path, on = paths[row, own], np.zeros(len(s.sums), dtype=np.bool_)
         if raised[row]:
             path, on = alarm_path(factors[row][:, own], path, float(bars[row]))
-        yield Watch(base, path, on, on_since(on), s.budget)
+        yield SequentialTest(base, path, on, on_since(on), s.budget)
 
 # %% ../../nbs/judgement/04_sequential.ipynb #expected-days
 def expected_days(

@@ -5,51 +5,78 @@
 # %% ../../nbs/judgement/01_significance.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import ceil, comb, erfc, exp, floor, inf, isfinite, lgamma, nan, sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Floats
-from ..metrics.intervals import Difference, as_sample, check_confidence, wilson_interval
+from ..metrics.intervals import DRAWS, Difference, as_sample, check_confidence, wilson_interval
+from ..sentences import DaysNeeded, NeededCode
 
 # %% auto #0
-__all__ = ['PERMUTED_TRADES', 'Z_SUM', 'welch_t', 'rank_counts', 'exact_u_tail', 'delta_interval', 'mann_whitney_u',
-           'cliffs_delta', 'hedges_g', 't_of_rows', 'exchanges', 'permutation_t', 'proportion_p_value', 'sharpe_rows',
-           'sharpe_difference', 'holm_adjusted', 'alike_factor', 'alike_p_value', 'alike_reach', 'design_effect',
+__all__ = ['PERMUTED_TRADES', 'Question', 'POWER', 'Z_SUM', 'Moments', 'moments_of', 'welch_of', 'welch_t', 'rank_counts',
+           'exact_u_tail', 'delta_interval', 'mann_whitney_u', 'cliffs_delta', 'hedges_of', 'hedges_g', 't_of_rows',
+           'exchanges', 'permutation_t', 'proportion_p_value', 'sharpe_rows', 'sharpe_difference', 'holm_adjusted',
+           'autocorrelation_inflation', 'autocorrelated_p_value', 'autocorrelated_critical_value', 'design_effect',
            'days_needed', 'needed']
 
+# %% ../../nbs/judgement/01_significance.ipynb #moments
+@dataclass(frozen=True)
+class Moments:
+    "What a test of means needs to know of a sample."
+
+    n: int  # Values
+    mean: float  # nan without values
+    variance: float  # ddof 1; 0 without spread beyond rounding; nan under two values
+
+
+def moments_of(
+    values: npt.ArrayLike,  # Numbers, shape (n,)
+) -> Moments:  # Their size, mean and variance
+    "Sum a sample up."
+    x = as_sample(values)
+    if len(x) < 2:
+        return Moments(len(x), float(x[0]) if len(x) else nan, nan)
+    variance = float(x.var(ddof=1))
+    flat = sqrt(variance) <= 1e-12 * float(np.abs(x).max())
+    return Moments(len(x), float(x.mean()), 0.0 if flat else variance)
+
 # %% ../../nbs/judgement/01_significance.ipynb #welch-t
+def welch_of(
+    first: Moments,  # Of the first sample
+    second: Moments,  # Of the second
+    confidence: float = 0.95,  # Coverage of the interval, fraction
+) -> Difference:  # Difference of the means; nothing is known when a side has fewer than 2 values
+    "Compare two means without assuming equal variances (Welch 1947)."
+    from scipy.special import stdtr, stdtrit
+
+    check_confidence(confidence)
+    n, m, gap = first.n, second.n, first.mean - second.mean
+    if min(n, m) < 2:
+        return Difference("welch_t", gap, -inf, inf, nan, nan, n, m, confidence)
+    va, vb = first.variance / n, second.variance / m
+    if va + vb == 0:
+        return Difference("welch_t", gap, gap, gap, nan, nan, n, m, confidence)
+    share, error = va / (va + vb), sqrt(va + vb)
+    freedom = 1.0 / (share**2 / (n - 1) + (1.0 - share) ** 2 / (m - 1))
+    t, reach = gap / error, float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    p_value = float(2 * stdtr(freedom, -abs(t)))
+    return Difference("welch_t", gap, gap - reach, gap + reach, p_value, t, n, m, confidence)
+
+
 def welch_t(
     first: npt.ArrayLike,  # Returns per trade of the first strategy, percent, shape (n,)
     second: npt.ArrayLike,  # Returns per trade of the second, percent, shape (m,)
     confidence: float = 0.95,  # Coverage of the interval, fraction
 ) -> Difference:  # Difference of the means in percent; nothing is known when a side has fewer than 2 values
-    "Compare two means without assuming equal variances (Welch 1947)."
-    from scipy.special import stdtr, stdtrit  # a tenth of the import time of scipy.stats
-
-    a, b = as_sample(first), as_sample(second)
-    check_confidence(confidence)
-    estimate = float(a.mean() - b.mean()) if len(a) and len(b) else nan
-    if min(len(a), len(b)) < 2:
-        return Difference("welch_t", estimate, -inf, inf, nan, nan, len(a), len(b), confidence)
-    va, vb = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
-    error = sqrt(va + vb)
-    if error <= 1e-12 * max(float(np.abs(a).max()), float(np.abs(b).max())):  # equal up to rounding
-        return Difference("welch_t", estimate, estimate, estimate, nan, nan, len(a), len(b), confidence)
-    share = va / (va + vb)
-    freedom = 1.0 / (share**2 / (len(a) - 1) + (1.0 - share) ** 2 / (len(b) - 1))
-    t = estimate / error
-    reach = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
-    p_value = float(2 * stdtr(freedom, -abs(t)))
-    return Difference(
-        "welch_t", estimate, estimate - reach, estimate + reach, p_value, t, len(a), len(b), confidence
-    )
+    "Compare two means, trade by trade."
+    return welch_of(moments_of(first), moments_of(second), confidence)
 
 # %% ../../nbs/judgement/01_significance.ipynb #rank-counts
 def rank_counts(
@@ -145,25 +172,33 @@ def cliffs_delta(
     return float(rank_counts(a, b).mean()) / len(b) if len(a) and len(b) else nan
 
 # %% ../../nbs/judgement/01_significance.ipynb #hedges-g
+def hedges_of(
+    first: Moments,  # Of the first sample
+    second: Moments,  # Of the second
+    confidence: float = 0.95,  # Coverage of the interval, fraction
+) -> Difference:  # Difference in pooled standard deviations; nothing is known under 2 values on a side
+    "Standardised difference of two means, corrected for small samples."
+    check_confidence(confidence)
+    n, m = first.n, second.n
+    unknown, freedom = Difference("hedges_g", nan, -inf, inf, nan, nan, n, m, confidence), n + m - 2
+    if min(n, m) < 2:
+        return unknown
+    pooled = sqrt(((n - 1) * first.variance + (m - 1) * second.variance) / freedom)
+    if not pooled:
+        return unknown
+    shrink = exp(lgamma(freedom / 2) - lgamma((freedom - 1) / 2)) / sqrt(freedom / 2)
+    g = shrink * (first.mean - second.mean) / pooled
+    half = NormalDist().inv_cdf(0.5 + confidence / 2) * sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
+    return replace(unknown, estimate=g, low=g - half, high=g + half)
+
+
 def hedges_g(
     first: npt.ArrayLike,  # Returns per trade of the first strategy, shape (n,)
     second: npt.ArrayLike,  # Returns per trade of the second, shape (m,)
     confidence: float = 0.95,  # Coverage of the interval, fraction
-) -> Difference:  # Difference in pooled standard deviations; nothing is known under 2 values on a side
-    "Standardised difference of two means, corrected for small samples."
-    a, b = as_sample(first), as_sample(second)
-    check_confidence(confidence)
-    n, m = len(a), len(b)
-    if min(n, m) < 2:
-        return Difference("hedges_g", nan, -inf, inf, nan, nan, n, m, confidence)
-    freedom = n + m - 2
-    pooled = sqrt((float(a.var()) * n + float(b.var()) * m) / freedom)
-    if pooled <= 1e-12 * max(float(np.abs(a).max()), float(np.abs(b).max())):
-        return Difference("hedges_g", nan, -inf, inf, nan, nan, n, m, confidence)
-    shrink = exp(lgamma(freedom / 2) - lgamma((freedom - 1) / 2)) / sqrt(freedom / 2)
-    g = shrink * float(a.mean() - b.mean()) / pooled
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) * sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
-    return Difference("hedges_g", g, g - half, g + half, nan, nan, n, m, confidence)
+) -> Difference:  # As `hedges_of`
+    "Standardised difference of two means, trade by trade."
+    return hedges_of(moments_of(first), moments_of(second), confidence)
 
 # %% ../../nbs/judgement/01_significance.ipynb #permuted-t
 PERMUTED_TRADES = 5000  # above it the limit, which is Welch's test, is quoted
@@ -202,7 +237,7 @@ def permutation_t(
     first: npt.ArrayLike,  # Returns per trade of the first strategy, percent, shape (n,)
     second: npt.ArrayLike,  # Returns per trade of the second, percent, shape (m,)
     confidence: float = 0.95,  # Coverage of the interval (Welch's), fraction
-    draws: int = 999,  # Exchanges of names, >= 99
+    draws: int = DRAWS,  # Exchanges of names, >= 99
     seed: int = 0,  # Seed of the drawing
 ) -> Difference:  # Difference of the means in percent; p-value of the exchange of names
     "Test for equal means by a studentised permutation of trades."
@@ -263,7 +298,7 @@ def sharpe_difference(
     second: npt.ArrayLike,  # Daily returns of the second on the same days, percent, shape (n,)
     periods: int = 252,  # Days per year
     confidence: float = 0.95,  # Coverage of the interval, fraction
-    draws: int = 999,  # Resamples of days
+    draws: int = DRAWS,  # Resamples of days
     seed: int = 0,  # Seed of the resampling
 ) -> Difference:  # Difference of the annualized ratios; nothing is known under 10 days or without spread
     "Difference of two Sharpe ratios with a studentised bootstrap of days."
@@ -298,19 +333,22 @@ def _sharpe_draws(a: Floats, b: Floats, estimate: float, draws: int, seed: int) 
     return np.nan_to_num(np.concatenate(parts), nan=inf, posinf=inf, neginf=-inf)
 
 # %% ../../nbs/judgement/01_significance.ipynb #holm
+Question = TypeVar("Question", bound=Hashable)
+
+
 def holm_adjusted(
-    p_values: Mapping[str, float],  # By name; nan where a test could not be made
-) -> dict[str, float]:  # Adjusted, in [0, 1], by the same names; nan stays nan and is not counted
+    p_values: Mapping[Question, float],  # By name; nan where a test could not be made
+) -> dict[Question, float]:  # Adjusted, in [0, 1], by the same names; nan stays nan and is not counted
     "Adjust p-values so that the whole family keeps its error rate (Holm 1979)."
-    made = sorted((p, name) for name, p in p_values.items() if p == p)
+    made = sorted((name for name, p in p_values.items() if p == p), key=p_values.__getitem__)
     adjusted, floor_ = dict(p_values), 0.0
-    for rank, (p, name) in enumerate(made):
-        floor_ = max(floor_, min(1.0, p * (len(made) - rank)))
+    for rank, name in enumerate(made):
+        floor_ = max(floor_, min(1.0, p_values[name] * (len(made) - rank)))
         adjusted[name] = floor_
     return adjusted
 
 # %% ../../nbs/judgement/01_significance.ipynb #alike
-def alike_factor(
+def autocorrelation_inflation(
     correlation: float,  # Of each day with the day before, in [-1, 1]; nan where unknown
     days: int,  # Days that it was measured on
 ) -> float:  # Variance of their mean over that of independent days, in [1, 19]
@@ -321,10 +359,10 @@ def alike_factor(
     return (1 + rho) / (1 - rho)
 
 
-def alike_p_value(
+def autocorrelated_p_value(
     t: float,  # Mean over its standard error, days taken as independent; may be infinite
     days: int,  # Days, >= 2
-    factor: float,  # From `alike_factor`
+    factor: float,  # From `autocorrelation_inflation`
 ) -> float:  # Two-sided, in [0, 1]
     "Read Student's table for days that are like the day before."
     from scipy.special import stdtr
@@ -332,12 +370,12 @@ def alike_p_value(
     return float(2 * stdtr(max(1.0, days / factor - 1), -abs(t) / sqrt(factor)))
 
 
-def alike_reach(
+def autocorrelated_critical_value(
     days: int,  # Days, >= 2
-    factor: float,  # From `alike_factor`
+    factor: float,  # From `autocorrelation_inflation`
     confidence: float,  # Coverage, fraction
-) -> float:  # Value of t beyond which `alike_p_value` is at most 1 - confidence
-    "Critical value that belongs to `alike_p_value`."
+) -> float:  # Value of t beyond which `autocorrelated_p_value` is at most 1 - confidence
+    "Critical value that belongs to `autocorrelated_p_value`."
     from scipy.special import stdtrit
 
     check_confidence(confidence)
@@ -345,60 +383,48 @@ def alike_reach(
 
 # %% ../../nbs/judgement/01_significance.ipynb #design-effect
 def design_effect(
-    hits: npt.ArrayLike,  # Was the call right? shape (n,)
-    day: npt.ArrayLike,  # Day of each call, any integers, shape (n,)
+    right: npt.ArrayLike,  # Right calls of each day, shape (days,)
+    calls: npt.ArrayLike,  # Calls of each day, > 0, shape (days,)
 ) -> float:  # Variance over that of independent calls, >= 1; 1 when it cannot be estimated
     "Measure how much calls of a day agree (Kish 1965)."
-    right = np.asarray(hits, dtype=np.float64)
-    share = float(right.mean()) if len(right) else 0.0
-    _, cluster = np.unique(np.asarray(day), return_inverse=True)
-    days = int(cluster.max()) + 1 if len(right) else 0
+    hits, of = np.asarray(right, dtype=np.float64), np.asarray(calls, dtype=np.float64)
+    n, days = float(of.sum()), len(of)
+    share = float(hits.sum()) / n if n else 0.0
     if days < 2 or not 0.0 < share < 1.0:
         return 1.0
-    excess = np.bincount(cluster, right - share)
-    return max(1.0, days / (days - 1) * float(excess @ excess) / (len(right) * share * (1 - share)))
+    miss = hits - share * of
+    return max(1.0, days / (days - 1) * float(miss @ miss) / (n * share * (1.0 - share)))
 
 # %% ../../nbs/judgement/01_significance.ipynb #days-needed
-Z_SUM = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)  # 5 % two-sided, 80 % power
+POWER = 0.8  # Share of cases in which an effect of the declared size shows
+Z_SUM = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(POWER)  # 5 % two-sided
 
 
 def days_needed(
     edge: float,  # Difference that matters, > 0, declared beforehand
     day_variance: float,  # Variance that one day contributes to the estimate, in the squared unit of the edge
-    cautious: bool = False,  # For the primary test of `comparison`, which needs 8 % more days and five?
+    conservative: bool = False,  # For the primary test of `comparison`, which needs 8 % more days and five?
 ) -> float:  # Days, >= 1; nan where nothing is known of the variance
     "Days until a difference of this size shows in 80 % of cases."
     if not edge > 0:
         raise ValueError(f"edge must be above 0, got {edge}")
     days = Z_SUM**2 * day_variance / edge**2
-    days = 1.08 * days + 5 if cautious else days
+    days = 1.08 * days + 5 if conservative else days
     return max(1.0, days) if day_variance == day_variance else nan
 
 # %% ../../nbs/judgement/01_significance.ipynb #needed
 def needed(
-    edge: float,  # Difference that matters, as `days_needed`
-    unit: str,  # Its unit, for the words
-    day_variance: float,  # Variance of one day
+    edge: float,  # Difference that matters, points, as `days_needed`
+    measure: str,  # What differs: a code of the glossary
+    day_variance: float,  # Variance of one day, points squared
     rates: Mapping[str, float],  # Trades a day by label
     year: int = 252,  # Trading days in a year
-    cautious: bool = False,  # As `days_needed`
-) -> dict[str, Any]:  # edge, unit, days, trades by label, reachable, words
+    conservative: bool = False,  # As `days_needed`
+) -> DaysNeeded:  # Its days, and the trades of each side in so many
     "Say how long it takes to see a difference that matters."
-    days = days_needed(edge, day_variance, cautious)
-    trades = {name: ceil(days * rate) if isfinite(days) else None for name, rate in rates.items()}
-    facts = {
-        "edge": edge,
-        "unit": unit,
-        "power": 0.8,
-        "days": days,
-        "trades": trades,
-        "reachable": days <= 2 * year,
-    }
+    days = days_needed(edge, day_variance, conservative)
     if not isfinite(days):
-        return facts | {"words": "too few trades to say"}
-    if days > 2 * year:
-        return facts | {"words": f"{edge:g} {unit}: not at this rate (more than two years)"}
-    shown = " and ".join(f"{count:,} {name}" for name, count in trades.items())
-    return facts | {
-        "words": f"{edge:g} {unit}: {shown} trades, {ceil(days):,} trading days at the present rate"
-    }
+        return DaysNeeded("unknown", measure, edge, days)
+    code: NeededCode = "reachable" if days <= 2 * year else "not at this rate"
+    trades = tuple((name, ceil(days * rate)) for name, rate in rates.items())
+    return DaysNeeded(code, measure, edge, days, trades=trades)

@@ -31,13 +31,13 @@ from trade_telemetry.aggregate import (
 )
 from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, Key, Lines, Sums, plain_name
 from ..store.closes import Closes
-from ..store.columns import TraceColumns
+from ..store.columns import WORDS, TraceColumns
 from ..store.days import exit_days
 
 # %% auto #0
 __all__ = ['BLOCK', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'PIECE', 'ranks_of', 'joined_ranks', 'raised', 'added', 'LineSums',
            'check_column', 'add_returns', 'add_stated', 'log_scores', 'add_claims', 'claim_bins', 'return_bins_of',
-           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'sums_of_closes', 'strategies_of', 'fold']
+           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'sums_of_closes', 'fold', 'names_known']
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #ranks
 def ranks_of(
@@ -475,16 +475,6 @@ def _by_rate(
                 parts.append((rate, completed, fold_rows(columns.take(rows), timezone, own)))
     return parts
 
-
-def strategies_of(
-    columns: TraceColumns,  # Trades, perhaps with ledgers
-) -> list[str]:  # Strategies that have rows or are counted, sorted
-    "Name the strategies."
-    present = np.flatnonzero(np.bincount(columns.strategy, minlength=len(columns.strategies)))
-    return sorted(
-        {columns.strategies[code] for code in present.tolist()} | set(_ledger_of(columns)[1].strategies)
-    )
-
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold-all
 def fold(
     columns: TraceColumns,  # Rows of any strategies and runs, and ledgers where there are some
@@ -507,3 +497,23 @@ def fold(
     kept = merge(*by_rate.values(), replace(empty(), missing=counted))
     every = merge(ledger, *(part for _, completed, part in parts if not completed))
     return Folded(kept, every, tuple(by_rate.items()), labelled)
+
+# %% ../../nbs/metrics/02_aggregates.ipynb #names-known
+def names_known(
+    columns: TraceColumns,  # Rows, and ledgers where there are some
+    by: str = "strategy",  # strategy, symbol, run or mode; exit_reason and source, of which no ledger knows
+) -> list[str]:  # Names of those that have closes, sorted
+    "Name the groups of some trades."
+    words, ledger = getattr(columns, WORDS[by]), columns.ledger
+    present = np.bincount(getattr(columns, by), minlength=len(words))
+    names = {words[code] for code in np.flatnonzero(present).tolist()}
+    if by in ("exit_reason", "source") or ledger is None:
+        return sorted(names)
+    known: Any = ledger
+    if not isinstance(known, Ledgers):
+        return sorted(names | set(getattr(known, by)))
+    if by in ("run", "mode"):
+        return sorted(names | {key[by == "mode"] for key in known.sums})
+    return sorted(
+        names.union(*(part.strategies if by == "strategy" else part.symbols for part in known.sums.values()))
+    )

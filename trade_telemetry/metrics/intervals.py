@@ -18,8 +18,12 @@ from ..arrays import Floats, Ints
 from .returns import finite_values
 
 # %% auto #0
-__all__ = ['day_places', 'day_weights', 'mean_interval', 'wilson_interval', 'Difference', 'as_sample', 'check_confidence',
-           'newcombe_difference', 'wilson_band']
+__all__ = ['DRAWS', 'Z_95', 'day_places', 'day_weights', 'mean_interval', 'wilson_interval', 'Difference', 'as_sample',
+           'check_confidence', 'newcombe_difference', 'wilson_band']
+
+# %% ../../nbs/metrics/03_intervals.ipynb #constants
+DRAWS = 999  # Resamples behind an interval: the 25th and the 975th bound 95 %
+Z_95 = NormalDist().inv_cdf(0.975)  # Standard errors on each side of a 95 % interval
 
 # %% ../../nbs/metrics/03_intervals.ipynb #day-places
 def day_places(
@@ -50,7 +54,7 @@ def mean_interval(
     return_sum: npt.ArrayLike,  # Its return, or sum of returns, percent, shape (m,)
     closes: npt.ArrayLike,  # Trades it stands for, shape (m,)
     level: float = 0.95,  # Coverage, in (0, 1)
-    draws: int = 999,  # Resamples
+    draws: int = DRAWS,  # Resamples
     seed: int = 0,  # Seed of the resampling
 ) -> tuple[float, float]:  # Lower and upper end, percent; nan under two days
     "Bootstrap the mean return of a trade over days (Efron 1979); ValueError for a level outside (0, 1); ValueError where a return is not finite."
@@ -155,8 +159,8 @@ def wilson_band(
     n: int | Ints,  # Calls in each window, > 0
 ) -> tuple[Floats, Floats]:  # Lower and upper bounds of the 95 % intervals, in [0, 1]
     "Wilson's interval for many shares at once."
-    z = 1.959963984540054
-    p, scale = right / n, 1 + z * z / n
+    p, z = right / n, Z_95
+    scale = 1 + z * z / n
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4.0 * n * n))
     center = p + z * z / (2 * n)
     return np.maximum((center - half) / scale, 0.0), np.minimum((center + half) / scale, 1.0)

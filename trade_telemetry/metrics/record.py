@@ -17,7 +17,7 @@ import trade_telemetry.metrics.figures as fg
 import trade_telemetry.metrics.returns as rt
 from ..aggregate import Aggregate
 from ..jsonable import to_json_value
-from .aggregates import Folded, fold, strategies_of
+from .aggregates import Folded, fold, names_known
 from .intervals import day_places, day_weights, wilson_interval
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
@@ -299,7 +299,7 @@ def by_strategy(
     columns: TraceColumns,  # Trades
 ) -> dict[str, TraceColumns]:  # Strategy → its trades, in alphabetical order
     "Split trades by strategy."
-    return {name: columns.only(strategy=name) for name in strategies_of(columns)}
+    return {name: columns.only(strategy=name) for name in names_known(columns)}
 
 # %% ../../nbs/metrics/08_record.ipynb #curves
 def return_curves(

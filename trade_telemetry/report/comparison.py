@@ -20,7 +20,6 @@ from .breakdowns import KEPT
 from .front_page import missing_sentence, named_interval
 from .performance import CURVE_POINTS, drawn_apart, nothing_here, report_curves
 from .scope import Report, exit_dates
-from .verdicts import comparison_needed
 from trade_telemetry.sentences import (
     ComparisonVerdict,
     DaysNeeded,
@@ -204,7 +203,7 @@ def significance_section(
     rows = [significance_row(key, tests[key]) for key in TESTS if key in tests]
     first, second = map(plain_text, report.sides)
     header = ["difference", f"{first} − {second}", interval_name(), label("p_value"), label("p_holm")]
-    words = bullets(needed_sentence(need) for need in comparison_needed(report.comparison))
+    words = bullets(needed_sentence(need) for need in report.comparison.needed)
     note = f"Only the first line decides; the others are reported, not voted. {plural(VerdictRule().draws, 'resample')} of days; p (Holm) pays for asking {plural(len(rows), 'question')}."
     warning = "Trades of one day are not independent, which the tests on single trades do not know."
     return together([html_table(header, rows, "Significance"), words, paragraph(note, warning, kind="note")])
@@ -268,5 +267,5 @@ def recommendation(
         return excuse
     found = report.beside_backtest if report.view.state == "live" else {}
     worse = [name for name, one in found.items() if one.verdict.status == "worse"]
-    lines = recommend(report.verdict, comparison_needed(report.comparison), report.metrics, worse)
+    lines = recommend(report.verdict, report.comparison.needed, report.metrics, worse)
     return bullets(lines, "advice") + paragraph(NO_FILLS.get(report.mode, ""), BASIS, kind="note")

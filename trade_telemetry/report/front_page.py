@@ -169,7 +169,7 @@ def card_of(
     )
     return Card(capital(title or label(t)), value, f"points, {detail}" if t.unit == "points" else detail)
 
-
+# %% ../../nbs/report/06_front_page.ipynb #strategy-cards
 def strategy_cards(
     report: Report,  # What is judged
     name: str,  # Of a strategy

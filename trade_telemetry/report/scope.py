@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
 from pathlib import Path
@@ -15,12 +15,11 @@ from typing import Any
 from ..config import Settings, project_root, settings_at
 from ..judgement.alert_rules import AlertReport
 from ..judgement.alerts import alert_report
-from ..judgement.comparison import compare
-from ..judgement.live_vs_backtest import live_vs_backtest
+from ..judgement.comparison import Comparison, compare
+from ..judgement.live_vs_backtest import AgainstBacktest, LiveVsBacktest, live_vs_backtest
 from ..metrics.aggregates import fold
 from ..metrics.figures import days_of
 from ..metrics.record import AccuracyMetrics, measure
-from .verdicts import AgainstBacktest, against_backtest, comparison_verdict
 from ..sentences import ComparisonVerdict
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.runs import LoadReport
@@ -125,7 +124,7 @@ class Report:
         return {name: measure(rows, name, self.zone, nan) for name, rows in own.items() if len(rows)}
 
     @cached_property
-    def against(self) -> dict[str, Any]:
+    def against(self) -> LiveVsBacktest:
         "Live against backtest, as `live_vs_backtest` answers."
         return live_vs_backtest(self.view, timezone=self.zone)
 
@@ -137,11 +136,9 @@ class Report:
     @cached_property
     def beside_backtest(self) -> dict[str, AgainstBacktest]:
         "What may be said of each strategy beside its backtest; of none where a backtest is judged."
-        known = self.against["strategies"] if self.judges_live else {}
-        sides = {name: (self.rows(name), self.backtest_rows(name)) for name in self.names if name in known}
-        return {
-            name: against_backtest(known[name], *pair, self.mode, self.zone) for name, pair in sides.items()
-        }
+        known = self.against.strategies if self.judges_live else {}
+        found = {name: known[name] for name in self.names if name in known}
+        return {name: one if one.reference_trades else replace(one, needed=()) for name, one in found.items()}
 
     @cached_property
     def sides(self) -> tuple[str, str]:
@@ -149,15 +146,14 @@ class Report:
         return chosen_sides(self.names, self.scope.first, self.scope.second)
 
     @cached_property
-    def comparison(self) -> dict[str, Any]:
+    def comparison(self) -> Comparison:
         "The comparison of the two sides, as `compare` answers."
         return compare(self.figure, *self.sides, timezone=self.zone)
 
-    @cached_property
+    @property
     def verdict(self) -> ComparisonVerdict:
         "What may be concluded of the two sides."
-        first, second = map(self.rows, self.sides)
-        return comparison_verdict(self.comparison, first, second, self.zone)
+        return self.comparison.verdict
 
 # %% ../../nbs/report/03_scope.ipynb #open-report
 def open_report(

@@ -23,6 +23,12 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+# %% auto #0
+__all__ = ['CHUNK_BYTES', 'LONGEST_LINE', 'IN_STEP_SECONDS', 'Feed', 'merged', 'ReplayFeed', 'Tail', 'Followed', 'reject',
+           'close_time', 'learn', 'rows_from', 'bars_from', 'early_minutes', 'find_file', 'begin_file', 'is_over',
+           'FollowFeed']
+
+# %% ../../nbs/trading/05_feeds.ipynb #imports-own
 from ..diagnostics import log
 from trade_telemetry.trading.bar_files import (
     BarReport,
@@ -49,11 +55,6 @@ from trade_telemetry.trading.sessions import (
     session_days,
     wall_to_utc,
 )
-
-# %% auto #0
-__all__ = ['CHUNK_BYTES', 'LONGEST_LINE', 'IN_STEP_SECONDS', 'Feed', 'merged', 'ReplayFeed', 'Tail', 'Followed', 'reject',
-           'close_time', 'learn', 'rows_from', 'bars_from', 'early_minutes', 'find_file', 'begin_file', 'is_over',
-           'FollowFeed']
 
 # %% ../../nbs/trading/05_feeds.ipynb #constants
 CHUNK_BYTES = 1 << 20  # read at a time
