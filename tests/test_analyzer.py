@@ -221,7 +221,7 @@ def test_trades_at_break_even_are_neither_wins_nor_losses(tmp_path: Path) -> Non
     written = json.loads(path.read_text(), parse_constant=refuse)["metrics"]
     assert (written["profit_factor"], written["sharpe_ratio"], written["win_rate"]) == (None, None, 0.0)
     answer = AccuracyAnalyzer().compute_comparative_metrics(even)
-    assert answer["comparison"]["verdict"] == "not comparable: no swing trades"
+    assert answer["comparison"]["verdict"] == "Not comparable: no trades of swing."
 
 
 def test_break_even_trades_of_a_sampled_run_leave_the_verdict_as_it_is(tmp_path: Path) -> None:

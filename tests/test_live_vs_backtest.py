@@ -13,8 +13,9 @@ from freqtrade_logs import load_log
 from scipy import stats
 
 from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.judgement.clustered_means import clustered_mean, day_difference
 from trade_telemetry.judgement.comparison import VerdictRule
-from trade_telemetry.judgement.live_vs_backtest import clustered_mean, day_difference, live_vs_backtest
+from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
 from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.runs import RunInfo
 from trade_telemetry.store.store import TraceStore

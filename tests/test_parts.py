@@ -162,5 +162,5 @@ def test_judge_ends_with_one_where_a_planted_loss_is(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, 0.1, skill=0.38)
     done = call("judge", "--telemetry-dir", folder, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "intraday: worse than the backtest" in done.stdout
+    assert "intraday: Worse than the backtest" in done.stdout
     assert "CRITICAL" in done.stdout

@@ -167,7 +167,8 @@ def test_the_leader_changes_with_the_edge_and_a_lead_by_noise_names_no_winner() 
     level = analyzer.compute_comparative_metrics(mixed_traces(edge_pct=0.0, seed=11))["comparison"]
     assert level["better_strategy"] in {"intraday", "swing"}
     assert (level["significant"], level["winner"]) == (False, None)
-    assert level["verdict"].startswith("inconclusive")
+    assert level.verdict.code == "not significant"
+    assert level["verdict"].startswith("Inconclusive: ")
 
 
 def test_a_missing_side_has_no_leader_and_still_a_full_answer() -> None:
@@ -175,7 +176,7 @@ def test_a_missing_side_has_no_leader_and_still_a_full_answer() -> None:
     answer = AccuracyAnalyzer().compute_comparative_metrics(only)
     assert answer["swing"].total_trades == 0
     assert answer["comparison"]["better_strategy"] is None
-    assert answer["comparison"]["verdict"] == "not comparable: no swing trades"
+    assert answer["comparison"]["verdict"] == "Not comparable: no trades of swing."
     assert f"{answer['comparison']['precision_delta']:.2%}" == "nan%"  # prints, as the report's cell does
 
 

@@ -24,7 +24,7 @@ from trade_telemetry import glossary as gl
 from trade_telemetry import sentences as se
 from trade_telemetry import wording as wo
 from trade_telemetry.dashboard.state import rows_read
-from trade_telemetry.judgement.alert_rules import RULES, Alert, AlertReport
+from trade_telemetry.judgement.alert_rules import KEYS, RULES, AlertReport
 from trade_telemetry.judgement.comparison import compare, compare_groups, split_by
 from trade_telemetry.judgement.features import Estimate, FeatureEffect
 from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
@@ -38,7 +38,7 @@ from trade_telemetry.store.view import View, coverage_of
 from trade_telemetry.trace import PredictionTrace
 
 NAMES = ("intraday", "mean Reversion")
-RECORDS = (AccuracyMetrics, Group, Estimate, FeatureEffect, Difference, Alert, AlertReport, LoadReport)
+RECORDS = (AccuracyMetrics, Group, Estimate, FeatureEffect, Difference, AlertReport, LoadReport)
 KEYED_BY_NAMES = {"strategies", "exit_reasons", "criterion_values", "trades", "by_strategy"}
 
 
@@ -96,6 +96,11 @@ def without_a_term(codes: Iterator[str] | Sequence[str]) -> list[str]:
 def test_every_field_of_a_record_has_its_term(record: type) -> None:
     assert is_dataclass(record)
     assert without_a_term([f.name for f in fields(record)]) == []
+
+
+def test_every_key_of_an_alert_has_its_term() -> None:
+    assert len(KEYS) == 12
+    assert without_a_term(KEYS) == []
 
 
 def test_every_key_of_an_answer_has_its_term(answers: dict[str, Any]) -> None:

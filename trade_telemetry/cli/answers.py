@@ -14,21 +14,18 @@ from .common import Answer, Part, Reading, choice_note
 from .flags import Cuts, Side
 from trade_telemetry.cli.tables import (
     alert_text,
-    comparison_sheet,
+    comparison_parts,
     cut_sheets,
     cuts_note,
-    live_sheet,
+    live_parts,
     metrics_sheet,
-    needed_lines,
     sampling_note,
-    trades_of,
 )
 from ..flags import UsageError
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.day_sums import sampled_closes
 from ..store.columns import TraceColumns
-from ..store.view import View
 from ..wording import interval_name, listed, plain_text, plural
 
 # %% auto #0
@@ -119,12 +116,12 @@ def sides_answer(
 
     rule = VerdictRule()
     answer = compare(reading.judged, first, second, timezone=reading.settings.timezone, rule=rule)
-    missing, note = [name for name in (first, second) if not trades_of(answer, name)], ""
+    missing, note = [name for name, n in zip((first, second), answer.trades, strict=True) if not n], ""
     if missing:
         there = listed(by_strategy(reading.judged))
         note = f"no trades of {listed(missing)} ({reading.label}); strategies that traded: {there}"
     decides = f"only the daily return on common days decides, with {rule.draws:,} resamples of days"
-    parts = (reading.label, comparison_sheet(answer), *needed_lines(answer), answer["verdict"], decides)
+    parts = (reading.label, *comparison_parts(answer), decides)
     facts = {"rows_from": reading.label, **to_json_value(answer)}
     return Answer(facts, () if len(missing) == 2 else parts, int(bool(missing)), note)
 
@@ -148,11 +145,7 @@ def pairs_answer(
             None, code=1, note=f"a comparison needs two groups; there are: {', '.join(groups) or 'none'}"
         )
     answer = compare_groups(groups, timezone=reading.settings.timezone)
-    parts = [
-        part
-        for pair in answer["pairs"]
-        for part in ("", comparison_sheet(pair), *needed_lines(pair), pair["verdict"])
-    ]
+    parts = [part for pair in answer.pairs for part in ("", *comparison_parts(pair))]
     return Answer({"rows_from": label, **to_json_value(answer)}, (label, *parts))
 
 # %% ../../nbs/cli/05_answers.ipynb #live-answer
@@ -163,21 +156,20 @@ def live_answer(
     from trade_telemetry.judgement.live_vs_backtest import RULE, live_vs_backtest
 
     answer = live_vs_backtest(reading.live_view, timezone=reading.settings.timezone)
-    sides, facts = answer["strategies"], to_json_value(answer)
+    sides, facts = answer.strategies, to_json_value(answer)
     if not sides:
-        where = f"{reading.settings.telemetry_storage_path} ({answer['rows_from']})"
+        where = f"{reading.settings.telemetry_storage_path} ({answer.rows_from})"
         return Answer(facts, code=1, note=f"nothing to compare in {where}")
     parts: list[Part] = [
-        f"{answer['rows_from']}, against backtest: {', '.join(answer['reference_runs']) or 'none'}"
+        f"{answer.rows_from}, against backtest: {', '.join(answer.reference_runs) or 'none'}"
     ]
-    compared = {name: one for name, one in sides.items() if one["live_trades"] and one["reference_trades"]}
     for name, one in sides.items():
-        parts += ["", live_sheet(one, name)] if name in compared else []
-        parts += [f"{plain_text(name)}: {one['verdict']}", *one["needed"].values(), *one["notes"]]
+        parts += live_parts(one, name)
     parts.append(
         f"days are the unit of evidence; {RULE.draws:,} resamples of days; p after Holm over all strategies"
     )
-    return Answer(facts, tuple(parts), int(not compared or bool(answer["degraded"])))
+    compared = any(one.live_trades and one.reference_trades for one in sides.values())
+    return Answer(facts, tuple(parts), int(not compared or bool(answer.degraded)))
 
 # %% ../../nbs/cli/05_answers.ipynb #find-alerts
 def find_alerts(
@@ -192,21 +184,25 @@ def find_alerts(
 
 
 def alerts_answer(
-    view: View,  # What was judged
+    reading: Reading,  # What was judged
     report: AlertReport,  # What was found
-    where: Path,  # Telemetry directory, for people
 ) -> Answer:  # Code 1 with an alert, or without anything live
     "Say what is wrong."
-    live, alerts, cleared = view.state == "live", report.current, report.cleared
+    view, settings, alerts, cleared = reading.view, reading.settings, report.current, report.cleared
+    live = view.state == "live"
     lists = {"alerts": alerts, "cleared": cleared}
     facts: dict[str, Any] = {"rows_from": view.label, "judged": report.judged}
     facts |= {name: [alert.to_dict() for alert in some] for name, some in lists.items()}
-    parts = [alert_text(alert) for alert in (*alerts, *cleared)]
+    parts = [alert_text(alert, settings.timezone) for alert in (*alerts, *cleared)]
     if live and not alerts:
         trades = ", ".join(f"{plural(n, 'trade')} of {plain_text(name)}" for name, n in report.judged.items())
         parts.insert(0, f"no active alerts; judged: {trades}")
     silent = not live and not alerts
-    note = f"nothing is live in {where} ({view.label}): nothing to judge" if silent else ""
+    note = (
+        f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge"
+        if silent
+        else ""
+    )
     return Answer(facts, tuple(parts), int(bool(alerts) or not live), note)
 
 # %% ../../nbs/cli/05_answers.ipynb #check-answer
@@ -215,7 +211,7 @@ def check_answer(
     rules: Path | None = None,  # Alert rules; None: alerts.yaml in the directory, else the defaults
 ) -> Answer:  # Code 1 with an alert, or without anything live
     "Judge what is live now, and say it."
-    return alerts_answer(reading.view, find_alerts(reading, rules), reading.settings.telemetry_storage_path)
+    return alerts_answer(reading, find_alerts(reading, rules))
 
 # %% ../../nbs/cli/05_answers.ipynb #judge-answers
 def judge(

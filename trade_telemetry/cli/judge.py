@@ -76,7 +76,7 @@ def check(
 
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
     report = find_alerts(reading, rules)
-    answer = alerts_answer(reading.view, report, reading.settings.telemetry_storage_path)
+    answer = alerts_answer(reading, report)
     code = deliver(answer, output.as_json)
     told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember)
     if told.failed:

@@ -8,33 +8,38 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ..alert_sentences import alert_sentence, error_text, evidence_text
 from ..glossary import Term, difference, figure, label, show, show_interval
+from ..sentences import live_sentence, needed_sentence, note_sentence, verdict_sentence
 from trade_telemetry.wording import (
     DASH,
+    MODES,
     SAMPLED,
     SOURCES,
+    capital,
     interval,
     interval_name,
-    moment,
     number,
     p_value,
     plain_text,
+    plural,
     with_interval,
 )
 
 if TYPE_CHECKING:  # each verb loads only what it shows
     from trade_telemetry.judgement.alert_rules import Alert
+    from trade_telemetry.judgement.comparison import Comparison, Tested
     from trade_telemetry.judgement.features import Estimate, FeatureEffect
+    from trade_telemetry.judgement.live_vs_backtest import AgainstBacktest, Compared
     from trade_telemetry.metrics.breakdown import Group
     from trade_telemetry.metrics.record import AccuracyMetrics
 
 # %% auto #0
-__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'EXITS', 'table', 'Sheet', 'screen_width',
-           'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
-           'difference_row', 'trades_of', 'comparison_sheet', 'needed_lines', 'live_sheet', 'alert_text']
+__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
+           'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
+           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text']
 
 # %% ../../nbs/cli/01_tables.ipynb #table
 def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
@@ -95,7 +100,7 @@ SHOWN = (
     "avg_return", "cumulative_return_pct", "max_drawdown", "max_drawdown_daily", "sharpe_ratio", "profit_factor",
     "avg_holding_minutes",
 )  # fmt: skip
-KEPT_ROWS = ("profit_factor",)  # of a sample, what its ledger does not know
+KEPT_ROWS = ("profit_factor",)  # a ratio of sums: of a sample without a ledger only an estimate
 
 
 def metrics_sheet(
@@ -109,7 +114,7 @@ def metrics_sheet(
         cells = [figure(m, code, direction) for m in sides]
         if code in KEPT_ROWS:
             cells = [
-                f"{c} (kept rows)" if m.sampled and DASH not in c else c
+                f"{c} (kept rows)" if m.sampled and m.source == "rows" and DASH not in c else c
                 for m, c in zip(sides, cells, strict=True)
             ]
         rows.append((label(code, direction=direction), *cells))
@@ -193,19 +198,25 @@ def difference_row(
     title: str,  # What is compared
     code: str,  # Term of the figure whose difference it is
     value: float,  # Difference, as it is stored
-    test: Mapping[str, Any] | None = None,  # With interval, p-value and Holm's; None without
+    test: Tested | None = None,  # With interval, p-value and Holm's; None without
     why: str = "",  # Why there is no difference, if there is none
 ) -> tuple[str, ...]:  # Title, difference, interval, p, p after Holm
     "One line of a comparison."
     gap = difference(code)
-    if not test or value != value:
+    if test is None or value != value:
         return title, show(gap, value, why), "", "", ""
-    ends = show_interval(gap, test["low"], test["high"])
-    return title, show(gap, value), ends, p_value(test["p_value"]), p_value(test.get("p_holm"))
+    found = test.difference
+    return (
+        title,
+        show(gap, value),
+        show_interval(gap, found.low, found.high),
+        p_value(found.p_value),
+        p_value(test.p_holm),
+    )
 
 # %% ../../nbs/cli/01_tables.ipynb #comparison-sheet
 COMPARED = {  # figure: the test that gives its interval
-    "precision": "precision", "recall": "", "f1": "", "win_rate": "", "avg_return": "welch_t", "criterion": "primary",
+    "precision": "precision", "recall": "", "f1": "", "win_rate": "", "avg_return": "welch_t", "daily_return": "primary",
     "sharpe": "sharpe",
 }  # fmt: skip
 EFFECTS = {
@@ -213,84 +224,87 @@ EFFECTS = {
     "hedges_g": "estimate",
     "permutation_t": "avg_return",
 }  # test: term of its size
+OF_ROWS = ("mann_whitney_u", "permutation_t")  # tests that need single trades
 
 
-def trades_of(
-    answer: Mapping[str, Any],  # From `compare`
-    name: str,  # Of one side
-) -> int:  # Closed positions
-    "Count the trades of one side of a comparison."
-    return int(answer[f"{name}_trades"])
-
-# %% ../../nbs/cli/01_tables.ipynb #comparison-rows
 def comparison_sheet(
-    answer: Mapping[str, Any],  # From `compare`
+    answer: Comparison,  # Two groups
 ) -> Sheet:  # A line per difference
     "Lay differences out, first minus second, with the interval where there is one."
-    tests, rows = answer["statistical_significance"], []
+    own, other = answer.daily_returns
+    deltas, rows = {**answer.deltas, "daily_return": own - other}, []
     for code, test in COMPARED.items():
-        of = "daily_return" if code == "criterion" else code
-        lost = code == "sharpe" and answer["incomplete"]  # a Sharpe ratio of a sample is none
-        value, title = (
-            nan if lost else answer[f"{code}_delta"],
-            label("primary" if code == "criterion" else code),
-        )
-        rows.append(difference_row(title, of, value, tests.get(test), SAMPLED if lost else ""))
-    kept = ", kept rows" if answer["sampled"] else ""
-    for test, of in EFFECTS.items():
-        if test in tests:
-            rows.append(difference_row(label(test) + kept, of, tests[test]["estimate"], tests[test]))
-    sides = " − ".join(
-        f"{plain_text(s)} ({trades_of(answer, s):,} trades)" for s in (answer["first"], answer["second"])
-    )
-    return Sheet(
-        (sides, label("difference"), interval_name(), label("p_value"), label("p_holm")), tuple(rows)
-    )
+        title = label("primary" if test == "primary" else code)
+        why = SAMPLED if answer.incomplete and code == "sharpe" else ""
+        rows.append(difference_row(title, code, deltas[code], answer.tests.get(test), why))
+    for test, code in EFFECTS.items():
+        if found := answer.tests.get(test):
+            kept = ", kept rows" if answer.sampled and test in OF_ROWS else ""
+            rows.append(difference_row(label(test) + kept, code, found.difference.estimate, found))
+    names = zip((answer.first, answer.second), answer.trades, strict=True)
+    sides = " − ".join(f"{plain_text(name)} ({plural(n, 'trade')})" for name, n in names)
+    header = (sides, label("difference"), interval_name(), label("p_value"), label("p_holm"))
+    return Sheet(header, tuple(rows))
 
-# %% ../../nbs/cli/01_tables.ipynb #needed-lines
-def needed_lines(
-    answer: Mapping[str, Any],  # From `compare`
-) -> list[str]:  # One line per difference that matters; none where nothing can be said
-    "Say how many trades would show a difference that matters."
-    return [
-        f"to see {need['words']}" for need in answer["trades_needed"].values() if need["days"] == need["days"]
-    ]
+# %% ../../nbs/cli/01_tables.ipynb #comparison-parts
+def comparison_parts(
+    answer: Comparison,  # Two groups
+) -> list[str | Sheet]:  # Table, how long a difference that matters would take to show, the verdict
+    "Lay a comparison out."
+    needed = [str(needed_sentence(need)) for need in answer.needed if need.code != "unknown"]
+    return [comparison_sheet(answer), *needed, str(verdict_sentence(answer.verdict))]
 
 # %% ../../nbs/cli/01_tables.ipynb #live-sheet
 EXITS = Term("exit_share", "exits", "share", 1, "Share of the positions that ended so.")
 
 
-def _gap_row(title: str, what: str | Term, test: Mapping[str, Any]) -> tuple[str, ...]:
-    gap, size = difference(what), test["difference"]
-    ends = DASH if size["estimate"] != size["estimate"] else show_interval(gap, size["low"], size["high"])
-    sides = (show(what, test[side]) for side in ("live", "reference"))
-    return title, *sides, show(gap, size["estimate"]), ends, p_value(test.get("p_holm"))
+def _gap_row(title: str, what: str | Term, one: Compared) -> tuple[str, ...]:
+    gap, found = difference(what), one.difference
+    ends = DASH if found.estimate != found.estimate else show_interval(gap, found.low, found.high)
+    return (
+        title,
+        show(what, one.live),
+        show(what, one.reference),
+        show(gap, found.estimate),
+        ends,
+        p_value(one.p_holm),
+    )
 
 
 def live_sheet(
-    answer: Mapping[str, Any],  # One strategy of `live_vs_backtest`
+    answer: AgainstBacktest,  # One strategy beside its backtest
     name: str,  # Of the strategy
 ) -> Sheet:  # A line per figure and exit reason
     "Lay live and backtest out side by side."
-    rows = [_gap_row(label(code), code, test) for code, test in answer["measures"].items()]
-    rows += [
-        _gap_row(f"exits by {plain_text(why)}", EXITS, test) for why, test in answer["exit_reasons"].items()
-    ]
-    count = f"{plain_text(name)} ({answer['live_trades']:,} live, {answer['reference_trades']:,} backtest)"
-    header = (count, label("live"), label("reference"), label("difference"), interval_name(), label("p_holm"))
+    rows = [_gap_row(label(code), code, one) for code, one in answer.measures.items()]
+    rows += [_gap_row(f"exits by {plain_text(why)}", EXITS, one) for why, one in answer.exit_reasons.items()]
+    side = MODES[answer.mode].side
+    count = f"{plain_text(name)} ({answer.live_trades:,} {side}, {answer.reference_trades:,} backtest)"
+    header = (count, side, label("reference"), label("difference"), interval_name(), label("p_holm"))
     return Sheet(header, tuple(rows))
+
+# %% ../../nbs/cli/01_tables.ipynb #live-parts
+def live_parts(
+    answer: AgainstBacktest,  # One strategy beside its backtest
+    name: str,  # Of the strategy
+) -> list[str | Sheet]:  # Table where both sides traded, verdict, how long a loss would take to show, notes
+    "Lay a comparison with the backtest out."
+    parts: list[str | Sheet] = []
+    if answer.live_trades and answer.reference_trades:
+        parts += ["", live_sheet(answer, name)]
+    verdict = answer.verdict
+    parts.append(f"{plain_text(name)}: {live_sentence(verdict)}")
+    parts += [str(needed_sentence(need)) for need in answer.needed if need != verdict.needed]  # said already
+    return parts + [str(note_sentence(note)) for note in answer.notes]
 
 # %% ../../nbs/cli/01_tables.ipynb #alert-text
 def alert_text(
     alert: Alert,  # An active or a cleared one
+    zone: str = "UTC",  # Of the clock
 ) -> str:  # Three lines; one for a cleared one
     "Show an alert."
-    who = f"{plain_text(alert.strategy)}: " if alert.strategy else ""
+    said, facts = alert_sentence(alert.facts, zone), alert.facts
     if alert.cleared_at is not None:
-        return (
-            f"CLEARED  {who}{alert.title}, {moment(alert.since, named=False)} to {moment(alert.cleared_at)}"
-        )
-    return (
-        f"{alert.severity.upper():<9}{who}{alert.title}, since {moment(alert.since)}\n"
-        f"         {alert.evidence}\n         false alarms: {alert.error_rate}"
-    )
+        return f"CLEARED  {said.short}"
+    lines = (capital(evidence_text(facts)), capital(error_text(facts)))
+    return "\n".join([f"{alert.severity.upper():<9}{said.short}", *(f"{'':<9}{line}." for line in lines)])

@@ -11,6 +11,13 @@ from typing import Any
 
 import numpy as np
 
+# %% auto #0
+__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
+           'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of', 'compared_with',
+           'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'rows_of', 'curves_of',
+           'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of', 'window_of']
+
+# %% ../../nbs/dashboard/06_figures.ipynb #imports-own
 from ..arrays import Floats, Ints, thin
 from trade_telemetry.dashboard.answers import (
     Against,
@@ -44,12 +51,6 @@ from ..store.view import View
 from ..timezones import MICROSECONDS_A_DAY, MICROSECONDS_A_SECOND, day_end_us
 from ..trace import DIRECTIONS
 from ..wording import Trend
-
-# %% auto #0
-__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
-           'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of', 'compared_with',
-           'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'rows_of', 'curves_of',
-           'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of', 'window_of']
 
 # %% ../../nbs/dashboard/06_figures.ipynb #shared-axis
 def shared_axis(
@@ -173,7 +174,7 @@ def against_of(
         "live_trades": answer["live_trades"],
     }
 
-
+# %% ../../nbs/dashboard/06_figures.ipynb #verdicts-of
 def verdicts_of(
     view: View,  # Figure and reference
     names: Sequence[str],  # Strategies that are shown

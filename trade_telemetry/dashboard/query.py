@@ -75,7 +75,7 @@ def symbol_options(
         *((plain_text(s, LONGEST_OFFER), s) for s in (offered if words else sorted(offered))),
     ]
 
-
+# %% ../../nbs/dashboard/05_query.ipynb #run-offers
 def run_options(
     state: State,  # What to show
 ) -> list[tuple[str, str]]:  # Label and value: "mode M" or "run NAME"

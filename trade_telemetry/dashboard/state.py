@@ -16,6 +16,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from cachetools import LRUCache
 
+# %% auto #0
+__all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of', 'watched_by',
+           'alert_facts', 'alerts_of', 'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'drawn_of', 'Judgement',
+           'judgement_of', 'situation_of', 'dashboard_state', 'StateSource']
+
+# %% ../../nbs/dashboard/15_state.ipynb #imports-own
 from ..config import Settings, SettingsError, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
@@ -56,11 +62,6 @@ from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.store import TraceStore
 from ..store.view import View, called, coverage_of, shown_strategies, view_words
-
-# %% auto #0
-__all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of', 'watched_by',
-           'alert_facts', 'alerts_of', 'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'drawn_of', 'Judgement',
-           'judgement_of', 'situation_of', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/15_state.ipynb #run-facts
 def run_facts(

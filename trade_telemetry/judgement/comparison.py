@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import trade_telemetry.judgement.significance as sg
 import trade_telemetry.metrics.figures as fg
 from ..arrays import Floats
 from ..glossary import difference, label, show, show_interval
@@ -23,20 +24,6 @@ from trade_telemetry.judgement.paired_days import (
     day_autocorrelation,
     pair_samples,
     paired_days_test,
-)
-from trade_telemetry.judgement.significance import (
-    POWER,
-    Moments,
-    autocorrelation_inflation,
-    design_effect,
-    hedges_of,
-    holm_adjusted,
-    mann_whitney_u,
-    needed,
-    permutation_t,
-    proportion_p_value,
-    sharpe_difference,
-    welch_of,
 )
 from ..metrics.aggregates import Folded, fold, names_known
 from ..metrics.classification import headline_scores
@@ -166,10 +153,10 @@ def _rates(folded: Folded) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _moments(folded: Folded) -> Moments:
+def _moments(folded: Folded) -> sg.Moments:
     "Size, mean and variance of the returns."
     own = folded.returns
-    return Moments(fg.trades(own), fg.average_return(own), fg.return_variance(own))
+    return sg.Moments(fg.trades(own), fg.average_return(own), fg.return_variance(own))
 
 # %% ../../nbs/judgement/07_comparison.ipynb #tests
 def _ordered_returns(columns: TraceColumns) -> Floats:
@@ -183,8 +170,8 @@ def _tests_of_sums(a: Folded, b: Folded, level: float) -> dict[str, Difference]:
         (s.right, s.calls) for s in (headline_scores(fg.matrix(own.calls)) for own in (a, b))
     )
     counts = hits, calls, other_hits, other_calls
-    precision = replace(newcombe_difference(*counts, level), p_value=proportion_p_value(*counts))
-    return {"welch_t": welch_of(_moments(a), _moments(b), level), "precision": precision}
+    precision = replace(newcombe_difference(*counts, level), p_value=sg.proportion_p_value(*counts))
+    return {"welch_t": sg.welch_of(_moments(a), _moments(b), level), "precision": precision}
 
 
 def _tests_of_rows(first: TraceColumns, second: TraceColumns, rule: VerdictRule) -> dict[str, Difference]:
@@ -192,8 +179,8 @@ def _tests_of_rows(first: TraceColumns, second: TraceColumns, rule: VerdictRule)
     own, other, level = _ordered_returns(first), _ordered_returns(second), rule.confidence
     exchanges = max(99, min(rule.draws, DRAWS))
     return {
-        "mann_whitney_u": mann_whitney_u(own, other, level),
-        "permutation_t": permutation_t(own, other, level, exchanges, rule.seed),
+        "mann_whitney_u": sg.mann_whitney_u(own, other, level),
+        "permutation_t": sg.permutation_t(own, other, level, exchanges, rule.seed),
     }
 
 # %% ../../nbs/judgement/07_comparison.ipynb #tested
@@ -214,7 +201,7 @@ def with_holm(
     tests: Mapping[str, Difference],  # By name
 ) -> dict[str, Tested]:  # The same, adjusted
     "Let a family of tests pay for its size (Holm 1979)."
-    holm = holm_adjusted({name: test.p_value for name, test in tests.items()})
+    holm = sg.holm_adjusted({name: test.p_value for name, test in tests.items()})
     return {name: Tested(test, holm[name]) for name, test in tests.items()}
 
 # %% ../../nbs/judgement/07_comparison.ipynb #needed
@@ -226,7 +213,7 @@ def _calls_a_day(folded: Folded) -> tuple[float, float]:
     if not n or not days:
         return 0.0, nan
     smooth = (hits + 1) / (n + 2)  # all right so far is not right for ever
-    return n / days, smooth * (1 - smooth) * design_effect(own.right, own.calls) * days / n
+    return n / days, smooth * (1 - smooth) * sg.design_effect(own.right, own.calls) * days / n
 
 # %% ../../nbs/judgement/07_comparison.ipynb #how-long
 def _days_needed(
@@ -237,10 +224,12 @@ def _days_needed(
     rates, year = dict(zip(names, (rate, other_rate), strict=True)), days_per_year(pair.days)
     gaps = pair.first - pair.second
     spread = float(gaps.var(ddof=1)) if len(gaps) > 1 and gaps.any() else nan
-    inflation = autocorrelation_inflation(day_autocorrelation(gaps), len(gaps))  # as the test discounts them
+    inflation = sg.autocorrelation_inflation(
+        day_autocorrelation(gaps), len(gaps)
+    )  # as the test discounts them
     return (
-        needed(rule.minimum_edge_points, "precision", 1e4 * (variance + other), rates, year),
-        needed(rule.minimum_edge_pct, "daily_return", spread * inflation, rates, year, conservative=True),
+        sg.needed(rule.minimum_edge_points, "precision", 1e4 * (variance + other), rates, year),
+        sg.needed(rule.minimum_edge_pct, "daily_return", spread * inflation, rates, year, conservative=True),
     )
 
 # %% ../../nbs/judgement/07_comparison.ipynb #needed-facts
@@ -251,7 +240,7 @@ def needed_facts(
     "Say how long it takes as JSON does."
     counts = dict(need.trades)
     return {
-        "edge": need.edge, "unit": difference(need.measure).unit, "power": POWER, "days": need.days,
+        "edge": need.edge, "unit": difference(need.measure).unit, "power": sg.POWER, "days": need.days,
         "trades": {name: counts.get(name) for name in names},
         "reachable": need.code == "reachable", "words": str(needed_sentence(need)),
     }  # fmt: skip
@@ -344,9 +333,9 @@ def compare_samples(
     tests = {"primary": primary, **_tests_of_sums(a, b, rule.confidence)}
     if rule.reported:
         tests |= _tests_of_rows(first, second, rule) | {
-            "hedges_g": hedges_of(_moments(a), _moments(b), rule.confidence)
+            "hedges_g": sg.hedges_of(_moments(a), _moments(b), rule.confidence)
         }
-        tests["sharpe"] = sharpe_difference(
+        tests["sharpe"] = sg.sharpe_difference(
             pair.first, pair.second, year, rule.confidence, min(rule.draws, DRAWS), rule.seed
         )
     sharpe = nan if incomplete else sharpe_of_days(pair.first, year) - sharpe_of_days(pair.second, year)
@@ -415,7 +404,7 @@ def compare_groups(
         compare_samples(groups[a], groups[b], (a, b), timezone=timezone, rule=rule)
         for a, b in combinations(groups, 2)
     ]
-    holm = holm_adjusted({k: pair.tests["primary"].difference.p_value for k, pair in enumerate(pairs)})
+    holm = sg.holm_adjusted({k: pair.tests["primary"].difference.p_value for k, pair in enumerate(pairs)})
     paid = tuple(among_pairs(pair, holm[k], len(pairs), rule) for k, pair in enumerate(pairs))
     return GroupComparison(tuple(groups), paid)
 

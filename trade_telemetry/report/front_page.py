@@ -11,6 +11,12 @@ from math import isfinite
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+# %% auto #0
+__all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'runs_table', 'named_interval', 'drawdown_code',
+           'performance_sentences', 'status_badge', 'card_of', 'strategy_cards', 'missing_sentence', 'kind_sentence',
+           'alerts_sentence', 'executive_summary']
+
+# %% ../../nbs/report/06_front_page.ipynb #imports-own
 from ..glossary import figure, label, show, show_interval, term
 from ..metrics.record import AccuracyMetrics
 from trade_telemetry.report.blocks import (
@@ -44,11 +50,6 @@ from trade_telemetry.wording import (
     share,
     with_interval,
 )
-
-# %% auto #0
-__all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'runs_table', 'named_interval', 'drawdown_code',
-           'performance_sentences', 'status_badge', 'card_of', 'strategy_cards', 'missing_sentence', 'kind_sentence',
-           'alerts_sentence', 'executive_summary']
 
 # %% ../../nbs/report/06_front_page.ipynb #front
 FRONT = '<header class="tt-front">{{ title }}{{ facts }}</header>'
