@@ -13,7 +13,6 @@ from markupsafe import Markup
 from ..alert_sentences import WATCHED, RuleName
 from .answers import AlertEntry, State, Watched
 from .markup import Template, name_html, names_html, set_html
-from ..glossary import label
 from ..wording import SEVERITY, Severity, capital, moment, plural, share
 
 # %% auto #0
@@ -50,9 +49,9 @@ def alert_html(
     kind: Severity = "cleared" if over else alert["severity"]
     since = moment(alert["since"], zone, named=not over)
     when = f"{since} to {moment(over, zone)}" if over else f"since {since}"
-    wrong = [set_html(f"{label('error_rate')}: {alert['error_rate']}")] if alert["error_rate"] else []
+    wrong = [set_html(alert["error_rate"])] if alert["error_rate"] else []
     small = [*([set_html(when)] if alert["since"] else []), *wrong]
-    title, evidence = set_html(alert["title"], 160), set_html(alert["evidence"])
+    title, evidence = set_html(alert["title"], 160), set_html(capital(alert["evidence"]))
     word = capital(SEVERITY[kind].text)
     return _ENTRY(Entry(kind, alert["rule"], word, name_html(alert["strategy"]), title, evidence, small))
 

@@ -18,9 +18,10 @@ from ..wording import Severity, Source, Status, Trend
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'BACKTEST', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against',
            'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'Trade', 'Trades',
-           'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'State',
-           'state_schema', 'empty_state', 'example_share', 'example_figures', 'example_against', 'example_alert',
-           'example_said', 'example_curves', 'example_state', 'example_traces']
+           'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'ViewFacts',
+           'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state', 'example_share',
+           'example_figures', 'example_against', 'example_alert', 'example_said', 'example_curves', 'example_state',
+           'example_traces']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -279,41 +280,58 @@ class Coverage(TypedDict):
     closes: int
     lost: int
 
+# %% ../../nbs/dashboard/01_answers.ipynb #parts
+class ViewFacts(TypedDict):
+    "What is shown; it may change although no trade was closed."
+
+    state: Literal["live", "historical", "stale", "error"]
+    mode: Literal["live", "paper", "replay", "historical", "empty"]
+    title: str
+    directory: str
+    timezone: str
+    refresh_interval_seconds: float
+    precision_threshold: float
+    runs: list[RunFacts]
+    coverage: Coverage | None
+
+
+class Choices(TypedDict):
+    "What the viewer chose, and which runs could be chosen."
+
+    symbol: str | None
+    direction: str | None
+    run: str | None
+    run_mode: str | None
+    available_runs: list[RunName]
+
+
+class Drawn(TypedDict):
+    "What is drawn of the trades that were asked for."
+
+    window: Window | None
+    strategies: dict[str, Figures]
+    strategies_left_out: int
+    curve: Curve
+    rolling: Rolling
+    trades: Trades | None
+    details: Details | None
+
+
+class Findings(Drawn, Said):
+    "What was found out; it holds as long as nothing new is written."
+
+    symbols: list[str]
+    newest_trace_at: str | None
+
 # %% ../../nbs/dashboard/01_answers.ipynb #state
-class State(TypedDict):
+class State(ViewFacts, Choices, Findings):
     "Everything that the page shows."
 
     schema_version: int
     generated_at: str
     complete: bool  # False while the comparison with the backtest is being made
-    state: Literal["live", "historical", "stale", "error"]
-    mode: Literal["live", "paper", "replay", "historical", "empty"]
-    title: str
     message: str | None  # Why there is nothing to show
-    directory: str
-    timezone: str
-    refresh_interval_seconds: float
-    precision_threshold: float
-    symbol: str | None
-    direction: str | None
-    run: str | None
-    run_mode: str | None
-    symbols: list[str]
-    available_runs: list[RunName]
     rows: Rows
-    newest_trace_at: str | None
-    runs: list[RunFacts]
-    coverage: Coverage | None
-    window: Window | None
-    trades: Trades | None
-    details: Details | None
-    strategies: dict[str, Figures]
-    strategies_left_out: int
-    curve: Curve
-    rolling: Rolling
-    alerts: list[AlertEntry]
-    cleared: list[AlertEntry]
-    watched: Watched | None
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema
@@ -322,6 +340,15 @@ def state_schema() -> dict[str, Any]:  # JSON Schema, draft 2020-12
     text = files("trade_telemetry").joinpath("static/dashboard_state.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
+
+# %% ../../nbs/dashboard/01_answers.ipynb #nothing-drawn
+def nothing_drawn() -> Drawn:
+    "Draw no trades."
+    return {
+        "window": None, "strategies": {}, "strategies_left_out": 0, "trades": None, "details": None,
+        "curve": {"time_ms": [], "cumulative_return_pct": {}, "drawdown_pct": {}, "left_out": []},
+        "rolling": {"calls": ROLLING_CALLS, "time_ms": [], "precision": {}},
+    }  # fmt: skip
 
 # %% ../../nbs/dashboard/01_answers.ipynb #empty-state
 SCHEMA_VERSION = 3
@@ -338,10 +365,7 @@ def empty_state(
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "mislabelled": 0},
-        "newest_trace_at": None, "runs": [], "coverage": None, "window": None, "trades": None, "details": None,
-        "strategies": {}, "strategies_left_out": 0,
-        "curve": {"time_ms": [], "cumulative_return_pct": {}, "drawdown_pct": {}, "left_out": []},
-        "rolling": {"calls": ROLLING_CALLS, "time_ms": [], "precision": {}},
+        "newest_trace_at": None, "runs": [], "coverage": None, **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})

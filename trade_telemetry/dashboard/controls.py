@@ -30,7 +30,7 @@ from ..wording import moment, plural
 
 # %% auto #0
 __all__ = ['plain_layout', 'plain_style', 'html_widget', 'HtmlPanel', 'narrow_style', 'Choice', 'Filters', 'package_text',
-           'RefreshClock', 'clock_words', 'Panel', 'box']
+           'clock_words', 'RefreshClock', 'Panel', 'box']
 
 # %% ../../nbs/dashboard/10_controls.ipynb #html-panel
 @cache
@@ -155,14 +155,29 @@ class Filters:
         if self.shown is not None:
             self.symbol.update(self.shown)
 
-# %% ../../nbs/dashboard/10_controls.ipynb #clock
+# %% ../../nbs/dashboard/10_controls.ipynb #package-text
 def package_text(
     path: str,  # Path inside the package
 ) -> str:  # Content
     "Read a file that is shipped with the package."
     return files("trade_telemetry").joinpath(path).read_text(encoding="utf-8")
 
+# %% ../../nbs/dashboard/10_controls.ipynb #clock-words
+def clock_words(
+    state: State,  # What to show
+) -> str:  # Such as "10,050 rows"
+    "Say how many rows stand behind the page, and for history until when."
+    words = plural(state["rows"]["loaded"], "row")
+    if state["state"] == "stale":
+        beats = [
+            run["heartbeat_at"] for run in state["runs"] if run["role"] == "figure" and run["heartbeat_at"]
+        ]
+        return f"{words} · writer silent since {moment(max(beats), state['timezone'])}" if beats else words
+    if state["mode"] in ("live", "paper", "empty") or state["newest_trace_at"] is None:
+        return words
+    return f"{words} · to {moment(state['newest_trace_at'], state['timezone'], named=False)[:10]}"
 
+# %% ../../nbs/dashboard/10_controls.ipynb #refresh-clock
 class RefreshClock(anywidget.AnyWidget):
     "The page's timer and status line; one beat, one answer."
 
@@ -195,21 +210,6 @@ class RefreshClock(anywidget.AnyWidget):
             self.more = not state["complete"]
             self.alerts = len(state["alerts"]) + len(state["errors"])
             self.newest_ms = None if newest is None else datetime.fromisoformat(newest).timestamp() * 1000
-
-# %% ../../nbs/dashboard/10_controls.ipynb #clock-words
-def clock_words(
-    state: State,  # What to show
-) -> str:  # Such as "10,050 rows"
-    "Say how many rows stand behind the page, and for history until when."
-    words = plural(state["rows"]["loaded"], "row")
-    if state["state"] == "stale":
-        beats = [
-            run["heartbeat_at"] for run in state["runs"] if run["role"] == "figure" and run["heartbeat_at"]
-        ]
-        return f"{words} · writer silent since {moment(max(beats), state['timezone'])}" if beats else words
-    if state["mode"] in ("live", "paper", "empty") or state["newest_trace_at"] is None:
-        return words
-    return f"{words} · to {moment(state['newest_trace_at'], state['timezone'], named=False)[:10]}"
 
 # %% ../../nbs/dashboard/10_controls.ipynb #panel-protocol
 class Panel(Protocol):

@@ -49,8 +49,8 @@ from ..metrics.record import AccuracyMetrics, measure
 from ..metrics.returns import daily_returns, drawdown
 from ..metrics.steps import ROLLING_CALLS, Steps, last_calls, steps_of
 from ..store.columns import TraceColumns
-from ..store.days import from_local
 from ..store.view import View
+from ..timezones import MICROSECONDS_A_DAY, MICROSECONDS_A_SECOND, day_end_us
 from ..trace import DIRECTIONS
 from ..wording import Trend
 
@@ -248,7 +248,7 @@ def figures_of(
         "against": None,
     }
 
-# %% ../../nbs/dashboard/06_figures.ipynb #strategy-order
+# %% ../../nbs/dashboard/06_figures.ipynb #rows-of
 def rows_of(
     columns: TraceColumns,  # Rows of all strategies
     strategy: str,  # A name
@@ -365,7 +365,7 @@ def details_of(
         "exits": {name: exits_of(rows) for name, rows in own.items()},
     }
 
-# %% ../../nbs/dashboard/06_figures.ipynb #facts-of-figures
+# %% ../../nbs/dashboard/06_figures.ipynb #window-of
 def window_of(
     figure: TraceColumns,  # Closes of all symbols, at least one
     days: int | None,  # Days to look back; None: all
@@ -375,7 +375,8 @@ def window_of(
     moments = figure.exit_us
     if figure.ledger is not None and figure.ledger.closes:
         known = figure.ledger.total().key("day")
-        edges = np.array([known.min(), known.max() + 1])
-        moments = np.concatenate([moments, from_local(edges * 86_400_000_000 - 1, timezone)])
+        edges = [int(known.min()) - 1, int(known.max())]
+        moments = np.concatenate([moments, [day_end_us(day, timezone) - 1 for day in edges]])
     end = int(moments.max())
-    return (int(moments.min()) - 1_000_000 if days is None else end - days * 86_400_000_000), end
+    first = int(moments.min()) - MICROSECONDS_A_SECOND
+    return first if days is None else end - days * MICROSECONDS_A_DAY, end

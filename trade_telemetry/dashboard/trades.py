@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -20,22 +19,26 @@ from .query import Query, as_query, view_asked
 from ..store.columns import TraceColumns
 from ..store.store import TraceStore
 from ..store.view import called
+from ..timezones import utc_of
 from ..trace import DIRECTIONS
 
 # %% auto #0
-__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'trades_of',
-           'closes_behind', 'sheet_text', 'trades_csv']
+__all__ = ['PAGE_ROWS', 'TRADE_KEYS', 'CSV_ROWS', 'utc_text', 'utc_from_us', 'newest', 'trade_rows', 'cell_rows', 'closes_behind',
+           'trades_of', 'sheet_text', 'trades_csv']
 
 # %% ../../nbs/dashboard/12_trades.ipynb #utc
-def utc_from_us(
-    microseconds: int | None,  # Since 1970 UTC
-) -> str | None:  # ISO 8601 with offset, seconds
+def utc_text(
+    microseconds: int,  # Since 1970 UTC
+) -> str:  # ISO 8601 with offset, seconds
     "Time as text."
-    return None if microseconds is None else _utc(microseconds)
+    return utc_of(microseconds).isoformat(timespec="seconds")
 
 
-def _utc(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).isoformat()
+def utc_from_us(
+    microseconds: int | None,  # Since 1970 UTC; None: there was none
+) -> str | None:  # The same as text
+    "Time as text, where there is one."
+    return None if microseconds is None else utc_text(microseconds)
 
 # %% ../../nbs/dashboard/12_trades.ipynb #newest
 PAGE_ROWS = 20
@@ -67,7 +70,7 @@ def trade_rows(
     c = columns
     return [
         {
-            "entry_at": _utc(int(c.entry_us[i])), "exit_at": _utc(int(c.exit_us[i])),
+            "entry_at": utc_text(int(c.entry_us[i])), "exit_at": utc_text(int(c.exit_us[i])),
             "symbol": c.symbols[c.symbol[i]], "strategy": c.strategies[c.strategy[i]], "run": c.runs[c.run[i]],
             "predicted": DIRECTIONS[c.predicted[i]], "actual": DIRECTIONS[c.actual[i]],
             "confidence": number_or_none(c.confidence[i]), "entry_price": number_or_none(c.entry_price[i]),
@@ -78,7 +81,7 @@ def trade_rows(
         for i in range(len(c))
     ]  # fmt: skip
 
-
+# %% ../../nbs/dashboard/12_trades.ipynb #cell-rows
 def cell_rows(
     columns: TraceColumns,  # Rows of all strategies
     cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all rows
@@ -88,6 +91,16 @@ def cell_rows(
         return columns
     own = rows_of(columns, cell[0])
     return own.take((own.actual == cell[1]) & (own.predicted == cell[2]))
+
+# %% ../../nbs/dashboard/12_trades.ipynb #closes-behind
+def closes_behind(
+    strategies: Mapping[str, Figures],  # By strategy
+    cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all
+) -> int:  # Closes, of which rows may be a sample
+    "Count what a list of trades could hold."
+    if cell is None:
+        return sum(figures["trades"] for figures in strategies.values())
+    return strategies[cell[0]]["confusion"]["counts"][cell[1]][cell[2]] if cell[0] in strategies else 0
 
 # %% ../../nbs/dashboard/12_trades.ipynb #trades-of
 def trades_of(
@@ -112,16 +125,6 @@ def trades_of(
         "pages": pages,
         "rows": trade_rows(rows.take(newest(rows, page * PAGE_ROWS))),
     }
-
-# %% ../../nbs/dashboard/12_trades.ipynb #closes-behind
-def closes_behind(
-    strategies: Mapping[str, Figures],  # By strategy
-    cell: tuple[str, int, int] | None,  # Strategy, actual and predicted code; None: all
-) -> int:  # Closes, of which rows may be a sample
-    "Count what a list of trades could hold."
-    if cell is None:
-        return sum(figures["trades"] for figures in strategies.values())
-    return strategies[cell[0]]["confusion"]["counts"][cell[1]][cell[2]] if cell[0] in strategies else 0
 
 # %% ../../nbs/dashboard/12_trades.ipynb #trades-csv
 CSV_ROWS = 50_000
