@@ -51,8 +51,8 @@ from trade_telemetry.judgement.comparison import side_of
 from trade_telemetry.judgement.live_vs_backtest import measured
 from trade_telemetry.metrics import figures as fg
 from trade_telemetry.metrics.aggregates import fold, fold_rows
-from trade_telemetry.metrics.day_sums import account_of, daily_calls, daily_of, day_lines
 from trade_telemetry.metrics.record import AccuracyMetrics, f1_of_days, measure
+from trade_telemetry.metrics.returns import daily_returns
 from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.days import exit_days
 from trade_telemetry.store.store import load_columns
@@ -409,7 +409,7 @@ def test_figures_are_those_of_the_record_from_rows() -> None:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[TraceColumns, TraceColumns]:
-    """All trades, and what a writer leaves of them that keeps one in five: rows and a ledger of today's form."""
+    """All trades, and what a writer leaves of them that keeps one in five: rows and a ledger."""
     folder, whole = tmp_path_factory.mktemp("sampled"), random_columns(4000, 7)
     with TelemetryWriter(folder / "live", sample_rate=0.2, mode="live", background=False) as writer:
         for trace in whole.to_traces():
@@ -424,49 +424,58 @@ def test_figures_of_a_sample_are_those_of_the_record(sample: tuple[TraceColumns,
     assert fold(rows).returns.total("closes") == len(whole)
 
 
-def test_a_sample_with_a_complete_ledger_knows_what_all_rows_know(
+def test_a_sample_with_its_ledger_knows_what_all_rows_know(
     sample: tuple[TraceColumns, TraceColumns],
 ) -> None:
+    """Through the real writer and its files: one row in five, and to the byte the sums of all of them."""
     whole, rows = sample
-    complete = fold_rows(whole)
-    known = fold(replace(rows, ledger=Ledgers({("live", "live"): complete})))  # type: ignore[arg-type]
+    complete, known = fold_rows(whole), fold(rows)
     assert known.returns.to_bytes() == complete.to_bytes()
     assert same(fg.all_figures(known.returns), fg.all_figures(complete))
     assert known.sampled
     assert covers(complete, known.kept)
 
 
-def test_days_of_a_comparison_are_those_of_its_accounts(sample: tuple[TraceColumns, TraceColumns]) -> None:
+def test_days_of_a_comparison_are_those_of_the_rows(sample: tuple[TraceColumns, TraceColumns]) -> None:
     whole, rows = sample
-    for columns in (whole, rows, replace(rows, ledger=None)):
-        account, folded = account_of(columns), fold(columns)
-        days, daily = daily_of(account)
+    alone = replace(rows, ledger=None)
+    for columns, shown, weight in ((whole, whole, 1.0), (rows, whole, 1.0), (alone, alone, 5.0)):
+        folded, r = fold(columns), shown.return_pct
+        days, daily = daily_returns(shown.exit_us, weight * r, "UTC")
         ours = fg.estimated_daily(folded)
         assert (ours[0] == days).all()
         assert ours[1] == pytest.approx(daily, rel=1e-9, abs=1e-9)
         won, lost = fg.days_won_and_lost(folded)
+        own = exit_days(shown.exit_us, "UTC")
+        assert won.tolist() == np.unique(own[r > 0]).tolist()
+        assert lost.tolist() == np.unique(own[r < 0]).tolist()
         side = side_of("one", folded, np.empty(0))
         assert (len(won), len(lost)) == (side.winning_days, side.losing_days)
 
 
-def test_daily_calls_are_those_that_alerts_look_at(sample: tuple[TraceColumns, TraceColumns]) -> None:
+def test_daily_calls_are_those_of_the_rows(sample: tuple[TraceColumns, TraceColumns]) -> None:
+    """Counted by pandas from all rows; a sample with its ledger gives the same."""
     whole, rows = sample
-    for columns, by_symbol in ((whole, False), (whole, True), (rows, False)):
-        folded = fold(columns)
-        names = ("strategy", "symbol") if by_symbol else ("strategy",)
-        ours = fg.by_day(restrict(folded.calls, called=[0, 1]), *names)
-        theirs = daily_calls(day_lines(columns), by_symbol)
-        assert {(*key, "")[:2] for key in ours} == set(theirs)
-        for key, days in ours.items():
-            other = theirs[(*key, "")[:2]]  # type: ignore[index]
-            assert days.day.tolist() == other.day.tolist()
-            assert (days.calls == other.calls).all()
-            assert (days.right == other.right).all()
-            assert (days.moved == other.directional).all()
-            if columns is whole:
-                assert (days.last_us == other.last_us).all()
-                assert (days.stated == other.stated).all()
-                assert days.gap == pytest.approx(other.gap, abs=1e-6)
+    claim, right = whole.confidence, whole.predicted == whole.actual
+    stated = (claim >= 0) & (claim <= 1)
+    table = pd.DataFrame({
+        "strategy": np.array(whole.strategies)[whole.strategy], "symbol": np.array(whole.symbols)[whole.symbol],
+        "day": exit_days(whole.exit_us, "UTC"), "last_us": whole.exit_us, "calls": 1, "right": right,
+        "moved": whole.actual != 2, "stated": stated, "gap": np.where(stated, claim - right, 0.0),
+    })[whole.predicted != 2]  # fmt: skip
+    for names in (["strategy"], ["strategy", "symbol"]):
+        theirs = table.groupby([*names, "day"]).agg(
+            {"last_us": "max", **dict.fromkeys(("calls", "right", "moved", "stated", "gap"), "sum")}
+        )
+        for columns in (whole, rows):
+            ours = fg.by_day(restrict(fold(columns).calls, called=[0, 1]), *names)
+            assert sum(len(days.day) for days in ours.values()) == len(theirs)
+            for key, days in ours.items():
+                other = theirs.loc[key]
+                assert days.day.tolist() == other.index.tolist()
+                for name in ("last_us", "calls", "right", "moved", "stated"):
+                    assert getattr(days, name).tolist() == other[name].tolist(), name
+                assert days.gap == pytest.approx(other["gap"].to_numpy(), abs=1e-6)
 
 
 def test_day_means_are_those_of_rows() -> None:

@@ -29,6 +29,7 @@ import trade_telemetry.capture.ledger as ledger_module
 import trade_telemetry.capture.run_record as record_module
 import trade_telemetry.capture.segment as segment_module
 import trade_telemetry.capture.writer as writer_module
+from trade_telemetry.aggregate_form import PERCENT
 from trade_telemetry.capture.hook import TelemetryHook
 from trade_telemetry.capture.ledger import read_ledger
 from trade_telemetry.capture.writer import TelemetryWriter
@@ -126,7 +127,9 @@ def test_a_killed_process_loses_at_most_what_was_unflushed_of_its_ledger(
         sums = list(ledger_of(directory).values())
         known = sum(s.closes for s in sums)
         assert known >= written  # each flush of rows is followed by the ledger, before it is counted
-        assert sum(s.return_sum_pct for s in sums) == known * (known + 1) / 2  # the first ones, all of them
+        assert (
+            sum(s.return_sum for s in sums) == known * (known + 1) // 2 * PERCENT
+        )  # the first ones, all of them
         assert len(load_columns(directory)[0]) <= known
 
 
@@ -698,6 +701,8 @@ def test_the_thread_outlives_a_storm_and_the_ledger_is_whole_afterwards(
     ledgers = [row for path in (tmp_path / "live").glob("ledger_*") for row in read_ledger(path)]
     assert sum(row.sums.closes for row in ledgers) == len(traces)
     assert (
-        abs(sum(row.sums.return_sum_pct for row in ledgers) - sum(t.realized_return_pct for t in traces))
+        abs(
+            sum(row.sums.return_sum for row in ledgers) / PERCENT - sum(t.realized_return_pct for t in traces)
+        )
         < 1e-6
     )

@@ -694,7 +694,7 @@ def test_a_live_run_that_keeps_no_rows_is_shown_by_its_ledger(tmp_path: Path) ->
     got = view(tmp_path)
     assert (got.state, len(got.figure), len(got.reference or ())) == ("live", 0, 5)
     assert got.figure.ledger is not None
-    assert got.figure.ledger.closes.sum() == 40
+    assert got.figure.ledger.closes == 40
     (run,) = got.figure_runs
     assert (run.rows, run.closes, run.traded, run.strategies) == (0, 40, True, ("intraday", "swing"))
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from trade_telemetry.aggregate_form import PERCENT, Sums
 from trade_telemetry.capture.hook import TelemetryHook
-from trade_telemetry.capture.ledger import LedgerSums, merge_ledgers, read_ledger
+from trade_telemetry.capture.ledger import merge_ledgers, read_ledger
 from trade_telemetry.capture.segment import Segment
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.config import Settings
@@ -146,8 +147,8 @@ def test_live_engine_telemetry_throttling(tmp_path: Path, background: bool) -> N
     merged = merge_ledgers(row for path in ledgers for row in read_ledger(path))
     sums = [0.0, 0.0, 0.0]
     for line in merged.values():
-        assert isinstance(line, LedgerSums)
-        sums = [a + b for a, b in zip(sums, (line.closes, line.return_sum_pct, line.wins), strict=True)]
+        assert isinstance(line, Sums)
+        sums = [a + b for a, b in zip(sums, (line.closes, line.return_sum / PERCENT, line.wins), strict=True)]
     returns = [t.realized_return_pct for t in report.trades]
     assert sums == pytest.approx([100, sum(returns), sum(r > 0 for r in returns)], abs=1e-9)
 

@@ -24,11 +24,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from trade_telemetry.aggregate_form import PERCENT, Lines
 from trade_telemetry.capture.hook import TelemetryHook
-from trade_telemetry.capture.ledger import LedgerKey, LedgerSums, merge_ledgers, read_ledger
+from trade_telemetry.capture.ledger import merge_ledgers, read_ledger
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.metrics.returns import daily_returns, days_per_year, sharpe_of_days, sharpe_ratio
 from trade_telemetry.store.store import load_columns
+from trade_telemetry.timezones import date_of_day
 from trade_telemetry.trace import COLUMNS, DIRECTIONS, PredictionTrace
 
 START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
@@ -60,7 +62,7 @@ def complete_rows(directory: Path) -> tuple[list[dict[str, str]], int]:
     return rows, torn
 
 
-def ledger_of(directory: Path) -> dict[LedgerKey, LedgerSums]:
+def ledger_of(directory: Path) -> Lines:
     return merge_ledgers(row for path in directory.glob("ledger_*.json") for row in read_ledger(path))
 
 
@@ -513,23 +515,23 @@ def test_a_ledger_at_a_tenth_of_the_rows_tells_what_all_rows_tell(
     assert report.kept == len(traces)
     ledger = ledger_of(tmp_path / "tenth")
     assert len(list((tmp_path / "tenth").glob("ledger_*"))) >= 6  # one a month for each of six writers
-    confusion: Counter[tuple[str, str]] = Counter()
+    confusion: Counter[tuple[int, int]] = Counter()
     for key, sums in ledger.items():
-        confusion[key.predicted_direction, key.actual_direction] += sums.closes
+        confusion[key.called, key.actual] += sums.closes
     for said in range(2):
         for was in range(3):
             counted = int(((columns.predicted == said) & (columns.actual == was)).sum())
-            assert confusion[DIRECTIONS[said], DIRECTIONS[was]] == counted > 0
+            assert confusion[said, was] == counted > 0
     assert sum(sums.wins for sums in ledger.values()) == int((columns.return_pct > 0).sum())
     assert math.isclose(
-        sum(sums.return_square_sum for sums in ledger.values()),
+        sum(sums.square_sum for sums in ledger.values()) / PERCENT**2,
         float(np.square(columns.return_pct).sum()),
         rel_tol=1e-9,
     )
     days, daily = daily_returns(columns.exit_us, columns.return_pct, zone)
     by_day: defaultdict[str, float] = defaultdict(float)
     for key, sums in ledger.items():
-        by_day[key.exit_date] += sums.return_sum_pct
+        by_day[str(date_of_day(key.day))] += sums.return_sum / PERCENT
     from_ledger = np.array([by_day.pop(str(day), 0.0) for day in days])
     assert by_day == {}
     assert np.abs(np.cumsum(from_ledger) - np.cumsum(daily)).max() < 1e-9

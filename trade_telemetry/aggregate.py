@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,8 @@ from .timezones import date_of_day
 # %% auto #0
 __all__ = ['Ints', 'Floats', 'Bools', 'LOW', 'MASK', 'HALF', 'UNITS', 'wide_of', 'sum_wide', 'total_of', 'floats_of', 'Aggregate',
            'empty', 'described', 'used_words', 'arranged', 'merge', 'take', 'restrict', 'forget',
-           'document_of_aggregate', 'aggregate_of_document', 'read', 'from_bytes', 'aggregate_of_lines', 'Ledgers',
-           'covers']
+           'document_of_aggregate', 'aggregate_of_document', 'Read', 'read', 'from_bytes', 'aggregate_of_lines',
+           'Ledgers', 'covers']
 
 # %% ../nbs/15_aggregate.ipynb #wide
 Ints = npt.NDArray[np.int64]
@@ -349,7 +349,7 @@ def restrict(
     if last is not None:
         mask &= a.key("day") <= last
     if called is not None:
-        mask &= np.isin(a.key("called"), list(called))
+        mask &= np.isin(np.arange(3), list(called))[a.key("called")]
     chosen = take(a, mask)
     return chosen if strategies is None else replace(chosen, missing=a.missing & frozenset(strategies))
 
@@ -467,29 +467,36 @@ def _unbelievable(aggregate: Aggregate) -> Bools:
     return np.asarray(bad | (outside > 0), dtype=np.bool_)
 
 # %% ../nbs/15_aggregate.ipynb #read
+class Read(NamedTuple):
+    "What a file of sums gives."
+
+    sums: Aggregate
+    left_out: list[str]  # Why some lines could not be used
+    mode: str  # live, paper, replay or backtest; "" where it is no ledger
+
+
 def read(
     data: bytes,  # A file of sums of either version: an aggregate or a ledger
-) -> tuple[
-    Aggregate, list[str]
-]:  # Its sums; why some lines are left out. ValueError where it is no such file
+) -> Read:  # ValueError where it is no such file
     "Read sums."
     try:
         document = orjson.loads(data)
         if document["schema_version"] == SCHEMA_VERSION:
             found = aggregate_of_document(document)
             if not _unbelievable(found).any():
-                return found, []
+                return Read(found, [], str(document.get("mode", "")))
     except (ValueError, KeyError, TypeError, IndexError, OverflowError):
         pass  # the careful road says what is wrong
     careful = read_aggregate(data)
-    return aggregate_of_lines(careful.lines, careful.zones, careful.missing), careful.left_out
+    sums = aggregate_of_lines(careful.lines, careful.zones, careful.missing)
+    return Read(sums, careful.left_out, careful.mode)
 
 
 def from_bytes(
     data: bytes,  # From `Aggregate.to_bytes`
 ) -> Aggregate:  # The same; ValueError where anything in it cannot be
     "Read an aggregate."
-    found, left_out = read(data)
+    found, left_out, _ = read(data)
     if left_out:
         raise ValueError(left_out[0])
     return found
@@ -510,6 +517,16 @@ class Ledgers:
 
     sums: Mapping[tuple[str, str], Aggregate]  # By run and mode
     labelled: bool = True  # Is `actual` what the rows beside it say? Not after relabelling
+
+    @property
+    def runs(self) -> frozenset[str]:
+        "Runs that they speak for."
+        return frozenset(run for run, _ in self.sums)
+
+    @property
+    def closes(self) -> int:
+        "Closes in all of them."
+        return sum(part.total("closes") for part in self.sums.values())
 
     def only(
         self,

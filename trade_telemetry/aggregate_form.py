@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from fractions import Fraction
 from hashlib import blake2b
+from itertools import chain
 from math import floor, frexp, isfinite, log
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,10 +23,11 @@ from .trace import DIRECTIONS, PredictionTrace, as_utc
 # %% auto #0
 __all__ = ['WORDS', 'CODE_OF', 'PERCENT', 'MINUTE', 'ONE', 'MOST_PERCENT', 'MOST_MINUTES', 'MOST_SUM', 'STEPS', 'OUTSIDE_BIN',
            'CONFIDENCE_BINS', 'BIN_WIDTH', 'CLIP', 'DOUBT', 'LN2', 'LOG_TERMS', 'NEVER', 'COUNTS', 'SUMS', 'LAST',
-           'PARTS', 'UNKNOWN_IN_VERSION_1', 'Lines', 'SCHEMA_VERSION', 'Key', 'units_of', 'return_bin', 'bin_edges',
-           'confidence_bin', 'log_of', 'log_score', 'Sums', 'parts_of', 'exit_us_of', 'plain_name', 'Close', 'close_of',
-           'add_close', 'add_sums', 'merge_lines', 'check_line', 'document_of', 'canonical_bytes', 'digest_of',
-           'ledger_document', 'version_1_line', 'AggregateFile', 'read_aggregate']
+           'PARTS', 'UNKNOWN_IN_VERSION_1', 'Lines', 'SCHEMA_VERSION', 'SCALARS', 'Key', 'units_of', 'return_bin',
+           'bin_edges', 'confidence_bin', 'log_of', 'log_score', 'Sums', 'parts_of', 'exit_us_of', 'plain_name',
+           'Close', 'close_of', 'add_close', 'add_sums', 'merge_lines', 'check_line', 'Row', 'row_of',
+           'document_of_rows', 'document_of', 'canonical_bytes', 'digest_of', 'ledger_document', 'version_1_line',
+           'AggregateFile', 'read_aggregate']
 
 # %% ../nbs/11_aggregate_form.ipynb #key
 class Key(NamedTuple):
@@ -366,8 +369,62 @@ def check_line(
     if broken := [what for what, true in holds.items() if not true]:
         raise ValueError(f"a line of {key.strategy} breaks the rule that {broken[0]}")
 
-# %% ../nbs/11_aggregate_form.ipynb #document
+# %% ../nbs/11_aggregate_form.ipynb #row-of
 SCHEMA_VERSION = 2
+SCALARS = (*COUNTS, *SUMS, *LAST)
+_scalars_of = attrgetter(*SCALARS)
+_sums_of = attrgetter(*SUMS)
+
+
+class Row(NamedTuple):
+    "What a line is in a file."
+
+    scalars: tuple[int | str, ...]  # As `SCALARS`
+    bins: tuple[int, ...]  # Bins of returns, ascending
+    closes: tuple[int, ...]  # In each of them
+    claimed: tuple[int, ...]  # Bins of confidences, ascending
+    claims: tuple[int, ...]  # In each of them
+    excess: tuple[int, ...]  # Of their claims over its edge, 1e-9
+
+
+def row_of(
+    sums: Sums,  # Of a line
+) -> Row:  # The same as numbers and texts that stay as they are when more closes are added
+    "Spell out a line for its file."
+    scalars: tuple[int | str, ...] = _scalars_of(sums)
+    if not -NEVER <= min(_sums_of(sums)) <= max(_sums_of(sums)) <= NEVER:
+        scalars = tuple(v if -NEVER <= v <= NEVER else str(v) for v in _scalars_of(sums))
+    bins, claims = sorted(sums.return_bins.items()), sorted(sums.confidence_bins.items())
+    number, closes = zip(*bins, strict=True) if bins else ((), ())
+    claimed, pairs = zip(*claims, strict=True) if claims else ((), ())
+    return Row(scalars, number, closes, claimed, tuple(n for n, _ in pairs), tuple(x for _, x in pairs))
+
+# %% ../nbs/11_aggregate_form.ipynb #document
+def document_of_rows(
+    rows: Mapping[Key, Row],  # Any lines
+    zones: Iterable[str] = (),  # Zones whose dates their days are
+    missing: Iterable[str] = (),  # Strategies of which closes are missing
+) -> dict[str, Any]:  # The file form
+    "Arrange rows as columns."
+    keys = sorted(rows)
+    parts = map(list, zip(*keys, strict=True) if keys else [()] * len(Key._fields))
+    named: dict[str, list[Any]] = dict(zip(Key._fields, parts, strict=True))
+    words = {name: sorted(set(named[name])) for name in WORDS}
+    for name in WORDS:
+        place = {word: code for code, word in enumerate(words[name])}
+        named[name] = [place[word] for word in named[name]]
+    blank = [()] * len(Row._fields)
+    scalars, *histograms = zip(*map(rows.__getitem__, keys), strict=True) if keys else blank
+    columns = map(list, zip(*scalars, strict=True) if keys else [()] * len(SCALARS))
+    bins, closes, claimed, claims, excess = (list(chain.from_iterable(part)) for part in histograms)
+    return {
+        "schema_version": SCHEMA_VERSION, "zones": sorted(set(zones)) if keys else [], "missing": sorted(set(missing)),
+        "words": words, "lines": named | dict(zip(SCALARS, columns, strict=True)),
+        "return_bins": {"entries": list(map(len, histograms[0])), "bin": bins, "closes": closes},
+        "confidence_bins": {
+            "entries": list(map(len, histograms[2])), "bin": claimed, "claims": claims, "excess": excess
+        },
+    }  # fmt: skip
 
 
 def document_of(
@@ -376,34 +433,7 @@ def document_of(
     missing: Iterable[str] = (),  # Strategies of which closes are missing
 ) -> dict[str, Any]:  # The file form
     "Arrange lines as columns."
-    keys = sorted(lines)
-    every = [lines[key] for key in keys]
-    words = {name: sorted({getattr(key, name) for key in keys}) for name in WORDS}
-    place = {name: {word: code for code, word in enumerate(words[name])} for name in WORDS}
-    columns: dict[str, list[Any]] = {
-        name: [place[name][getattr(key, name)] for key in keys] for name in WORDS
-    }
-    columns |= {name: [getattr(key, name) for key in keys] for name in Key._fields[4:]}
-    columns |= {name: [getattr(s, name) for s in every] for name in COUNTS}
-    columns |= {
-        name: [v if -NEVER <= v <= NEVER else str(v) for v in (getattr(s, name) for s in every)]
-        for name in SUMS
-    }
-    columns |= {name: [getattr(s, name) for s in every] for name in LAST}
-    bins = [sorted(s.return_bins.items()) for s in every]
-    claims = [sorted(s.confidence_bins.items()) for s in every]
-    return {
-        "schema_version": SCHEMA_VERSION, "zones": sorted(set(zones)) if keys else [], "missing": sorted(set(missing)),
-        "words": words, "lines": columns,
-        "return_bins": {
-            "entries": [len(b) for b in bins],
-            "bin": [k for b in bins for k, _ in b], "closes": [n for b in bins for _, n in b],
-        },
-        "confidence_bins": {
-            "entries": [len(c) for c in claims], "bin": [k for c in claims for k, _ in c],
-            "claims": [n for c in claims for _, (n, _) in c], "excess": [x for c in claims for _, (_, x) in c],
-        },
-    }  # fmt: skip
+    return document_of_rows({key: row_of(sums) for key, sums in lines.items()}, zones, missing)
 
 # %% ../nbs/11_aggregate_form.ipynb #canonical
 def canonical_bytes(
@@ -421,14 +451,14 @@ def digest_of(
 
 # %% ../nbs/11_aggregate_form.ipynb #ledger-file
 def ledger_document(
-    lines: Mapping[Key, Sums],  # Of one month
+    rows: Mapping[Key, Row],  # Lines of one month, each from `row_of`
     mode: str,  # live, paper, replay or backtest
     timezone: str,  # Zone of the exit dates
     month: str,  # YYYY-MM
 ) -> dict[str, Any]:  # For `canonical_bytes`
     "Arrange a month of a writer for its file."
     facts = {"mode": mode, "timezone": timezone, "month": month}
-    document = document_of(lines, [timezone])
+    document = document_of_rows(rows, [timezone])
     return {"schema_version": document.pop("schema_version"), **facts, **document}
 
 # %% ../nbs/11_aggregate_form.ipynb #version-1
@@ -482,13 +512,12 @@ def _lines_of_version_2(document: Mapping[str, Any]) -> list[tuple[Key, Sums]]:
     words, columns, lines = document["words"], document["lines"], []
     names = [[words[name][code] for code in columns[name]] for name in WORDS]
     keys = [Key(*row) for row in zip(*names, *(columns[name] for name in Key._fields[4:]), strict=True)]
-    scalars = (*COUNTS, *SUMS, *LAST)
-    rows = zip(*(columns[name] for name in scalars), strict=True)
+    rows = zip(*(columns[name] for name in SCALARS), strict=True)
     bins, claims = document["return_bins"], document["confidence_bins"]
     cut = [_take(bins[name], bins["entries"]) for name in ("bin", "closes")]
     cut += [_take(claims[name], claims["entries"]) for name in ("bin", "claims", "excess")]
     for key, row, k, n, c, m, x in zip(keys, rows, *cut, strict=True):
-        known: dict[str, Any] = {name: int(v) for name, v in zip(scalars, row, strict=True)}
+        known: dict[str, Any] = {name: int(v) for name, v in zip(SCALARS, row, strict=True)}
         claimed = dict(zip(c, zip(m, x, strict=True), strict=True))
         lines.append((key, Sums(**known, return_bins=dict(zip(k, n, strict=True)), confidence_bins=claimed)))
     return lines

@@ -12,9 +12,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from .aggregate_form import Lines, add_close, close_of
 from .capture.run_record import WriterStats
 from .capture.writer import TelemetryWriter
 from .diagnostics import Failures
+from .timezones import LocalDays
 from trade_telemetry.trace import (
     Direction,
     PredictionTrace,
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from trade_telemetry.aggregate import Ledgers
     from trade_telemetry.store.columns import TraceColumns
 
 # %% auto #0
 __all__ = ['START', 'make_trace', 'make_traces', 'PlantedRun', 'check_plan', 'simulate_columns', 'simulate_run', 'write_run',
-           'CapturedWriter', 'captured_writer', 'ManualClock']
+           'make_ledger', 'CapturedWriter', 'captured_writer', 'ManualClock']
 
 # %% ../nbs/19_testing.ipynb #make-trace
 START = datetime(2025, 1, 6, 14, 35, tzinfo=UTC)  # A Monday, five minutes after the open in New York
@@ -269,6 +272,21 @@ def write_run(
             if k % 10_000 == 0:
                 writer.flush()
     return writer.stats()
+
+# %% ../nbs/19_testing.ipynb #make-ledger
+def make_ledger(
+    traces: Sequence[PredictionTrace],  # What was closed
+    run: str = "live",  # Name of their run
+    mode: str = "live",  # live, paper, replay or backtest
+    timezone: str = "UTC",  # Zone of the exit dates
+) -> Ledgers:  # For `TraceColumns.ledger`
+    "Count traces into the ledger of one run."
+    from trade_telemetry.aggregate import Ledgers, aggregate_of_lines
+
+    lines, days = Lines(), LocalDays(timezone)
+    for trace in traces:
+        add_close(lines, close_of(trace, days))
+    return Ledgers({(run, mode): aggregate_of_lines(lines, [timezone])} if lines else {})
 
 # %% ../nbs/19_testing.ipynb #captured-writer
 class CapturedWriter(TelemetryWriter):

@@ -8,45 +8,50 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, tzinfo
-from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
-
-from ..trace import PredictionTrace, exit_time
+from trade_telemetry.aggregate_form import (
+    Close,
+    Key,
+    Lines,
+    Row,
+    Sums,
+    add_close,
+    add_sums,
+    canonical_bytes,
+    close_of,
+    ledger_document,
+    read_aggregate,
+    row_of,
+)
+from ..timezones import LocalDays, date_of_day
+from ..trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['LedgerKey', 'LedgerSums', 'add_sums', 'Ledger', 'as_json', 'save_month', 'LedgerRow', 'read_ledger', 'merge_ledgers']
+__all__ = ['Month', 'Ledger', 'save_month', 'LedgerRow', 'read_ledger', 'merge_ledgers']
 
-# %% ../../nbs/capture/01_ledger.ipynb #ledger-key
-class LedgerKey(NamedTuple):
-    "What closes are counted by."
+# %% ../../nbs/capture/01_ledger.ipynb #month
+class Month:
+    "Sums of one month, and how its lines stand in the file."
 
-    strategy: str
-    symbol: str
-    exit_date: str  # YYYY-MM-DD in the ledger's time zone
-    predicted_direction: str
-    actual_direction: str
+    __slots__ = ("changed", "lines", "rows")
 
+    def __init__(self) -> None:
+        self.lines = Lines()
+        self.rows: dict[Key, Row] = {}  # As they were when they were last spelled out
+        self.changed: set[Key] = set()  # Lines that have more closes since then
 
-class LedgerSums(NamedTuple):
-    "What is known of the closes of one key."
+    def add(self, close: Close) -> None:
+        "Count one close."
+        add_close(self.lines, close)
+        self.changed.add(close.key)
 
-    closes: int  # How many
-    return_sum_pct: float  # Sum of net returns, percent
-    return_square_sum: float  # Sum of their squares
-    wins: int  # Closes with a return above 0
-    holding_minutes_sum: float  # Minutes held in all
-
-# %% ../../nbs/capture/01_ledger.ipynb #add-sums
-def add_sums(
-    first: LedgerSums,  # Of some closes
-    second: LedgerSums,  # Of others
-) -> LedgerSums:  # Of both
-    "Put two lines of the same key together."
-    closes, earned, squares, wins, minutes = (a + b for a, b in zip(first, second, strict=True))
-    return LedgerSums(int(closes), earned, squares, int(wins), minutes)
+    def spelled(self) -> dict[Key, Row]:
+        "Rows for the file: only those that changed are made anew."
+        self.rows |= {key: row_of(self.lines[key]) for key in self.changed}
+        self.changed.clear()
+        return self.rows
 
 # %% ../../nbs/capture/01_ledger.ipynb #ledger
 class Ledger:
@@ -60,42 +65,28 @@ class Ledger:
         timezone: tzinfo = UTC,  # Zone of exit dates
     ) -> None:
         self.directory, self.name, self.mode, self.timezone = directory, name, mode, timezone
-        self.months: dict[str, dict[LedgerKey, list[float]]] = {}
-        self.dirty: set[str] = set()
+        self.days = LocalDays(timezone)
+        self.months: dict[str, Month] = {}  # By YYYY-MM
+        self.month_of: dict[int, str] = {}  # Of each exit date that occurred
+        self.dirty: set[str] = set()  # Months that differ from their files
 
     def add(self, trace: PredictionTrace) -> None:
         "Count one close; ValueError or TypeError, and nothing counted, where its numbers are none."
-        day = exit_time(trace, self.timezone).astimezone(self.timezone).date().isoformat()
-        earned, held = float(trace.realized_return_pct), float(trace.holding_period_minutes)
-        if not (isfinite(earned) and isfinite(held)):
-            raise ValueError(f"return and minutes held must be finite, got {earned} and {held}")
-        names = trace.strategy, trace.symbol, day, trace.predicted_direction, trace.actual_direction
-        key = LedgerKey(*map(str, names))  # whatever people use as a name
-        sums = self.months.setdefault(day[:7], {}).setdefault(key, [0, 0.0, 0.0, 0, 0.0])
-        sums[0] += 1
-        sums[1] += earned
-        sums[2] += earned * earned
-        sums[3] += earned > 0
-        sums[4] += held
-        self.dirty.add(day[:7])
+        close = close_of(trace, self.days)
+        if close.held is None:
+            raise ValueError(f"holding_period_minutes must be finite, got {trace.holding_period_minutes}")
+        day = close.key.day
+        if (month := self.month_of.get(day)) is None:
+            month = self.month_of[day] = date_of_day(day).isoformat()[:7]
+            self.months.setdefault(month, Month())
+        self.months[month].add(close)
+        self.dirty.add(month)
 
     def save(self) -> None:
         "Write the months that changed; OSError leaves them to the next call."
         for month in sorted(self.dirty):
             save_month(self, month)
             self.dirty.discard(month)
-
-# %% ../../nbs/capture/01_ledger.ipynb #as-json
-def as_json(
-    content: dict[str, Any],  # With `rows`, whose names may be anything
-) -> bytes:  # JSON
-    "JSON of a ledger; names that are no valid text are written as in the trace files."
-    try:
-        return orjson.dumps(content)
-    except TypeError:  # half of a surrogate pair
-        rows = [[c.encode("utf-8", "backslashreplace").decode() if isinstance(c, str) else c for c in row]
-                for row in content["rows"]]  # fmt: skip
-        return orjson.dumps({**content, "rows": rows})
 
 # %% ../../nbs/capture/01_ledger.ipynb #save-month
 def save_month(
@@ -104,17 +95,10 @@ def save_month(
 ) -> Path:  # The file, replaced as a whole
     "Write one month of a ledger."
     path = ledger.directory / f"ledger_{ledger.name}_{month}.json"
-    content = {
-        "schema_version": 1,
-        "mode": ledger.mode,
-        "timezone": str(ledger.timezone),
-        "month": month,
-        "columns": [*LedgerKey._fields, *LedgerSums._fields],
-        "rows": [[*key, *sums] for key, sums in ledger.months[month].items()],
-    }
+    content = ledger_document(ledger.months[month].spelled(), ledger.mode, str(ledger.timezone), month)
     temporary = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_bytes(as_json(content))
+    temporary.write_bytes(canonical_bytes(content))
     os.replace(temporary, path)
     return path
 
@@ -122,30 +106,31 @@ def save_month(
 class LedgerRow(NamedTuple):
     "One line of a ledger file."
 
-    mode: str
-    timezone: str
-    key: LedgerKey
-    sums: LedgerSums
+    mode: str  # live, paper, replay or backtest
+    timezone: str  # Zone of its exit date
+    key: Key  # What its closes have in common
+    sums: Sums  # What is known of them, whole units
 
 
 def read_ledger(
-    path: Path,  # A file written by `save_month`
-) -> Iterator[LedgerRow]:  # Its lines; ValueError where it is not a ledger
+    path: Path,  # A file written by `save_month`, of this or of the first version
+) -> Iterator[LedgerRow]:  # Its lines; ValueError where it is not a ledger or a line cannot be used
     "Read one month of one writer."
     try:
-        content = orjson.loads(path.read_bytes())
-        mode, zone = content["mode"], content["timezone"]
-        for row in content["rows"]:
-            yield LedgerRow(mode, zone, LedgerKey(*row[:5]), LedgerSums(*row[5:]))
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        file = read_aggregate(path.read_bytes())
+    except ValueError as error:
         raise ValueError(f"{path.name} is not a ledger: {error}") from error
+    if file.left_out or not file.mode:
+        raise ValueError(f"{path.name} is not a ledger: {(*file.left_out, 'it states no mode')[0]}")
+    for key, sums in file.lines.items():
+        yield LedgerRow(file.mode, file.zones[0], key, sums)
 
 # %% ../../nbs/capture/01_ledger.ipynb #merge-ledgers
 def merge_ledgers(
     rows: Iterable[LedgerRow],  # Of any number of writers
-) -> dict[LedgerKey, LedgerSums]:  # One line per key
+) -> Lines:  # Sums by key, one line each
     "Add the ledgers of several writers; modes and zones are the caller's to keep apart."
-    merged: dict[LedgerKey, LedgerSums] = {}
+    merged = Lines()
     for row in rows:
-        merged[row.key] = add_sums(merged[row.key], row.sums) if row.key in merged else row.sums
+        add_sums(merged.setdefault(row.key, Sums()), row.sums)
     return merged

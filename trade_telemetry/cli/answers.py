@@ -24,7 +24,7 @@ from trade_telemetry.cli.tables import (
 from ..flags import UsageError
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
-from ..metrics.day_sums import sampled_closes
+from ..metrics.aggregates import was_sampled
 from ..store.columns import TraceColumns
 from ..wording import interval_name, listed, plain_text, plural
 
@@ -37,7 +37,7 @@ def nothing_judged(
     reading: Reading,  # What was asked for
 ) -> Answer | None:  # None where there is something to judge
     "Say that there is nothing to judge, and what there would be."
-    if len(reading.judged) or sampled_closes(reading.judged)[0]:
+    if len(reading.judged) or was_sampled(reading.judged):
         return None
     where = reading.settings.telemetry_storage_path
     return Answer(None, code=1, note=f"nothing to judge in {where} ({reading.label}){choice_note(reading)}")

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
 from ..alert_sentences import WATCHED
-from ..metrics.day_sums import ROLLING_CALLS
+from ..metrics.steps import ROLLING_CALLS
 from ..trace import PredictionTrace
 from ..wording import Severity, Source, Status, Trend
 

@@ -39,18 +39,11 @@ def checksum(
     columns: TraceColumns,  # Rows and perhaps a ledger
 ) -> tuple[int, ...]:  # Equal for equal closes
     "Sum up what figures depend on."
-    c, lines = columns, columns.ledger
+    c = columns
     parts = [c.trace_id, c.exit_us, c.return_pct, c.predicted, c.actual, c.holding_minutes, c.sample_rate]
-    if lines is not None:
-        parts += [
-            lines.day,
-            lines.closes,
-            lines.return_sum,
-            lines.predicted,
-            lines.actual,
-            lines.wins,
-            lines.minutes_sum,
-        ]
+    if c.ledger is not None:
+        for own in c.ledger.sums.values():
+            parts += [own.keys, own.counts, own.sums, own.confidence_bins]
     return tuple(crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in parts)
 
 # %% ../../nbs/dashboard/11_cache.ipynb #page-cache

@@ -36,16 +36,18 @@ from trade_telemetry.dashboard.answers import (
     Share,
 )
 from ..judgement.live_vs_backtest import live_vs_backtest
+from ..metrics.aggregates import fold, was_sampled
 from trade_telemetry.metrics.classification import (
     brier_score,
     calibration_error,
     confidence_rows,
     reliability_table,
 )
-from ..metrics.day_sums import ROLLING_CALLS, Steps, last_calls, sampled_closes, steps_of
+from ..metrics.figures import daily_sums
 from ..metrics.intervals import newcombe_difference, wilson_band, wilson_interval
 from ..metrics.record import AccuracyMetrics, measure
-from ..metrics.returns import daily_returns, drawdown, fill_days
+from ..metrics.returns import daily_returns, drawdown
+from ..metrics.steps import ROLLING_CALLS, Steps, last_calls, steps_of
 from ..store.columns import TraceColumns
 from ..store.view import View
 from ..timezones import MICROSECONDS_A_DAY, MICROSECONDS_A_SECOND, day_end_us
@@ -200,12 +202,11 @@ def daily_mean(
     timezone: str,  # Zone of days
 ) -> float | None:  # Mean daily return, percent, days without a trade counted; None where nobody knows
     "Average over trading days."
-    sampled, exact = sampled_closes(columns, timezone)
-    if exact is not None:
-        daily = fill_days(exact.day, exact.return_sum)[1]
+    if was_sampled(columns):
+        folded = fold(columns, timezone)
+        daily = np.zeros(0) if folded.every.missing else daily_sums(folded.every)[1]
     else:
         daily = daily_returns(columns.exit_us, columns.return_pct, timezone)[1]
-        daily = daily[:0] if sampled else daily
     return number_or_none(float(daily.mean())) if len(daily) else None
 
 
@@ -214,7 +215,7 @@ def runs_of(
 ) -> list[str]:  # Names of the runs behind them
     "Name the runs of some closes."
     found = [columns.runs[code] for code in np.flatnonzero(np.bincount(columns.run)).tolist()]
-    return list(dict.fromkeys([*found, *(columns.ledger.run.tolist() if columns.ledger is not None else [])]))
+    return list(dict.fromkeys([*found, *(sorted(columns.ledger.runs) if columns.ledger is not None else [])]))
 
 # %% ../../nbs/dashboard/06_figures.ipynb #figures
 def figures_of(
@@ -372,8 +373,9 @@ def window_of(
 ) -> tuple[int, int]:  # Start and end, microseconds since 1970 UTC; every exit lies after the start
     "Window of the curves: it ends with the newest trace, or with the newest day of the ledger."
     moments = figure.exit_us
-    if figure.ledger is not None and len(figure.ledger):
-        edges = [int(figure.ledger.day.min()) - 1, int(figure.ledger.day.max())]
+    if figure.ledger is not None and figure.ledger.closes:
+        known = figure.ledger.total().key("day")
+        edges = (int(known.min()) - 1, int(known.max()))
         moments = np.concatenate([moments, [day_end_us(day, timezone) - 1 for day in edges]])
     end = int(moments.max())
     first = int(moments.min()) - MICROSECONDS_A_SECOND

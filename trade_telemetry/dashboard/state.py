@@ -57,7 +57,7 @@ from .query import Query, as_query, view_asked
 from .trades import trades_csv, trades_of, utc_from_us, utc_text
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
-from ..metrics.day_sums import steps_of
+from ..metrics.steps import steps_of
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.store import TraceStore
@@ -211,7 +211,7 @@ def symbols_of(
 ) -> list[str]:  # Sorted
     "Name the symbols of some closes."
     found = {figure.symbols[code] for code in np.flatnonzero(np.bincount(figure.symbol)).tolist()}
-    return sorted(found | (set() if figure.ledger is None else set(figure.ledger.symbol.tolist())))
+    return sorted(found | (set() if figure.ledger is None else set(figure.ledger.total().symbols)))
 
 # %% ../../nbs/dashboard/15_state.ipynb #choices-of
 MOST_RUNS = 50

@@ -23,21 +23,19 @@ from trade_telemetry.aggregate import (
     Floats,
     Ints,
     Ledgers,
-    aggregate_of_lines,
     empty,
     merge,
     restrict,
     used_words,
 )
-from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, Key, Lines, Sums, plain_name
-from ..store.closes import Closes
+from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, plain_name
 from ..store.columns import WORDS, TraceColumns
 from ..store.days import exit_days
 
 # %% auto #0
 __all__ = ['BLOCK', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'PIECE', 'ranks_of', 'joined_ranks', 'raised', 'added', 'LineSums',
            'check_column', 'add_returns', 'add_stated', 'log_scores', 'add_claims', 'claim_bins', 'return_bins_of',
-           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'sums_of_closes', 'fold', 'names_known']
+           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'was_sampled', 'fold', 'names_known']
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #ranks
 def ranks_of(
@@ -437,29 +435,19 @@ class Folded:
         parts = tuple((rate, restrict(part, **chosen)) for rate, part in self.by_rate)
         return Folded(restrict(self.kept, **chosen), restrict(self.every, **chosen), parts, self.labelled)
 
-# %% ../../nbs/metrics/02_aggregates.ipynb #ledger-sums
-def sums_of_closes(
-    closes: Closes,  # Lines of ledgers of the first version
-) -> Aggregate:  # The same sums; what that version did not keep is unknown
-    "Turn columns of ledger lines into an aggregate."
-    lines, c = Lines(), closes
-    keys = zip(c.strategy, c.symbol, c.day.tolist(), c.predicted.tolist(), c.actual.tolist(), strict=True)
-    numbers = (c.closes, c.return_sum, c.square_sum, c.wins, c.minutes_sum)
-    for (strategy, symbol, *rest), sums in zip(
-        keys, zip(*(part.tolist() for part in numbers), strict=True), strict=True
-    ):
-        key = Key(plain_name(strategy), "", "", plain_name(symbol), *rest)
-        form.add_sums(lines.setdefault(key, Sums()), form.version_1_line(key, *sums))
-    return aggregate_of_lines(lines, set(c.zone))
-
-
-def _ledger_of(columns: TraceColumns) -> tuple[set[str], Aggregate, bool]:
+# %% ../../nbs/metrics/02_aggregates.ipynb #ledger-of
+def _ledger_of(columns: TraceColumns) -> tuple[frozenset[str], Aggregate, bool]:
     "Runs that a ledger completes, its sums, and whether its outcomes are those of the rows."
-    ledger: Any = columns.ledger
-    if ledger is None or isinstance(ledger, Ledgers):
-        own = Ledgers({}) if ledger is None else ledger
-        return {run for run, _ in own.sums}, own.total(), own.labelled
-    return set(ledger.run), sums_of_closes(ledger), ledger.labelled
+    own = Ledgers({}) if columns.ledger is None else columns.ledger
+    return own.runs, own.total(), own.labelled
+
+
+def was_sampled(
+    columns: TraceColumns,  # Trades, perhaps with ledgers
+) -> bool:  # Were trades left out by sampling?
+    "Ask whether the rows are all there is, without summing them."
+    counted = columns.ledger is not None and columns.ledger.closes > 0
+    return counted or bool((columns.sample_rate < 1).any())
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold
 def _by_rate(
@@ -485,12 +473,12 @@ def fold(
     "Sum trades, whatever road they came on."
     runs, ledger, labelled = _ledger_of(columns)
     partial = columns.sample_rate < 1
-    if not partial.any() and not len(ledger):
+    if not was_sampled(columns):
         kept = fold_rows(columns, timezone, by)
         return Folded(kept, kept, ((1.0, kept),))
     counted = frozenset(ledger.strategies)
     if by is not None:  # no ledger can be cut that way: it only tells that closes are missing
-        runs, ledger = set(), replace(empty(), missing=counted)
+        runs, ledger = frozenset(), replace(empty(), missing=counted)
     known = np.array([run in runs for run in columns.runs], dtype=np.bool_)[columns.run] & partial
     parts = _by_rate(columns, known, timezone, by)
     by_rate = {rate: merge(*(part for r, _, part in parts if r == rate)) for rate, _, _ in parts}
@@ -509,11 +497,8 @@ def names_known(
     names = {words[code] for code in np.flatnonzero(present).tolist()}
     if by in ("exit_reason", "source") or ledger is None:
         return sorted(names)
-    known: Any = ledger
-    if not isinstance(known, Ledgers):
-        return sorted(names | set(getattr(known, by)))
     if by in ("run", "mode"):
-        return sorted(names | {key[by == "mode"] for key in known.sums})
+        return sorted(names | {key[by == "mode"] for key in ledger.sums})
     return sorted(
-        names.union(*(part.strategies if by == "strategy" else part.symbols for part in known.sums.values()))
+        names.union(*(part.strategies if by == "strategy" else part.symbols for part in ledger.sums.values()))
     )

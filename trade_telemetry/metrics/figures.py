@@ -11,6 +11,7 @@ from functools import update_wrapper
 from itertools import pairwise
 from math import erfc, inf, nan, sqrt
 from typing import Any, Concatenate, ParamSpec
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -464,13 +465,12 @@ def _totals_by_day(a: Aggregate, axes: list[int]) -> tuple[DayTotals, Ints]:
     )  # fmt: skip
     return totals, at
 
-# %% ../../nbs/metrics/05_figures.ipynb #by-day
-def by_day(
-    aggregate: Aggregate,  # Any
-    *names: str,  # Words of the key to keep apart: strategy, version, account, symbol; none: all together
-) -> dict[tuple[str, ...], DayTotals]:  # By the words that are kept apart, sorted
+# %% ../../nbs/metrics/05_figures.ipynb #sum-by-day
+ByWords = dict[tuple[str, ...], DayTotals]
+
+
+def _sum_by_day(a: Aggregate, names: tuple[str, ...]) -> ByWords:
     "Sum closes by exit date."
-    a = aggregate
     if not len(a):
         return {}
     axes = [Key._fields.index(name) for name in names]
@@ -486,6 +486,20 @@ def by_day(
     return {
         name: every.part(slice(*ends)) for name, ends in zip(words, pairwise([*edges, len(at)]), strict=True)
     }
+
+# %% ../../nbs/metrics/05_figures.ipynb #by-day
+_KNOWN: WeakKeyDictionary[Aggregate, dict[tuple[str, ...], ByWords]] = WeakKeyDictionary()
+
+
+def by_day(
+    aggregate: Aggregate,  # Any
+    *names: str,  # Words of the key to keep apart: strategy, version, account, symbol; none: all together
+) -> ByWords:  # By the words that are kept apart, sorted; not to be changed
+    "Sum closes by exit date; asked again of the same aggregate, the same answer."
+    known = _KNOWN.setdefault(aggregate, {})
+    if names not in known:
+        known[names] = _sum_by_day(aggregate, names)
+    return known[names]
 
 # %% ../../nbs/metrics/05_figures.ipynb #days-of
 def days_of(

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..aggregate import Ledgers
 from ..arrays import Bools, Codes, Floats, Ints
-from .closes import Closes, join_closes, ledger_between, only_closes
 from .days import Moment, instant_us
+from .ledgers import joined_ledgers, ledgers_between
 from .records import json_object, rows_at
 from ..trace import DIRECTIONS, PredictionTrace, as_utc, exit_time, make_trace_id, time_us
 from ..wording import html_text, listed, period, plural
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['RowChoice', 'CODE_OF', 'WORDS', 'NUMBERS', 'TRACE_WORDS', 'NO_ARRAYS', 'ARRAYS', 'coded_words', 'joined_words',
            'rows_named', 'cheapest_choice', 'id_code', 'facts_of_traces', 'traces_of_facts', 'frame_of_facts',
-           'load_extras', 'joined_extras', 'joined_ledgers', 'stacked_facts', 'rows_with', 'TraceColumns', 'facts_html',
-           'names_in', 'about_columns', 'words_of', 'strategies_asked', 'choose', 'GrowingColumns', 'identity_of',
-           'SeenIds']
+           'load_extras', 'joined_extras', 'stacked_facts', 'rows_with', 'TraceColumns', 'facts_html', 'names_in',
+           'about_columns', 'words_of', 'strategies_asked', 'choose', 'GrowingColumns', 'identity_of', 'SeenIds']
 
 # %% ../../nbs/store/04_columns.ipynb #coded-words
 def coded_words(
@@ -225,17 +225,6 @@ def joined_extras(
         [np.full(n, None, dtype=object) if own is None else own for own, n in zip(parts, sizes, strict=True)]
     )
 
-
-def joined_ledgers(
-    ledgers: Sequence[Closes | None],  # Ledger of each part; None where it has none
-) -> (
-    Closes | None
-):  # All their lines; None where a run has lines in two parts, which would count its closes twice
-    "Stack ledgers."
-    own = [ledger for ledger in ledgers if ledger is not None]
-    runs = [run for ledger in own for run in set(ledger.run)]
-    return join_closes(own) if own and len(runs) == len(set(runs)) else None
-
 # %% ../../nbs/store/04_columns.ipynb #stacked
 NO_ARRAYS = ("extras", "ledger", *WORDS.values())
 
@@ -300,7 +289,7 @@ class TraceColumns:
     sources: list[str]  # Files; "" for rows that were never in one
     line: Ints  # Line of the row in its file, from 1
     extras: npt.NDArray[np.object_] | None = None  # (features, metadata) of rows made from objects
-    ledger: Closes | None = None  # Exact sums of the runs whose rows are a sample; None: no run has any
+    ledger: Ledgers | None = None  # Sums of the runs whose rows are a sample; None: no run has any
 
     def __len__(self) -> int:
         return len(self.exit_us)
@@ -339,7 +328,10 @@ class TraceColumns:
         kept = self if mask.all() else self.take(mask)
         if self.ledger is None:
             return kept
-        return replace(kept, ledger=only_closes(self.ledger, strategies, symbols, run, mode))
+        one = [None if name is None else [name] for name in (run, mode)]
+        return replace(
+            kept, ledger=self.ledger.only(runs=one[0], modes=one[1], strategies=strategies, symbols=symbols)
+        )
 
     def to_traces(self) -> list[PredictionTrace]:
         "Trace objects, for people; features and metadata are fetched from the files."
@@ -387,7 +379,7 @@ def about_columns(
         named = names_in(columns, name)
         facts += [(words, f"{name if len(named) == 1 else words} {listed(named, 3)}")] if any(named) else []
     if columns.ledger is not None:
-        facts.append(("ledger", f"a ledger of {plural(int(columns.ledger.closes.sum()), 'close')}"))
+        facts.append(("ledger", f"a ledger of {plural(columns.ledger.closes, 'close')}"))
     return facts
 
 # %% ../../nbs/store/04_columns.ipynb #words-of
@@ -430,7 +422,7 @@ def choose(
         mask &= kept.exit_us >= first
     if last is not None:
         mask &= kept.exit_us < last
-    return replace(kept.take(mask), ledger=ledger_between(kept.ledger, first, last))
+    return replace(kept.take(mask), ledger=ledgers_between(kept.ledger, first, last))
 
 # %% ../../nbs/store/04_columns.ipynb #growing
 class GrowingColumns:

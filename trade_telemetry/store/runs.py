@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
+from ..aggregate import Aggregate, Ledgers, Read, merge, read
+from ..aggregate_form import plain_name
 from ..arrays import Ints
-from ..capture.ledger import read_ledger
 from ..capture.run_record import mode_of_run
-from .closes import Closes, closes_of, join_closes
 from .columns import TraceColumns, facts_html, names_in
 from .days import exit_days
 from .record_reader import BadRow
@@ -28,8 +28,8 @@ from ..wording import listed, plural
 # %% auto #0
 __all__ = ['RunState', 'GIVEN_UP_SECONDS', 'LoadReport', 'RunFacts', 'run_facts', 'WriterInfo', 'seconds_of', 'record_state',
            'read_record', 'writer_info', 'add_counters', 'last_seen', 'mark_replaced', 'RunInfo', 'started_at',
-           'mode_of', 'run_info_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'read_ledger_file', 'Ledgers',
-           'is_complete', 'trusted_ledger']
+           'mode_of', 'run_info_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'ledger_of', 'read_ledger_file',
+           'LedgerFiles', 'is_complete', 'trusted_ledger']
 
 # %% ../../nbs/store/10_runs.ipynb #load-report
 @dataclass(frozen=True)
@@ -334,14 +334,14 @@ def run_info_of(
 
 # %% ../../nbs/store/10_runs.ipynb #ledger-facts
 def ledger_facts(
-    ledger: Closes,  # Lines of any runs
+    ledger: Ledgers,  # Of any runs
 ) -> dict[str, RunFacts]:  # By run
     "What a ledger says of its runs: all there is of one that keeps no rows."
     facts = {}
-    for run in sorted(set(ledger.run)):
-        lines = ledger.take(ledger.run == run)
-        strategies, modes = (tuple(sorted(set(words))) for words in (lines.strategy, lines.mode))
-        facts[run] = RunFacts(booked=int(lines.closes.sum()), strategies=strategies, modes=modes)
+    for run in sorted(ledger.runs):
+        own = ledger.only(runs=[run])
+        modes = tuple(sorted(mode for _, mode in own.sums))
+        facts[run] = RunFacts(booked=own.closes, strategies=own.total().strategies, modes=modes)
     return facts
 
 # %% ../../nbs/store/10_runs.ipynb #ledger-file
@@ -351,8 +351,9 @@ class LedgerFile:
 
     signature: tuple[int, int, int]  # inode, size, mtime
     rate: float | None  # Sample rate of its writer; None where no record says it
-    closes: Closes | None  # None: of a writer that keeps every row, or unreadable
+    sums: Aggregate | None  # None: of a writer that keeps every row, or unreadable
     bad: list[BadRow]
+    owner: tuple[str, str] = ("", "")  # Run and mode
 
 
 def rate_of_ledger(
@@ -363,6 +364,16 @@ def rate_of_ledger(
     settings = read_record(path.with_name(f"run_{name}.json")).get("settings")
     rate = settings.get("sample_rate") if isinstance(settings, Mapping) else None
     return float(rate) if isinstance(rate, int | float) else None
+
+
+def ledger_of(
+    data: bytes,  # JSON
+) -> Read:  # Its sums; ValueError where it is no ledger
+    "Read a month of a writer, of either version."
+    found = read(data)
+    if not found.mode:
+        raise ValueError("it states no mode")
+    return found
 
 
 def read_ledger_file(
@@ -380,19 +391,25 @@ def read_ledger_file(
             return old
         if rate == 1.0:
             return LedgerFile(signature, rate, None, [])
-        closes, reasons = closes_of(read_ledger(path), run)
+        sums, left_out, mode = ledger_of(path.read_bytes())
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        return LedgerFile(signature, rate, None, [BadRow(str(path), 1, str(error))])
-    return LedgerFile(signature, rate, closes, [BadRow(str(path), 1, reason) for reason in reasons])
+        reason = f"{path.name} is not a ledger: {error}" if isinstance(error, ValueError) else str(error)
+        return LedgerFile(signature, rate, None, [BadRow(str(path), 1, reason)])
+    return LedgerFile(
+        signature, rate, sums, [BadRow(str(path), 1, reason) for reason in left_out], (run, mode)
+    )
 
 # %% ../../nbs/store/10_runs.ipynb #ledgers
-class Ledgers:
+class LedgerFiles:
     "The ledgers below some paths, each read again only when it changed."
 
     def __init__(self) -> None:
         self.files: dict[Path, LedgerFile] = {}
+        self.merged: dict[
+            tuple[str, str], tuple[list[Aggregate], Aggregate]
+        ] = {}  # Files of a run, and their sum
 
     def refresh(
         self,
@@ -410,56 +427,70 @@ class Ledgers:
         same = before.keys() == self.files.keys()
         return not same or any(before[path] is not file for path, file in self.files.items())
 
-    def closes(self) -> Closes:
-        "All lines of all runs."
-        return join_closes([file.closes for file in self.files.values() if file.closes is not None])
+    def sums(self) -> Ledgers:
+        "Sums of all runs; what has not changed since the last time is the same object."
+        parts: dict[tuple[str, str], list[Aggregate]] = {}
+        for file in self.files.values():
+            if file.sums is not None and len(file.sums):
+                parts.setdefault(file.owner, []).append(file.sums)
+        before, self.merged = self.merged, {}
+        for owner, own in parts.items():
+            known = before.get(owner)
+            same = known is not None and list(map(id, known[0])) == list(map(id, own))
+            self.merged[owner] = known if known is not None and same else (own, merge(*own))
+        return Ledgers({owner: total for owner, (_, total) in self.merged.items()})
 
     def bad(self) -> list[BadRow]:
         "Lines and files that cannot be used."
         return [row for file in self.files.values() for row in file.bad]
 
 # %% ../../nbs/store/10_runs.ipynb #trusted
-def _kinds(day: Ints, predicted: Any, actual: Any, strategy: Ints, symbol: Ints) -> Ints:
-    "One number for what a ledger line counts."
-    kind = ((strategy << 20 | symbol) << 20 | day + 2**19) * 9
-    return np.asarray(kind + predicted.astype(np.int64) * 3 + actual, dtype=np.int64)
-
-
-def _place_of(words: Iterable[str], place: dict[str, int]) -> Ints:
-    return np.array([place.setdefault(word, len(place)) for word in words], dtype=np.int64)
+def _kinds(*parts: tuple[Any, int]) -> Ints:
+    "One number for what a line counts, from codes and how many there may be of each."
+    kind = np.asarray(parts[0][0], dtype=np.int64)
+    for codes, count in parts[1:]:
+        kind = kind * count + codes
+    return kind
 
 
 def is_complete(
-    ledger: Closes,  # Lines of one run
+    ledger: Aggregate,  # Of one run
     rows: TraceColumns,  # Sampled rows of the same run
 ) -> bool:  # Does it have at least as many closes of every kind as there are rows?
     "Ask whether a ledger knows all rows."
-    zones = set(ledger.zone)
-    if len(zones) != 1:  # dates of two zones cannot be told apart
+    if not len(rows) or len(ledger.zones) != 1:  # dates of two zones cannot be told apart
         return not len(rows)
-    strategies, symbols = dict[str, int](), dict[str, int]()
-    lines = (_place_of(ledger.strategy, strategies), _place_of(ledger.symbol, symbols))
-    known = _kinds(ledger.day, ledger.predicted, ledger.actual, *lines)
-    codes = (
-        _place_of(rows.strategies, strategies)[rows.strategy],
-        _place_of(rows.symbols, symbols)[rows.symbol],
-    )
-    own = _kinds(exit_days(rows.exit_us, zones.pop()), rows.predicted, rows.actual, *codes)
-    kinds, counts = np.unique(own, return_counts=True)
-    order = np.argsort(known)
-    closes = np.concatenate([[0], np.cumsum(ledger.closes[order])])
-    first, last = (np.searchsorted(known[order], kinds, side=side) for side in ("left", "right"))
-    return bool((closes[last] - closes[first] >= counts).all())
+    codes = []
+    for own, words, known in (
+        (rows.strategy, rows.strategies, ledger.strategies),
+        (rows.symbol, rows.symbols, ledger.symbols),
+    ):
+        place = {word: code for code, word in enumerate(known)}
+        codes.append(np.array([place.get(plain_name(word), -1) for word in words], dtype=np.int64)[own])
+    day = exit_days(rows.exit_us, ledger.zones[0])
+    first, last = int(ledger.key("day").min()), int(ledger.key("day").max())
+    if min(int(code.min()) for code in codes) < 0 or day.min() < first or day.max() > last:
+        return False
+    sizes = len(ledger.strategies), len(ledger.symbols), last - first + 1, 3, 3
+    there = _kinds(*zip((*codes, day - first, rows.predicted, rows.actual), sizes, strict=True))
+    keys = [ledger.key(name) for name in ("strategy", "symbol", "day", "called", "actual")]
+    keys[2] = keys[2] - first
+    kinds, place_of = np.unique(_kinds(*zip(keys, sizes, strict=True)), return_inverse=True)
+    closes = np.bincount(place_of, ledger.count("closes")).astype(np.int64)
+    needed, counts = np.unique(there, return_counts=True)
+    at = np.minimum(np.searchsorted(kinds, needed), len(kinds) - 1)
+    return bool(((kinds[at] == needed) & (closes[at] >= counts)).all())
 
 # %% ../../nbs/store/10_runs.ipynb #trusted-ledger
 def trusted_ledger(
     columns: TraceColumns,  # Rows of all runs
-    ledger: Closes,  # Lines of all runs
-) -> Closes:  # The lines of runs in which every row is known
+    ledger: Ledgers,  # Of all runs
+) -> Ledgers:  # Those of runs in which every row is known
     "Leave out the runs that have rows their ledger does not know."
     sampled = columns.take(columns.sample_rate < 1)
-    for run in sorted(set(ledger.run)):
+    trusted = set()
+    for run in ledger.runs:
         rows = sampled.take(sampled.run == (columns.runs.index(run) if run in columns.runs else -1))
-        if not is_complete(ledger.take(ledger.run == run), rows):
-            ledger = ledger.take(ledger.run != run)
-    return ledger
+        if is_complete(ledger.only(runs=[run]).total(), rows):
+            trusted.add(run)
+    return ledger if trusted == ledger.runs else ledger.only(runs=trusted)

@@ -20,7 +20,7 @@ from .files import FollowedFiles, PathLike, Progress, expand_paths, find_files
 from .labels import LabelRule, count_mislabelled, relabel
 from .record_reader import BadRow
 from trade_telemetry.store.runs import (
-    Ledgers,
+    LedgerFiles,
     LoadReport,
     RunFacts,
     RunInfo,
@@ -112,7 +112,7 @@ class TraceStore:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.timezone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
         self.progress, self.now = progress, now
-        self.files, self.rows, self.ledgers = FollowedFiles(self.timezone, final), KeptRows(), Ledgers()
+        self.files, self.rows, self.ledgers = FollowedFiles(self.timezone, final), KeptRows(), LedgerFiles()
         self.columns = self.rows.growing.columns()  # All rows, and a ledger where rows are a sample
         self._booked: dict[str, RunFacts] = {}  # What the ledger says, by run
         self._records: dict[str, list[Path]] = {}  # Records of writers, by run
@@ -131,8 +131,8 @@ class TraceStore:
         booked = self.ledgers.refresh(beside)
         if not (added or changed or booked):
             return False
-        self.columns, self._booked, ledger = self.rows.growing.columns(), {}, self.ledgers.closes()
-        if len(ledger):
+        self.columns, self._booked, ledger = self.rows.growing.columns(), {}, self.ledgers.sums()
+        if ledger.sums:
             trusted = trusted_ledger(self.columns, ledger)
             self.columns, self._booked = replace(self.columns, ledger=trusted), ledger_facts(trusted)
         return True

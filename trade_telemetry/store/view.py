@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..arrays import Bools
+from ..aggregate import Aggregate, Ledgers
 from .columns import TraceColumns, choose, facts_html, rows_named
 from .days import Moment
 from .runs import RunInfo
@@ -108,18 +108,23 @@ def rows_of(
 ) -> TraceColumns:  # Their rows, and their lines of the ledger
     "Choose the rows of some runs."
     mask, ledger = np.zeros(len(columns), dtype=np.bool_), columns.ledger
-    lines: Bools = np.zeros(0 if ledger is None else len(ledger), dtype=np.bool_)
+    wanted: dict[str, set[str | None]] = {}  # Strategies by run; None stands for all
     for run, strategy in side:
         part = rows_named(columns.run, columns.runs, [run.name])
         part &= rows_named(columns.mode, columns.modes, kinds_of(run, columns.modes))
         if strategy is not None:
             part &= rows_named(columns.strategy, columns.strategies, [strategy])
         mask |= part
-        if ledger is not None:
-            own = (ledger.run == run.name) & np.isin(ledger.mode, kinds_of(run, set(ledger.mode)))
-            lines |= own if strategy is None else own & (ledger.strategy == strategy)
+        wanted.setdefault(run.name, set()).add(strategy)
     kept = columns if mask.all() else columns.take(mask)
-    return kept if ledger is None else replace(kept, ledger=ledger.take(lines))
+    if ledger is None:
+        return kept
+    sums: dict[tuple[str, str], Aggregate] = {}
+    for run in runs_in(side):
+        modes = kinds_of(run, {mode for name, mode in ledger.sums if name == run.name})
+        names = None if None in wanted[run.name] else {name for name in wanted[run.name] if name is not None}
+        sums |= ledger.only(runs=[run.name], modes=modes, strategies=names).sums
+    return replace(kept, ledger=Ledgers(sums, ledger.labelled))
 
 # %% ../../nbs/store/12_view.ipynb #view
 ViewState = Literal["live", "replay", "historical", "empty"]
@@ -233,7 +238,7 @@ def called_so(
     "Narrow closes to one predicted direction."
     code = DIRECTIONS.index(direction)
     kept, ledger = columns.take(columns.predicted == code), columns.ledger
-    return kept if ledger is None else replace(kept, ledger=ledger.take(ledger.predicted == code))
+    return kept if ledger is None else replace(kept, ledger=ledger.only(called=[code]))
 
 
 def called(
@@ -257,11 +262,13 @@ def trades_by_strategy(
     "Count trades, sampled-out ones included where a ledger knows them."
     ledger, counted = columns.ledger, np.ones(len(columns), dtype=np.bool_)
     if ledger is not None:  # it speaks for the sampled rows of its runs
-        counted = (columns.sample_rate >= 1) | ~rows_named(columns.run, columns.runs, set(ledger.run))
+        counted = (columns.sample_rate >= 1) | ~rows_named(columns.run, columns.runs, ledger.runs)
     rows = np.bincount(columns.strategy[counted], minlength=len(columns.strategies)).tolist()
     counts = dict(zip(columns.strategies, rows, strict=True))
-    for name, closes in () if ledger is None else zip(ledger.strategy, ledger.closes.tolist(), strict=True):
-        counts[name] = counts.get(name, 0) + closes
+    for part in () if ledger is None else ledger.sums.values():
+        closes = np.bincount(part.key("strategy"), part.count("closes")).astype(int).tolist()
+        for name, n in zip(part.strategies, closes, strict=True):
+            counts[name] = counts.get(name, 0) + n
     return {name: n for name, n in counts.items() if n}
 
 
