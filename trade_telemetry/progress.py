@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 # %% auto #0
-__all__ = ['progress_bar']
+__all__ = ['progress_bar', 'counted']
 
 # %% ../nbs/08_progress.ipynb #progress-bar
 @contextmanager
 def progress_bar(
     unit: str = "B",  # Of what is counted; bytes are shown as kB, MB, …
     what: str = "reading",  # Stands in front of the bar
+    wanted: bool
+    | None = None,  # True: from the first step on, anywhere, and it stays; False: never; None: as said above
     after: float = 1.0,  # Seconds before it shows
     stream: TextIO | None = None,  # Where it is drawn, if that is a terminal; None: stderr
     clock: Callable[[], float] = time.monotonic,  # Seconds
@@ -26,12 +28,16 @@ def progress_bar(
     "Show how far some work is."
     began, bars, screen = clock(), list[Any](), stream or sys.stderr
 
+    def is_due(done: int, total: int) -> bool:
+        return screen.isatty() and clock() - began > after and done < total
+
     def tell(done: int, total: int) -> None:
-        if not bars and screen.isatty() and clock() - began > after and done < total:
+        if not bars and (is_due(done, total) if wanted is None else wanted):
             from tqdm import tqdm
 
+            big = total > 9999
             bars.append(
-                tqdm(total=total, unit=unit, unit_scale=unit == "B", desc=what, file=screen, leave=False)
+                tqdm(total=total, unit=unit, unit_scale=big, desc=what, file=screen, leave=bool(wanted))
             )
         for bar in bars:
             bar.total = total
@@ -42,3 +48,18 @@ def progress_bar(
     finally:
         for bar in bars:
             bar.close()
+
+# %% ../nbs/08_progress.ipynb #counted
+def counted(
+    tell: Callable[[int, int], None],  # From `progress_bar`
+    total: int,  # How much there is
+) -> Callable[[int], None]:  # To be told how much more is done
+    "Add steps up."
+    done = 0
+
+    def more(steps: int) -> None:
+        nonlocal done
+        done += steps
+        tell(done, total)
+
+    return more

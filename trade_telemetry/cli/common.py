@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from .flags import Choice
 from .tables import Sheet, screen_width
-from ..config import Settings
+from ..config import Settings, project_file
 from ..flags import UsageError, Where, remark
 from ..progress import progress_bar
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.store import TraceStore
 from ..store.view import View, Wanted, choose_view
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a verb that judges does not load them
     from trade_telemetry.trading.bars import Bars
 
 # %% auto #0
@@ -47,14 +47,13 @@ def settings_of(
 # %% ../../nbs/cli/03_common.ipynb #project-folder
 def project_folder(
     name: str,  # A folder or file at the top of a checkout
-) -> Path:  # Below the current directory if it is there, else below the checkout this package lies in
-    "Find something that belongs to a checkout, from wherever the command was called."
-    for top in (Path.cwd(), Path(str(sys.modules[Settings.__module__].__file__)).resolve().parents[1]):
-        if (top / name).exists():
-            return top / name
-    raise UsageError(
-        f"there is no {name!r} here; name its place, or call this from a checkout of the project"
-    )
+) -> Path:  # Its place; UsageError where it is in none
+    "Find something that belongs to the project, from wherever the command was called."
+    if (place := project_file(name)) is None:
+        raise UsageError(
+            f"there is no {name!r} here; name its place, or call this from a checkout of the project"
+        )
+    return place
 
 
 def read_bars(

@@ -8,11 +8,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import pickle
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +24,7 @@ from ..capture.run_record import WriterStats, run_directory
 from ..capture.writer import TelemetryWriter
 from ..config import Settings, thresholds_pct
 from ..diagnostics import log
+from ..progress import counted, progress_bar
 from .bar_files import BarReport, find_bars, load_bars
 from .bars import Bars
 from .sessions import MarketError
@@ -33,14 +32,13 @@ from .strategy import Strategy, make_strategy
 from .trader import NO_COSTS, Costs, Trade, Trader
 
 # %% auto #0
-__all__ = ['StrategyLike', 'CHUNK_BARS', 'LONG_RUN_BARS', 'strategy_for', 'strategy_list', 'SymbolRun', 'feed', 'run_symbol',
-           'in_processes', 'progress_bar', 'trade_facts', 'emit_trade', 'BacktestResult', 'exit_order', 'open_writer',
-           'check_arguments', 'Backtester', 'load_history']
+__all__ = ['StrategyLike', 'CHUNK_BARS', 'strategy_for', 'strategy_list', 'SymbolRun', 'feed', 'run_symbol', 'in_processes',
+           'trade_facts', 'emit_trade', 'BacktestResult', 'exit_order', 'open_writer', 'check_arguments', 'Backtester',
+           'load_history']
 
 # %% ../../nbs/trading/09_backtester.ipynb #constants
 StrategyLike: TypeAlias = str | Strategy | Callable[[Bars], Strategy]
 CHUNK_BARS = 50_000  # between two signs of life
-LONG_RUN_BARS = 2_000_000  # a run worth a progress bar: a few seconds
 
 # %% ../../nbs/trading/09_backtester.ipynb #strategy-for
 def strategy_for(
@@ -182,23 +180,6 @@ def in_processes(
             done += 1
             yield alone
 
-# %% ../../nbs/trading/09_backtester.ipynb #progress-bar
-@contextmanager
-def progress_bar(
-    total_bars: int,  # Bars to come
-    wanted: bool | None,  # True, False; None: on long runs in a terminal
-) -> Iterator[Callable[[int], object]]:  # To be called with the number of bars just done
-    "Show how far a run is."
-    if wanted is None:
-        wanted = total_bars >= LONG_RUN_BARS and sys.stderr.isatty()
-    if not wanted:
-        yield lambda bars: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total_bars, unit=" bars", unit_scale=True) as shown:
-        yield shown.update
-
 # %% ../../nbs/trading/09_backtester.ipynb #trade-facts
 def trade_facts(
     t: Trade,  # A closed position
@@ -333,7 +314,8 @@ class Backtester:
             run_symbol, strategies=self.strategies, settings=self.settings, costs=self.costs, stake=self.stake
         )
         spread = self.workers > 1 and len(symbols) > 1
-        with progress_bar(sum(map(len, symbols)) * len(self.strategies), self.progress) as update:
+        with progress_bar(" bars", "backtest", self.progress) as tell:
+            update = counted(tell, sum(map(len, symbols)) * len(self.strategies))
             here = (work(bars, progress=update) for bars in symbols)
             for run in in_processes(work, symbols, self.workers) if spread else here:
                 if spread:
