@@ -20,7 +20,7 @@ from ..aggregate_form import plain_name
 from ..arrays import Ints
 from ..capture.run_record import mode_of_run
 from .columns import TraceColumns, facts_html, names_in
-from .days import exit_days
+from .days import WEEK_SECONDS, exit_days
 from .record_reader import BadRow
 from ..trace import MODES, as_utc
 from ..wording import listed, plural
@@ -205,7 +205,7 @@ def add_counters(
     return out
 
 # %% ../../nbs/store/10_runs.ipynb #replaced
-GIVEN_UP_SECONDS = 7 * 86_400.0
+GIVEN_UP_SECONDS = float(WEEK_SECONDS)
 
 
 def last_seen(
