@@ -17,7 +17,9 @@ import numpy as np
 from judgement import best_ms, floor, make_columns, report
 
 from trade_telemetry.aggregate import Aggregate, from_bytes, merge
+from trade_telemetry.metrics import day_figures as dy
 from trade_telemetry.metrics import figures
+from trade_telemetry.metrics import rank_figures as rk
 from trade_telemetry.metrics.aggregates import fold_rows
 from trade_telemetry.store.columns import TraceColumns
 
@@ -45,8 +47,8 @@ def core(a: Aggregate) -> tuple[object, ...]:
         figures.average_return(a),
         figures.return_variance(a),
         figures.cumulative_return(a),
-        figures.max_drawdown_daily(a),
-        figures.sharpe_ratio(a),
+        dy.max_drawdown_daily(a),
+        dy.sharpe_ratio(a),
     )
 
 
@@ -68,7 +70,7 @@ def main() -> int:
             (f"core figures / numpy floor, {name}", best_ms(lambda a=a: core(a), args.rounds), least, 2.0),
             (
                 f"every figure / numpy floor, {name}",
-                best_ms(lambda a=a: figures.all_figures(a), 3),
+                best_ms(lambda a=a: rk.all_figures(a), 3),
                 least,
                 0.0,
             ),

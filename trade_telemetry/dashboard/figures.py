@@ -43,7 +43,7 @@ from trade_telemetry.metrics.classification import (
     confidence_rows,
     reliability_table,
 )
-from ..metrics.figures import daily_sums
+from ..metrics.day_figures import daily_sums
 from ..metrics.intervals import newcombe_difference, wilson_band, wilson_interval
 from ..metrics.record import AccuracyMetrics, measure
 from ..metrics.returns import daily_returns, drawdown

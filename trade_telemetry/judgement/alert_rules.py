@@ -29,7 +29,7 @@ from trade_telemetry.alert_sentences import (
 )
 from ..config import Settings, first_complaint
 from ..metrics.aggregates import Folded, fold
-from ..metrics.figures import DayTotals, by_day
+from ..metrics.day_figures import DayTotals, by_day
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
 from ..timezones import MICROSECONDS_A_DAY

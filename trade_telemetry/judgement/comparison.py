@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import trade_telemetry.judgement.significance as sg
+import trade_telemetry.metrics.day_figures as dy
 import trade_telemetry.metrics.figures as fg
 from ..arrays import Floats
 from ..glossary import difference, label, show, show_interval
@@ -133,8 +134,8 @@ def side_of(
     days: npt.NDArray[Any],  # Common days; when there are none all days count
 ) -> Side:  # What the verdict needs to know
     "Count the trades of one side and the days on which it won and lost."
-    own = fg.days_of(folded.returns)
-    won, lost = fg.days_won_and_lost(folded)
+    own = dy.days_of(folded.returns)
+    won, lost = dy.days_won_and_lost(folded)
     common = days.astype("datetime64[D]").astype(np.int64) if len(days) else own.day
     return Side(
         name,
@@ -207,9 +208,9 @@ def with_holm(
 # %% ../../nbs/judgement/08_comparison.ipynb #needed
 def _calls_a_day(folded: Folded) -> tuple[float, float]:
     "Calls per trading day, and the variance that one day's calls contribute to the precision."
-    own = fg.days_of(folded.calls)
+    own = dy.days_of(folded.calls)
     own = own.part(own.calls > 0)
-    n, hits, days = int(own.calls.sum()), int(own.right.sum()), len(fg.estimated_daily(folded)[0])
+    n, hits, days = int(own.calls.sum()), int(own.right.sum()), len(dy.estimated_daily(folded)[0])
     if not n or not days:
         return 0.0, nan
     smooth = (hits + 1) / (n + 2)  # all right so far is not right for ever

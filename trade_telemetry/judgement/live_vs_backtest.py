@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+import trade_telemetry.metrics.day_figures as dy
 import trade_telemetry.metrics.figures as fg
 from ..glossary import difference, label, show, show_interval
 from ..jsonable import ReadByKey
@@ -64,13 +65,13 @@ def measured(
     folded: Folded,  # Trades of one strategy
 ) -> dict[str, ClusteredMean]:  # By name, as `MEASURES`
     "Average everything that is compared, of every close that is known."
-    calls, money = fg.days_of(folded.calls), fg.days_of(folded.returns)
+    calls, money = dy.days_of(folded.calls), dy.days_of(folded.returns)
     claims, costs = (
         folded.knowing("confidence"),
         {name: folded.knowing(name) for name in ("slippage", "fees")},
     )
     came_true = claims.count("stated") * (claims.key("called") == claims.key("actual"))
-    dates, earned = fg.estimated_daily(folded)
+    dates, earned = dy.estimated_daily(folded)
     held = folded.returns
     return {
         "precision": clustered_mean(calls.right, calls.calls, calls.day, share=True),
@@ -321,7 +322,7 @@ def measure_strategy(
 ) -> AgainstBacktest:  # Without p_holm
     "Measure one strategy live and in its backtest."
     sides = ours, theirs = fold(live, timezone), fold(reference, timezone)
-    means, base, dates = measured(ours), measured(theirs), fg.estimated_daily(ours)[0]
+    means, base, dates = measured(ours), measured(theirs), dy.estimated_daily(ours)[0]
     edges = {"precision": rule.minimum_edge_points, "daily_return": rule.minimum_edge_pct}
     return AgainstBacktest(
         fg.trades(ours.returns), fg.trades(theirs.returns), len(live), len(reference),

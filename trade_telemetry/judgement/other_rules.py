@@ -33,7 +33,8 @@ from trade_telemetry.judgement.sequential import (
     watch_shares,
 )
 from .significance import autocorrelation_inflation
-from ..metrics.figures import DayTotals, by_day, days_of, weighted_lines
+from ..metrics.day_figures import DayTotals, by_day, days_of
+from ..metrics.rank_figures import weighted_lines
 from ..metrics.returns import fill_days
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, WriterInfo

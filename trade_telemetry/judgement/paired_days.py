@@ -19,7 +19,7 @@ from trade_telemetry.judgement.significance import (
     autocorrelation_inflation,
 )
 from ..metrics.aggregates import Folded
-from ..metrics.figures import estimated_daily
+from ..metrics.day_figures import estimated_daily
 from ..metrics.intervals import Difference, as_sample, check_confidence
 
 # %% auto #0

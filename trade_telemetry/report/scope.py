@@ -18,7 +18,7 @@ from ..judgement.alerts import alert_report
 from ..judgement.comparison import Comparison, compare
 from ..judgement.live_vs_backtest import AgainstBacktest, LiveVsBacktest, live_vs_backtest
 from ..metrics.aggregates import fold
-from ..metrics.figures import days_of
+from ..metrics.day_figures import days_of
 from ..metrics.record import AccuracyMetrics, measure
 from ..sentences import ComparisonVerdict
 from ..store.columns import TraceColumns, choose, strategies_asked
