@@ -99,6 +99,20 @@ def test_nothing_names_a_path_of_one_machine(notebook: str) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_who_quiets_the_log_lets_it_speak_again(notebook: str) -> None:
+    # nbdev_test runs many notebooks in one process: a level that is left behind silences the next one
+    levels = [
+        ast.unparse(line.value.args[0])
+        for source in code_of(notebook).values()
+        for line in ast.parse(source).body
+        if isinstance(line, ast.Expr)
+        and isinstance(line.value, ast.Call)
+        and re.match(r"logging\.(disable|getLogger\(.*\)\.setLevel)\(", ast.unparse(line.value))
+    ]
+    assert levels[-1:] in ([], ["logging.NOTSET"])
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_nothing_is_marked_as_unfinished(notebook: str) -> None:
     assert [c["id"] for c in cells_of(notebook) if UNFINISHED.search(source_of(c))] == []
 
