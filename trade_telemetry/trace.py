@@ -18,30 +18,32 @@ from .jsonable import dumps
 
 # %% auto #0
 __all__ = ['Direction', 'DIRECTIONS', 'DEFAULT_THRESHOLDS_PCT', 'MODES', 'SCHEMA_VERSION', 'EPOCH', 'MICROSECOND', 'COLUMNS',
-           'NEEDED_NUMBERS', 'OTHER_NUMBERS', 'market_move_pct', 'label_direction', 'position_return_pct', 'as_utc',
-           'time_us', 'make_trace_id', 'is_kept', 'PredictionTrace', 'utc_text', 'to_row', 'from_row', 'to_dict',
-           'from_dict', 'exit_time', 'closed_html']
+           'NEEDED_NUMBERS', 'OTHER_NUMBERS', 'OTHER_WORDS', 'TIME_FIELDS', 'market_move_pct', 'label_direction',
+           'position_return_pct', 'as_utc', 'time_us', 'make_trace_id', 'is_kept', 'PredictionTrace', 'utc_text',
+           'to_row', 'from_row', 'to_dict', 'from_dict', 'exit_time', 'closed_html']
 
 # %% ../nbs/09_trace.ipynb #constants
 Direction = Literal["LONG", "SHORT", "NOOP"]
 DIRECTIONS: tuple[Direction, Direction, Direction] = ("LONG", "SHORT", "NOOP")  # order of codes and matrices
 DEFAULT_THRESHOLDS_PCT = {"intraday": 0.3, "swing": 0.5}  # label thresholds, unless a setting says otherwise
 MODES = ("live", "paper", "replay", "backtest")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had the first 22 columns
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 # %% ../nbs/09_trace.ipynb #market-move
 def market_move_pct(
-    entry_price: float,  # Price of the opening fill, > 0
-    exit_price: float,  # Price of the closing fill, > 0
-) -> float:  # Move of the market in percent, positive when the price rose
+    entry_price: float,  # Price of the opening fill, finite, not 0
+    exit_price: float,  # Price of the closing fill, finite
+) -> float:  # Move of the market in percent of the absolute entry price, positive when the price rose
     "Move from the opening to the closing fill, whatever the direction of the position."
-    if not (0 < entry_price < inf and 0 < exit_price < inf):
+    if 0 < entry_price < inf and -inf < exit_price < inf:
+        return (exit_price / entry_price - 1.0) * 100.0
+    if not (-inf < entry_price < 0 and -inf < exit_price < inf):
         raise ValueError(
-            f"prices must be positive and finite, got entry {entry_price!r}, exit {exit_price!r}"
+            f"prices must be finite and the entry not 0, got entry {entry_price!r}, exit {exit_price!r}"
         )
-    return (exit_price / entry_price - 1.0) * 100.0
+    return (exit_price - entry_price) / -entry_price * 100.0
 
 # %% ../nbs/09_trace.ipynb #label-direction
 def label_direction(
@@ -128,14 +130,14 @@ class PredictionTrace:
     predicted_direction: Direction  # What the strategy acted on
     actual_direction: Direction  # What the market did, by `label_direction`
     predicted_confidence: float | None  # P(actual = predicted) in [0, 1], None where unknown
-    entry_price: float  # Opening fill, > 0
-    exit_price: float  # Closing fill, > 0
+    entry_price: float  # Opening fill, finite; spreads, some futures and options have them at and below 0
+    exit_price: float  # Closing fill, finite
     holding_period_minutes: float  # Minutes from entry to exit, >= 0
     realized_return_pct: float  # Net return of the position in percent of entry notional
     features: dict[str, Any] = field(default_factory=dict)  # Inputs of the prediction
     metadata: dict[str, Any] = field(default_factory=dict)  # Anything else worth keeping
     exit_timestamp: datetime | None = None  # Time of the closing fill
-    trace_id: str = ""  # `make_trace_id`; the writer fills it in when empty
+    trace_id: str = ""  # Of the exit, 16 hexadecimal digits; the writer fills it in when empty
     sample_rate: float = 1.0  # Share of rows kept when this one was written
     mode: str = "backtest"  # live, paper, replay or backtest
     label_threshold_pct: float | None = None  # Threshold behind `actual_direction`, percent
@@ -144,6 +146,18 @@ class PredictionTrace:
     fees_pct: float | None = None  # Fees of both sides, percent of entry notional
     slippage_pct: float | None = None  # Adverse slippage contained in the fills, percent of entry notional
     schema_version: int = SCHEMA_VERSION  # Version of this row form
+    position_id: str = ""  # Of the decision, 16 hexadecimal digits; the writer fills it in when empty
+    account: str = ""  # Trading account, where there are several
+    version: str = ""  # Of the strategy
+    entry_tag: str = ""  # Why the position was opened
+    decision_time: datetime | None = None  # When the strategy decided
+    mae_pct: float | None = None  # Maximum adverse excursion, percent of the entry price, <= 0
+    mfe_pct: float | None = None  # Maximum favorable excursion, percent of the entry price, >= 0
+    profit: float | None = None  # Net profit in money
+    currency: str = ""  # Of `profit`
+    leverage: float | None = None  # Notional over stake
+    multiplier: float | None = None  # Value of one point of one unit
+    funding_pct: float | None = None  # Funding paid (+) or received (-), percent of entry notional
 
     def to_dict(self) -> dict[str, Any]:
         "Fields by name, times as ISO text in UTC; see `to_dict`."
@@ -175,7 +189,14 @@ OTHER_NUMBERS = (
     "quantity",
     "fees_pct",
     "slippage_pct",
+    "mae_pct",
+    "mfe_pct",
+    "profit",
+    "leverage",
+    "multiplier",
+    "funding_pct",
 )
+OTHER_WORDS = ("trace_id", "position_id", "account", "version", "entry_tag", "currency")
 
 # %% ../nbs/09_trace.ipynb #utc-text
 def utc_text(when: datetime | None, timezone: tzinfo = UTC) -> str:
@@ -186,7 +207,7 @@ def utc_text(when: datetime | None, timezone: tzinfo = UTC) -> str:
 def to_row(
     trace: PredictionTrace,  # What is to be written
     timezone: tzinfo = UTC,  # Zone of naive times
-) -> list[Any]:  # 22 cells in the order of `COLUMNS`, for `csv.writer`
+) -> list[Any]:  # 34 cells in the order of `COLUMNS`, for `csv.writer`
     "Cells of one line; numbers keep every digit."
     t = trace
     return [
@@ -194,6 +215,8 @@ def to_row(
         t.predicted_confidence, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct,
         dumps(t.features), dumps(t.metadata), utc_text(t.exit_timestamp, timezone), t.trace_id, t.sample_rate, t.mode,
         t.label_threshold_pct, t.exit_reason, t.quantity, t.fees_pct, t.slippage_pct, t.schema_version,
+        t.position_id, t.account, t.version, t.entry_tag, utc_text(t.decision_time, timezone), t.mae_pct, t.mfe_pct,
+        t.profit, t.currency, t.leverage, t.multiplier, t.funding_pct,
     ]  # fmt: skip
 
 # %% ../nbs/09_trace.ipynb #number
@@ -237,6 +260,8 @@ def from_row(
     if not (text("symbol") and text("strategy")):
         raise ValueError(f"{'strategy' if text('symbol') else 'symbol'} is empty")
     objects = {name: orjson.loads(text(f"{name}_json") or "{}") for name in ("features", "metadata")}
+    decided = text("decision_time")
+    words: dict[str, Any] = {name: text(name) for name in OTHER_WORDS}
     exit_text = text("exit_timestamp") or str(objects["metadata"].get("exit_time") or "")
     values["sample_rate"] = 1.0 if values["sample_rate"] is None else values["sample_rate"]
     return PredictionTrace(
@@ -246,21 +271,25 @@ def from_row(
         predicted_direction=_direction(row, "predicted_direction"),
         actual_direction=_direction(row, "actual_direction"),
         exit_timestamp=_time(exit_text, "exit_timestamp", timezone) if exit_text else None,
-        trace_id=text("trace_id"),
+        decision_time=_time(decided, "decision_time", timezone) if decided else None,
         mode=text("mode") or "backtest",
         exit_reason=text("exit_reason") or str(objects["metadata"].get("exit_reason") or ""),
-        schema_version=int(text("schema_version") or SCHEMA_VERSION),
+        schema_version=int(text("schema_version") or 1),
+        **words,
         **objects,
         **values,  # type: ignore[arg-type]
     )
 
 # %% ../nbs/09_trace.ipynb #to-dict
+TIME_FIELDS = ("timestamp", "exit_timestamp", "decision_time")
+
+
 def to_dict(
     trace: PredictionTrace,  # A trace
 ) -> dict[str, Any]:  # Its fields by name, times as ISO text in UTC
     "Fields of a trace, ready for JSON."
     values = {f.name: getattr(trace, f.name) for f in fields(PredictionTrace)}
-    return values | {name: utc_text(values[name]) or None for name in ("timestamp", "exit_timestamp")}
+    return values | {name: utc_text(values[name]) or None for name in TIME_FIELDS}
 
 
 def from_dict(
@@ -269,9 +298,7 @@ def from_dict(
 ) -> PredictionTrace:  # The trace; TypeError for an unknown or missing field
     "Trace from its fields by name."
     times = {
-        name: _time(text, name, timezone)
-        for name in ("timestamp", "exit_timestamp")
-        if isinstance(text := values.get(name), str)
+        name: _time(text, name, timezone) for name in TIME_FIELDS if isinstance(text := values.get(name), str)
     }
     return PredictionTrace(**{**values, **times})
 
