@@ -12,6 +12,7 @@ from collections import deque
 from contextlib import redirect_stderr
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -175,7 +176,7 @@ def test_crossing_averages_give_the_trades_of_backtesting_py_row_by_row(
 @pytest.mark.parametrize("symbol", ["MSFT", "EURUSD"])
 def test_a_reversal_leaves_no_bar_without_a_position(symbol: str) -> None:
     trades = Backtester(Cross()).run(ours(symbol)).trades
-    for before, after in zip(trades, trades[1:], strict=False):
+    for before, after in pairwise(trades):
         assert (before.exit_time, before.exit_price) == (after.entry_time, after.entry_price)
         assert before.direction != after.direction
 

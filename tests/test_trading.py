@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count, product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Literal
 
@@ -293,14 +293,15 @@ def test_costs_only_ever_cost(
 
 
 class Tape(PaperBroker):
-    "A paper broker that refuses the requests it was told to refuse and keeps what it filled."
+    "A paper broker that now and then refuses, and keeps what was asked and what it filled."
 
-    def __init__(self, fills: Literal["next_open", "at_once"], refused: set[int]) -> None:
+    def __init__(self, fills: Literal["next_open", "at_once"], rng: np.random.Generator) -> None:
         super().__init__(Costs(0.1, 0.1), fills)
-        self.asked, self.refused, self.filled = count(), refused, list[tuple[Order, Fill]]()
+        self.rng, self.filled, self.refused = rng, list[tuple[Order, Fill]](), list[Order]()
 
     def keep(self, order: Order, fill: Fill) -> Fill:
-        if next(self.asked) in self.refused:
+        if self.rng.random() < 0.3:
+            self.refused.append(order)
             raise ConnectionError("no answer")
         self.filled.append((order, fill))
         return fill
@@ -329,33 +330,29 @@ def check_trades_are_the_fills(trades: list[Trade], trader: LiveTrader, tape: Ta
             t.exit_time,
         )
     assert (trader.position is not None) == len(tape.filled) % 2
-    for before, after in zip(trades, trades[1:], strict=False):
+    for before, after in pairwise(trades):
         assert before.entry_time <= before.exit_time <= after.entry_time
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    markets(),
-    SCRIPT,
-    st.booleans(),
-    st.sampled_from(["next_open", "at_once"]),
-    st.sets(st.integers(0, 30), max_size=12),
-)
 def test_every_position_opened_is_closed_once_whatever_the_broker_refuses(
-    bars: list[Bar],
-    signals: dict[int, Signal],
-    intraday: bool,
-    fills: Literal["next_open", "at_once"],
-    refused: set[int],
+    counts: Callable[[int, int], int],
 ) -> None:
-    trades, tape = list[Trade](), Tape(fills, refused)
-    trader = LiveTrader(Script(signals, intraday), "ABC", 0.3, on_close=trades.append, broker=tape)
-    for bar in bars:
-        trader.step(bar)
-    check_trades_are_the_fills(trades, trader, tape)
-    asked = next(tape.asked)
-    assert asked == len(tape.filled) + len([i for i in refused if i < asked])
-    assert trader.refused_entries + trader.refused_exits >= asked - len(tape.filled)
+    rng = np.random.default_rng(10)
+    closed = halves = 0
+    for _ in range(counts(1_000, 20_000)):
+        bars, signals = whole_number_market(rng)
+        for intraday, fills in product((True, False), ("next_open", "at_once")):
+            trades, tape = list[Trade](), Tape(fills, rng)
+            trader = LiveTrader(Script(signals, intraday), "ABC", 0.3, on_close=trades.append, broker=tape)
+            for bar in bars:
+                trader.step(bar)
+            check_trades_are_the_fills(trades, trader, tape)
+            exits = [order for order in tape.refused if not order.opening]
+            not_asked = len({order.id for order in exits if order.reason == "reversal"})
+            assert trader.refused_exits == len(exits)
+            assert trader.refused_entries == len(tape.refused) - len(exits) + not_asked
+            closed, halves = closed + len(trades), halves + not_asked
+    assert closed > 1_000 and halves > 50
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -383,7 +380,7 @@ def test_in_a_backtest_no_two_positions_of_a_strategy_on_a_symbol_overlap() -> N
         mine = [t for t in both.trades if (t.symbol, t.strategy) == (symbol, strategy)]
         assert len(mine) >= 3
         assert len({t.entry_time for t in mine}) == len(mine)
-        for t, after in zip(mine, mine[1:], strict=False):
+        for t, after in pairwise(mine):
             assert t.entry_time <= t.exit_time <= after.entry_time
             assert t.quantity == pytest.approx(10_000 / t.entry_price)
 
