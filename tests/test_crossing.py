@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 
+from trade_telemetry.analyzer import AccuracyAnalyzer
 from trade_telemetry.trading.backtester import Backtester
 from trade_telemetry.trading.bar_files import load_bars
 from trade_telemetry.trading.bars import Bar, Bars
@@ -179,6 +180,18 @@ def test_a_reversal_leaves_no_bar_without_a_position(symbol: str) -> None:
     for before, after in pairwise(trades):
         assert (before.exit_time, before.exit_price) == (after.entry_time, after.entry_price)
         assert before.direction != after.direction
+
+
+def test_both_halves_of_a_reversal_leave_a_trace_of_their_own(tmp_path: Path) -> None:
+    history = [ours(symbol) for symbol in DAILY]
+    result = Backtester(Cross(), enable_telemetry=True, telemetry_dir=tmp_path).run(history)
+    assert result.run_dir is not None
+    traces = AccuracyAnalyzer().load_traces(result.run_dir)
+    assert len({t.trace_id for t in traces}) == len(traces) == len(result.trades) > 300
+    assert {t.exit_reason for t in traces} == {"reversal"}
+    told = [(t.symbol, t.predicted_direction, t.entry_price, t.exit_price) for t in traces]
+    made = [(t.symbol, t.direction, t.entry_price, t.exit_price) for t in result.trades]
+    assert sorted(told) == sorted(made)
 
 
 @pytest.mark.parametrize("kind", [Cross, RisingHalf, OneStep])
