@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trade_telemetry.trace import Direction
+from trade_telemetry.trading.backtester import Backtester
 from trade_telemetry.trading.bar_files import find_bars, load_bars
 from trade_telemetry.trading.bars import Bar
+from trade_telemetry.trading.broker import Fill, LiveTrader, Order, PaperBroker
 from trade_telemetry.trading.simulation import simulate_bars
 from trade_telemetry.trading.strategy import Signal, Strategy, make_strategy
 from trade_telemetry.trading.trader import NO_COSTS, Costs, Trade, Trader
@@ -75,7 +79,8 @@ def naive(
             break
         k, reason, price, time = exit_
         trades.append((signal.direction, there.time, there.open, reason, price, time))
-        i = k  # the signal of the bar in which it was closed is heard again
+        # the signal of the bar in which it was closed is heard again, and at a reversal the one that closed it
+        i = k - 1 if reason == "reversal" else k
     return trades, counts
 
 
@@ -92,8 +97,9 @@ def naive_exit(
     for k in range(entry, len(bars)):
         b = bars[k]
         said = signals.get(k - 1)
-        if k > entry and said is not None and said.direction == ("SHORT" if sign == 1 else "LONG"):
-            return k, "signal", b.open, b.time
+        opposite = "SHORT" if sign == 1 else "LONG"
+        if k > entry and said is not None and (said.exit or said.direction == opposite):
+            return k, "reversal" if said.reverse else "signal", b.open, b.time
         if sign * b.open <= stop:
             return k, "stop_loss", b.open, b.time
         if sign * b.open >= target:
@@ -122,10 +128,12 @@ def whole_number_market(rng: np.random.Generator) -> tuple[list[Bar], dict[int, 
     levels = [None, *map(float, range(94, 107))]
     signals = {
         i: Signal(
-            ("LONG", "SHORT", "NOOP")[rng.choice(3, p=[0.45, 0.45, 0.1])],
+            direction := ("LONG", "SHORT", "NOOP")[rng.choice(3, p=[0.45, 0.45, 0.1])],
             stop_loss=levels[rng.integers(len(levels))],
             take_profit=levels[rng.integers(len(levels))],
             max_bars=None if rng.random() < 0.7 else int(rng.integers(1, 6)),
+            reverse=direction != "NOOP" and rng.random() < 0.4,
+            exit=direction == "NOOP" and rng.random() < 0.7,
         )
         for i in range(len(bars))
         if rng.random() < 0.5
@@ -137,7 +145,7 @@ def test_the_machine_agrees_with_a_naive_one_on_thousands_of_small_markets(
     counts: Callable[[int, int], int],
 ) -> None:
     rng = np.random.default_rng(2024)
-    closed = 0
+    closed, reasons = 0, set[str]()
     for _ in range(counts(4_000, 100_000)):
         bars, signals = whole_number_market(rng)
         for intraday in (True, False):
@@ -150,7 +158,9 @@ def test_the_machine_agrees_with_a_naive_one_on_thousands_of_small_markets(
             assert (trader.rejected_entries, trader.expired_entries) == (found["rejected"], found["expired"])
             assert all(t.decision_price == bars[entry_bar(bars, t) - 1].close for t in trades)
             closed += len(trades)
+            reasons |= {t.exit_reason for t in trades}
     assert closed > 4_000
+    assert reasons == {"signal", "reversal", "stop_loss", "take_profit", "time", "session_close"}
 
 
 def entry_bar(bars: list[Bar], trade: Trade) -> int:
@@ -179,11 +189,12 @@ def markets(draw: st.DrawFn) -> list[Bar]:
 
 SIGNAL = st.builds(
     Signal,
-    st.sampled_from(["LONG", "SHORT", "NOOP"]),
+    st.sampled_from(["LONG", "SHORT"]),
     stop_loss=LEVEL,
     take_profit=LEVEL,
     max_bars=st.none() | st.integers(1, 6),
-)
+    reverse=st.booleans(),
+) | st.builds(Signal, st.just("NOOP"), exit=st.booleans())
 SCRIPT = st.dictionaries(st.integers(0, 31), SIGNAL, max_size=20)
 
 
@@ -281,6 +292,99 @@ def test_costs_only_ever_cost(
         assert dear.fees_pct == pytest.approx(fee * (1 + dear.exit_price / dear.entry_price))
 
 
+class Tape(PaperBroker):
+    "A paper broker that now and then refuses, and keeps what was asked and what it filled."
+
+    def __init__(self, fills: Literal["next_open", "at_once"], rng: np.random.Generator) -> None:
+        super().__init__(Costs(0.1, 0.1), fills)
+        self.rng, self.filled, self.refused = rng, list[tuple[Order, Fill]](), list[Order]()
+
+    def keep(self, order: Order, fill: Fill) -> Fill:
+        if self.rng.random() < 0.3:
+            self.refused.append(order)
+            raise ConnectionError("no answer")
+        self.filled.append((order, fill))
+        return fill
+
+    def open(self, order: Order) -> Fill:
+        return self.keep(order, PaperBroker.open(self, order))
+
+    def close(self, order: Order) -> Fill:
+        return self.keep(order, PaperBroker.close(self, order))
+
+
+def check_trades_are_the_fills(trades: list[Trade], trader: LiveTrader, tape: Tape) -> None:
+    "Openings and closings alternate, each trade is one pair with one quantity, and what is left over is held."
+    assert [order.opening for order, _ in tape.filled] == [i % 2 == 0 for i in range(len(tape.filled))]
+    assert len({order.id for order, _ in tape.filled}) == len(tape.filled)
+    pairs = list(zip(tape.filled[::2], tape.filled[1::2], strict=False))
+    assert len(pairs) == len(trades)
+    for ((opened, entry), (closed, left)), t in zip(pairs, trades, strict=True):
+        assert opened.direction == closed.direction == t.direction
+        assert {opened.side, closed.side} == {"buy", "sell"}
+        assert entry.quantity == left.quantity == t.quantity == 10_000 / t.entry_price
+        assert (entry.price, entry.time, left.price, left.time) == (
+            t.entry_price,
+            t.entry_time,
+            t.exit_price,
+            t.exit_time,
+        )
+    assert (trader.position is not None) == len(tape.filled) % 2
+    for before, after in pairwise(trades):
+        assert before.entry_time <= before.exit_time <= after.entry_time
+
+
+def test_every_position_opened_is_closed_once_whatever_the_broker_refuses(
+    counts: Callable[[int, int], int],
+) -> None:
+    rng = np.random.default_rng(10)
+    closed = halves = 0
+    for _ in range(counts(1_000, 20_000)):
+        bars, signals = whole_number_market(rng)
+        for intraday, fills in product((True, False), ("next_open", "at_once")):
+            trades, tape = list[Trade](), Tape(fills, rng)
+            trader = LiveTrader(Script(signals, intraday), "ABC", 0.3, on_close=trades.append, broker=tape)
+            for bar in bars:
+                trader.step(bar)
+            check_trades_are_the_fills(trades, trader, tape)
+            exits = [order for order in tape.refused if not order.opening]
+            not_asked = len({order.id for order in exits if order.reason == "reversal"})
+            assert trader.refused_exits == len(exits)
+            assert trader.refused_entries == len(tape.refused) - len(exits) + not_asked
+            closed, halves = closed + len(trades), halves + not_asked
+    assert closed > 1_000 and halves > 50
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(markets(), SCRIPT, st.booleans(), st.floats(0, 2), st.floats(0, 2))
+def test_on_paper_the_live_trader_makes_the_trades_of_the_backtest(
+    bars: list[Bar], signals: dict[int, Signal], intraday: bool, fee: float, slip: float
+) -> None:
+    costs, made = Costs(fee, slip), list[Trade]()
+    trader = LiveTrader(Script(signals, intraday), "ABC", 0.3, costs, made.append)
+    for bar in bars:
+        trader.step(bar)
+    expected, other = trade_all(bars, signals, intraday, costs)
+    assert made == expected
+    assert (trader.rejected_entries, trader.expired_entries) == (
+        other.rejected_entries,
+        other.expired_entries,
+    )
+    assert (trader.position is None) == (other.position is None)
+
+
+def test_in_a_backtest_no_two_positions_of_a_strategy_on_a_symbol_overlap() -> None:
+    history = [simulate_bars(symbol, days=90, seed=4, volatility_pct=2.0) for symbol in ("AAA", "BBB")]
+    both = Backtester("both", costs=Costs(0.01, 0.01)).run(history)
+    for symbol, strategy in product(("AAA", "BBB"), ("intraday", "swing")):
+        mine = [t for t in both.trades if (t.symbol, t.strategy) == (symbol, strategy)]
+        assert len(mine) >= 3
+        assert len({t.entry_time for t in mine}) == len(mine)
+        for t, after in pairwise(mine):
+            assert t.entry_time <= t.exit_time <= after.entry_time
+            assert t.quantity == pytest.approx(10_000 / t.entry_price)
+
+
 def test_a_strategy_that_raises_is_not_hidden_by_the_machine() -> None:
     class Broken(Strategy):
         name = "swing"
@@ -305,13 +409,13 @@ def test_a_strategy_is_restarted_when_a_trader_takes_it() -> None:
 
 
 def test_trades_agree_with_backtesting_py_on_random_bars() -> None:
-    "Same signals, stops, targets and fees; one unit per trade, entries and signal exits at the next open."
+    "Same signals, stops, targets and fees; one unit per trade, entries, exits and reversals at the next open."
     pd = pytest.importorskip("pandas")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs, at import and in use
         backtesting = pytest.importorskip("backtesting")
 
-        compared = 0
+        compared, reasons = 0, set[str]()
         for seed in range(6):
             bars = list(simulate_bars("ABC", days=8, seed=seed, minutes=5, volatility_pct=3).rows())
             rng = np.random.default_rng(seed)
@@ -334,11 +438,13 @@ def test_trades_agree_with_backtesting_py_on_random_bars() -> None:
                     signal = self.said.get(len(self.data) - 1)
                     if signal is None:
                         return
-                    if not self.position:
-                        order = self.buy if signal.direction == "LONG" else self.sell
-                        order(size=1, sl=signal.stop_loss, tp=signal.take_profit)
-                    elif self.position.is_long != (signal.direction == "LONG"):
+                    order = self.buy if signal.direction == "LONG" else self.sell
+                    held = bool(self.position)
+                    opposite = held and self.position.is_long != (signal.direction == "LONG")
+                    if opposite or (held and signal.exit):
                         self.position.close()
+                    if not signal.exit and (not held or (opposite and signal.reverse)):
+                        order(size=1, sl=signal.stop_loss, tp=signal.take_profit)
 
             frame = pd.DataFrame([b[1:6] for b in bars], columns=["Open", "High", "Low", "Close", "Volume"])
             frame.index = pd.to_datetime([b.time for b in bars], unit="us")
@@ -358,14 +464,19 @@ def test_trades_agree_with_backtesting_py_on_random_bars() -> None:
             money = [t.realized_return_pct / 100 * t.entry_price for t in ours]
             assert theirs["PnL"].tolist() == pytest.approx(money, abs=1e-9)
             compared += len(ours)
+            reasons |= {t.exit_reason for t in ours}
         assert compared > 150
+        assert reasons == {"signal", "reversal", "stop_loss", "take_profit"}
 
 
 def wide_signal(rng: np.random.Generator, price: float) -> Signal:
     "Stop and target far enough that no gap between two bars reaches them."
+    if rng.random() < 0.15:
+        return Signal("NOOP", exit=True)
     up = bool(rng.integers(2))
     above, below = price * (1 + rng.uniform(0.02, 0.05, 2) * [1, -1])
-    return Signal("LONG" if up else "SHORT", None, below if up else above, above if up else below)
+    direction, turn = ("LONG" if up else "SHORT"), rng.random() < 0.5
+    return Signal(direction, None, below if up else above, above if up else below, reverse=turn)
 
 
 def test_a_position_is_plain_data_that_can_be_copied() -> None:

@@ -42,7 +42,7 @@ class Order(NamedTuple):
     time: int  # When that price was seen, µs since 1970 UTC
     quantity: float  # Units, at the expected price where the stake decides
     stake: float  # Money, in the currency of the price
-    reason: str = "entry"  # stop_loss, take_profit, signal, time, session_close, interrupted for an exit
+    reason: str = "entry"  # Of an exit: stop_loss, take_profit, signal, reversal, time, session_close, …
     stop_loss: float | None = None  # For brokers that can watch it themselves
     take_profit: float | None = None  # The same
 
@@ -192,7 +192,7 @@ class LiveTrader(Trader):
     broker: Broker | None = None  # None: on paper, at the trader's costs
     entry_fee_pct: float = 0.0  # Of the position that is held
     unfilled: Order | None = None  # An exit that was refused, at the price of its first try
-    refused_entries: int = 0  # Entries that the broker did not fill
+    refused_entries: int = 0  # Entries that the broker did not fill, or not for want of the exit before
     refused_exits: int = 0  # Tries of an exit that the broker did not fill
     fills_by: Broker = field(init=False)  # The broker that is asked
 
@@ -236,6 +236,7 @@ class LiveTrader(Trader):
         "Ask for an exit at a price seen; what is refused is asked again at the next bar."
         if self.position is not None and self.unfilled is None:
             self.ask_exit(self.position, exit_order(self.position, reason, price, time), price)
+            self.refused_entries += reason == "reversal" and self.unfilled is not None
 
     def ask_again(self, price: float, time: int) -> bool:
         "Ask for the overdue exit at a price seen; is it filled? Its cost is measured against the first try."

@@ -83,7 +83,7 @@ class SessionReport:
     open_positions: int = 0  # Still open at the end: no trade, no trace
     rejected_entries: int = 0  # The open lay beyond the order's own stop or target
     expired_entries: int = 0  # Intraday orders that the end of the day overtook
-    refused_entries: int = 0  # Entries that the broker did not fill
+    refused_entries: int = 0  # Entries that the broker did not fill, or not for want of the exit before
     refused_exits: int = 0  # Tries of an exit that the broker did not fill
     failed: dict[str, str] = field(
         default_factory=dict

@@ -25,12 +25,14 @@ class StrategyError(ValueError):
 class Signal:
     "A prediction with its exits."
 
-    direction: Direction  # LONG, SHORT; NOOP says nothing, like None
+    direction: Direction  # LONG, SHORT; NOOP says nothing, like None, unless it says `exit`
     confidence: float | None = None  # P(actual = predicted direction) in [0, 1]; None: no estimate
     stop_loss: float | None = None  # Price that ends the position with a loss; None: no stop
     take_profit: float | None = None  # Price that ends the position with a gain; None: no target
     max_bars: int | None = None  # Bars to hold at most, entry bar included; None: no limit
     features: dict[str, float] = field(default_factory=dict)  # Numbers to store and to learn from
+    reverse: bool = False  # Turn the opposite position around at one open? False: it is only closed
+    exit: bool = False  # With NOOP: be flat at the next open
 
 # %% ../../nbs/trading/04_strategy.ipynb #strategy-class
 class Strategy:

@@ -91,6 +91,12 @@ def check_signal(
             raise ValueError(f"{strategy}: {name} must be a positive price or None, got {level!r}")
     if signal.max_bars is not None and signal.max_bars < 1:
         raise ValueError(f"{strategy}: max_bars must be at least 1 or None, got {signal.max_bars!r}")
+    if signal.exit and signal.direction != "NOOP":
+        raise ValueError(
+            f"{strategy}: exit=True goes with NOOP, got {signal.direction!r}; or say reverse=True"
+        )
+    if signal.reverse and signal.direction == "NOOP":
+        raise ValueError(f"{strategy}: reverse=True needs LONG or SHORT, got 'NOOP'; or say exit=True")
     return signal
 
 # %% ../../nbs/trading/07_trader.ipynb #open-position
@@ -128,7 +134,7 @@ class Trade:
     exit_time: int  # µs since 1970 UTC
     entry_price: float  # Fill
     exit_price: float  # Fill
-    exit_reason: str  # stop_loss, take_profit, signal, time or session_close
+    exit_reason: str  # stop_loss, take_profit, signal, reversal, time, session_close or interrupted
     market_move_pct: float  # Between the fills, positive when the price rose
     realized_return_pct: float  # Of the position, net, percent of entry notional
     holding_period_minutes: float  # From entry to exit on the clock
@@ -230,7 +236,7 @@ def next_order(
 ) -> Signal | None:  # Order for the next open: an entry when flat, an exit when something is held
     "Turn a signal into the order that waits for the next open."
     if check_signal(signal, strategy).direction == "NOOP":
-        return None
+        return signal if signal.exit and position is not None else None
     return signal if position is None or position.direction != signal.direction else None
 
 # %% ../../nbs/trading/07_trader.ipynb #trader
@@ -272,25 +278,28 @@ class Trader:
             self.order = next_order(signal, self.position, self.strategy.name)
 
     def fill_order(self, bar: Bar) -> None:
-        "Do what was ordered at the bar's open: leave, enter, or count why not."
+        "Do what was ordered at the bar's open: leave, enter, one after the other, or count why not."
         order, self.order = self.order, None
-        if self.position is not None:
-            self.leave("signal", bar.open, bar.time)
-        elif order is not None and self.strategy.intraday and bar.last:
+        if order is None:
+            return
+        if was_held := self.position is not None:
+            self.leave("reversal" if order.reverse else "signal", bar.open, bar.time)
+        if order.exit or self.position is not None or (was_held and not order.reverse):
+            return  # only an exit was wanted, or nobody filled it
+        if self.strategy.intraday and bar.last:
             self.expired_entries += 1
-        elif order is not None and not entry_allowed(order, bar.open):
+        elif not entry_allowed(order, bar.open):
             self.rejected_entries += 1
-        elif order is not None:
+        else:
             self.enter(order, bar)
 
     def end_session(self) -> None:
         "An intraday strategy goes home: its order dies, its position is squared off at the last price seen."
         if self.strategy.intraday:
             order, self.order = self.order, None
-            if self.position is not None:
-                self.leave("session_close", self.bar.close, self.bar.end)
-            elif order is not None:
+            if order is not None and (self.position is None or order.reverse):
                 self.expired_entries += 1
+            self.leave("session_close", self.bar.close, self.bar.end)
 
     def enter(self, order: Signal, bar: Bar) -> None:
         "Take a position at the bar's open."
