@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from trade_telemetry.capture.hook import open_hook
 
 FAST, SLOW = 24, 240  # hours of the two averages
 FEE = 0.0001  # of notional, each side
@@ -40,7 +43,41 @@ def crossings(closes: Sequence[float]) -> list[int]:
     return sides
 
 
-def note(version: str, printed: dict[str, Any], expected: dict[str, dict[str, Any]]) -> None:
-    "Leave what the framework printed, and what of it each file has to give, beside the files."
-    told = {"version": version, "printed": printed, "expected": expected}
+def hook_at(folder: str, *strategies: str) -> Any:
+    "A hook of ours for the time of a run, inside the framework's own process."
+    return open_hook(
+        folder, dict.fromkeys(strategies, 0.3), mode="backtest", sample_rate=1.0, throttle_seconds=0
+    )
+
+
+def heard(folder: str, strategy: str | None = None) -> dict[str, Any]:
+    "What the hook wrote."
+    rows = [
+        row
+        for path in sorted(Path(folder).glob("traces_*.csv"))
+        for row in csv.DictReader(path.open(newline=""))
+    ]
+    return summary(row for row in rows if strategy in (None, row["strategy"]))
+
+
+def summary(rows: Iterable[Any]) -> dict[str, Any]:
+    "Count and add up traces, given as rows of a file."
+    told = list(rows)
+    returns = [float(row["realized_return_pct"]) for row in told]
+    return {
+        "rows": len(told), "longs": sum(row["predicted_direction"] == "LONG" for row in told),
+        "wins": sum(r > 0 for r in returns), "return_sum_pct": sum(returns),
+    }  # fmt: skip
+
+
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    "Numbers that JSON has, and short texts."
+    return {
+        k: v for k, v in values.items() if isinstance(v, str) or (isinstance(v, int | float) and isfinite(v))
+    }
+
+
+def note(version: str, printed: dict[str, Any], expected: dict[str, Any], in_process: dict[str, Any]) -> None:
+    "Leave what the framework printed, what each file has to give, and what our hook heard, beside the files."
+    told = {"version": version, "printed": printed, "expected": expected, "in_process": in_process}
     (OUT / "made.json").write_text(json.dumps(told, indent=1, default=float) + "\n")

@@ -7,7 +7,9 @@ from typing import Any
 import backtesting
 import pandas as pd
 from backtesting import Backtest, Strategy
-from common import FAST, FEE, OUT, SLOW, note, read_bars
+from common import FAST, FEE, OUT, SLOW, note, read_bars, summary
+
+from trade_telemetry.importers.live import from_backtesting
 
 bars = pd.DataFrame(read_bars(), columns=["time", "Open", "High", "Low", "Close", "Volume"]).set_index("time")
 bars.index = bars.index.tz_localize(None)
@@ -41,7 +43,7 @@ class Halves(Cross):
     partly = True
 
 
-printed, expected = {}, {}
+printed, expected, in_process = {}, {}, {}
 for name, strategy in (("trades", Cross), ("partial_exits", Halves)):
     test = Backtest(bars, strategy, cash=10_000, commission=FEE, finalize_trades=False)
     stats = test.run()
@@ -59,4 +61,6 @@ for name, strategy in (("trades", Cross), ("partial_exits", Halves)):
         "fees": stats["Commissions [$]"],
         "profit": float(trades.PnL.sum()),
     }
-note(backtesting.__version__, printed, expected)
+    traces = from_backtesting(stats, "EURUSD", threshold_pct=0.3)
+    in_process[name] = summary(trace.to_dict() for trace in traces)
+note(backtesting.__version__, printed, expected, in_process)

@@ -7,7 +7,9 @@ import json
 from typing import Any
 
 import backtrader as bt
-from common import BARS, FAST, FEE, OUT, SLOW, note
+from common import BARS, FAST, FEE, OUT, SLOW, heard, hook_at, note
+
+from trade_telemetry.importers.live import backtrader_analyzer
 
 HOURS = {"dtformat": "%d.%m.%Y %H:%M:%S.000", "timeframe": bt.TimeFrame.Minutes, "compression": 60}
 DAYS = {"dtformat": "%Y-%m-%d", "timeframe": bt.TimeFrame.Days}
@@ -53,10 +55,13 @@ class Fills(bt.Analyzer):
         self.rows: list[dict[str, Any]] = []
 
     def notify_order(self, order: Any) -> None:
-        if order.status == order.Completed:
-            names = ("dt", "size", "price", "closed", "closedcomm", "opened", "openedcomm", "pnl")
-            bits = [{name: getattr(bit, name) for name in names} for bit in order.executed.exbits]
-            self.rows.append({"ref": order.ref, "data": order.data._name, "exbits": bits})
+        names = ("price", "closed", "closedcomm", "opened", "openedcomm", "pnl")
+        bits = [
+            {"time": str(order.data.num2date(bit.dt)), **{name: getattr(bit, name) for name in names}}
+            for bit in order.executed.iterpending()
+        ]
+        if bits:
+            self.rows.append({"ref": order.ref, "data": order.data._name, "bits": bits})
 
     def get_analysis(self) -> list[dict[str, Any]]:
         return self.rows
@@ -75,7 +80,12 @@ class Cross(bt.Strategy):
             (self.buy if side > 0 else self.sell)(size=self.p.size)
 
 
-def run(name: str, path: str, symbol: str, form: dict[str, Any], averages: tuple[int, int]) -> tuple[Any, Any]:
+in_process: dict[str, Any] = {}
+
+
+def run(
+    name: str, path: str, symbol: str, form: dict[str, Any], averages: tuple[int, int]
+) -> tuple[Any, Any]:
     cerebro = bt.Cerebro(stdstats=False)
     columns = {"datetime": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5, "openinterest": -1}
     cerebro.adddata(bt.feeds.GenericCSVData(dataname=path, **columns, **form), name=symbol)
@@ -84,7 +94,10 @@ def run(name: str, path: str, symbol: str, form: dict[str, Any], averages: tuple
     cerebro.addstrategy(Cross, size=SIZE[name], fast=averages[0], slow=averages[1])
     for kind, label in ((TradeList, "list"), (bt.analyzers.TradeAnalyzer, "totals"), (Fills, "fills")):
         cerebro.addanalyzer(kind, _name=label)
-    found = cerebro.run(tradehistory=True)[0].analyzers
+    with hook_at(name, "Cross") as hook:
+        cerebro.addanalyzer(backtrader_analyzer(bt.Analyzer, hook), _name="telemetry")
+        found = cerebro.run(tradehistory=True)[0].analyzers
+    in_process[name.removesuffix(".csv")] = heard(name)
     trades, totals = found.list.get_analysis(), found.totals.get_analysis()
     with (OUT / name).open("w", newline="") as file:
         writer = csv.DictWriter(file, list(trades[0]), lineterminator="\n")
@@ -113,4 +126,4 @@ for name, path, symbol, form, averages in (
     ("daily.csv", daily, "IBM", DAYS, (20, 100)),
 ):
     printed[name], expected[name] = run(name, str(path), symbol, form, averages)
-note(bt.__version__, printed, expected)
+note(bt.__version__, printed, expected, in_process)

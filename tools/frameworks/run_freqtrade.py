@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
-import sys
 import tempfile
 import zipfile
-from datetime import timedelta
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import freqtrade
 import pandas as pd
-from common import FAST, FEE, OUT, SLOW, note, read_bars
+from common import FAST, FEE, OUT, SLOW, finite, heard, hook_at, note, read_bars
 from freqtrade.commands import Arguments
 from freqtrade.configuration import Configuration
 from freqtrade.data.history import get_datahandler
-from freqtrade.enums import CandleType, RunMode
-from freqtrade.exchange import Exchange
+from freqtrade.enums import CandleType, RunMode, TradingMode
+from freqtrade.exchange import Binance, Exchange
 from freqtrade.optimize.backtesting import Backtesting
 from freqtrade.persistence import Trade, init_db
 
 PAIR = "EUR/USDT:USDT"
-STRATEGY = f'''
+STRATEGY = f"""
 from freqtrade.strategy import IStrategy
 
+from trade_telemetry.importers.live import FreqtradeTelemetry
 
-class Cross(IStrategy):
+
+class Cross(FreqtradeTelemetry, IStrategy):
     can_short = True
     timeframe = "1h"
     minimal_roi = {{}}
@@ -65,7 +65,7 @@ class CrossScaled(Cross):
         if trade.nr_of_successful_exits == 0 and current_profit > 0.01:
             return -trade.stake_amount / 2
         return None
-'''
+"""
 MARKET = {
     "id": "EURUSDT", "symbol": PAIR, "base": "EUR", "quote": "USDT", "settle": "USDT", "baseId": "EUR", "quoteId": "USDT",
     "settleId": "USDT", "type": "swap", "spot": False, "margin": False, "swap": True, "future": False, "option": False,
@@ -73,7 +73,13 @@ MARKET = {
     "precision": {"amount": 1.0, "price": 0.00001}, "limits": {"amount": {"min": 1.0, "max": None},
     "price": {"min": None, "max": None}, "cost": {"min": 1.0, "max": None}, "leverage": {"min": 1.0, "max": 20.0}}, "info": {},
 }  # fmt: skip
-TIER = {"minNotional": 0.0, "maxNotional": 1e9, "maintenanceMarginRate": 0.005, "maxLeverage": 20.0, "maintAmt": 0.0}
+TIER = {
+    "minNotional": 0.0,
+    "maxNotional": 1e9,
+    "maintenanceMarginRate": 0.005,
+    "maxLeverage": 20.0,
+    "maintAmt": 0.0,
+}
 
 
 def load_markets(exchange: Any, reload: bool = False) -> None:
@@ -104,26 +110,48 @@ def store_bars(folder: Path) -> None:
         store.ohlcv_store(PAIR, hours, rates, CandleType.FUNDING_RATE)
 
 
+def keep_result(zipped: Path) -> dict[str, Any]:
+    "The result as it is, without the pictures of the market and without the folder of this run."
+    with (
+        zipfile.ZipFile(zipped) as source,
+        zipfile.ZipFile(OUT / "backtest-result.zip", "w", zipfile.ZIP_DEFLATED) as kept,
+    ):
+        for name in source.namelist():
+            if name.endswith((".json", ".py")):
+                text = source.read(name).decode().replace(str(folder), "user_data")
+                kept.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)
+        result: dict[str, Any] = json.loads(source.read(zipped.with_suffix(".json").name))
+    return result
+
+
 def keep_database(trades: list[dict[str, Any]], strategy: str) -> None:
-    "The same trades through freqtrade's own tables: what a bot leaves on the disk."
+    "The same trades through freqtrade's own tables and its own answer to `/trades`: what a bot leaves and says."
     path = OUT / "tradesv3.sqlite"
     init_db(f"sqlite:///{path}")
     for number, told in enumerate(trades, 1):
-        whole = json.loads(json.dumps(told, default=str)) | {"strategy": strategy, "exchange": "binance", "trade_id": number}
-        blank = ["close_rate_requested", "close_profit_abs", "sell_order_status", "exit_order_status", "stop_loss_abs",
-                 "realized_profit", "open_trade_value", "interest_rate"]  # fmt: skip
-        for name in blank:
-            whole.setdefault(name, None)
-        whole.setdefault("profit_ratio", told.get("profit_ratio"))
-        for k, order in enumerate(whole["orders"]):
-            order.setdefault("order_id", f"{number}-{k}")
-            order.setdefault("pair", PAIR)
-            order.setdefault("order_type", "market")
-            order.setdefault("status", "closed")
-        Trade.session.add(Trade.from_json(json.dumps(whole)))
+        orders = [order | {"order_id": f"{number}-{k}", "order_type": "market", "status": "closed"}
+                  for k, order in enumerate(told["orders"])]  # fmt: skip
+        whole = json.loads(json.dumps(told, default=str)) | {
+            "orders": orders, "strategy": strategy, "exchange": "binance", "trade_id": number, "timeframe": 60,
+            "base_currency": "EUR", "quote_currency": "USDT", "realized_profit": told["profit_abs"],
+        }  # fmt: skip
+        trade = Trade.from_json(json.dumps(whole))
+        trade.trading_mode, trade.max_stake_amount = TradingMode.FUTURES, told["max_stake_amount"]
+        for order in trade.orders:
+            order.order_date = order.order_filled_date
+        trade.recalc_open_trade_value()
+        Trade.session.add(trade)
     Trade.commit()
+    stored = Trade.session.query(Trade).order_by(Trade.id.desc()).all()
+    page = [trade.to_json() for trade in stored[:8]]
+    answer = {"trades": page, "trades_count": len(page), "offset": 0, "total_trades": len(stored)}
+    (OUT / "rest_trades.json").write_text(json.dumps(answer, default=str, indent=0) + "\n")
+    engine = Trade.session.get_bind()
     Trade.session.remove()
-    with sqlite3.connect(path) as database:
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as database:  # one file, as after a bot has stopped
+        database.execute("PRAGMA journal_mode=DELETE")
+        database.execute("PRAGMA page_size=512")
         database.execute("VACUUM")
 
 
@@ -134,12 +162,7 @@ folder = Path(tempfile.mkdtemp())
 data = folder / "data" / "binance"
 (data / "futures").mkdir(parents=True)
 store_bars(data)
-Exchange._load_async_markets = load_markets
-type(Exchange)  # the class stays freqtrade's own; only the road to the market is cut
-for name in ("load_leverage_tiers",):
-    setattr(Exchange, name, lambda self: {PAIR: []})
-from freqtrade.exchange import Binance  # noqa: E402
-
+Exchange._load_async_markets = load_markets  # the only roads to the market, cut
 Binance.load_leverage_tiers = lambda self: {PAIR: [{**TIER, "info": {"cum": "0"}}]}
 asked = ["backtesting", "-c", str(folder / "config.json"), "--userdir", str(folder), "--datadir", str(data),
          "--strategy-path", str(folder / "strategies"), "--export", "trades", "--cache", "none",
@@ -147,5 +170,33 @@ asked = ["backtesting", "-c", str(folder / "config.json"), "--userdir", str(fold
 (folder / "results").mkdir()
 config = Configuration(Arguments(asked).get_parsed_arg(), RunMode.BACKTEST).get_config()
 backtest = Backtesting(config)
-backtest.start()
-print(sorted(p.name for p in (folder / "results").iterdir()), file=sys.stderr)
+with hook_at("traces", "Cross", "CrossScaled") as hook:
+    for strategy in backtest.strategylist:
+        strategy.telemetry = hook
+    backtest.start()
+result = keep_result(next((folder / "results").glob("*.zip")))
+Backtesting.cleanup()
+keep_database(result["strategy"]["CrossScaled"]["trades"][:30], "CrossScaled")
+TOTALS = ["total_trades", "wins", "losses", "draws", "winrate", "profit_mean", "profit_total", "profit_total_abs",
+          "profit_total_long_abs", "profit_total_short_abs", "trade_count_long", "trade_count_short", "total_volume",
+          "profit_factor"]  # fmt: skip
+printed, expected, in_process = {}, {}, {}
+for name, told in result["strategy"].items():
+    printed[name] = finite({key: told[key] for key in TOTALS})
+    in_process[name] = heard("traces", name)
+
+
+def given(trades: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "rows": len(trades), "trades": len(trades), "positions": len(trades),
+        "longs": sum(not t["is_short"] for t in trades), "wins": sum(t["profit_ratio"] > 0 for t in trades),
+        "return_sum_pct": 100 * sum(t["profit_ratio"] for t in trades), "profit": sum(t["profit_abs"] for t in trades),
+        "exits": sum(not o["ft_is_entry"] for t in trades for o in t["orders"]),
+    }  # fmt: skip
+
+
+every = {name: told["trades"] for name, told in result["strategy"].items()}
+expected["backtest-result.zip"] = {name: given(trades) for name, trades in every.items()}
+expected["tradesv3.sqlite"] = {"CrossScaled": given(every["CrossScaled"][:30])}
+expected["rest_trades.json"] = {"CrossScaled": given(every["CrossScaled"][22:30])}
+note(freqtrade.__version__, printed, expected, in_process)

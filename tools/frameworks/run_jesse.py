@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FAST, FEE, OUT, SLOW, note, read_bars
-from jesse import research, utils
+from common import FAST, FEE, OUT, SLOW, finite, note, read_bars
+from jesse import research
 from jesse.strategies import Strategy
 from jesse.version import __version__
 
@@ -75,15 +74,18 @@ for name, strategy in (("trades", Cross), ("halves", CrossHalves)):
         CONFIG, [{**stream, "strategy": strategy, "timeframe": "1h"}], [], {key: {**stream, "candles": candles[HELD:]}},
         warmup_candles={key: {**stream, "candles": candles[:HELD]}}, generate_json=True, generate_csv=True,
     )  # fmt: skip
-    print({k: v for k, v in result.items() if k != "trades"})
     trades = result["trades"]
-    (OUT / f"{name}.json").write_text(json.dumps({"trades": trades}, indent=0, default=str) + "\n")
+    for kind in ("json", "csv") if name == "trades" else ("json",):
+        (OUT / f"{name}.{kind}").write_bytes(Path(result[kind]).read_bytes())
     told = result["metrics"]
-    printed[f"{name}.json"] = {k: v for k, v in told.items() if isinstance(v, int | float | str)}
+    keys = ["total", "total_winning_trades", "win_rate", "longs_count", "shorts_count", "fee", "net_profit", "gross_profit",
+            "gross_loss", "average_holding_period", "largest_winning_trade", "largest_losing_trade"]  # fmt: skip
+    printed[f"{name}.json"] = finite({key: told[key] for key in keys})
     expected[f"{name}.json"] = {
         "rows": len(trades), "trades": told["total"], "positions": told["total"],
         "longs": sum(t["type"] == "long" for t in trades), "wins": sum(t["PNL"] > 0 for t in trades),
         "win_rate_pct": 100 * told["win_rate"], "return_sum_pct": sum(t["PNL_percentage"] for t in trades),
         "profit": sum(t["PNL"] for t in trades), "fees": told["fee"],
     }  # fmt: skip
-note(__version__, printed, expected)
+printed["trades.csv"], expected["trades.csv"] = printed["trades.json"], expected["trades.json"]
+note(__version__, printed, expected, {})

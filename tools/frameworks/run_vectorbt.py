@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 import vectorbt as vbt
-from common import FEE, OUT, crossings, note, read_bars
+from common import FEE, OUT, crossings, note, read_bars, summary
+
+from trade_telemetry.importers.live import from_vectorbt
 
 bars = pd.DataFrame(read_bars(), columns=["time", "open", "high", "low", "close", "volume"]).set_index("time")
-side = pd.Series(crossings(bars.close.tolist()), bars.index).shift(1, fill_value=0)  # acted on at the next open
+side = pd.Series(crossings(bars.close.tolist()), bars.index).shift(
+    1, fill_value=0
+)  # acted on at the next open
 entered = side != side.shift(1)
 size = {"size": 5000, "size_type": "amount"}
 told = {"init_cash": 10_000, "fees": FEE, "freq": "1h"}
@@ -20,7 +24,7 @@ half = (entered.shift(-24, fill_value=False)) & (side != 0)
 target = steps.where(~half, side * 2500.0)
 parts = vbt.Portfolio.from_orders(bars.open, target, size_type="targetamount", **told)
 
-printed, expected = {}, {}
+printed, expected, in_process = {}, {}, {}
 for name, portfolio in (("trades", whole), ("partial_exits", parts)):
     trades, stats = portfolio.trades, portfolio.stats()
     trades.records_readable.to_csv(OUT / f"{name}.csv", index=False)
@@ -35,6 +39,8 @@ for name, portfolio in (("trades", whole), ("partial_exits", parts)):
         "return_sum_pct": float(closed.returns.sum() * 100), "profit": float(closed.pnl.sum()),
         "fees": float((closed.records.entry_fees + closed.records.exit_fees).sum()),
     }  # fmt: skip
+    traces = from_vectorbt(portfolio, "Cross", "EURUSD", threshold_pct=0.3)
+    in_process[name] = summary(trace.to_dict() for trace in traces)
 raw = whole.trades.records
 raw.head(3).to_csv(OUT / "raw_records.csv", index=False)
-note(vbt.__version__, printed, expected)
+note(vbt.__version__, printed, expected, in_process)

@@ -148,7 +148,7 @@ def vectorbt_closes(
             continue
         start, size, price = exit_["Entry Timestamp"], exit_["Size"], exit_["Avg Entry Price"]
         if isinstance(start, int | float):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004  the table is at fault, not a type
                 f"entry at {start!r} is a bar number: give the prices of the portfolio an index of times"
             )
         name, side = symbol or str(exit_["Column"]), exit_["Direction"].upper()
@@ -315,7 +315,9 @@ def entry_and_funding(
         if one.ft_order_side == trade.entry_side:
             price = (price * held + one.safe_price * filled) / (held + filled)
             held += filled
-        elif one is order:
+        elif (
+            one.order_id == order.order_id
+        ):  # freqtrade hands over a copy of the trade, so not the same object
             break
         else:
             held, funding = held - filled, 0.0
