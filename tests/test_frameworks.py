@@ -152,7 +152,7 @@ def freqtrade_run(strategy: str) -> Recorder:
 
 def backtesting_stats(file: str) -> dict[str, Any]:
     table = pd.read_csv(KEPT / "backtesting" / file, parse_dates=["EntryTime", "ExitTime"])
-    return {"_trades": table, "_strategy": None}
+    return {"_trades": table}
 
 
 def vectorbt_portfolio(file: str) -> Any:

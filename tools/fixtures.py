@@ -6,7 +6,7 @@ in a temporary folder: their pins exclude each other and ours. What it exports, 
 and, per file, what an import of it has to give. The tests read these files only, so nothing here runs in CI.
 
 python tools/fixtures.py backtesting            make one again
-python tools/fixtures.py all                    all of them, one after the other (an hour, and 5 GB for a while)
+python tools/fixtures.py all                    all of them, one after the other (some minutes, and 1 GB for each for a while)
 python tools/fixtures.py jesse --python python3.12 --keep /somewhere      another interpreter; keep the environment there
 """
 
@@ -50,6 +50,8 @@ def install(framework: Framework, folder: Path, python: str) -> Path:
     "Make the environment, unless it is there; its interpreter."
     found = folder / "bin" / "python"
     if not found.exists():
+        if shutil.which(python) is None:
+            raise SystemExit(f"{python} is not here: name an interpreter with --python")
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
         subprocess.run(
             [str(found), "-m", "pip", "install", "-q", "--prefer-binary", *framework.packages, NEEDED],

@@ -46,15 +46,20 @@ class Hook(Protocol):
 # %% ../../nbs/importers/09_live.ipynb #tell
 def tell(
     hook: Hook,  # Gets the close
-    read: Callable[..., Facts],  # Makes facts of what a framework handed over
+    read: Callable[
+        ..., Facts | None
+    ],  # Makes facts of what a framework handed over; None: nothing was closed
     *given: Any,  # That
-) -> None:
+) -> bool:  # Was there a close?
     "Read a close and hand it over; never raise."
     try:
-        facts = known_facts(read(*given))
+        if (found := read(*given)) is None:
+            return False
+        facts = known_facts(found)
     except Exception as error:  # noqa: BLE001  foreign objects; the trading goes on
         facts = {f"unreadable close, {type(error).__name__}: {error}": None}
     hook.position_closed(**facts)
+    return True
 
 # %% ../../nbs/importers/09_live.ipynb #opening-id
 def opening_id(
@@ -108,7 +113,7 @@ def backtesting_closes(
     strategy: str | None = None,  # None: the name of its class
 ) -> Iterable[Facts]:  # One of each closed trade, in their order
     "Read the trades of backtesting.py."
-    name = strategy or type(stats["_strategy"]).__name__
+    name = type(stats["_strategy"]).__name__ if strategy is None else strategy
     for trade in stats["_trades"].to_dict("records"):
         size, price = trade["Size"], trade["EntryPrice"]
         tag = trade.get("Tag")
@@ -210,11 +215,13 @@ def bit_closes(
     if bit.closed and (own := held.get(feed)) is not None:
         quantity, entry = abs(bit.closed), own.price
         costs = own.leave(quantity, bit.closedcomm)
+        multiplier = getattr(getattr(getattr(order, "comminfo", None), "p", None), "mult", 1.0)
         opened = opening_id(strategy, feed._name, own.direction, own.when, own.first_price, timezone)
         facts = {
             "symbol": feed._name, "strategy": strategy, "direction": own.direction, "entry_time": own.when, "exit_time": when,
             "entry_price": entry, "exit_price": bit.price, "quantity": quantity, "position_id": opened,
-            "fees_pct": percent_of(costs, quantity, entry), "profit": bit.pnl - costs,
+            "fees_pct": percent_of(costs, quantity * multiplier, entry), "profit": bit.pnl - costs,
+            "multiplier": multiplier,
         }  # fmt: skip
         if own.quantity < 1e-9 * quantity:
             del held[feed]
@@ -243,9 +250,8 @@ def backtrader_analyzer(
         def notify_order(self, order: Any) -> None:
             name = strategy or type(self.strategy).__name__
             for bit in order.executed.iterpending():
-                if bit is not None and (facts := bit_closes(self.held, order, bit, name, timezone)):
-                    self.exits += 1
-                    hook.position_closed(**known_facts(facts))
+                if bit is not None:
+                    self.exits += tell(hook, bit_closes, self.held, order, bit, name, timezone)
 
         def get_analysis(self) -> dict[str, int]:
             return {"exits": self.exits}
