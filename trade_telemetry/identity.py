@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
 from math import nan
 from struct import pack
 from typing import Any
+from zlib import crc32
 
-from .trace import time_us
+from .trace import PredictionTrace, as_utc, exit_time, is_kept, time_us
 
 # %% auto #0
-__all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins']
+__all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins', 'twin_of_leg', 'quantity_of', 'Identity', 'is_sampled']
 
 # %% ../nbs/17_identity.ipynb #position-id
 @lru_cache(maxsize=4096)
@@ -86,3 +87,64 @@ class Twins:
             return 0
         seen[content] = n + 1
         return n + 1
+
+# %% ../nbs/17_identity.ipynb #identity
+def twin_of_leg(
+    trace: PredictionTrace,  # With or without a leg in its metadata
+) -> int:  # 0 without; far from the twins that are counted
+    "Number that the leg of an exit adds to its identity."
+    leg = trace.metadata.get("leg", 0) if type(trace.metadata) is dict else 0
+    if leg == 0:
+        return 0
+    whole = type(leg) is int and abs(leg) < 1 << 30
+    return (leg if whole else crc32(str(leg).encode("utf-8", "backslashreplace"))) << 31
+
+
+def quantity_of(
+    value: Any,  # Units as given
+) -> float | None:  # None where unknown or no number
+    "Read the quantity of an exit for its identity, which needs one fact less than the row."
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+class Identity:
+    "Ids of decisions and exits; twins are told apart in a bounded window."
+
+    __slots__ = ("timezone", "twins")
+
+    def __init__(self, timezone: tzinfo = UTC) -> None:
+        self.timezone, self.twins = timezone, Twins()
+
+    def ids(self, trace: PredictionTrace) -> tuple[str, str, datetime]:
+        "Id of the decision, id of the exit, time of the exit in UTC."
+        t = trace
+        closed = t.exit_timestamp
+        if closed is None or closed.tzinfo is not UTC:
+            closed = exit_time(t, self.timezone)
+        if not (position := t.position_id):
+            opened = t.timestamp if t.timestamp.tzinfo is UTC else as_utc(t.timestamp, self.timezone)
+            position = position_id(
+                t.strategy, t.symbol, t.account, t.predicted_direction, opened, t.entry_price
+            )
+        if t.trace_id:
+            return position, t.trace_id, closed
+        quantity = t.quantity if type(t.quantity) is float else quantity_of(t.quantity)
+        leg = twin_of_leg(t)
+        exit_id = trace_id(position, closed, t.exit_price, quantity, leg)
+        if twin := self.twins.number(exit_id):
+            exit_id = trace_id(position, closed, t.exit_price, quantity, leg + twin)
+        return position, exit_id, closed
+
+# %% ../nbs/17_identity.ipynb #is-sampled
+def is_sampled(
+    position: str,  # Id of the decision
+    rate: float,  # Share of rows to keep
+) -> bool:  # Is its row kept?
+    "Decide by the decision, whatever its id looks like."
+    try:
+        return is_kept(position, rate)
+    except ValueError:
+        return is_kept(given_position_id("trace", "", position), rate)
