@@ -100,10 +100,10 @@ def is_plain(
         )  # fmt: skip
         return (
             type(total) is float and isfinite(total) and (side == "LONG" or side == "SHORT")
-            and entry.tzinfo is UTC and exit_.tzinfo is UTC and type(entry) is type(exit_) is datetime
-            and (decided is None or (type(decided) is datetime and decided.tzinfo is UTC))
+            and type(entry) is type(exit_) is datetime and entry.tzinfo is exit_.tzinfo is UTC and entry <= exit_
             and type(symbol) is type(strategy) is type(reason) is type(account) is type(version) is str
-            and type(tag) is type(currency) is str and entry <= exit_
+            and type(tag) is type(currency) is str
+            and (decided is None or (type(decided) is datetime and decided.tzinfo is UTC))
             and (position is None or type(position) is int or (type(position) is str and not is_blank(position)))
         )  # fmt: skip
     except Exception:  # noqa: BLE001  anything may hide behind an operator: such facts are read one by one
@@ -407,7 +407,10 @@ class TelemetryHook:
             self._note(f"hook {type(error).__name__}", error)
 
     def _build(self, queued: tuple[Any, ...]) -> PredictionTrace:
-        return self._trace(queued[1:])
+        facts, threshold = queued[1:], self.thresholds_pct.get(queued[2])
+        if threshold is not None and not self._first.left and is_plain(facts):
+            return plain_trace(facts, threshold)  # the usual case, with nothing between
+        return self._trace(facts)
 
     def _trace(self, facts: tuple[Any, ...]) -> PredictionTrace:
         trace = trace_from_facts(facts, self.thresholds_pct, self.timezone, self._note)
