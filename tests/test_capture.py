@@ -140,7 +140,7 @@ def test_each_kind_of_failure_is_logged_once_and_counted(
     with open_hook(tmp_path, {"s": 0.3}, sample_rate=1.0) as hook:
         for _ in range(50):
             hook.position_closed(**GOOD, entryprice=1.0)  # TypeError
-            hook.position_closed(**(GOOD | {"direction": "BUY"}))  # ValueError
+            hook.position_closed(**(GOOD | {"direction": "up"}))  # ValueError
             hook.position_closed(**(GOOD | {"strategy": "unknown"}))  # ValueError
             hook.position_closed(**GOOD)
     stats = hook.writer.stats()

@@ -5,55 +5,69 @@
 # %% ../../nbs/capture/06_hook.ipynb #imports
 from __future__ import annotations
 
+import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from .writer import TelemetryWriter
-from ..diagnostics import Failures
+from ..diagnostics import Failures, log
+from ..given import named, optional_number, word
+from ..identity import given_position_id
 from trade_telemetry.trace import (
-    Direction,
+    SCHEMA_VERSION,
     PredictionTrace,
-    as_utc,
     label_direction,
     market_move_pct,
     position_return_pct,
 )
+from ..values import Side, is_blank, is_plausible, read_number, read_side, read_time, read_times
 
 # %% auto #0
-__all__ = ['Reader', 'REQUIRED', 'DECISIVE', 'LIVE_BUFFER', 'ClosedPosition', 'as_dict', 'build_trace', 'make_readers',
-           'read_object', 'trace_from_facts', 'TelemetryHook', 'open_hook']
+__all__ = ['Note', 'OPTIONAL', 'WORDS', 'IMPLAUSIBLE', 'FIRST', 'ENOUGH', 'Reader', 'REQUIRED', 'DECISIVE', 'LIVE_BUFFER',
+           'ClosedPosition', 'as_dict', 'is_plain', 'read_facts', 'move_of', 'plain_trace', 'build_trace',
+           'return_oddity', 'oddities', 'FirstPositions', 'make_readers', 'read_object', 'trace_from_facts',
+           'TelemetryHook', 'open_hook']
 
 # %% ../../nbs/capture/06_hook.ipynb #closed-position
 class ClosedPosition(NamedTuple):
-    "What an engine knows when a position is closed."
+    "What an engine knows when a position, or a part of it, is closed."
 
     symbol: str  # Instrument
     strategy: str  # Who predicted
-    direction: str  # LONG or SHORT
-    entry_time: Any  # Time of the opening fill: datetime or integer microseconds UTC
+    direction: str  # LONG or SHORT, buy or sell
+    entry_time: Any  # Time of the opening fill: datetime, ISO text, count since 1970, numpy, pandas
     exit_time: Any  # Time of the closing fill
     entry_price: float  # Opening fill
     exit_price: float  # Closing fill
     confidence: float | None = None  # P(actual = predicted), None where unknown
     quantity: float | None = None  # Units
-    leverage: float = 1.0  # Notional over stake
-    fees_pct: float = 0.0  # Fees of both sides, percent of entry notional
-    slippage_pct: float | None = (
-        None  # Adverse slippage contained in the fills, percent; None where not measured
-    )
+    leverage: float | None = None  # Notional over stake; None: unknown, and the return is computed with 1
+    fees_pct: float | None = 0.0  # Fees of both sides, percent of entry notional; None: unknown
+    slippage_pct: float | None = None  # Adverse slippage contained in the fills, percent
     exit_reason: str = ""  # stop_loss, take_profit, signal, time, session_close, …
-    realized_return_pct: float | None = (
-        None  # The engine's own net return; None: computed from the fills and fees
-    )
+    realized_return_pct: float | None = None  # The engine's own net return; None: from the fills and fees
     features: Mapping[str, Any] | None = None  # Inputs of the prediction
     metadata: Mapping[str, Any] | None = None  # Anything else
-    leg: int = 0  # Tells partial exits and entries at the same time apart
+    leg: int = 0  # Tells exits apart that are alike in time, price and quantity
+    account: str | None = ""  # Trading account, where there are several
+    position_id: Any = None  # Of the decision, kept for ever by the engine or its broker; None: by content
+    version: str | None = ""  # Of the strategy
+    entry_tag: str | None = ""  # Why the position was opened
+    decision_time: Any = None  # When the strategy decided
+    mae_pct: float | None = None  # Maximum adverse excursion, percent of the entry price, <= 0
+    mfe_pct: float | None = None  # Maximum favorable excursion, percent of the entry price, >= 0
+    profit: float | None = None  # Net profit in money
+    currency: str | None = ""  # Of `profit`
+    multiplier: float | None = None  # Value of one point of one unit
+    funding_pct: float | None = None  # Funding paid (+) or received (-), percent of entry notional
 
 # %% ../../nbs/capture/06_hook.ipynb #as-dict
 def as_dict(
@@ -69,42 +83,202 @@ def as_dict(
     except Exception:  # noqa: BLE001  foreign code; the trace matters more
         return {"value": f"<{type(value).__name__}>"}
 
+# %% ../../nbs/capture/06_hook.ipynb #is-plain
+def is_plain(
+    closed: ClosedPosition | tuple[Any, ...],  # Facts in the order of `ClosedPosition`
+) -> bool:  # Are they all as a trace has them?
+    "Look whether facts can be taken as they are."
+    (
+        symbol, strategy, side, entry, exit_, entry_price, exit_price, confidence, quantity, leverage, fees, slippage,
+        reason, earned, _, _, _, account, position, version, tag, decided, mae, mfe, profit, currency, multiplier, funding,
+    ) = closed  # fmt: skip
+    try:
+        total = (
+            entry_price + exit_price + (confidence or 0.0) + (quantity or 0.0) + (leverage or 0.0) + (fees or 0.0)
+            + (slippage or 0.0) + (earned or 0.0) + (mae or 0.0) + (mfe or 0.0) + (profit or 0.0)
+            + (multiplier or 0.0) + (funding or 0.0)
+        )  # fmt: skip
+        return (
+            type(total) is float and isfinite(total) and (side == "LONG" or side == "SHORT")
+            and type(entry) is type(exit_) is datetime and entry.tzinfo is exit_.tzinfo is UTC and entry <= exit_
+            and type(symbol) is type(strategy) is type(reason) is type(account) is type(version) is str
+            and type(tag) is type(currency) is str
+            and (decided is None or (type(decided) is datetime and decided.tzinfo is UTC))
+            and (position is None or type(position) is int or (type(position) is str and not is_blank(position)))
+        )  # fmt: skip
+    except Exception:  # noqa: BLE001  anything may hide behind an operator: such facts are read one by one
+        return False
+
+# %% ../../nbs/capture/06_hook.ipynb #read-facts
+Note = Callable[[str, ValueError], object]
+OPTIONAL = (
+    "confidence",
+    "quantity",
+    "slippage_pct",
+    "mae_pct",
+    "mfe_pct",
+    "profit",
+    "multiplier",
+    "funding_pct",
+)
+WORDS = ("symbol", "strategy", "exit_reason", "account", "version", "entry_tag", "currency")
+
+
+def read_facts(
+    closed: ClosedPosition | tuple[Any, ...],  # Facts as people have them
+    timezone: tzinfo = UTC,  # Zone of times that have none
+    note: Note | None = None,  # Told the name of an optional fact that cannot be read, and why
+) -> ClosedPosition:  # Plain facts; ValueError names the one that is wrong
+    "Read the facts of a closed position."
+    facts = ClosedPosition(*closed)
+    found: dict[str, Any] = {name: word(getattr(facts, name)) for name in WORDS}
+    found["direction"] = named("direction", read_side, facts.direction)
+    found["entry_time"] = named("entry_time", read_time, facts.entry_time, timezone)
+    found["exit_time"] = named("exit_time", read_time, facts.exit_time, timezone)
+    if found["exit_time"] < found["entry_time"]:
+        found["entry_time"], found["exit_time"] = read_times(facts.entry_time, facts.exit_time, timezone)
+    for name in ("entry_price", "exit_price"):
+        found[name] = named(name, read_number, getattr(facts, name))
+    for name in ("leverage", "fees_pct", "realized_return_pct"):
+        found[name] = named(name, optional_number, getattr(facts, name))
+    readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(OPTIONAL, optional_number)
+    readers["decision_time"] = lambda value: None if is_blank(value) else read_time(value, timezone)
+    for name, read in readers.items():
+        try:
+            found[name] = named(name, read, getattr(facts, name))
+        except ValueError as error:
+            if note is None:
+                raise
+            found[name], _ = None, note(f"field {name} ValueError", error)
+    found["position_id"] = None if is_blank(facts.position_id) else word(facts.position_id)
+    return facts._replace(**found)
+
+# %% ../../nbs/capture/06_hook.ipynb #market-move
+def move_of(
+    closed: ClosedPosition,  # Plain facts
+) -> tuple[float, str]:  # Percent, and what it is relative to: empty for the entry price
+    "Move of the market between the fills where the entry price is not above 0."
+    if closed.entry_price != 0:
+        return market_move_pct(closed.entry_price, closed.exit_price), "absolute entry price"
+    if closed.realized_return_pct is None:
+        raise ValueError("entry_price is 0 and no return is stated: nobody can know the move")
+    gross = (closed.realized_return_pct + (closed.fees_pct or 0.0)) / (closed.leverage or 1.0)
+    return gross if closed.direction == "LONG" else -gross, "stated return"
+
 # %% ../../nbs/capture/06_hook.ipynb #build-trace
-def build_trace(
-    closed: ClosedPosition | tuple[Any, ...],  # Facts; a plain tuple has them in the same order
+def plain_trace(
+    closed: ClosedPosition | tuple[Any, ...],  # Plain facts, in the order of `ClosedPosition`
     threshold_pct: float,  # Label threshold of its strategy, percent
-    timezone: tzinfo = UTC,  # Zone of naive times
 ) -> PredictionTrace:  # ValueError where the facts contradict each other
     "Label a closed position and put it into the form of a trace, which keeps a dictionary of features as it is."
     (
-        symbol, strategy, side, entry_time, exit_time, entry_price, exit_price, confidence, quantity,
-        leverage, fees_pct, slippage_pct, exit_reason, earned, features, metadata, leg,
+        symbol, strategy, side, entry, exit_, entry_price, exit_price, confidence, quantity, leverage, fees_pct,
+        slippage_pct, exit_reason, earned, features, metadata, leg, account, given, version, entry_tag, decided,
+        mae_pct, mfe_pct, profit, currency, multiplier, funding_pct,
     ) = closed  # fmt: skip
-    entry, exit_ = as_utc(entry_time, timezone), as_utc(exit_time, timezone)
-    held_minutes = (exit_ - entry).total_seconds() / 60
-    if held_minutes < 0:
-        raise ValueError(f"exit {exit_.isoformat()} lies before entry {entry.isoformat()}")
-    direction: Direction = "LONG" if side == "LONG" else "SHORT"
-    if side != direction:
-        raise ValueError(f"a position is LONG or SHORT, got {side!r}")
-    move = market_move_pct(entry_price, exit_price)
+    direction: Side = side
+    move, base = (
+        (market_move_pct(entry_price, exit_price), "")
+        if entry_price > 0
+        else move_of(ClosedPosition(*closed))
+    )
+    if leverage is not None and not leverage > 0:
+        raise ValueError(f"leverage must be > 0, got {leverage}")
     if earned is None:
-        earned = position_return_pct(direction, move, fees_pct, leverage)
+        earned = position_return_pct(direction, move, fees_pct or 0.0, leverage or 1.0)
     _, entry_text, _, exit_text, _ = orjson.dumps((entry, exit_)).decode().split('"')
     metadata = {
         **(metadata if type(metadata) is dict else as_dict(metadata)), "exit_reason": exit_reason,
         "market_move_pct": move, "entry_time": entry_text, "exit_time": exit_text,
     }  # fmt: skip
-    if leverage != 1.0:
+    if leverage is not None and leverage != 1.0:
         metadata["leverage"] = leverage
     if leg != 0:
         metadata["leg"] = leg
+    if base:
+        metadata["move_from"] = base
+    position = ""
+    if given is not None:
+        metadata["source_position_id"] = given = str(given)
+        position = given_position_id("hook", account, given)
     return PredictionTrace(  # by position: names would cost a tenth of the whole way to the file
-        entry, symbol, strategy, direction, label_direction(move, threshold_pct), confidence,
-        entry_price, exit_price, held_minutes, earned,
-        features if type(features) is dict else as_dict(features), metadata, exit_, "", 1.0, "backtest", threshold_pct, exit_reason,
-        quantity, fees_pct, slippage_pct,
+        entry, symbol, strategy, direction, label_direction(move, threshold_pct), confidence, entry_price, exit_price,
+        (exit_ - entry).total_seconds() / 60, earned, features if type(features) is dict else as_dict(features),
+        metadata, exit_, "", 1.0, "backtest", threshold_pct, exit_reason, quantity, fees_pct, slippage_pct,
+        SCHEMA_VERSION, position, account, version, entry_tag, decided, mae_pct, mfe_pct, profit, currency, leverage,
+        multiplier, funding_pct,
     )  # fmt: skip
+
+
+def build_trace(
+    closed: ClosedPosition | tuple[Any, ...],  # Facts; a plain tuple has them in the same order
+    threshold_pct: float,  # Label threshold of its strategy, percent
+    timezone: tzinfo = UTC,  # Zone of times that have none
+    note: Note | None = None,  # See `read_facts`
+) -> PredictionTrace:  # ValueError where a fact cannot be read, or where they contradict each other
+    "Make a trace of a closed position."
+    return plain_trace(closed if is_plain(closed) else read_facts(closed, timezone, note), threshold_pct)
+
+# %% ../../nbs/capture/06_hook.ipynb #oddities
+def return_oddity(
+    trace: PredictionTrace,  # Of a hook, with a return that the engine stated
+) -> str:  # Empty where it follows from the fills, or nearly
+    "Compare a stated return with what the fills give."
+    t, fees = trace, trace.fees_pct or 0.0
+    gross = (
+        t.metadata["market_move_pct"] * (t.leverage or 1.0) * (1 if t.predicted_direction == "LONG" else -1)
+    )
+
+    def near(told: float, given: float) -> bool:
+        return abs(told - given) <= max(0.02, 0.1 * abs(given))
+
+    if abs(gross) < 0.1 or near(t.realized_return_pct, gross - fees) or near(t.realized_return_pct, gross):
+        return ""
+    if near(100 * t.realized_return_pct, gross - fees) or near(100 * t.realized_return_pct, gross):
+        return "the stated return looks like a fraction, and percent is meant"
+    if near(t.realized_return_pct, -gross - fees) or near(t.realized_return_pct, -gross):
+        return "the stated return looks like that of the other direction"
+    return "the stated return does not follow from fills, direction, leverage and fees"
+
+
+def oddities(
+    trace: PredictionTrace,  # Of a hook
+    stated: bool,  # Did the engine state its return?
+) -> list[str]:  # What is strange about it
+    "Hold a position against itself."
+    found = [return_oddity(trace)] if stated and "move_from" not in trace.metadata else []
+    if (trace.predicted_confidence or 0.0) > 1:
+        found.append("the confidence looks like percent, and a number from 0 to 1 is meant")
+    if trace.entry_price == trace.exit_price:
+        found.append("entry and exit have the same price")
+    if not all(is_plausible(when) for when in (trace.timestamp, trace.exit_timestamp) if when is not None):
+        found.append(IMPLAUSIBLE)
+    return [kind for kind in found if kind]
+
+
+IMPLAUSIBLE = "a time lies before 1990 or after tomorrow"
+
+# %% ../../nbs/capture/06_hook.ipynb #first-positions
+FIRST = 200  # Positions of a hook that are looked at
+ENOUGH = 10  # Before this many nothing is said of most of them
+
+
+class FirstPositions:
+    "Count what is strange about the first positions of a hook, and say it once."
+
+    def __init__(self) -> None:
+        self.left, self.counts, self.said = FIRST, Counter[str](), set[str]()
+
+    def look(self, trace: PredictionTrace, stated: bool) -> None:
+        "Look at one more."
+        self.left -= 1
+        seen = FIRST - self.left
+        self.counts.update(oddities(trace, stated))
+        for kind, times in self.counts.items():
+            most = seen >= ENOUGH and times > 0.8 * seen
+            if (most or kind == IMPLAUSIBLE) and kind not in self.said:
+                self.said.add(kind)
+                log(logging.WARNING, "telemetry hook: %s (%s of the first %s positions)", kind, times, seen)
 
 # %% ../../nbs/capture/06_hook.ipynb #readers
 Reader = str | Callable[[Any], Any]
@@ -160,12 +334,13 @@ def trace_from_facts(
     closed: ClosedPosition | tuple[Any, ...],  # Facts, of which some may be lacking
     thresholds_pct: Mapping[str, float],  # Label threshold of each strategy name, percent
     timezone: tzinfo = UTC,  # Zone of naive times
+    note: Note | None = None,  # See `read_facts`
 ) -> PredictionTrace:  # An error says what is lacking, or what is wrong
     "Build the trace of a closed position, or say why that is not possible."
     threshold = thresholds_pct.get(closed[1])
     if threshold is not None and closed[0] is not None:
         try:
-            return build_trace(closed, threshold, timezone)
+            return build_trace(closed, threshold, timezone, note)
         except Exception:  # a missing fact fails in many ways: say which it is
             if None not in closed[:7]:
                 raise
@@ -190,18 +365,21 @@ class TelemetryHook:
     ) -> None:
         self.writer, self.thresholds_pct, self.timezone = writer, dict(thresholds_pct), timezone
         self.failures = Failures()  # of the hook itself; what became of queued traces is in `writer.stats()`
-        self._readers, self._lock = make_readers(fields), threading.Lock()
+        self._readers, self._lock, self._first = make_readers(fields), threading.Lock(), FirstPositions()
         self._built = self._build  # bound once, not at every close
 
     def position_closed(
-        self, *unwanted: Any, symbol: str = _ABSENT, strategy: str = _ABSENT, direction: str = _ABSENT,
-        entry_time: Any = _ABSENT, exit_time: Any = _ABSENT, entry_price: float = _ABSENT, exit_price: float = _ABSENT,
-        confidence: float | None = None, quantity: float | None = None, leverage: float = 1.0,
-        fees_pct: float = 0.0, slippage_pct: float | None = None, exit_reason: str = "",
+        self, symbol: str = _ABSENT, strategy: str = _ABSENT, direction: str = _ABSENT, entry_time: Any = _ABSENT,
+        exit_time: Any = _ABSENT, entry_price: float = _ABSENT, exit_price: float = _ABSENT,
+        confidence: float | None = None, quantity: float | None = None, leverage: float | None = None,
+        fees_pct: float | None = 0.0, slippage_pct: float | None = None, exit_reason: str = "",
         realized_return_pct: float | None = None, features: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None, leg: int = 0, **unknown: Any,
+        metadata: Mapping[str, Any] | None = None, leg: int = 0, account: str | None = "", position_id: Any = None,
+        version: str | None = "", entry_tag: str | None = "", decision_time: Any = None, mae_pct: float | None = None,
+        mfe_pct: float | None = None, profit: float | None = None, currency: str | None = "",
+        multiplier: float | None = None, funding_pct: float | None = None, *unwanted: Any, **unknown: Any,
     ) -> None:  # fmt: skip
-        "Queue one closed position (fields of `ClosedPosition`)."
+        "Queue one closed position (fields of `ClosedPosition`, as keywords)."
         try:
             if unwanted or unknown:
                 self.writer.write_trace((self._refuse, [*unwanted, *unknown]))
@@ -213,6 +391,8 @@ class TelemetryHook:
             self.writer.write_trace((
                 self._built, symbol, strategy, direction, entry_time, exit_time, entry_price, exit_price, confidence,
                 quantity, leverage, fees_pct, slippage_pct, exit_reason, realized_return_pct, features, metadata, leg,
+                account, position_id, version, entry_tag, decision_time, mae_pct, mfe_pct, profit, currency, multiplier,
+                funding_pct,
             ))  # fmt: skip
         except Exception as error:  # noqa: BLE001  a broken writer is not the trader's problem
             self._note(f"hook {type(error).__name__}", error)
@@ -227,7 +407,16 @@ class TelemetryHook:
             self._note(f"hook {type(error).__name__}", error)
 
     def _build(self, queued: tuple[Any, ...]) -> PredictionTrace:
-        return trace_from_facts(queued[1:], self.thresholds_pct, self.timezone)
+        facts, threshold = queued[1:], self.thresholds_pct.get(queued[2])
+        if threshold is not None and not self._first.left and is_plain(facts):
+            return plain_trace(facts, threshold)  # the usual case, with nothing between
+        return self._trace(facts)
+
+    def _trace(self, facts: tuple[Any, ...]) -> PredictionTrace:
+        trace = trace_from_facts(facts, self.thresholds_pct, self.timezone, self._note)
+        if self._first.left:
+            self._first.look(trace, stated=facts[13] is not None)
+        return trace
 
     def _build_object(self, queued: tuple[Any, ...]) -> PredictionTrace:
         _, facts, faults = queued
@@ -235,8 +424,7 @@ class TelemetryHook:
             if name in DECISIVE:
                 raise error
             self._note(f"field {name} {type(error).__name__}", error)
-        closed = ClosedPosition(**dict.fromkeys(REQUIRED) | facts)
-        return trace_from_facts(closed, self.thresholds_pct, self.timezone)
+        return self._trace(ClosedPosition(**dict.fromkeys(REQUIRED) | facts))
 
     def _refuse(self, queued: tuple[Any, ...]) -> PredictionTrace:
         raise TypeError(f"position_closed takes the fields of ClosedPosition as keywords, got {queued[1]}")

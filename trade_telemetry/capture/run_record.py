@@ -85,6 +85,10 @@ class WriterStats:
 
     offered: int = 0  # Calls of `write_trace` and of hooks
     sampled_out: int = 0  # Left out by the sample rate
+    repeated: int = 0  # Of all: said again after a restart, counted in the ledger of an earlier writer
+    repeats_known_since: str = (
+        ""  # Exit time, ISO 8601 UTC, before which nobody can tell; empty: all are known
+    )
     throttled: int = 0  # Left out by throttle_mode="capture"
     dropped: dict[str, int] = field(default_factory=dict)  # By reason: full, closed
     failed: dict[str, int] = field(default_factory=dict)  # By reason: could not be built or written

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .ledger import Ledger
+from .ledger import Counting, Ledger
 from .line_format import LineForm, line_of
 from .run_record import RunRecord, WriterOptions, WriterStats
 from .segment import Segment
 from ..diagnostics import Failures, Tally, log
-from ..trace import PredictionTrace, as_utc, is_kept, make_trace_id
+from ..given import given_trace
+from ..identity import Identity, is_sampled
+from ..trace import PredictionTrace
 
 # %% auto #0
 __all__ = ['MOST_OPEN', 'TraceQueue', 'Intake', 'append_data', 'error_name', 'Sink', 'account_of', 'Background',
@@ -89,6 +91,8 @@ class Intake:
 
     def __init__(self, options: WriterOptions, ledger: Ledger | None = None) -> None:
         self.options, self.ledger = options, ledger
+        self.identity = Identity(options.timezone)
+        self.counting = Counting(ledger) if ledger is not None else None
         self.form = LineForm(
             options.format, options.sample_rate, options.mode, options.timezone, options.include_features
         )
@@ -98,32 +102,25 @@ class Intake:
 
     def add(self, item: Any) -> None:
         "Take one queued item; a faulty one is counted, never raised."
-        doing = "trace"
+        doing, rate = "trace", self.options.sample_rate
         try:
-            trace: PredictionTrace = item if type(item) is PredictionTrace else item[0](item)
-            trace_id = self.identify(trace)
-            if trace_id is None:
+            if type(item) is PredictionTrace:
+                trace = given_trace(item, self.options.timezone)
+            else:
+                trace = item[0](item)
+            position, exit_id, closed = self.identity.ids(trace)
+            if self.counting is not None:
+                self.counting.add(trace, position, exit_id, closed)
+            if rate < 1 and not is_sampled(position, rate):
                 self.sampled_out += 1
                 return
             doing = "format"
-            line, strategy = line_of(trace, trace_id, self.form), str(trace.strategy)
+            line, strategy = line_of(trace, exit_id, position, self.form), str(trace.strategy)
         except Exception as error:  # noqa: BLE001  whatever people hand in must not stop the thread
             self.failed.note(f"{doing} {type(error).__name__}", error)
             return
         self.lines.setdefault(strategy, []).append(line)
         self.waiting += 1
-
-    def identify(self, trace: PredictionTrace) -> str | None:
-        "Id of a trace, which the ledger counts; None if the sample leaves its row out."
-        trace_id = trace.trace_id
-        if not trace_id:
-            entry = as_utc(trace.timestamp, self.options.timezone)
-            leg = trace.metadata.get("leg", 0) if type(trace.metadata) is dict else 0
-            trace_id = make_trace_id(trace.strategy, trace.symbol, entry, trace.predicted_direction, leg)
-        if self.ledger is not None:
-            self.ledger.add(trace)
-        rate = self.options.sample_rate
-        return trace_id if rate >= 1 or is_kept(trace_id, rate) else None
 
 # %% ../../nbs/capture/05_writer.ipynb #append-data
 MOST_OPEN = 16  # Files that one writer holds open: descriptors are the trading process's too
@@ -204,9 +201,9 @@ class Sink:
 
     def save_ledger(self) -> None:
         "Write the ledger where there is one; a failure costs no row and is tried again with the next flush."
-        if self.ledger is not None:
+        if self.intake.counting is not None:
             try:
-                self.ledger.save()
+                self.intake.counting.save()
             except Exception as error:  # noqa: BLE001  logged once; the rows are written whatever happens here
                 self.intake.failed.note(f"ledger {error_name(error)}", error, times=0)
 
@@ -230,6 +227,8 @@ def account_of(
     return WriterStats(
         offered=queue.offered.value(),
         sampled_out=intake.sampled_out,
+        repeated=intake.counting.repeated if intake.counting is not None else 0,
+        repeats_known_since=intake.counting.known_since if intake.counting is not None else "",
         throttled=queue.throttled.value(),
         dropped={reason: n for reason, tally in queue.dropped.items() if (n := tally.value())},
         failed={reason: n for reason, n in intake.failed.items() if n},
