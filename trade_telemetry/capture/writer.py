@@ -14,74 +14,25 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from .ledger import Ledger
 from .line_format import LineForm, line_of
-from .run_record import RunRecord, WriterOptions, WriterStats
+from .rejected import RejectedRows
+from .run_record import RunRecord, WriterOptions, WriterStats, set_aside_path
 from .segment import Segment
-from ..diagnostics import Failures, Tally, log
+from .trace_queue import STALL_SECONDS, DropLog, Stall, TraceQueue
+from ..diagnostics import Failures, log
+from ..progress import progress_bar
 from ..trace import PredictionTrace, as_utc, is_kept, make_trace_id
 
 # %% auto #0
-__all__ = ['MOST_OPEN', 'TraceQueue', 'Intake', 'append_data', 'error_name', 'Sink', 'account_of', 'Background',
-           'TelemetryWriter']
-
-# %% ../../nbs/capture/05_writer.ipynb #queue
-class TraceQueue:
-    "What the trading loop hands over: counted, bounded, never waited for."
-
-    __slots__ = (
-        "clock",
-        "closed",
-        "count",
-        "dropped",
-        "items",
-        "last_capture",
-        "limit",
-        "offered",
-        "options",
-        "throttled",
-    )
-
-    def __init__(self, options: WriterOptions, clock: Callable[[], float] = time.monotonic) -> None:
-        self.options, self.clock, self.last_capture = options, clock, clock()
-        self.items: deque[Any] = deque()
-        self.offered, self.throttled = Tally(), Tally()
-        self.count = self.offered.add  # bound once, not at every close
-        self.dropped = {"full": Tally(), "closed": Tally()}
-        self.limit = options.max_pending if options.throttle_mode == "flush" else 0
-        self.closed = False
-
-    def offer_slowly(self, item: Any) -> None:
-        "Where the limit is reached: append after all, or count why not."
-        if self.closed:
-            self.dropped["closed"].add()
-        elif self.options.throttle_mode == "capture" and not self.capture_is_due():
-            self.throttled.add()
-        elif len(self.items) < self.options.max_pending:
-            self.items.append(item)
-        else:
-            self.dropped["full"].add()
-
-    def capture_is_due(self) -> bool:
-        "May one more trace pass in `throttle_mode='capture'`? At most one in each interval."
-        now = self.clock()
-        if now - self.last_capture < self.options.throttle_seconds:
-            return False
-        self.last_capture = now
-        return True
-
-    def close(self) -> None:
-        "Take nothing more."
-        self.closed, self.limit = True, 0
-
-    def refuse_rest(self) -> None:
-        "Count what a call that overlapped the end left behind: nobody will write it."
-        while self.items:
-            self.items.popleft()
-            self.dropped["closed"].add()
+__all__ = ['MOST_OPEN', 'PIECE', 'END_SECONDS', 'PAUSE_SECONDS', 'Intake', 'append_data', 'error_name', 'Sink', 'account_of',
+           'Background', 'Waiting', 'end_writing', 'last_word', 'TelemetryWriter']
 
 # %% ../../nbs/capture/05_writer.ipynb #intake
 class Intake:
@@ -159,7 +110,7 @@ class Sink:
         self.ledger = Ledger(options.output_dir, name, options.mode, options.timezone) if wanted else None
         self.intake, self.segments = Intake(options, self.ledger), dict[str, Segment]()
         self.flushes: Counter[str] = Counter()
-        self.written = self.bytes = 0
+        self.taken = self.written = self.bytes = 0
         self.seconds = self.longest = 0.0
 
     @property
@@ -167,13 +118,20 @@ class Sink:
         "Is there something to write?"
         return bool(self.intake.waiting or (self.ledger and self.ledger.dirty))
 
-    def take(self, items: deque[Any]) -> None:
-        "Empty the queue as it is now; write whenever enough rows wait."
+    def take(self, items: deque[Any], count: int | None = None) -> None:
+        "Take so many traces (None: all that are queued now); write whenever enough rows wait."
         intake, most = self.intake, self.options.buffer_size
-        for _ in range(len(items)):
-            intake.add(items.popleft())
+        count = len(items) if count is None else min(count, len(items))
+        for _ in range(count):
+            item = items.popleft()
+            try:
+                intake.add(item)
+            except BaseException as error:  # Ctrl-C in a caller that does this itself
+                intake.failed.note(f"trace {type(error).__name__}", error)
+                raise
             if intake.waiting >= most:
                 self.flush("by_size")
+        self.taken += count
         if self.anything and self.clock() - self.last_flush >= self.options.throttle_seconds:
             self.flush("timed")
 
@@ -195,8 +153,12 @@ class Sink:
         self.segments[strategy] = segment  # last written, last parked
         for oldest in list(self.segments.values())[:-MOST_OPEN]:
             oldest.park()
-        written, error = append_data(segment, b"".join(lines))
         self.intake.waiting -= len(lines)
+        try:
+            written, error = append_data(segment, b"".join(lines))
+        except BaseException as error:  # Ctrl-C, as above; nobody knows how far it came
+            self.intake.failed.note(f"write {type(error).__name__}", error, len(lines))
+            raise
         if error is None:
             self.bytes, self.written = self.bytes + written, self.written + len(lines)
         else:
@@ -224,6 +186,7 @@ class Sink:
 def account_of(
     queue: TraceQueue,  # What was offered, and what was refused
     sink: Sink,  # What became of the rest
+    rejected: RejectedRows | None = None,  # Rows that never became a trace
 ) -> WriterStats:  # Exact where nothing is in flight
     "Put the account of a writer together."
     intake = sink.intake
@@ -231,7 +194,7 @@ def account_of(
         offered=queue.offered.value(),
         sampled_out=intake.sampled_out,
         throttled=queue.throttled.value(),
-        dropped={reason: n for reason, tally in queue.dropped.items() if (n := tally.value())},
+        dropped=queue.drops(),
         failed={reason: n for reason, n in intake.failed.items() if n},
         written=sink.written,
         pending=len(queue.items) + intake.waiting,
@@ -242,86 +205,234 @@ def account_of(
         segments=sum(segment.opened for segment in sink.segments.values()),
         write_seconds_total=sink.seconds,
         write_seconds_max=sink.longest,
+        rejected=dict(rejected.counts) if rejected else {},
     )
 
 # %% ../../nbs/capture/05_writer.ipynb #background
+PIECE = 2000  # Traces between two looks around: some hundredths of a second
+
+
 class Background:
     "The half that touches the disk: takes, writes, beats, ends; no error leaves it."
 
     def __init__(self, options: WriterOptions, clock: Callable[[], float] = time.monotonic) -> None:
         self.options, self.clock, self.record = options, clock, RunRecord(options)
         self.queue, self.sink = TraceQueue(options, clock), Sink(options, clock, self.record.name)
-        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.rejected = RejectedRows(set_aside_path(options.output_dir, "rejected", self.record.name))
+        self.queue.moved, self.drop_log = self.moved, DropLog(self.queue)
+        self.lock, self.at_work, self.files_closed = threading.Lock(), 0, 0
         self.next_beat, self.end_reason, self.finished = clock(), "", False
+        self.until = inf  # When an end that takes too long stops, seconds of `time.monotonic`
+        self.show: Callable[[], None] = lambda: None  # Told after each piece
 
-    def run(self) -> None:
-        "Look in until `stop` is set, then finish: the thread."
-        self.poll()
-        while not self.stop.wait(self.options.poll_seconds):
-            self.poll()
-        with self.lock:
-            self.guard(self.finish)
+    @property
+    def left(self) -> int:
+        "Traces that are not written yet."
+        return len(self.queue.items) + self.sink.intake.waiting
+
+    @property
+    def in_hurry(self) -> bool:
+        "Is the time to end over?"
+        return time.monotonic() >= self.until
+
+    def moved(self) -> object:
+        "Counters that change with whatever is done here; what callers do does not count."
+        intake = self.sink.intake
+        return self.sink.taken, self.sink.written, intake.waiting, intake.sampled_out, self.files_closed
 
     def poll(self) -> None:
         "One look: take what is queued, write what is due, beat."
         with self.lock:
-            self.guard(lambda: self.sink.take(self.queue.items))
-            if self.clock() >= self.next_beat:
-                self.next_beat = self.clock() + self.record.heartbeat_seconds
-                self.guard(lambda: self.record.save(account_of(self.queue, self.sink)))
+            self.guard(self.take)
+
+    def take(self) -> None:
+        "Take what is queued now, piece by piece; the lock is held."
+        count = len(self.queue.items)
+        for done in range(0, max(count, 1), PIECE):
+            if self.in_hurry:
+                break
+            self.sink.take(self.queue.items, min(PIECE, count - done))
+            self.beat()
+            with suppress(Exception):  # a picture of the progress is not worth a trace
+                self.show()
+
+    def beat(self) -> None:
+        "Leave a sign of life where it is due, and say what was dropped."
+        self.drop_log.tell()
+        if self.clock() >= self.next_beat:
+            self.next_beat = self.clock() + self.record.heartbeat_seconds
+            self.guard(lambda: self.record.save(self.account()))
 
     def drain(self) -> None:
         "Take what is queued and write all that waits; the lock is held."
-        self.sink.take(self.queue.items)
+        self.take()
         self.sink.flush("forced")
 
     def finish(self) -> None:
-        "Last take, last write, files closed, record ended; once, with the lock held."
+        "Last take, last write, record ended, files closed; once, with the lock held."
         if self.finished:
             return
         self.guard(self.drain)
+        self.queue.refuse_rest("unwritten" if self.in_hurry else "closed")
+        self.drop_log.tell(final=True)
+        self.guard(lambda: self.record.save(self.account(), end_reason=self.end_reason))
         for segment in self.sink.segments.values():
-            self.guard(segment.close)
+            self.guard(segment.park if self.in_hurry else segment.close)
+            self.files_closed += 1
+        self.guard(self.rejected.close)
         self.finished = True
-        self.queue.refuse_rest()
-        self.record.save(account_of(self.queue, self.sink), end_reason=self.end_reason)
 
-    def stats(self, timeout: float) -> WriterStats:
-        "The account; where the lock is not to be had in time, what can be read without it."
-        held = self.lock.acquire(timeout=max(timeout, 0.0))
-        try:
-            if self.finished:
-                self.queue.refuse_rest()
-            return account_of(self.queue, self.sink)
-        finally:
-            if held:
-                self.lock.release()
-
-    def in_time(self, work: Callable[[], object], timeout: float) -> bool:
-        "Do something in the thread's place; False if the disk is busy for longer than `timeout` seconds."
-        if not self.lock.acquire(timeout=max(timeout, 0.0)):
-            log(logging.WARNING, "telemetry: the disk did not answer within %s s", timeout)
-            return False
-        try:
-            self.guard(work)
-        finally:
-            self.lock.release()
-        return True
+    def account(self) -> WriterStats:
+        "The account as it can be read now."
+        return account_of(self.queue, self.sink, self.rejected)
 
     def guard(self, work: Callable[[], object]) -> None:
         "Do something; an error is counted by its kind, logged once, and goes no further."
+        before, self.at_work = self.at_work, threading.get_ident()
         try:
             work()
         except Exception as error:  # noqa: BLE001  the writer's edge: nothing here may reach trading
             self.sink.intake.failed.note(f"background {type(error).__name__}", error, times=0)
+        finally:
+            self.at_work = before
+
+# %% ../../nbs/capture/05_writer.ipynb #waiting
+END_SECONDS = 30.0  # The end of a live or paper session takes no longer
+PAUSE_SECONDS = 0.005  # Between two looks of who waits for room
+
+
+class Waiting:
+    "The half that callers wait with: never for a disk that hangs or a thread that is gone."
+
+    def __init__(
+        self,
+        background: Background,  # That half
+        threaded: bool = False,  # Does it have a thread? Else callers do its work
+    ) -> None:
+        self.background, self.stopping = background, False
+        thread = threading.Thread(target=self.run, name="trade_telemetry", daemon=True)
+        self.thread = thread if threaded else None
+        self.limit = END_SECONDS if background.options.mode in ("live", "paper") else inf
+        background.queue.nudge = self.nudge
+
+    def run(self) -> None:
+        "Look in until the end, then finish: the thread."
+        back, wake = self.background, self.background.queue.wake
+        back.poll()
+        while not self.stopping:
+            wake.wait(back.options.poll_seconds)
+            wake.clear()
+            back.poll()
+        with back.lock:
+            back.guard(back.finish)
+
+    def nudge(self) -> bool:
+        "Help who waits for room: wake the thread, or do its work where there is none; False: nobody can."
+        if self.background.at_work == threading.get_ident():
+            return False  # a log handler that writes traces: it would wait for itself
+        if self.thread is None:
+            return self.in_time(self.background.take, STALL_SECONDS)
+        self.background.queue.wake.set()
+        time.sleep(PAUSE_SECONDS)
+        return self.thread.is_alive()
+
+    def finish(self, seconds: float) -> bool:
+        "Wait so long for the end, or do it where there is no thread (any more); True when it is done."
+        back = self.background
+        if self.thread is not None and self.thread.is_alive():
+            self.thread.join(seconds)
+        elif back.lock.acquire(timeout=seconds):
+            try:
+                back.guard(back.finish)
+            finally:
+                back.lock.release()
+        return back.finished
+
+    def in_time(self, work: Callable[[], object], timeout: float) -> bool:
+        "Do something in the thread's place; False if nothing moved for `timeout` seconds."
+        back, timeout = self.background, max(timeout, 0.0)
+        stall, until = Stall(back.moved), time.monotonic() + self.limit
+        if back.at_work == threading.get_ident():
+            return False
+        while not back.lock.acquire(timeout=min(timeout, 0.1)):
+            if stall.seconds() >= timeout or time.monotonic() >= until:
+                log(logging.WARNING, "telemetry: the disk did not answer within %s s", timeout)
+                return False
+        try:
+            back.guard(work)
+        finally:
+            back.lock.release()
+        return True
+
+    def stats(self, timeout: float) -> WriterStats:
+        "The account; where the lock is not to be had in time, what can be read without it."
+        held = self.background.lock.acquire(timeout=max(timeout, 0.0))
+        try:
+            if self.background.finished:
+                self.background.queue.refuse_rest()
+            return self.background.account()
+        finally:
+            if held:
+                self.background.lock.release()
+
+# %% ../../nbs/capture/05_writer.ipynb #end
+def end_writing(
+    waiting: Waiting,  # Whose end
+    reason: str,  # For the record
+    timeout: float,  # Seconds without progress after which nobody waits any longer
+    limit: float = inf,  # Seconds in all, if that is less than what the mode allows
+) -> None:  # An interrupt goes on, after the rest is counted
+    "Write the rest and end the record, as long as rows are being written."
+    back, waiting.stopping = waiting.background, True
+    back.end_reason, back.until = reason, time.monotonic() + min(limit, waiting.limit)
+    back.queue.wake.set()
+    stall, total = Stall(back.moved), back.left
+    try:
+        with progress_bar("traces", "writing", after=2.0) as tell:
+            back.show = lambda: tell(total - back.left, total)
+            while not waiting.finish(0.05) and stall.seconds() < timeout and not back.in_hurry:
+                pass
+            back.show = lambda: None
+    except BaseException:  # Ctrl-C
+        back.end_reason, back.until = "interrupted", 0.0
+        raise
+    finally:
+        if not back.finished:
+            last_word(waiting, stall.seconds())
+
+
+def last_word(
+    waiting: Waiting,  # That is not waited for any longer
+    seconds: float,  # For how long nothing was written
+) -> None:  # Returns within two seconds or so
+    "Let who is in a hurry stop; else say what is not written: in the log, and in the record if its disk answers."
+    back = waiting.background
+    if back.in_hurry and waiting.finish(1.0):
+        return
+    stats = back.account()
+    told = replace(stats, pending=0, dropped=stats.dropped | {"unwritten": stats.pending})
+    text = "telemetry: the end was not waited for: nothing was written for %s s, %s traces are not on disk"
+    log(logging.ERROR, text, round(seconds, 1), f"{stats.pending:,}")
+
+    def save() -> None:
+        with suppress(OSError):
+            back.record.save(told, end_reason=back.end_reason)
+            if back.finished:  # it answered in this very moment
+                back.record.save(back.account(), end_reason=back.end_reason)
+
+    writer = threading.Thread(target=save, daemon=True)
+    with suppress(RuntimeError):  # an interpreter that ends may refuse new threads
+        writer.start()
+        writer.join(1.0)
 
 # %% ../../nbs/capture/05_writer.ipynb #life
 _living: set[TelemetryWriter] = set()
 
 
 def _close_all() -> None:
+    until = time.monotonic() + END_SECONDS  # all of them together
     for writer in list(_living):
-        writer.close("exit")
+        writer._end("exit", until=until)
 
 
 def _close_with_worker(_: object = None) -> None:
@@ -369,8 +480,9 @@ class TelemetryWriter:
     def _begin(self) -> None:
         self._background = Background(self.options, self._clock)
         self._queue = self._background.queue
-        self._thread = threading.Thread(target=self._background.run, name="trade_telemetry", daemon=True)
-        if self._threaded:
+        self._waiting = Waiting(self._background, self._threaded)
+        self._thread = self._waiting.thread
+        if self._thread is not None:
             self._thread.start()
 
     def _begin_in_child(self) -> None:
@@ -379,7 +491,7 @@ class TelemetryWriter:
         self._begin()
 
     def write_trace(self, trace: PredictionTrace | tuple[Any, ...]) -> None:
-        "Queue a trace, or a tuple (function, …) that the thread turns into one; never raises, never waits."
+        "Queue a trace, or a tuple (function, …) that the thread turns into one; waits only where `on_full` says so."
         queue = self._queue
         queue.count()
         if len(queue.items) < queue.limit:
@@ -391,29 +503,36 @@ class TelemetryWriter:
         "One look of the thread, in the caller's time: take what is queued, write what is due, beat."
         self._background.poll()
 
+    def reject(self, line: int, reason: str, row: object) -> None:
+        "Count a row that no trace can be made of, and keep it in a table beside the run: for imports, in their time."
+        rejected = self._background.rejected
+        rejected.count(reason)
+        self._waiting.in_time(lambda: rejected.keep(line, reason, row), 10.0)
+
     def flush(self, timeout: float = 10.0) -> bool:
-        "Write all that is queued now; False if the disk did not answer in time."
-        return self._background.in_time(self._background.drain, timeout)
+        "Write all that is queued now; False if nothing moved for so many seconds."
+        return self._waiting.in_time(self._background.drain, timeout)
 
     def rotate_if_needed(self, timeout: float = 10.0) -> bool:
         "Close segments that reached their size (the thread does it too, before each write)."
-        return self._background.in_time(self._background.sink.rotate, timeout)
+        return self._waiting.in_time(self._background.sink.rotate, timeout)
 
     def stats(self, timeout: float = 10.0) -> WriterStats:
         "The account; exact whenever no call is in flight, roughly right where the disk hangs longer than `timeout`."
-        return self._background.stats(timeout)
+        return self._waiting.stats(timeout)
 
     def close(self, reason: str = "closed", timeout: float = 10.0) -> None:
-        "Stop the thread, write the rest, end the run record; traces that come later are dropped and counted."
-        if self._queue.closed:
-            return
-        self._background.end_reason, deadline = reason, time.monotonic() + timeout
-        self._queue.close()
-        _living.discard(self)
-        self._background.stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
-        self._background.in_time(self._background.finish, deadline - time.monotonic())
+        "Write the rest, as long as rows are being written (`timeout`: seconds without), and end the run record."
+        self._end(reason, timeout)
+
+    def _end(self, reason: str, timeout: float = 10.0, until: float = inf) -> None:
+        "Take nothing more and end; where the mode has a limit, at such a time of `time.monotonic` at the latest."
+        if not self._queue.closed:
+            self._queue.close()
+            _living.discard(self)
+            least = 1.0  # for the last of many
+            limit = inf if self._waiting.limit == inf else max(until - time.monotonic(), least)
+            end_writing(self._waiting, reason, timeout, limit)
 
     def __enter__(self) -> TelemetryWriter:
         return self
