@@ -398,8 +398,8 @@ def header_html(
     gaps, coverage = [gap["sentence"] for gap in state["missing"]], state["coverage"]
     if gaps and coverage is not None:
         coverage = {**coverage, "lost": 0}  # the sentence says it, with the reason
-    if more := len(gaps) - MOST_MISSING:
-        gaps[MOST_MISSING:] = [f"Traces are missing from {plural(more, 'other run')}, too."] * (more > 0)
+    if (more := len(gaps) - MOST_MISSING) > 0:
+        gaps[MOST_MISSING:] = [f"Traces are missing from {plural(more, 'other run')}, too."]
     return _HEADER(Header(LOGO, [*shown, *reference, *coverage_words(coverage, sources)], gaps))
 
 # %% ../../nbs/dashboard/08_cards.ipynb #foot
