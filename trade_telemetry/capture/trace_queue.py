@@ -16,7 +16,7 @@ from .run_record import WriterOptions
 from ..diagnostics import Tally, log
 
 # %% auto #0
-__all__ = ['STALL_SECONDS', 'DROPS', 'SAY_SECONDS', 'Stall', 'TraceQueue', 'DropLog']
+__all__ = ['STALL_SECONDS', 'SAY_SECONDS', 'DROPS', 'Stall', 'TraceQueue', 'DropLog']
 
 # %% ../../nbs/capture/05_trace_queue.ipynb #stall
 STALL_SECONDS = 10.0  # Nothing was written for so long: nobody waits any longer
@@ -40,6 +40,7 @@ class Stall:
         return self.clock() - self.since
 
 # %% ../../nbs/capture/05_trace_queue.ipynb #queue
+SAY_SECONDS = 60.0  # Between two words about the same loss
 DROPS = ("full", "stalled", "interrupted", "unwritten", "closed")
 
 
@@ -48,7 +49,7 @@ class TraceQueue:
 
     __slots__ = (
         "clock", "closed", "count", "dropped", "items", "last_capture", "limit", "moved", "nudge", "offered",
-        "options", "stuck_at", "throttled", "wake",
+        "options", "say_at", "stuck_at", "throttled", "wake",
     )  # fmt: skip
 
     def __init__(self, options: WriterOptions, clock: Callable[[], float] = time.monotonic) -> None:
@@ -60,9 +61,10 @@ class TraceQueue:
         self.limit = options.max_pending if options.throttle_mode == "flush" else 0
         self.closed = False
         self.wake = threading.Event()  # set by who waits; the thread looks in at once
-        self.nudge: Callable[[], bool] = lambda: False  # set by the other side; False: nobody is there
+        self.nudge: Callable[[], bool | None] = lambda: False  # set by the other side; False: nobody is there
         self.moved: Callable[[], object] = lambda: len(self.items)  # set by the other side, for `Stall`
         self.stuck_at: object = None  # where everything stood when a wait was in vain
+        self.say_at = clock()  # when that may be said again
 
     def offer_slowly(self, item: Any) -> None:
         "Where the limit is reached: append after all, wait for room, or count why not."
@@ -97,13 +99,22 @@ class TraceQueue:
             return False
         stall = Stall(self.moved)
         while len(self.items) >= self.options.max_pending and not self.closed:
-            if not self.nudge() or stall.seconds() >= STALL_SECONDS:
-                text = "telemetry: nothing is written any more (%s s, %s traces wait): traces are dropped"
-                log(logging.ERROR, text, round(stall.seconds()), len(self.items))
+            help_came = self.nudge()
+            if help_came is None:  # the other side itself, by a log handler that writes traces
+                return False
+            if not help_came or stall.seconds() >= STALL_SECONDS:
                 self.stuck_at = self.moved()
+                self.say_stuck(stall.seconds())
                 return False
         self.stuck_at = None
         return True
+
+    def say_stuck(self, seconds: float) -> None:
+        "Say loudly that waiting is in vain, once a minute: here, since the other side may be gone."
+        if (now := self.clock()) >= self.say_at:
+            self.say_at = now + SAY_SECONDS
+            text = "telemetry: nothing is written any more (%s s, %s traces wait): traces are dropped"
+            log(logging.ERROR, text, round(seconds), len(self.items))
 
     def capture_is_due(self) -> bool:
         "May one more trace pass in `throttle_mode='capture'`? At most one in each interval."
@@ -133,9 +144,6 @@ class TraceQueue:
         return {reason: n for reason, tally in self.dropped.items() if (n := tally.value())}
 
 # %% ../../nbs/capture/05_trace_queue.ipynb #drop-log
-SAY_SECONDS = 60.0
-
-
 class DropLog:
     "Logs what a queue dropped, once a minute."
 

@@ -327,10 +327,10 @@ class Waiting:
         with back.lock:
             back.guard(back.finish)
 
-    def nudge(self) -> bool:
+    def nudge(self) -> bool | None:
         "Help who waits for room: wake the thread, or do its work where there is none; False: nobody can."
         if self.background.at_work == threading.get_ident():
-            return False  # a log handler that writes traces: it would wait for itself
+            return None  # a log handler that writes traces: it would wait for itself
         if self.thread is None:
             return self.in_time(self.background.take, STALL_SECONDS)
         self.background.queue.wake.set()

@@ -19,9 +19,9 @@ from ..aggregate import Aggregate, Ledgers, Read, merge, read
 from ..aggregate_form import plain_name
 from ..arrays import Ints
 from ..capture.run_record import mode_of_run, set_aside_path
+from ..sentences import MissingTraces
 from .columns import TraceColumns, facts_html, names_in
 from .days import WEEK_SECONDS, exit_days
-from ..sentences import MissingTraces
 from .record_reader import BadRow
 from ..trace import MODES, as_utc
 from ..wording import listed, plural
