@@ -492,7 +492,8 @@ def test_a_burst_into_a_small_queue_keeps_memory_bounded_and_the_account_exact(
 ) -> None:
     offered = counts(100_000, 1_000_000)
     prepared = trace(0)
-    with TelemetryWriter(tmp_path, max_pending=1000, buffer_size=500, poll_seconds=0.01) as writer:
+    options: dict[str, Any] = {"max_pending": 1000, "buffer_size": 500, "poll_seconds": 0.01}
+    with TelemetryWriter(tmp_path, mode="live", **options) as writer:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         highest = 0
         for k in range(offered):

@@ -18,10 +18,10 @@ from ..wording import Severity, Source, Status, Trend
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'BACKTEST', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against',
            'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'Trade', 'Trades',
-           'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'ViewFacts',
-           'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state', 'example_share',
-           'example_figures', 'example_against', 'example_alert', 'example_said', 'example_curves', 'example_state',
-           'example_traces']
+           'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
+           'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state',
+           'example_share', 'example_figures', 'example_against', 'example_alert', 'example_said', 'example_curves',
+           'example_state', 'example_traces']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -280,6 +280,21 @@ class Coverage(TypedDict):
     closes: int
     lost: int
 
+
+class Missing(TypedDict):
+    "What a run lacks, and the sentence that says it."
+
+    run: str
+    offered: int
+    written: int
+    dropped: dict[str, int]
+    failed: dict[str, int]
+    throttled: int
+    rejected: dict[str, int]
+    pending: int
+    tables: list[str]
+    sentence: str
+
 # %% ../../nbs/dashboard/01_answers.ipynb #parts
 class ViewFacts(TypedDict):
     "What is shown; it may change although no trade was closed."
@@ -293,6 +308,7 @@ class ViewFacts(TypedDict):
     precision_threshold: float
     runs: list[RunFacts]
     coverage: Coverage | None
+    missing: list[Missing]
 
 
 class Choices(TypedDict):
@@ -365,7 +381,7 @@ def empty_state(
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "mislabelled": 0},
-        "newest_trace_at": None, "runs": [], "coverage": None, **nothing_drawn(),
+        "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})

@@ -247,7 +247,13 @@ def import_trades(
         raise ImportMapError("name the strategy, or map a column to `strategy`")
     path, limit = Path(file), threshold_pct if callable(threshold_pct) else lambda name: threshold_pct
     columns, rows = read_trades(path, trade_map.records, trade_map.delimiter)
-    traces = traces_of(rows, RowReader(trade_map, columns), strategy, limit)
+    row_now: list[Row | str] = [""]  # the one that `traces_of` judges
+
+    def remembered() -> Iterator[tuple[int, Row | str]]:
+        for line, row_now[0] in rows:
+            yield line, row_now[0]
+
+    traces = traces_of(remembered(), RowReader(trade_map, columns), strategy, limit)
     folder = output_dir() if callable(output_dir) else Path(output_dir)
     bad: list[BadRow] = []
     seen, bare = Counter[str](), 0
@@ -263,6 +269,7 @@ def import_trades(
                     writer.flush()
             elif got is not None:
                 bad.append(BadRow(str(path), line, got))
+                writer.reject(line, got, row_now[0])
     written = writer.stats().written
     return ImportReport(path, folder, strategy, mode, seen.total(), written, seen["none"], bare, bad)
 

@@ -15,7 +15,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
-from ..capture.run_record import SUFFIXES, mode_of_run
+from ..capture.run_record import is_trace_file, mode_of_run
 from .columns import TraceColumns
 from .record_reader import BadRow, parse_bytes
 from .records import NEEDED, Origin, cells_of, header_of
@@ -89,7 +89,7 @@ def find_files(
             if name.startswith(("run_", "ledger_")) and name.endswith(".json"):
                 found = records.setdefault(_run_name(root, directory, taken), [])
                 found += [path] if path not in found else []
-            elif name.endswith(SUFFIXES) and not name.startswith("."):
+            elif is_trace_file(name):
                 key = os.path.abspath(path).removesuffix(".gz")
                 if key not in files:  # the plain form sorts first: both are there while one is being made
                     files[key] = FoundFile(key, path, _run_name(root, directory, taken), directory)
