@@ -155,7 +155,7 @@ def test_what_is_said_again_after_a_kill_counts_once_in_rows_and_in_the_ledger(
         assert sum(s.return_sum for s in sums) == last * (last + 1) // 2 * PERCENT
         columns, _ = load_columns(directory)
         assert len(set(columns.return_pct.tolist())) == len(columns)
-        record = json.loads(max(directory.glob("run_*.json")).read_text())
+        record = json.loads(after._background.record.path.read_text())
         assert record["counters"]["repeated"] == account.repeated
         repeated += account.repeated
     assert repeated > 0
