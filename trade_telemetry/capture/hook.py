@@ -28,7 +28,7 @@ from trade_telemetry.trace import (
     market_move_pct,
     position_return_pct,
 )
-from ..values import Side, is_blank, is_plausible, read_number, read_side, read_time, read_times
+from ..values import is_blank, is_plausible, read_number, read_side, read_time, read_times
 
 # %% auto #0
 __all__ = ['Note', 'OPTIONAL', 'WORDS', 'IMPLAUSIBLE', 'FIRST', 'ENOUGH', 'Reader', 'REQUIRED', 'DECISIVE', 'LIVE_BUFFER',
@@ -110,7 +110,7 @@ def is_plain(
         return False
 
 # %% ../../nbs/capture/08_hook.ipynb #read-facts
-Note = Callable[[str, ValueError], object]
+Note = Callable[[str, Exception], object]
 OPTIONAL = (
     "confidence",
     "quantity",
@@ -146,10 +146,10 @@ def read_facts(
     for name, read in readers.items():
         try:
             found[name] = named(name, read, getattr(facts, name))
-        except ValueError as error:
+        except Exception as error:  # whatever hides behind it: the trace matters more
             if note is None:
                 raise
-            found[name], _ = None, note(f"field {name} ValueError", error)
+            found[name], _ = None, note(f"field {name} {type(error).__name__}", error)
     found["position_id"] = None if is_blank(facts.position_id) else word(facts.position_id)
     return facts._replace(**found)
 
@@ -167,7 +167,7 @@ def move_of(
 
 # %% ../../nbs/capture/08_hook.ipynb #build-trace
 def plain_trace(
-    closed: ClosedPosition | tuple[Any, ...],  # Plain facts, in the order of `ClosedPosition`
+    closed: tuple[Any, ...],  # Plain facts, in the order of `ClosedPosition`
     threshold_pct: float,  # Label threshold of its strategy, percent
 ) -> PredictionTrace:  # ValueError where the facts contradict each other
     "Label a closed position and put it into the form of a trace, which keeps a dictionary of features as it is."
@@ -176,7 +176,6 @@ def plain_trace(
         slippage_pct, exit_reason, earned, features, metadata, leg, account, given, version, entry_tag, decided,
         mae_pct, mfe_pct, profit, currency, multiplier, funding_pct,
     ) = closed  # fmt: skip
-    direction: Side = side
     move, base = (
         (market_move_pct(entry_price, exit_price), "")
         if entry_price > 0
@@ -185,7 +184,7 @@ def plain_trace(
     if leverage is not None and not leverage > 0:
         raise ValueError(f"leverage must be > 0, got {leverage}")
     if earned is None:
-        earned = position_return_pct(direction, move, fees_pct or 0.0, leverage or 1.0)
+        earned = position_return_pct(side, move, fees_pct or 0.0, leverage or 1.0)
     _, entry_text, _, exit_text, _ = orjson.dumps((entry, exit_)).decode().split('"')
     metadata = {
         **(metadata if type(metadata) is dict else as_dict(metadata)), "exit_reason": exit_reason,
@@ -202,7 +201,7 @@ def plain_trace(
         metadata["source_position_id"] = given = str(given)
         position = given_position_id("hook", account, given)
     return PredictionTrace(  # by position: names would cost a tenth of the whole way to the file
-        entry, symbol, strategy, direction, label_direction(move, threshold_pct), confidence, entry_price, exit_price,
+        entry, symbol, strategy, side, label_direction(move, threshold_pct), confidence, entry_price, exit_price,
         (exit_ - entry).total_seconds() / 60, earned, features if type(features) is dict else as_dict(features),
         metadata, exit_, "", 1.0, "backtest", threshold_pct, exit_reason, quantity, fees_pct, slippage_pct,
         SCHEMA_VERSION, position, account, version, entry_tag, decided, mae_pct, mfe_pct, profit, currency, leverage,

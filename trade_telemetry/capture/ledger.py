@@ -232,8 +232,8 @@ def known_closes(
     writers = sorted(left, reverse=True)  # the latest first: names begin with the start of the writer
     since = [changed_at(left[writer]) for writer in writers[MOST_READ:]]
     for path in ledger.directory.glob("ledger_*.json"):
-        if path.stem.removeprefix("ledger_").rpartition("_")[0] not in (*left, ledger.name):
-            since.append(changed_at(path))
+        writer = path.stem.removeprefix("ledger_").rpartition("_")[0]
+        since += [changed_at(path)] if writer not in left and writer != ledger.name else []
     known: list[CountedClose] = []
     for writer in writers[:MOST_READ]:
         try:
