@@ -31,7 +31,6 @@ from trade_telemetry.dashboard.answers import (
     Drawn,
     Figures,
     Findings,
-    Missing,
     Rows,
     RunFacts,
     RunName,
@@ -95,7 +94,7 @@ def facts_of(
         "precision_threshold": settings.dashboard_alert_precision_threshold,
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
-        "missing": [cast("Missing", gap.to_dict()) for gap in missing_of(both)],
+        "missing": cast("list[Any]", [gap.to_dict() for gap in missing_of(both)]),
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/15_state.ipynb #why-empty
