@@ -395,7 +395,7 @@ DROPPED_WORDS = {
 
 def _reasons(counts: Mapping[str, int]) -> str:
     most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
-    return listed([f"{reason} {n:,}" for reason, n in most], 3)
+    return listed([f"{n:,} × {reason}" for reason, n in most], 3)
 
 
 def missing_sentence(

@@ -16,10 +16,13 @@ from .run_record import WriterOptions
 from ..diagnostics import Tally, log
 
 # %% auto #0
-__all__ = ['STALL_SECONDS', 'SAY_SECONDS', 'DROPS', 'Stall', 'TraceQueue', 'DropLog']
+__all__ = ['STALL_SECONDS', 'SAY_SECONDS', 'STUCK', 'DROPS', 'Stall', 'Every', 'TraceQueue', 'DropLog']
 
 # %% ../../nbs/capture/05_trace_queue.ipynb #stall
 STALL_SECONDS = 10.0  # Nothing was written for so long: nobody waits any longer
+SAY_SECONDS = 60.0  # Between two words about the same loss
+STUCK = "telemetry: nothing is written any more (%s s, %s traces wait): traces are dropped"
+DROPS = ("full", "stalled", "interrupted", "unwritten", "closed")
 
 
 class Stall:
@@ -39,21 +42,33 @@ class Stall:
             self.last, self.since = now, self.clock()
         return self.clock() - self.since
 
+# %% ../../nbs/capture/05_trace_queue.ipynb #every
+class Every:
+    "Says whether it is time again: at most once in so many seconds."
+
+    def __init__(self, seconds: float, clock: Callable[[], float], *, at_once: bool = True) -> None:
+        self.seconds, self.clock = seconds, clock
+        self.next = clock() + (0.0 if at_once else seconds)
+
+    def is_due(self) -> bool:
+        "Is it time? Then the next interval begins."
+        if (now := self.clock()) < self.next:
+            return False
+        self.next = now + self.seconds
+        return True
+
 # %% ../../nbs/capture/05_trace_queue.ipynb #queue
-SAY_SECONDS = 60.0  # Between two words about the same loss
-DROPS = ("full", "stalled", "interrupted", "unwritten", "closed")
-
-
 class TraceQueue:
     "What the trading loop hands over: counted, bounded."
 
     __slots__ = (
-        "clock", "closed", "count", "dropped", "items", "last_capture", "limit", "moved", "nudge", "offered",
-        "options", "say_at", "stuck_at", "throttled", "wake",
+        "capture", "clock", "closed", "count", "dropped", "items", "limit", "moved", "nudge", "offered", "options",
+        "say_stuck", "stuck_at", "throttled", "wake",
     )  # fmt: skip
 
     def __init__(self, options: WriterOptions, clock: Callable[[], float] = time.monotonic) -> None:
-        self.options, self.clock, self.last_capture = options, clock, clock()
+        self.options, self.clock = options, clock
+        self.capture = Every(options.throttle_seconds, clock, at_once=False)
         self.items: deque[Any] = deque()
         self.offered, self.throttled = Tally(), Tally()
         self.count = self.offered.add  # bound once, not at every close
@@ -64,13 +79,13 @@ class TraceQueue:
         self.nudge: Callable[[], bool | None] = lambda: False  # set by the other side; False: nobody is there
         self.moved: Callable[[], object] = lambda: len(self.items)  # set by the other side, for `Stall`
         self.stuck_at: object = None  # where everything stood when a wait was in vain
-        self.say_at = clock()  # when that may be said again
+        self.say_stuck = Every(SAY_SECONDS, clock)
 
     def offer_slowly(self, item: Any) -> None:
         "Where the limit is reached: append after all, wait for room, or count why not."
         if self.closed:
             self.refuse()
-        elif self.options.throttle_mode == "capture" and not self.capture_is_due():
+        elif self.options.throttle_mode == "capture" and not self.capture.is_due():
             self.throttled.add()
         elif len(self.items) < self.options.max_pending:
             self.items.append(item)
@@ -104,24 +119,10 @@ class TraceQueue:
                 return False
             if not help_came or stall.seconds() >= STALL_SECONDS:
                 self.stuck_at = self.moved()
-                self.say_stuck(stall.seconds())
+                if self.say_stuck.is_due():
+                    log(logging.ERROR, STUCK, round(stall.seconds()), len(self.items))
                 return False
         self.stuck_at = None
-        return True
-
-    def say_stuck(self, seconds: float) -> None:
-        "Say loudly that waiting is in vain, once a minute: here, since the other side may be gone."
-        if (now := self.clock()) >= self.say_at:
-            self.say_at = now + SAY_SECONDS
-            text = "telemetry: nothing is written any more (%s s, %s traces wait): traces are dropped"
-            log(logging.ERROR, text, round(seconds), len(self.items))
-
-    def capture_is_due(self) -> bool:
-        "May one more trace pass in `throttle_mode='capture'`? At most one in each interval."
-        now = self.clock()
-        if now - self.last_capture < self.options.throttle_seconds:
-            return False
-        self.last_capture = now
         return True
 
     def close(self) -> None:
@@ -148,16 +149,14 @@ class DropLog:
     "Logs what a queue dropped, once a minute."
 
     def __init__(self, queue: TraceQueue) -> None:
-        self.queue, self.said, self.next = queue, 0, queue.clock()
+        self.queue, self.said, self.minute = queue, 0, Every(SAY_SECONDS, queue.clock)
 
     def tell(self, final: bool = False) -> None:
         "Say what was dropped, if that is new, and due or the last occasion."
-        if not (final or self.queue.clock() >= self.next):
-            return
         drops = self.queue.drops()
-        if (total := sum(drops.values())) > self.said:
+        total, offered = sum(drops.values()), self.queue.offered.value()
+        if total > self.said and (final or self.minute.is_due()):
             reasons = ", ".join(f"{n:,} {reason}" for reason, n in drops.items())
             text = "telemetry: %s traces dropped, %s in all of %s offered (%s)"
-            offered = self.queue.offered.value()
             log(logging.WARNING, text, f"{total - self.said:,}", f"{total:,}", f"{offered:,}", reasons)
-            self.said, self.next = total, self.queue.clock() + SAY_SECONDS
+            self.said = total

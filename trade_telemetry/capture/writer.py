@@ -34,7 +34,7 @@ from ..trace import PredictionTrace
 
 # %% auto #0
 __all__ = ['MOST_OPEN', 'PIECE', 'END_SECONDS', 'PAUSE_SECONDS', 'Intake', 'append_data', 'error_name', 'Sink', 'account_of',
-           'Background', 'Waiting', 'end_writing', 'last_word', 'TelemetryWriter']
+           'Background', 'Waiting', 'last_word', 'end_writing', 'TelemetryWriter']
 
 # %% ../../nbs/capture/07_writer.ipynb #intake
 class Intake:
@@ -375,6 +375,31 @@ class Waiting:
             if held:
                 self.background.lock.release()
 
+# %% ../../nbs/capture/07_writer.ipynb #last-word
+def last_word(
+    waiting: Waiting,  # That is not waited for any longer
+    seconds: float,  # For how long nothing was written
+) -> None:  # Returns within two seconds or so
+    "Let who is in a hurry stop; else say what is not written: in the log, and in the record if its disk answers."
+    back = waiting.background
+    if back.in_hurry and waiting.finish(1.0):
+        return
+    stats = back.account()
+    told = replace(stats, pending=0, dropped=stats.dropped | {"unwritten": stats.pending})
+    text = "telemetry: the end was not waited for: nothing was written for %s s, %s traces are not on disk"
+    log(logging.ERROR, text, round(seconds, 1), f"{stats.pending:,}")
+
+    def save() -> None:
+        with suppress(OSError):
+            back.record.save(told, end_reason=back.end_reason)
+            if back.finished:  # it answered in this very moment
+                back.record.save(back.account(), end_reason=back.end_reason)
+
+    writer = threading.Thread(target=save, daemon=True)
+    with suppress(RuntimeError):  # an interpreter that ends may refuse new threads
+        writer.start()
+        writer.join(1.0)
+
 # %% ../../nbs/capture/07_writer.ipynb #end
 def end_writing(
     waiting: Waiting,  # Whose end
@@ -399,31 +424,6 @@ def end_writing(
     finally:
         if not back.finished:
             last_word(waiting, stall.seconds())
-
-
-def last_word(
-    waiting: Waiting,  # That is not waited for any longer
-    seconds: float,  # For how long nothing was written
-) -> None:  # Returns within two seconds or so
-    "Let who is in a hurry stop; else say what is not written: in the log, and in the record if its disk answers."
-    back = waiting.background
-    if back.in_hurry and waiting.finish(1.0):
-        return
-    stats = back.account()
-    told = replace(stats, pending=0, dropped=stats.dropped | {"unwritten": stats.pending})
-    text = "telemetry: the end was not waited for: nothing was written for %s s, %s traces are not on disk"
-    log(logging.ERROR, text, round(seconds, 1), f"{stats.pending:,}")
-
-    def save() -> None:
-        with suppress(OSError):
-            back.record.save(told, end_reason=back.end_reason)
-            if back.finished:  # it answered in this very moment
-                back.record.save(back.account(), end_reason=back.end_reason)
-
-    writer = threading.Thread(target=save, daemon=True)
-    with suppress(RuntimeError):  # an interpreter that ends may refuse new threads
-        writer.start()
-        writer.join(1.0)
 
 # %% ../../nbs/capture/07_writer.ipynb #life
 _living: set[TelemetryWriter] = set()

@@ -59,6 +59,8 @@ from .trades import trades_csv, trades_of, utc_from_us, utc_text
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..metrics.steps import steps_of
+
+# %% ../../nbs/dashboard/15_state.ipynb #imports-store
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
@@ -95,7 +97,7 @@ def facts_of(
         "precision_threshold": settings.dashboard_alert_precision_threshold,
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
-        "missing": [cast("Missing", gap.to_dict()) for gap in missing_of(both)],
+        "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/15_state.ipynb #why-empty

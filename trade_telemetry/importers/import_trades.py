@@ -39,7 +39,7 @@ from ..trace import PredictionTrace, make_trace_id
 
 # %% auto #0
 __all__ = ['ImportMode', 'SIDES', 'BATCH', 'side', 'RowReader', 'text_of', 'position_of', 'traces_of', 'ImportReport',
-           'import_trades', 'import_file']
+           'remembered', 'import_trades', 'import_file']
 
 # %% ../../nbs/importers/03_import_trades.ipynb #types-import-trades
 ImportMode = Literal["backtest", "live", "paper"]
@@ -227,6 +227,15 @@ class ImportReport:
             text += f"; {len(self.bad):,} set aside, first: line {self.bad[0].line}: {self.bad[0].reason}"
         return text
 
+# %% ../../nbs/importers/03_import_trades.ipynb #remembered
+def remembered(
+    rows: Iterable[tuple[int, Row | str]],  # From `read_trades`
+    now: list[Row | str],  # Its only element becomes the row that is judged
+) -> Iterator[tuple[int, Row | str]]:  # The same
+    "Keep the row that is being judged: where it is rejected, it is kept as it was."
+    for line, now[0] in rows:
+        yield line, now[0]
+
 # %% ../../nbs/importers/03_import_trades.ipynb #import-trades
 BATCH = 10_000  # rows between two writes
 
@@ -247,13 +256,8 @@ def import_trades(
         raise ImportMapError("name the strategy, or map a column to `strategy`")
     path, limit = Path(file), threshold_pct if callable(threshold_pct) else lambda name: threshold_pct
     columns, rows = read_trades(path, trade_map.records, trade_map.delimiter)
-    row_now: list[Row | str] = [""]  # the one that `traces_of` judges
-
-    def remembered() -> Iterator[tuple[int, Row | str]]:
-        for line, row_now[0] in rows:
-            yield line, row_now[0]
-
-    traces = traces_of(remembered(), RowReader(trade_map, columns), strategy, limit)
+    now: list[Row | str] = [""]
+    traces = traces_of(remembered(rows, now), RowReader(trade_map, columns), strategy, limit)
     folder = output_dir() if callable(output_dir) else Path(output_dir)
     bad: list[BadRow] = []
     seen, bare = Counter[str](), 0
@@ -269,7 +273,7 @@ def import_trades(
                     writer.flush()
             elif got is not None:
                 bad.append(BadRow(str(path), line, got))
-                writer.reject(line, got, row_now[0])
+                writer.reject(line, got, now[0])
     written = writer.stats().written
     return ImportReport(path, folder, strategy, mode, seen.total(), written, seen["none"], bare, bad)
 
