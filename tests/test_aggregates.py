@@ -340,7 +340,8 @@ def random_columns(n: int, seed: int = 0, digits: int = 3) -> TraceColumns:
         fees_pct=np.where(rng.random(n) < 0.8, 0.02, np.nan),
         slippage_pct=rng.normal(0.01, 0.02, n),
         holding_minutes=rng.random(n) * 300,
-        trace_id=(ids := rng.integers(0, 2**62, n).astype(np.uint64)), position_id=ids,
+        trace_id=(ids := rng.integers(0, 2**62, n).astype(np.uint64)),
+        position_id=ids,
     )
 
 

@@ -82,7 +82,13 @@ def one_side(
     day = rng.integers(0, days, trades)
     exit_us = template.exit_us[0] + (day // 5 * 7 + day % 5) * DAY + rng.integers(0, DAY, trades)
     returns = draw(rng, trades) + shock * rng.normal(0.0, 1.0, days)[day]
-    return replace_columns(rows, exit_us=exit_us, return_pct=returns, trace_id=(ids := rng.integers(0, 2**63, trades)), position_id=ids)
+    return replace_columns(
+        rows,
+        exit_us=exit_us,
+        return_pct=returns,
+        trace_id=(ids := rng.integers(0, 2**63, trades)),
+        position_id=ids,
+    )
 
 
 def replace_columns(columns: TraceColumns, **changes: Any) -> TraceColumns:

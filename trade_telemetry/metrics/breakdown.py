@@ -186,7 +186,7 @@ class Rolling:
     precision: npt.NDArray[np.float64]  # Right calls / calls; nan without calls
     win_rate: npt.NDArray[np.float64]  # Trades above 0 / N
     avg_return: npt.NDArray[np.float64]  # Mean return, %
-    positions: npt.NDArray[np.int64]  # Positions behind the calls, each where its first exit is
+    positions: npt.NDArray[np.int64]  # Positions behind the N, each where its first exit is
     sampled: bool = False  # Are these the last N kept rows of a sample? A ledger knows no single trades
 
 
@@ -211,7 +211,7 @@ def rolling(
         precision,
         sums(columns.return_pct > 0) / window,
         sums(columns.return_pct) / window,
-        sums(called & firsts_of(columns)).astype(np.int64),
+        sums(firsts_of(columns)).astype(np.int64),
         bool((columns.sample_rate < 1).any()),
     )
 

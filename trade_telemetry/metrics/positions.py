@@ -10,7 +10,6 @@ from math import nan
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import trade_telemetry.metrics.classification as cl
 import trade_telemetry.metrics.day_figures as dy
