@@ -255,8 +255,8 @@ def close_of(
         called, actual = CODE_OF[t.predicted_direction], CODE_OF[t.actual_direction]
     except KeyError as error:
         raise ValueError(f"a direction is one of {', '.join(DIRECTIONS)}, got {error}") from None
-    words = (plain_name(word) for word in (t.strategy, t.version, t.account, t.symbol))
-    key = Key(*words, days.day(exit_us), called, actual)
+    strategy, version, account, symbol = map(plain_name, (t.strategy, t.version, t.account, t.symbol))
+    key = Key(strategy, version, account, symbol, days.day(exit_us), called, actual)
     claim, p = t.predicted_confidence, None
     if claim is not None and 0.0 <= (claim := float(claim)) <= 1.0:
         p = round(claim * ONE)

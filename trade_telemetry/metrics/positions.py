@@ -47,7 +47,7 @@ def parts_of_positions(
 
 def _means(values: Floats, place: Ints, share: Floats, alone: Bools) -> Floats:
     "Weighted mean of each position; the number itself where there is one."
-    means: Floats = np.bincount(place, values * share)
+    means = np.bincount(place, values * share).astype(np.float64)
     one = np.empty(len(means))
     one[place] = values
     return np.where(alone, one, means)
@@ -74,7 +74,12 @@ def position_rows(
     }
     entry = np.full(len(counts), np.iinfo(np.int64).max)
     np.minimum.at(entry, place, rows.entry_us)
-    made = replace(rows.take(last), **means, entry_us=entry, quantity=np.bincount(place, rows.quantity))
+    made = replace(
+        rows.take(last),
+        **means,
+        entry_us=entry,
+        quantity=np.bincount(place, rows.quantity).astype(np.float64),
+    )
     held = np.where(alone, made.holding_minutes, (made.exit_us - entry) / MICROSECONDS_A_MINUTE)
     threshold = thresholds_of(made)
     asked = ~alone & ~np.isnan(threshold) & ~np.isnan(market_moves(made.entry_price, made.exit_price))

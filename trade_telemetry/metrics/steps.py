@@ -58,8 +58,9 @@ def steps_of(
     order = exit_order(columns.exit_us, columns.trace_id, columns.return_pct)
     calls = (columns.predicted != NOOP)[order]
     right = calls & (columns.predicted == columns.actual)[order]
-    counts = (part.astype(np.int64) for part in (calls, right, calls & firsts_of(columns)[order]))
-    return Steps(columns.exit_us[order], columns.return_pct[order], *counts, "sample" if sampled else "rows")
+    counts = np.stack([calls, right, calls & firsts_of(columns)[order]]).astype(np.int64)
+    source = "sample" if sampled else "rows"
+    return Steps(columns.exit_us[order], columns.return_pct[order], counts[0], counts[1], counts[2], source)
 
 # %% ../../nbs/metrics/07_steps.ipynb #last-calls
 ROLLING_CALLS = 50  # The rolling precision looks back on so many calls
