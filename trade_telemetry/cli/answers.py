@@ -26,6 +26,7 @@ from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.aggregates import was_sampled
 from ..sentences import missing_sentences
+from ..metrics.positions import position_line
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..wording import interval_name, listed, plain_text, plural
@@ -60,6 +61,9 @@ def metrics_answer(
         "closed trades only, constant stake, open losses not seen"
     )
     parts: list[Part] = [reading.label, metrics_sheet(metrics), note]
+    sides = list(metrics.by_strategy.values()) or [metrics]
+    told = [(m.strategy, position_line(m.positions)) for m in sides]
+    parts += [f"{plain_text(name)}: {words}" for name, words in told if words]
     parts += filter(None, [sampling_note(metrics)])
     return Answer({"rows_from": reading.label, **metrics.to_dict()}, tuple(parts))
 
