@@ -13,10 +13,10 @@ from datetime import UTC, datetime, tzinfo
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
-from zoneinfo import ZoneInfo
 
 import yaml
 
+from ..broker_clock import clock_of
 from ..trace import as_utc
 
 # %% auto #0
@@ -196,11 +196,14 @@ ALIASES = {
     "predicted_confidence": "confidence", "holding_period_minutes": "holding_minutes",
 }  # fmt: skip
 NEEDED_FIELDS = ("symbol", "direction", "entry_time", "exit_time", "entry_price", "exit_price")
-OPTIONAL_NUMBERS = ("confidence", "quantity", "slippage_pct")
+OPTIONAL_NUMBERS = (
+    "confidence", "quantity", "slippage_pct", "entry_quantity", "mae_pct", "mfe_pct", "profit", "multiplier", "funding_pct",
+)  # fmt: skip
 GROUPS = ("features", "metadata")
 FIELDS = (
     *NEEDED_FIELDS, "is_short", "holding_minutes", "realized_return_pct", "leverage", "fees_pct",
-    *OPTIONAL_NUMBERS, "exit_reason", "strategy", *GROUPS,
+    *OPTIONAL_NUMBERS, "exit_reason", "strategy", "position_id", "running_number", "id", "account", "version",
+    "entry_tag", "decision_time", "currency", *GROUPS,
 )  # fmt: skip
 
 # %% ../../nbs/importers/01_trade_map.ipynb #presets
@@ -262,11 +265,9 @@ def _check_map(trade_map: TradeMap) -> TradeMap:
     if missing := [name for name in NEEDED_FIELDS if name not in have]:
         raise ImportMapError(f"the map lacks {', '.join(missing)}")
     try:
-        ZoneInfo(trade_map.timezone)
-    except (KeyError, ValueError, OSError):
-        raise ImportMapError(
-            f"timezone must be a name such as Asia/Kolkata, got {trade_map.timezone!r}"
-        ) from None
+        clock_of(trade_map.timezone)
+    except ValueError as error:
+        raise ImportMapError(str(error)) from None
     return trade_map
 
 # %% ../../nbs/importers/01_trade_map.ipynb #read-map
