@@ -5,6 +5,7 @@
 # %% ../nbs/17_identity.ipynb #imports
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -70,7 +71,7 @@ class Twins:
         self,
         most: int = 65_536,  # Contents that are remembered
     ) -> None:
-        self.most, self.seen = most, dict[str, int]()
+        self.most, self.seen = most, OrderedDict[str, int]()
 
     def number(
         self,
@@ -81,7 +82,7 @@ class Twins:
         if (n := seen.get(content)) is None:
             seen[content] = 0
             if len(seen) > self.most:
-                del seen[next(iter(seen))]
+                seen.popitem(last=False)  # a dict would search for its first entry ever longer
             return 0
         seen[content] = n + 1
         return n + 1
