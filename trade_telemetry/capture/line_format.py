@@ -17,8 +17,8 @@ from ..jsonable import dumps, json_default
 from ..trace import COLUMNS, PredictionTrace, as_utc, to_row
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'NUMERIC', 'NOTHING', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'numbers', 'json_cell',
-           'quick_csv', 'slow_line', 'line_of']
+__all__ = ['PLAIN_FORM', 'NUMERIC', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'numbers', 'json_cell', 'id_cell',
+           'time_cell', 'quick_csv', 'slow_line', 'line_of']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 class LineForm(NamedTuple):
@@ -55,14 +55,11 @@ def jsonl_lines(
     for row in rows:
         cells = dict(zip(names, row, strict=True))
         nested = {name: orjson.Fragment(cells[name]) for name in ("features", "metadata")}
-        texts.append(dumps({**cells, "exit_timestamp": cells["exit_timestamp"] or None, **nested}))
+        times = {name: cells[name] or None for name in ("exit_timestamp", "decision_time")}
+        texts.append(dumps({**cells, **times, **nested}))
     return ("\n".join(texts) + "\n").encode()
 
 # %% ../../nbs/capture/02_line_format.ipynb #quoted
-NUMERIC = b"0123456789.,-+e"  # what numbers in a line are made of
-NOTHING = orjson.Fragment(b"")  # an empty cell
-
-
 @lru_cache(maxsize=4096, typed=True)
 def quoted(
     *cells: Any,  # Names, reasons, numbers that come again
@@ -74,16 +71,21 @@ def quoted(
     ).encode("utf-8", "backslashreplace")
 
 # %% ../../nbs/capture/02_line_format.ipynb #numbers
+NUMERIC = b"0123456789.,-+e"  # what numbers in a line are made of
+
+
 def numbers(
-    cells: tuple[Any, ...],  # Numbers, None for an empty cell
-) -> bytes:  # Every digit, with commas between; ValueError where one is no finite number
+    cells: tuple[Any, ...],  # Numbers, None for an empty cell, "" between two runs of them
+    runs: int = 1,  # How many runs there are
+) -> list[bytes]:  # Each run with every digit and commas between; ValueError where a cell is no finite number
     "Format numbers faster than `repr` does."
     text = orjson.dumps(cells, None, orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    if not text.translate(None, NUMERIC):
-        return text
-    if None in cells:
-        return numbers(tuple(NOTHING if cell is None else cell for cell in cells))
-    raise ValueError(f"not only numbers: {text[:80]!r}")
+    left, marks = text.translate(None, NUMERIC), b'""' * (runs - 1)
+    if left != marks:
+        if left.count(b"null") != cells.count(None) or left.replace(b"null", b"") != marks:
+            raise ValueError(f"not only numbers: {text[:80]!r}")
+        text = text.replace(b"null", b"")
+    return text.split(b',"",')
 
 
 def json_cell(
@@ -94,42 +96,64 @@ def json_cell(
     return b'"%b"' % text.replace(b'"', b'""') if len(text) > 2 else text
 
 # %% ../../nbs/capture/02_line_format.ipynb #quick-line
+def id_cell(
+    text: str,  # Id of an exit or of a decision
+) -> bytes:  # As `csv.writer` puts it
+    "Format an id, which is not worth remembering."
+    return text.encode() if text.isalnum() else quoted(text)
+
+
+def time_cell(
+    when: Any,  # A time, None for an empty cell
+    timezone: tzinfo,  # Zone of naive times
+) -> bytes:  # ISO 8601 in UTC with offset
+    "Format a time."
+    if when is None:
+        return b""
+    return orjson.dumps(when if when.tzinfo is UTC else as_utc(when, timezone))[1:-1]
+
+
 def quick_csv(
     trace: PredictionTrace,  # What is to be written
-    trace_id: str,  # Its id
+    trace_id: str,  # Id of the exit
+    position: str = "",  # Id of the decision
     form: LineForm = PLAIN_FORM,  # Its rate and mode, zone of naive times
 ) -> bytes:  # One line; any exception where a cell is unusual
     "Format one trace by the short road."
-    t, zone, opened, closed = trace, form.timezone, trace.timestamp, trace.exit_timestamp
-    cells: tuple[Any, ...] = (
-        t.predicted_confidence, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct,
-        t.quantity, t.fees_pct, t.slippage_pct, t.schema_version,
-    )  # fmt: skip
-    prices, quantity, fees, slippage, version = numbers(cells).rsplit(b",", 4)
+    t, zone = trace, form.timezone
+    prices, costs, results, money = numbers((
+        t.predicted_confidence, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct, "",
+        t.quantity, t.fees_pct, t.slippage_pct, t.schema_version, "",
+        t.mae_pct, t.mfe_pct, t.profit, "", t.leverage, t.multiplier, t.funding_pct,
+    ), 4)  # fmt: skip
     return b",".join((
-        orjson.dumps(opened if opened.tzinfo is UTC else as_utc(opened, zone))[1:-1],
+        time_cell(t.timestamp, zone),
         quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction),
         prices,
         json_cell(t.features) if form.include_features else b"{}",
         json_cell(t.metadata),
-        b"" if closed is None else orjson.dumps(closed if closed.tzinfo is UTC else as_utc(closed, zone))[1:-1],
-        quoted(trace_id) if t.trace_id else trace_id.encode(),
+        time_cell(t.exit_timestamp, zone),
+        id_cell(trace_id),
         quoted(form.sample_rate, form.mode, t.label_threshold_pct, t.exit_reason),
-        quantity,
-        fees,
-        slippage,
-        version,
+        costs,
+        id_cell(position),
+        quoted(t.account, t.version, t.entry_tag),
+        time_cell(t.decision_time, zone),
+        results,
+        quoted(t.currency),
+        money,
     )) + b"\n"  # fmt: skip
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-of
 def slow_line(
     trace: PredictionTrace,  # What is to be written
-    trace_id: str,  # Its id
+    trace_id: str,  # Id of the exit
+    position: str = "",  # Id of the decision
     form: LineForm = PLAIN_FORM,  # CSV or JSON lines, rate, mode, features or not
 ) -> bytes:  # One line of a trace file
     "Format one trace by way of `to_row`."
     row = to_row(trace, form.timezone)
-    row[13:16] = trace_id, form.sample_rate, form.mode
+    row[13:16], row[22] = (trace_id, form.sample_rate, form.mode), position
     if not form.include_features:
         row[10] = "{}"
     return csv_lines([row]) if form.format == "csv" else jsonl_lines([row])
@@ -137,11 +161,12 @@ def slow_line(
 
 def line_of(
     trace: PredictionTrace,  # What is to be written
-    trace_id: str,  # Its id
+    trace_id: str,  # Id of the exit
+    position: str = "",  # Id of the decision
     form: LineForm = PLAIN_FORM,  # CSV or JSON lines, rate, mode, features or not
 ) -> bytes:  # One line of a trace file
     "Format one trace, by the short road where it is open."
     try:
-        return (quick_csv if form.format == "csv" else slow_line)(trace, trace_id, form)
+        return (quick_csv if form.format == "csv" else slow_line)(trace, trace_id, position, form)
     except Exception:  # noqa: BLE001  whatever it is, the slow road knows what to do about it
-        return slow_line(trace, trace_id, form)
+        return slow_line(trace, trace_id, position, form)
