@@ -106,7 +106,7 @@ class Intake:
                 self.sampled_out += 1
                 return
             doing = "format"
-            line, strategy = line_of(trace, trace_id, self.form), str(trace.strategy)
+            line, strategy = line_of(trace, trace_id, trace.position_id, self.form), str(trace.strategy)
         except Exception as error:  # noqa: BLE001  whatever people hand in must not stop the thread
             self.failed.note(f"{doing} {type(error).__name__}", error)
             return
