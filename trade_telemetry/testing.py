@@ -240,7 +240,8 @@ def simulate_columns(
     rows = TraceColumns.from_traces(words, run or plan.mode).take(drawn.pop("pick"))
     drawn["entry_us"] = drawn["entry_us"] + rows.entry_us
     drawn["exit_us"] = drawn["entry_us"] + (drawn["holding_minutes"] * 60e6).astype(np.int64)
-    rows = replace(rows, extras=None, id_stored=np.ones(len(rows), dtype=np.bool_), **drawn)
+    named = {"position_id": drawn["trace_id"], "id_stored": np.ones(len(rows), dtype=np.bool_)}
+    rows = replace(rows, extras=None, **named, **drawn)
     return rows.take(np.argsort(rows.exit_us, kind="stable"))
 
 # %% ../nbs/19_testing.ipynb #simulate-run

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,11 @@ class FoundFile:
     directory: Path  # Directory of its run
 
 # %% ../../nbs/store/09_files.ipynb #walk
+def _in_sequence(name: str) -> list[str | int]:
+    "Sorts segment 9 before segment 10: the later of two rows of a trade counts."
+    return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))]
+
+
 def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str]]]:
     "Every directory below the roots (or the directory of a root that is a file) with its file names."
     for root in roots:
@@ -63,7 +69,7 @@ def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str]]]:
             continue
         for directory, below, names in os.walk(root):
             below[:] = sorted(name for name in below if not name.startswith("."))
-            yield root, Path(directory), sorted(names)
+            yield root, Path(directory), sorted(names, key=_in_sequence)
 
 
 def _run_name(root: Path, directory: Path, taken: dict[str, Path]) -> str:

@@ -44,13 +44,17 @@ class LoadReport:
     duplicates: int = 0  # Rows whose trade is already there in the same run; they are listed in `bad` too
     mislabelled: int = 0  # Kept rows whose stored label disagrees with their prices
     filtered: int = 0  # Good rows that the caller did not ask for
+    corrections: int = (
+        0  # Rows in whose place a later one of the same trade stands; they are listed in `bad` too
+    )
 
     def summary(self) -> str:
         "One line for people."
         text = f"{plural(self.kept, 'trace')} from {plural(self.files, 'file')}"
         if self.bad:
-            reasons = f", first: {self.bad[0]}"
-            text += f"; {plural(len(self.bad), 'bad row')} set aside ({plural(self.duplicates, 'duplicate')}{reasons})"
+            kinds = plural(self.duplicates, "duplicate")
+            kinds += f", {plural(self.corrections, 'correction')}" if self.corrections else ""
+            text += f"; {plural(len(self.bad), 'bad row')} set aside ({kinds}, first: {self.bad[0]})"
         if self.ignored_files:
             text += f"; {plural(self.ignored_files, 'other file')} ignored"
         if self.mislabelled:
