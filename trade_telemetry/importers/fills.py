@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import NamedTuple
 
+from .cells import ImportMapError, moment
+from .presets import Cells, Numbered, Rows, trades_of
+from .sources import Recognized, map_of
+from ..trace import market_move_pct
+
 # %% auto #0
-__all__ = ['Fill', 'PairedExit', 'in_time_order', 'Lot', 'FifoBook', 'close_lots', 'pair_fifo']
+__all__ = ['Fill', 'PairedExit', 'in_time_order', 'Lot', 'FifoBook', 'close_lots', 'pair_fifo', 'paired_rows', 'Paired', 'paired']
 
 # %% ../../nbs/importers/09_fills.ipynb #fill
 class Fill(NamedTuple):
@@ -50,8 +56,8 @@ def in_time_order(
 ) -> list[Fill]:  # Oldest first
     "Put fills into the order in which they happened."
     found = list(fills)
-    falls = sum(a.time > b.time for a, b in zip(found, found[1:], strict=False))
-    rises = sum(a.time < b.time for a, b in zip(found, found[1:], strict=False))
+    falls = sum(a.time > b.time for a, b in pairwise(found))
+    rises = sum(a.time < b.time for a, b in pairwise(found))
     return sorted(reversed(found) if falls > rises else found, key=lambda fill: fill.time)
 
 # %% ../../nbs/importers/09_fills.ipynb #book
@@ -136,3 +142,103 @@ def pair_fifo(
             lots.append(Lot(fill, left, fill.order or str(book.fills)))
         book.exits += len(exits)
         yield from exits
+
+# %% ../../nbs/importers/09_fills.ipynb #fills-of
+def _read_fill(row: Cells) -> Fill:
+    "A fill of a prepared row; ValueError where it is none."
+    if row.get("quantity") is None or row.get("price") is None:
+        raise ValueError("quantity or price is empty")
+    texts = (str(row.get(name) or "") for name in ("account", "order"))
+    return Fill(
+        str(row["symbol"]), moment(row["time"]), row["quantity"], row["price"], row.get("fees") or 0.0, *texts
+    )
+
+
+def _exit_row(done: PairedExit, times: dict[datetime, object], unit: float) -> Cells:
+    "A row as presets make them."
+    notional = abs(done.entry_price) * done.quantity * unit
+    row: Cells = {
+        "left_out": "",
+        **done._asdict(),
+        "entry_time": times[done.entry_time],
+        "exit_time": times[done.exit_time],
+    }
+    fees = row.pop("fees")
+    move = (done.exit_price - done.entry_price) * (1 if done.direction == "LONG" else -1)
+    row["profit"] = move * done.quantity * unit - fees
+    if notional:
+        row["fees_pct"] = 100 * fees / notional
+        sign = 1 if done.direction == "LONG" else -1
+        row["realized_return_pct"] = (
+            sign * market_move_pct(done.entry_price, done.exit_price) - row["fees_pct"]
+        )
+    return row
+
+# %% ../../nbs/importers/09_fills.ipynb #paired-rows
+def paired_rows(
+    rows: Iterable[Numbered],  # Prepared rows of fills
+    book: FifoBook | None = None,  # Where what remains open can be read afterwards
+) -> Iterator[Numbered]:  # Exits, with the line of the closing fill; reasons first
+    "Pair the fills of a file."
+    fills, of_fill, times, units = (
+        list[Fill](),
+        dict[int, int](),
+        dict[datetime, object](),
+        dict[str, float](),
+    )
+    for line, row in rows:
+        if isinstance(row, str) or row["left_out"]:
+            yield line, row
+            continue
+        try:
+            fill = _read_fill(row)
+        except ValueError as error:
+            yield line, str(error)
+            continue
+        fills.append(fill)
+        of_fill[id(fill)] = line
+        times[fill.time] = row["time"]
+        units[fill.symbol] = row.get("multiplier") or 1.0
+    book = FifoBook() if book is None else book
+    for fill in in_time_order(fills):
+        for done in pair_fifo([fill], book):
+            yield of_fill[id(fill)], _exit_row(done, times, units[done.symbol])
+
+# %% ../../nbs/importers/09_fills.ipynb #paired
+@dataclass(frozen=True)
+class Paired(Recognized):
+    "A list of fills that is read as a list of trades."
+
+    book: FifoBook = field(default_factory=FifoBook)  # Of the last reading
+
+    def prepare(self, rows: Rows) -> Iterator[Numbered]:
+        "Pair the fills of the file."
+        book = self.book
+        book.lots.clear()
+        book.fills = book.exits = 0
+        return paired_rows(trades_of(rows, self.preset, self.names, self.judged), book)
+
+
+def paired(
+    found: Recognized,  # A list of fills
+    rule: str = "fifo",  # The only rule there is
+) -> Paired:  # ImportMapError where the file is no list of fills
+    "Read a recognized list of fills as a list of trades."
+    if rule != "fifo":
+        raise ImportMapError(f"--pair knows fifo only, got {rule!r}")
+    if not found.preset.fills:
+        raise ImportMapError(
+            f"{found.path.name} is a {found.preset.title}, which holds trades already: leave --pair out"
+        )
+    told = {name: getattr(found, name) for name in Recognized.__dataclass_fields__}
+    pairs = Paired(**{**told, "refusal": None})
+    filled = {
+        name
+        for _, row in pairs.open()[1]
+        if not isinstance(row, str)
+        for name, value in row.items()
+        if value not in (None, "")
+    }
+    zone = None if "--timezone" in found.asks else found.trade_map.timezone
+    made = map_of(found.source, filled, zone)
+    return replace(pairs, trade_map=made, words=f"{found.words}: {pairs.book.summary()}")

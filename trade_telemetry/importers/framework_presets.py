@@ -177,7 +177,6 @@ LEAN = Preset(
     each(lean_row, by_money),
     ("strategy",),
     "UTC",
-    "totalPerformance.closedTrades",
 )  # fmt: skip
 
 
@@ -204,7 +203,6 @@ JESSE = Preset(
     each(jesse_row),
     (),
     "UTC",
-    "trades",
 )  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #freqtrade
@@ -262,7 +260,6 @@ FREQTRADE = Preset(
     each(freqtrade_row),
     ("strategy",),
     "UTC",
-    "strategy.*.trades",
 )  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #fills
@@ -313,6 +310,7 @@ FILLS = {
         {"symbol": "Symbol", "time": "Date/?Time", "side": "Buy/Sell", "quantity": "Quantity", "price": "T(?:rade)?Price|T. Price", "account": "ClientAccountID|Account ?Id", "commission": "IBCommission|Comm/Fee", "order": "IBOrderID", "multiplier": "Multiplier", "currency": "CurrencyPrimary"},
         "symbol time quantity price commission", "ibkrguides.com, 'Flex queries: trades'; documented form", -1.0,
         numbers=("commission", "multiplier"),
+        time_format=("%Y%m%d;%H%M%S", "%Y-%m-%d;%H%M%S", "%Y-%m-%d;%H:%M:%S", "%Y-%m-%d, %H:%M:%S", "%Y-%m-%d %H:%M:%S"),
     ),
     "metatrader5-deals": _fills(
         "MetaTrader 5 deals",

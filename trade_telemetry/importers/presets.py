@@ -9,17 +9,18 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from statistics import median
 from typing import Any, TypeAlias
 
-from .cells import Forms, Reading, is_blank, is_empty
+from .cells import Forms, is_blank, is_empty, local_reader, moment, number_reader
 from ..trace import market_move_pct
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TRADINGVIEW', 'METATRADER', 'METATRADER5', 'METATRADER4',
-           'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'plain_row', 'trades_of', 'each',
-           'own_unit', 'in_percent', 'by_money', 'join_tradingview', 'metatrader_row', 'ninjatrader_row',
+__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'TRADINGVIEW', 'METATRADER', 'METATRADER5', 'METATRADER4',
+           'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'plain_time', 'plain_row', 'trades_of',
+           'each', 'own_unit', 'in_percent', 'by_money', 'join_tradingview', 'metatrader_row', 'ninjatrader_row',
            'tradovate_row', 'ctrader_row', 'bybit_row']
 
 # %% ../../nbs/importers/06_presets.ipynb #types
@@ -35,10 +36,6 @@ class Judged:
     decimal: str | None = None  # Of numbers in text: . or ,
     time_format: Forms = None  # Of times; None: ISO text or counts since 1970
     currency: str = ""  # Of all money, where the header says it
-
-    def reading(self) -> Reading:
-        "How its cells are read."
-        return Reading(time_format=self.time_format, decimal=self.decimal)
 
 
 Finish: TypeAlias = Callable[[Iterable[Numbered], Judged], Iterable[Numbered]]
@@ -56,7 +53,7 @@ class Preset:
     finish: Finish | None = None  # From rows by our names to trades
     asks: tuple[str, ...] = ("strategy", "timezone")  # What the file cannot know
     timezone: str | None = None  # Zone of its times where the source has one
-    records: str | None = None  # Where the list is in a JSON document
+    time_format: Forms = None  # Of its times, where the usual ones do not do
     refusal: str = ""  # Set where the rows are no trades, with the way out
     fills: bool = False  # The rows are fills, which can be paired
 
@@ -76,6 +73,28 @@ class Preset:
 
 # %% ../../nbs/importers/06_presets.ipynb #plain-rows
 PRICES = ("entry_price", "exit_price", "price", "quantity")
+TIMES = (
+    "entry_time",
+    "exit_time",
+    "time",
+    "bought",
+    "sold",
+    "entry_date",
+    "exit_date",
+    "entry_stamp",
+    "exit_stamp",
+)
+
+
+def plain_time(
+    value: Any,  # As in the file
+    local: Callable[[Any, tzinfo], datetime]
+    | None,  # Reads the forms of the file; None: they are plain already
+) -> Any:  # ISO text where the file has a form of its own
+    "Write a time so that everybody can read it."
+    if local is None or is_blank(value):
+        return value
+    return local(value, UTC).replace(tzinfo=None).isoformat()
 
 
 def plain_row(
@@ -83,18 +102,21 @@ def plain_row(
     preset: Preset,
     names: Mapping[str, str],  # Our name → the file's
     read: Callable[[Any], float],  # Numbers
+    local: Callable[[Any, tzinfo], datetime] | None = None,  # Times, as for `plain_time`
 ) -> Cells | str:  # By our names, or the reason why not
     "Rename the cells of a row and read its numbers."
     found: Cells = {"left_out": ""}
     for ours, name in names.items():
         value = row.get(name)
-        if ours in PRICES or ours in preset.numbers:
-            try:
+        try:
+            if ours in TIMES:
+                value = plain_time(value, local)
+            elif ours in PRICES or ours in preset.numbers:
                 value = None if is_blank(value) else read(value)
-            except ValueError as error:
-                return f"{name} {error}"
-        elif isinstance(value, str):
-            value = value.strip()
+            elif isinstance(value, str):
+                value = value.strip()
+        except ValueError as error:
+            return f"{name} {error}"
         found[ours] = value
     return found
 
@@ -103,11 +125,12 @@ def trades_of(
     rows: Rows,  # From `read_trades`
     preset: Preset,
     names: Mapping[str, str],  # From `Preset.names`
-    judged: Judged = Judged(),  # noqa: B008  frozen
+    judged: Judged = Judged(),  # What the file as a whole tells
 ) -> Iterator[Numbered]:  # Rows by our names
     "Make plain rows of those of a source."
-    read = judged.reading().number
-    plain = ((line, r if isinstance(r, str) else plain_row(r, preset, names, read)) for line, r in rows)
+    read = number_reader(judged.decimal)
+    local = local_reader(judged.time_format) if judged.time_format else None
+    plain = ((n, r if isinstance(r, str) else plain_row(r, preset, names, read, local)) for n, r in rows)
     yield from preset.finish(plain, judged) if preset.finish else plain
 
 # %% ../../nbs/importers/06_presets.ipynb #each
@@ -308,8 +331,7 @@ NINJATRADER = Preset(
 # %% ../../nbs/importers/06_presets.ipynb #tradovate
 def tradovate_row(row: Cells, judged: Judged) -> None:
     "The side is that of what came first."
-    reading = judged.reading()
-    bought, sold = reading.moment(row["bought"]), reading.moment(row["sold"])
+    bought, sold = moment(row["bought"]), moment(row["sold"])
     if bought == sold:
         raise ValueError("bought and sold at the same time: the side cannot be known")
     ends = [(row.pop("buy_price"), row.pop("bought")), (row.pop("sell_price"), row.pop("sold"))]
