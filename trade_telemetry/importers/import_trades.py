@@ -17,11 +17,12 @@ from typing import Any, Literal
 from ..capture.run_record import mode_of_run, run_directory
 from ..capture.writer import TelemetryWriter
 from ..config import Settings, SettingsError
+from .cells import ImportMapError, Row
 from .imported_rows import ReadRow, RowReader, as_operand, read_rows
 from .known_rows import KnownRows, OpenedUnits, State
-from .log_files import read_trades
 from .plausible import Doubt, doubts, facts_of, odd_rows, on_weekend, split_factor
-from .trade_map import PRESETS, ImportMapError, TradeMap, read_map
+from .sources import Recognized, answered, open_table, recognize
+from .trade_map import TradeMap, read_map
 from ..store.columns import TraceColumns
 from ..store.record_reader import BadRow
 from ..store.store import TraceStore
@@ -29,13 +30,16 @@ from ..trace import PredictionTrace, label_direction
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['ImportMode', 'Progress', 'BATCH', 'HEAD', 'swapped_direction', 'mend', 'refuse_doubts', 'ImportReport', 'TableBeside',
-           'label_over_split', 'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of',
-           'import_trades', 'limit_of', 'folder_of', 'import_file']
+__all__ = ['ImportMode', 'Progress', 'Table', 'BATCH', 'HEAD', 'swapped_direction', 'mend', 'refuse_doubts', 'ImportReport',
+           'TableBeside', 'label_over_split', 'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import',
+           'source_of', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
 
 # %% ../../nbs/importers/13_import_trades.ipynb #types-import-trades
 ImportMode = Literal["backtest", "live", "paper"]
 Progress = Callable[[int, int], None]  # Rows done, rows in all
+Table = tuple[
+    list[str], Iterable[tuple[int, Row | str]]
+]  # Columns; line with its row or the reason why it is none
 
 # %% ../../nbs/importers/13_import_trades.ipynb #swapped
 def swapped_direction(
@@ -342,6 +346,7 @@ def import_trades(
     source: str
     | None = None,  # Who wrote it: a preset, whose ids are kept for ever; None: the map says, or the file
     known: TraceColumns | None = None,  # What the run has; None: read from `output_dir`
+    table: Table | None = None,  # Columns and rows where the file was opened already; None: opened by the map
     progress: Progress | None = None,  # Told rows done and rows in all
 ) -> ImportReport:  # ImportMapError where map and file do not fit, and nothing is written
     "Write the trace files of a log; what the run has already is not written again."
@@ -350,7 +355,7 @@ def import_trades(
     if strategy is None and "strategy" not in trade_map.fields:
         raise ImportMapError("name the strategy, or map a column to `strategy`")
     path, limit = Path(file), threshold_pct if callable(threshold_pct) else lambda name: threshold_pct
-    columns, rows = read_trades(path, trade_map.records, trade_map.delimiter)
+    columns, rows = open_table(path, trade_map.options) if table is None else table
     reader, total = RowReader(trade_map, columns), total_rows(path, rows) if progress else 0
     read = read_rows(rows, reader, strategy, limit, source_of(path, trade_map, source))
     head, found = head_of(read, reader, trust)
@@ -403,7 +408,11 @@ def limit_of(
         raise ImportMapError(f"threshold_pct must be a percentage >= 0, got {stated!r}")
     if stated is not None:
         return float(stated)
-    return settings.threshold_pct if strategy is None else _known_limit(settings.threshold_pct, strategy)
+    return (
+        (lambda name: _known_limit(settings.threshold_pct, name))
+        if strategy is None
+        else _known_limit(settings.threshold_pct, strategy)
+    )
 
 
 def folder_of(
@@ -421,31 +430,57 @@ def folder_of(
         raise ImportMapError(f"no run {append!r} in {base}; there is {', '.join(there[-10:]) or 'none'}")
     return folder
 
+# %% ../../nbs/importers/13_import_trades.ipynb #how-to-read
+def known_source(
+    file: str | Path,  # The log
+    preset: str | None,  # A source by name; None: told by its columns
+    strategy: str | None = None,  # Name for all rows, or one of several in the file
+    symbol: str | None = None,  # Name for all rows
+    timezone: str | None = None,  # Zone of times without offset
+) -> (
+    Recognized
+):  # ImportMapError where no source is known, it cannot be imported, or something must be asked for
+    "Tell where a log comes from, and put in what it cannot know."
+    if not Path(file).is_file():
+        raise ImportMapError(f"no such file: {file}")
+    if (found := recognize(file, preset)) is None:
+        raise ImportMapError(
+            f"say how to read {Path(file).name}: a map, since no source is known that writes such columns"
+        )
+    if found.refusal:
+        raise ImportMapError(found.refusal)
+    found = answered(found, strategy, symbol, timezone)
+    if found.asks:
+        raise ImportMapError(
+            f"{found.words}; it does not say {', '.join(ask.strip('-') for ask in found.asks)}"
+        )
+    return found
+
 # %% ../../nbs/importers/13_import_trades.ipynb #import-file
 def import_file(
     file: str | Path,  # Log of closed trades
     strategy: str | None = None,  # Name for all rows; None: the map's `strategy`
     telemetry_dir: str | Path | None = None,  # Where runs live; None: the settings' telemetry_storage_path
     *,
-    map_file: str | Path | None = None,  # YAML map
+    map_file: str | Path | None = None,  # YAML map; None: the source is recognized
     preset: str | None = None,  # A source by name; entries of the map win
-    trade_map: TradeMap | None = None,  # A map that is known already; None: from the two above
+    found: Recognized | None = None,  # A source that is recognized already
     threshold_pct: float | None = None,  # Percent; None: the map's, else the settings' for this strategy
     mode: ImportMode = "backtest",  # backtest: a new backtest_… directory; live, paper: the directory of that name
-    append: str | None = None,  # Go on with this run instead, and say its mode
+    append: str | None = None,  # Go on with this run instead, in its mode
     fields: dict[str, Any] | None = None,  # Entries that win over the map's: symbol, account, …
     timezone: str | None = None,  # Zone of times without offset, or America/New_York+7h; None: the map's
     trust: bool = False,  # Import a log that contradicts itself as it is
     dry_dir: Path | None = None,  # Write here instead, but count as if it were the real run
     progress: Progress | None = None,  # Told rows done and rows in all
-    source: str | None = None,  # Who wrote the log; None: the preset
     settings: Settings | None = None,  # None: loaded
 ) -> ImportReport:  # ValueError with one clear line where something does not fit
     "Import a log into a telemetry directory: what the command line calls."
-    if trade_map is None and map_file is None and preset is None:
-        raise ImportMapError(f"say how to read the file: a map, or a preset ({', '.join(PRESETS)})")
-    told, settings = trade_map or read_map(map_file, preset), settings or Settings.load()
+    if map_file is None and found is None:
+        found = known_source(file, preset, strategy, (fields or {}).get("symbol"), timezone)
+    told = found.trade_map if found is not None else read_map(map_file, preset)
     told = replace(told, fields=told.fields | (fields or {}), timezone=timezone or told.timezone)
+    settings = settings or Settings.load()
     limit = limit_of(told, threshold_pct, settings, strategy)
     base = Path(settings.telemetry_storage_path if telemetry_dir is None else telemetry_dir)
     folder = folder_of(base, mode, append)
@@ -453,6 +488,6 @@ def import_file(
         mode = said  # type: ignore[assignment]
     known = None if callable(folder) else known_rows_of(folder)
     return import_trades(
-        file, told, strategy, dry_dir or folder, threshold_pct=limit, mode=mode, trust=trust, source=source or preset,
-        known=known, progress=progress,
+        file, told, strategy, dry_dir or folder, threshold_pct=limit, mode=mode, trust=trust,
+        source=preset if found is None else found.source, known=known, table=found.open() if found else None, progress=progress,
     )  # fmt: skip

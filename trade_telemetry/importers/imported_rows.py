@@ -7,31 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
-from ..broker_clock import clock_of
 from ..capture.hook import ClosedPosition, build_trace
 from ..identity import given_position_id, position_id, trace_id
-from trade_telemetry.importers.trade_map import (
-    GROUPS,
-    OPTIONAL_NUMBERS,
+from trade_telemetry.importers.cells import (
     Cell,
     ImportMapError,
+    Reading,
     Row,
-    TradeMap,
-    expression,
+    column_times,
     is_blank,
-    number,
+    is_empty,
+    read_zone,
     truth,
 )
+from .expressions import expression
+from .trade_map import GROUPS, MORE_NUMBERS, OPTIONAL_NUMBERS, TradeMap
 from ..trace import PredictionTrace
-from ..values import read_side, read_time, read_times, time_form
+from ..values import read_side
 
 # %% auto #0
-__all__ = ['Faults', 'WORDS', 'KEYS', 'MORE', 'JUDGED_ROWS', 'BATCH', 'read_column', 'quick_numbers', 'quick_times',
-           'quick_words', 'RowReader', 'as_operand', 'text_of', 'word_of', 'leverage_of', 'twice_told', 'group_of',
+__all__ = ['Faults', 'WORDS', 'KEYS', 'TIMES', 'MORE', 'JUDGED_ROWS', 'BATCH', 'read_column', 'quick_numbers', 'quick_times',
+           'quick_words', 'RowReader', 'said_side', 'as_operand', 'text_of', 'word_of', 'leverage_of', 'group_of',
            'read_batch', 'ReadRow', 'Batch', 'told_late', 'build_batch', 'RowIds', 'name_numbered', 'exit_key',
            'read_rows', 'chosen', 'traces_of']
 
@@ -108,6 +109,7 @@ def quick_words(
 # %% ../../nbs/importers/11_imported_rows.ipynb #row-reader
 WORDS = ("exit_reason", "account", "version", "entry_tag", "currency")
 KEYS = ("position_id", "running_number", "id")
+TIMES = ("entry_time", "exit_time", "decision_time")
 
 
 class RowReader:
@@ -118,49 +120,57 @@ class RowReader:
         trade_map: TradeMap,  # How to read
         columns: Iterable[str],  # Columns of the file; an unknown one in the map is an ImportMapError
     ) -> None:
-        names, self.trade_map = list(columns), trade_map
+        names, reading = list(columns), trade_map.reading
+        self.trade_map, self.reading, self.forms = trade_map, reading, trade_map.time_format
         plain = {f: t for f, t in trade_map.fields.items() if f not in GROUPS}
-        self.cells = {f: expression(text, names, f) for f, text in plain.items()}
+        self.cells = {f: expression(text, names, f, reading) for f, text in plain.items()}
         self.groups = {
-            g: {k: expression(text, names, f"{g}.{k}") for k, text in (trade_map.fields.get(g) or {}).items()}
+            g: {
+                k: expression(text, names, f"{g}.{k}", reading)
+                for k, text in (trade_map.fields.get(g) or {}).items()
+            }
             for g in GROUPS
         }
-        self.where = None if trade_map.where is None else expression(trade_map.where, names, "where")
-        self.timezone = clock_of(trade_map.timezone)
-        self.forms: dict[str, str | None] = {}
+        self.where = None if trade_map.where is None else expression(trade_map.where, names, "where", reading)
 
     def judge(
         self,
         rows: Sequence[Row],  # The first rows of the file
-    ) -> None:  # ImportMapError for sides that are 0 and 1
+    ) -> None:  # ImportMapError for dates and sides that nobody can tell
         "Look at the columns as such."
-        for name in ("entry_time", "exit_time", "decision_time"):
-            given = self.trade_map.time_format
-            self.forms[name] = given or (time_form(self.column(name, rows)) if name in self.cells else None)
-        sides = (
-            {str(side).strip() for side in self.column("direction", rows)}
-            if "direction" in self.cells
-            else set[str]()
-        )
-        if sides & {"0", "0.0"} and sides <= {"0", "0.0", "1", "1.0"}:
-            text = as_operand(self.trade_map.fields["direction"])
+        told = self.trade_map
+        if told.time_format is None:
+            try:
+                forms = [form for name in TIMES for form in column_times(self.column(name, rows)) or ()]
+            except ValueError as error:
+                raise ImportMapError(str(error)) from None
+            self.forms = tuple(dict.fromkeys(forms)) or None
+            self.reading = Reading(read_zone(told.timezone), self.forms, told.decimal)
+        sides = {str(side).strip() for side in self.column("direction", rows)}
+        if sides & {"0", "0.0"} and sides <= {"0", "0.0", "1", "1.0"} and not told.zero_is_long:
             raise ImportMapError(
-                "direction is 0 and 1, and which of them is long differs between sources: say it in the map, "
-                f"e.g. direction: \"'LONG' if {text} == 0 else 'SHORT'\" (LEAN, vectorbt, MetaTrader)"
+                "direction is 0 and 1, and which of them is long differs between sources: LEAN, vectorbt and MetaTrader "
+                f"count 0 as long (zero_is_long: true), others say it in words ({said_side(told.fields['direction'])})"
             )
 
     def column(self, name: str, rows: Sequence[Row]) -> list[Any]:
-        "Raw values of a field; None where they cannot be computed."
-        return read_column(name, self.cells[name], rows, lambda value: value, {})
+        "Raw values of a field that may not be mapped."
+        return (
+            read_column(name, self.cells[name], rows, lambda value: value, {}) if name in self.cells else []
+        )
 
-    def numbers(self, name: str, rows: Sequence[Row], faults: Faults) -> list[Any]:
-        "A field that may be blank."
-        blank: Callable[[Any], Any] = lambda value: None if is_blank(value) else number(value)  # noqa: E731
-        return read_column(name, self.cells[name], rows, blank, faults, quick_numbers)
-
-    def needed(self, name: str, rows: Sequence[Row], faults: Faults) -> list[Any]:
-        "A number that must be there."
-        return read_column(name, self.cells[name], rows, number, faults, quick_numbers)
+    def numbers(self, name: str, rows: Sequence[Row], faults: Faults, needed: bool = True) -> list[Any]:
+        "A field of numbers, which may be blank where they are not needed."
+        number = self.reading.number
+        how = number if needed else lambda value: None if is_blank(value) else number(value)
+        return read_column(
+            name,
+            self.cells[name],
+            rows,
+            how,
+            faults,
+            None if self.trade_map.decimal == "," else quick_numbers,
+        )
 
     def words(self, name: str, rows: Sequence[Row], faults: Faults, how: Callable[[Any], Any]) -> list[Any]:
         "A field of few different values."
@@ -168,11 +178,15 @@ class RowReader:
 
     def times(self, name: str, rows: Sequence[Row], faults: Faults) -> list[Any]:
         "A field of times."
-        zone, form = self.timezone, self.forms.get(name, self.trade_map.time_format)
-        quick = None if form else lambda cells: quick_times(cells, zone)
-        return read_column(
-            name, self.cells[name], rows, lambda value: read_time(value, zone, form), faults, quick
-        )
+        quick = None if self.forms else lambda cells: quick_times(cells, self.reading.timezone)
+        return read_column(name, self.cells[name], rows, self.reading.moment, faults, quick)
+
+
+def said_side(
+    text: Any,  # Entry of a map for `direction`, in which 1 is short
+) -> str:  # The same in words
+    "Write a side that is counted."
+    return f"direction: \"'LONG' if {as_operand(text)} == 0 else 'SHORT'\""
 
 # %% ../../nbs/importers/11_imported_rows.ipynb #as-operand
 def as_operand(
@@ -189,22 +203,22 @@ def text_of(
     value: Any,  # A cell
 ) -> str:  # Not empty; ValueError otherwise
     "Read a cell as text."
-    text = "" if value is None or value != value else str(value).strip()
-    if not text:
+    if is_empty(value):
         raise ValueError("is empty")
-    return text
+    return str(value).strip()
 
 
 def word_of(
     value: Any,  # A cell
 ) -> str:  # Empty where it is blank
     "Read a cell that may be blank as text; a whole number has no point."
-    if is_blank(value):
+    if is_empty(value):
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def leverage_of(
+    number: Callable[[Any], float],  # Reads a cell
     value: Any,  # A cell
 ) -> float:  # 1 where it is blank or 0
     "Read a cell as leverage."
@@ -213,26 +227,11 @@ def leverage_of(
         raise ValueError(f"must be > 0, got {found}")
     return found
 
-# %% ../../nbs/importers/11_imported_rows.ipynb #later
-def twice_told(
-    reader: RowReader,  # Zone and forms
-    row: Row,  # A row whose exit seems to lie before its entry
-) -> tuple[datetime, datetime]:  # Both times; ValueError where it really does
-    "Read two times that may stand in the hour that a clock shows twice."
-    raw = [reader.cells[name](row) for name in ("entry_time", "exit_time")]
-    forms = [reader.forms.get(name, reader.trade_map.time_format) for name in ("entry_time", "exit_time")]
-    read = [read_time(value, reader.timezone, form) for value, form in zip(raw, forms, strict=True)]
-    walls = [read_time(value, UTC, form) for value, form in zip(raw, forms, strict=True)]
-    naive = [
-        w if w == r and reader.timezone is not UTC else w.replace(tzinfo=None)
-        for w, r in zip(walls, read, strict=True)
-    ]
-    return read_times(*naive, reader.timezone)
-
-
+# %% ../../nbs/importers/11_imported_rows.ipynb #group-of
 def group_of(
     cells: Mapping[str, Cell],  # Names and how they are computed
     row: Row,  # A row
+    number: Callable[[Any], float],  # Reads a cell
 ) -> dict[str, Any]:  # What is blank or cannot be computed is left out
     "Features or metadata of a row: numbers where they are, else text."
     found: dict[str, Any] = {}
@@ -264,12 +263,14 @@ def read_batch(
         short = reader.words("is_short", rows, faults, truth)
         found["direction"] = ["SHORT" if one else "LONG" for one in short]
     else:
-        found["direction"] = reader.words("direction", rows, faults, read_side)
+        found["direction"] = reader.words(
+            "direction", rows, faults, partial(read_side, zero_is_long=reader.trade_map.zero_is_long)
+        )
     found["entry_time"] = reader.times("entry_time", rows, faults)
     if "exit_time" in cells:
         found["exit_time"] = reader.times("exit_time", rows, faults)
     else:
-        held = reader.needed("holding_minutes", rows, faults)
+        held = reader.numbers("holding_minutes", rows, faults)
         found["exit_time"] = [
             None if t is None or m is None else t + timedelta(minutes=m)
             for t, m in zip(found["entry_time"], held, strict=True)
@@ -279,12 +280,14 @@ def read_batch(
         "exit_price",
         *(("realized_return_pct",) if "realized_return_pct" in cells else ()),
     ):
-        found[name] = reader.needed(name, rows, faults)
-    for name in (*OPTIONAL_NUMBERS, "fees_pct"):
+        found[name] = reader.numbers(name, rows, faults)
+    for name in (*OPTIONAL_NUMBERS, *MORE_NUMBERS, "fees_pct", "entry_quantity"):
         if name in cells:
-            found[name] = reader.numbers(name, rows, faults)
+            found[name] = reader.numbers(name, rows, faults, needed=False)
     if "leverage" in cells:
-        found["leverage"] = reader.words("leverage", rows, faults, leverage_of)
+        found["leverage"] = reader.words(
+            "leverage", rows, faults, partial(leverage_of, reader.reading.number)
+        )
     for name in (*WORDS, *KEYS):
         if name in cells:
             found[name] = reader.words(name, rows, faults, word_of)
@@ -323,9 +326,11 @@ def told_late(
 ) -> None:
     "Look again at exits that seem to lie before their entries."
     for i, (a, b) in enumerate(zip(opened, closed, strict=True)):
-        if a is not None and b is not None and b < a:
+        if a is not None and b is not None and b < a and "exit_time" in reader.cells:
             try:
-                closed[i] = twice_told(reader, rows[i])[1] if "exit_time" in reader.cells else b
+                closed[i] = reader.reading.times(
+                    reader.cells["entry_time"](rows[i]), reader.cells["exit_time"](rows[i])
+                )[1]
             except ValueError as error:
                 faults.setdefault(i, str(error))
 
@@ -343,7 +348,11 @@ def build_batch(
     keys = list(zip(*(found.pop(name, None) or [""] * n for name in KEYS), strict=True))
     if "fees_pct" in found:
         fees, found["fees_pct"] = found["fees_pct"], [fee or 0.0 for fee in found["fees_pct"]]
-    found |= {g: [group_of(cells, row) for row in rows] for g, cells in reader.groups.items() if cells}
+    found |= {
+        g: [group_of(cells, row, reader.reading.number) for row in rows]
+        for g, cells in reader.groups.items()
+        if cells
+    }
     defaults = ClosedPosition._field_defaults
     columns = [found[name] if name in found else [defaults.get(name)] * n for name in ClosedPosition._fields]
     limits = {name: threshold_pct(name) for name in dict.fromkeys(found["strategy"]) if name is not None}
