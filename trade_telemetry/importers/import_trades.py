@@ -362,7 +362,7 @@ def import_trades(
     folder = output_dir() if callable(output_dir) else Path(output_dir)
     known = known_rows_of(folder) if known is None else known
     before = set(folder.glob("run_*.json"))
-    table = TableBeside(
+    beside = TableBeside(
         folder / f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
     )
     exits = facts_of([row.got for row in head if isinstance(row.got, PredictionTrace)]).exit_us
@@ -370,7 +370,9 @@ def import_trades(
     with TelemetryWriter(
         folder, mode=mode, background=False, buffer_size=BATCH, max_pending=2 * BATCH
     ) as writer:
-        tally = Tally(reader, writer, None if known is None else KnownRows(known), table, str(path), weekends)
+        tally = Tally(
+            reader, writer, None if known is None else KnownRows(known), beside, str(path), weekends
+        )
         read = chain(head, read)
         while some := list(islice(read, BATCH)):
             tally.take(some)
@@ -470,6 +472,7 @@ def import_file(
     append: str | None = None,  # Go on with this run instead, in its mode
     fields: dict[str, Any] | None = None,  # Entries that win over the map's: symbol, account, …
     timezone: str | None = None,  # Zone of times without offset, or America/New_York+7h; None: the map's
+    time_format: str | None = None,  # Of times; None: the map's, else judged
     trust: bool = False,  # Import a log that contradicts itself as it is
     dry_dir: Path | None = None,  # Write here instead, but count as if it were the real run
     progress: Progress | None = None,  # Told rows done and rows in all
@@ -480,6 +483,7 @@ def import_file(
         found = known_source(file, preset, strategy, (fields or {}).get("symbol"), timezone)
     told = found.trade_map if found is not None else read_map(map_file, preset)
     told = replace(told, fields=told.fields | (fields or {}), timezone=timezone or told.timezone)
+    told = told if time_format is None or found is not None else replace(told, time_format=time_format)
     settings = settings or Settings.load()
     limit = limit_of(told, threshold_pct, settings, strategy)
     base = Path(settings.telemetry_storage_path if telemetry_dir is None else telemetry_dir)

@@ -345,7 +345,7 @@ def build_batch(
     faults: Faults = {}
     found, n, fees = read_batch(reader, rows, strategy, faults), len(rows), None
     told_late(reader, rows, found["entry_time"], found["exit_time"], faults)
-    keys = list(zip(*(found.pop(name, None) or [""] * n for name in KEYS), strict=True))
+    keys = list(zip(*(found.pop(name, [""] * n) for name in KEYS), strict=True))
     if "fees_pct" in found:
         fees, found["fees_pct"] = found["fees_pct"], [fee or 0.0 for fee in found["fees_pct"]]
     found |= {
@@ -369,9 +369,9 @@ def build_batch(
         trace.fees_pct = None if fees is None else fees[i]  # 0 would be a claim
         traces.append(trace)
     for name in (name for name in MORE if name in found):
-        for trace, value in zip(traces, found[name], strict=True):
-            if type(trace) is PredictionTrace:
-                setattr(trace, name, value)
+        for got, value in zip(traces, found[name], strict=True):
+            if type(got) is PredictionTrace:
+                setattr(got, name, value)
     return Batch(traces, keys, found.get("entry_quantity") or [None] * n)
 
 # %% ../../nbs/importers/11_imported_rows.ipynb #row-ids
@@ -502,11 +502,10 @@ def _read_some(
     threshold_pct: Callable[[str], float],
 ) -> Iterator[ReadRow]:
     "One batch, in its order."
-    if reader.where is None and not any(type(row) is str for _, row in some):
-        taken = [True] * len(some)
-    else:
+    taken: list[bool | str] = [True] * len(some)
+    if reader.where is not None or any(type(row) is str for _, row in some):
         taken = [row if isinstance(row, str) else chosen(reader, row) for _, row in some]
-    rows = [row for (_, row), take in zip(some, taken, strict=True) if take is True]
+    rows: list[Any] = [row for (_, row), take in zip(some, taken, strict=True) if take is True]
     built = zip(*build_batch(reader, rows, strategy, threshold_pct), strict=True)
     for (line, row), take in zip(some, taken, strict=True):
         if take is True:
