@@ -20,17 +20,12 @@ from sklearn import metrics as sk
 
 from trade_telemetry.analyzer import AccuracyAnalyzer
 from trade_telemetry.config import Settings
-from trade_telemetry.importers.import_trades import (
-    RowReader,
-    import_file,
-    import_trades,
-    position_of,
-    traces_of,
-)
+from trade_telemetry.importers.import_trades import import_file, import_trades
+from trade_telemetry.importers.imported_rows import RowReader, traces_of
 from trade_telemetry.importers.log_files import read_trades
 from trade_telemetry.importers.trade_map import FREQTRADE, ImportMapError, TradeMap, expression, make_map
 from trade_telemetry.store.store import load_columns
-from trade_telemetry.trace import DIRECTIONS
+from trade_telemetry.trace import DIRECTIONS, PredictionTrace
 
 PLAIN = make_map(
     {
@@ -57,6 +52,20 @@ def row(i: int, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
+def place_of(trace: PredictionTrace) -> tuple[Any, ...]:
+    """What tells the trades of a log apart: of these the first four are the decision."""
+    t = trace
+    return (
+        t.symbol,
+        t.timestamp,
+        t.predicted_direction,
+        t.entry_price,
+        t.exit_timestamp,
+        t.exit_price,
+        t.quantity,
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_freqtrade_log_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     expected = load_log(name)
@@ -66,16 +75,18 @@ def test_a_real_freqtrade_log_comes_back_as_it_was(name: str, tmp_path: Path) ->
     columns, loaded = load_columns(tmp_path)
     assert (report.written, report.bad, loaded.bad, loaded.mislabelled) == (len(expected), [], [], 0)
     assert report.rows == report.written + report.skipped
-    got = {t.trace_id: t for t in columns.to_traces()}
-    assert set(got) == {t.trace_id for t in expected}
-    for trace in expected:
-        mine = got[trace.trace_id]
+    traces = columns.to_traces()
+    assert len({t.trace_id for t in traces}) == len(expected)
+    assert len({t.position_id for t in traces}) == len({place_of(t)[:4] for t in expected})
+    for mine, trace in zip(sorted(traces, key=place_of), sorted(expected, key=place_of), strict=True):
         for field in ("symbol", "timestamp", "exit_timestamp", "predicted_direction", "actual_direction",
                       "entry_price", "exit_price", "exit_reason", "quantity", "predicted_confidence"):  # fmt: skip
             assert getattr(mine, field) == getattr(trace, field), field
         for field in ("realized_return_pct", "fees_pct", "holding_period_minutes"):
             assert getattr(mine, field) == pytest.approx(getattr(trace, field), rel=1e-12, abs=1e-12), field
-        assert mine.metadata["funding_pct"] == pytest.approx(trace.metadata["funding_pct"], abs=1e-12)
+        assert (mine.funding_pct or 0.0) == pytest.approx(
+            -trace.metadata["funding_pct"], abs=1e-12
+        )  # paid is positive
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +116,7 @@ def test_the_same_real_log_in_another_format_gives_the_same_traces(form: str, tm
     if form == "parquet":
         frame.to_parquet(path)
     else:
-        records = json.loads(frame.to_json(orient="records", double_precision=15))
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
         content = records if form == "json" else {"strategy": {"LSTM": {"trades": records}}}
         path.write_text(json.dumps(content))
     a = import_file(FOLDER / f"{NAMES[2]}.csv", "x", tmp_path / "a", preset="freqtrade", threshold_pct=0.3)
@@ -131,13 +142,18 @@ def test_without_a_return_column_the_return_follows_from_side_fills_leverage_and
     )
     assert trace.actual_direction == ("LONG" if move > 0.3 else "SHORT" if move < -0.3 else "NOOP")
     own = replace(PLAIN, fields=PLAIN.fields | {"realized_return_pct": 1.25})
-    assert position_of(RowReader(own, cells), cells, "mine").realized_return_pct == 1.25
+    [(_, trace)] = traces_of([(2, cells)], RowReader(own, cells), "mine", lambda name: 0.3)
+    assert isinstance(trace, PredictionTrace)
+    assert trace.realized_return_pct == 1.25
 
 
 BAD = {
     "no price": ({"bought": ""}, "entry_price is empty"),
     "a word for a price": ({"sold": "about 5"}, "exit_price is not a number: 'about 5'"),
-    "a price of zero": ({"bought": 0}, "prices must be positive and finite, got entry 0.0, exit 101.0"),
+    "a price of zero": (
+        {"bought": 0},
+        "prices must be finite and the entry not 0, got entry 0.0, exit 101.0",
+    ),
     "an endless price": ({"sold": "inf"}, "exit_price is not finite: 'inf'"),
     "no time": ({"opened": ""}, "entry_time is empty"),
     "a word for a time": ({"closed": "noon"}, "exit_time is not a time: 'noon'"),
@@ -182,10 +198,15 @@ def test_a_log_longer_than_the_writers_memory_is_written_whole(tmp_path: Path) -
 
 def test_a_map_that_does_not_fit_leaves_no_directory_behind(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "log.csv", [row(0)])
-    with pytest.raises(ImportMapError, match=r"symbol: no column 'pair'; there are symbol, side, opened"):
+    with pytest.raises(ImportMapError, match=r"log.csv is no freqtrade"):
         import_file(path, "mine", tmp_path / "runs", preset="freqtrade", threshold_pct=0.3)
+    own = tmp_path / "map.yaml"
+    own.write_text(json.dumps({"fields": PLAIN.fields | {"symbol": "pair"}}))
+    with pytest.raises(ImportMapError, match=r"symbol: no column 'pair'; there are symbol, side, opened"):
+        import_file(path, "mine", tmp_path / "runs", map_file=own, threshold_pct=0.3)
+    own.write_text(json.dumps({"fields": PLAIN.fields}))
     with pytest.raises(ValueError, match="mine"):
-        import_file(path, "mine", tmp_path / "runs", preset="freqtrade", settings=Settings())
+        import_file(path, "mine", tmp_path / "runs", map_file=own, settings=Settings())
     assert not (tmp_path / "runs").exists()
 
 

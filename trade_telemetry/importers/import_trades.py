@@ -14,6 +14,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ..capture.run_record import mode_of_run, run_directory
 from ..capture.writer import TelemetryWriter
 from ..config import Settings, SettingsError
@@ -30,9 +32,9 @@ from ..trace import PredictionTrace, label_direction
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['ImportMode', 'Progress', 'Table', 'BATCH', 'HEAD', 'swapped_direction', 'mend', 'refuse_doubts', 'ImportReport',
-           'TableBeside', 'label_over_split', 'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import',
-           'source_of', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
+__all__ = ['ImportMode', 'Progress', 'Table', 'MOST_WEEKENDS', 'BATCH', 'HEAD', 'swapped_direction', 'mend', 'refuse_doubts',
+           'ImportReport', 'TableBeside', 'label_over_split', 'Tally', 'known_rows_of', 'total_rows', 'head_of',
+           'record_import', 'source_of', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
 
 # %% ../../nbs/importers/13_import_trades.ipynb #types-import-trades
 ImportMode = Literal["backtest", "live", "paper"]
@@ -175,6 +177,7 @@ class TableBeside:
             for line, reason, row in rows
         ]
         if lines:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write("\n".join([*(["line\treason\trow"] if not self.rows else []), *lines]) + "\n")
             self.rows += len(lines)
@@ -191,6 +194,9 @@ def label_over_split(
     trace.metadata |= {"split_factor": factor, "label_from": "stated return"}
 
 # %% ../../nbs/importers/13_import_trades.ipynb #tally
+MOST_WEEKENDS = 1_000  # Rows kept in case they are the only ones
+
+
 class Tally:
     "Counts what becomes of the rows of a log."
 
@@ -201,12 +207,11 @@ class Tally:
         known: KnownRows | None,
         table: TableBeside,
         file: str,
-        weekends: bool,
     ) -> None:
         self.reader, self.writer, self.known, self.table, self.file = reader, writer, known, table, file
-        self.weekends, self.stated = weekends, "realized_return_pct" in reader.cells
+        self.stated, self.weekend = "realized_return_pct" in reader.cells, list[ReadRow]()
         self.states: dict[State, int] = dict.fromkeys(("new", "known", "corrected"), 0)
-        self.rows = self.skipped = self.bare = self.splits = 0
+        self.rows = self.skipped = self.bare = self.splits = self.off = 0
         self.bad, self.odd, self.first = list[BadRow](), list[BadRow](), list[PredictionTrace]()
         self.units = OpenedUnits()
 
@@ -234,14 +239,27 @@ class Tally:
     def look(self, rows: Sequence[ReadRow], traces: Sequence[PredictionTrace]) -> None:
         "List what contradicts itself."
         facts = facts_of(traces, self.stated)
-        found = odd_rows(facts, self.weekends)
+        found, closed = odd_rows(facts), on_weekend(facts.exit_us)
+        self.off += int(closed.sum())
+        self.weekend += [
+            rows[i] for i in np.flatnonzero(closed)[: MOST_WEEKENDS - len(self.weekend)].tolist()
+        ]
         if self.stated and found:
             for i, factor in enumerate(split_factor(facts).tolist()):
                 if factor == factor:
                     label_over_split(traces[i], factor)
                     self.splits += 1
-        self.table.add([(rows[i].line, why, rows[i].row) for i, why in sorted(found.items())])
-        self.odd += [BadRow(self.file, rows[i].line, why) for i, why in sorted(found.items())]
+        self.list_odd([(rows[i], why) for i, why in sorted(found.items())])
+
+    def list_odd(self, rows: Sequence[tuple[ReadRow, str]]) -> None:
+        "Put odd rows into the table."
+        self.table.add([(row.line, why, row.row) for row, why in rows])
+        self.odd += [BadRow(self.file, row.line, why) for row, why in rows]
+
+    def finish(self) -> None:
+        "Say what only all rows can tell: exits on weekends are odd where hardly any are."
+        if self.rows >= 50 and self.off <= 0.02 * self.rows:
+            self.list_odd([(row, "closed on a weekend, as hardly any other") for row in self.weekend])
 
     def reject(self, rows: Sequence[ReadRow]) -> None:
         "Set rows aside."
@@ -365,19 +383,16 @@ def import_trades(
     beside = TableBeside(
         folder / f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
     )
-    exits = facts_of([row.got for row in head if isinstance(row.got, PredictionTrace)]).exit_us
-    weekends = len(exits) >= 50 and float(on_weekend(exits).mean()) < 0.02
     with TelemetryWriter(
         folder, mode=mode, background=False, buffer_size=BATCH, max_pending=2 * BATCH
     ) as writer:
-        tally = Tally(
-            reader, writer, None if known is None else KnownRows(known), beside, str(path), weekends
-        )
+        tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         read = chain(head, read)
         while some := list(islice(read, BATCH)):
             tally.take(some)
             if progress and total:
                 progress(min(tally.rows, total), total)
+        tally.finish()
     sampled = ("the run is a sample: what its writer left out cannot be told from what is new",) if known is not None and known.ledger is not None else ()  # fmt: skip
     trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
     report = ImportReport(

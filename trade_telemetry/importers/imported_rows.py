@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from itertools import islice
@@ -50,11 +51,9 @@ def read_column(
     | None = None,  # Reads clean values all at once; any error where they are not
 ) -> list[Any]:  # One value per row; None where it cannot be read
     "Read one field of all rows."
-    try:
+    with suppress(Exception):  # whatever it is, the rows are asked one by one
         cells = [cell(row) for row in rows]
         return [how(value) for value in cells] if quick is None else quick(cells)
-    except Exception:  # noqa: BLE001  whatever it is, the rows are asked one by one
-        pass
     found: list[Any] = []
     for i, row in enumerate(rows):
         value = None

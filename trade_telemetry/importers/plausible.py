@@ -253,7 +253,6 @@ def on_weekend(
 
 def odd_rows(
     facts: TradeFacts,  # Any rows
-    weekends: bool = True,  # Are trades on a weekend remarkable?
     now: datetime | None = None,  # None: this moment
 ) -> dict[int, str]:  # Position of a row → what is odd about it
     "List single rows that contradict themselves."
@@ -261,8 +260,6 @@ def odd_rows(
     soon, early = time_us((now or datetime.now(UTC)) + timedelta(days=1)), time_us(EARLIEST)
     off = np.isfinite(stated) & np.isfinite(gross) & ~fits(stated, gross, facts)
     found: dict[int, str] = {}
-    if weekends:
-        found |= dict.fromkeys(np.flatnonzero(on_weekend(facts.exit_us)).tolist(), "closed on a weekend")
     found |= dict.fromkeys(np.flatnonzero(facts.entry_us < early).tolist(), "before 1990")
     found |= dict.fromkeys(np.flatnonzero(facts.exit_us > soon).tolist(), "in the future")
     for i in np.flatnonzero(off).tolist():
