@@ -58,7 +58,7 @@ def make_columns(rows: int, seed: int = 0) -> TraceColumns:
         TraceColumns.from_traces([one]).take(np.zeros(rows, dtype=np.int64)),
         entry_us=exits - 300_000_000,
         exit_us=exits,
-        trace_id=rng.integers(0, 2**63, rows).astype(np.uint64),
+        trace_id=(ids := rng.integers(0, 2**63, rows).astype(np.uint64)), position_id=ids,
         predicted=rng.integers(0, 2, rows).astype(np.int8),
         actual=rng.integers(0, 3, rows).astype(np.int8),
         confidence=rng.random(rows),

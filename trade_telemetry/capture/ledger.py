@@ -70,9 +70,13 @@ class Ledger:
         self.month_of: dict[int, str] = {}  # Of each exit date that occurred
         self.dirty: set[str] = set()  # Months that differ from their files
 
-    def add(self, trace: PredictionTrace) -> None:
+    def add(
+        self,
+        trace: PredictionTrace,  # A close
+        first: bool = True,  # Is it the first exit of its position?
+    ) -> None:
         "Count one close; ValueError or TypeError, and nothing counted, where its numbers are none."
-        close = close_of(trace, self.days)
+        close = close_of(trace, self.days, first)
         if close.held is None:
             raise ValueError(f"holding_period_minutes must be finite, got {trace.holding_period_minutes}")
         day = close.key.day

@@ -25,6 +25,7 @@ from ..flags import UsageError
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.aggregates import was_sampled
+from ..metrics.positions import position_line
 from ..store.columns import TraceColumns
 from ..wording import interval_name, listed, plain_text, plural
 
@@ -58,6 +59,9 @@ def metrics_answer(
         "closed trades only, constant stake, open losses not seen"
     )
     parts: list[Part] = [reading.label, metrics_sheet(metrics), note]
+    sides = list(metrics.by_strategy.values()) or [metrics]
+    told = [(m.strategy, position_line(m.positions)) for m in sides]
+    parts += [f"{plain_text(name)}: {words}" for name, words in told if words]
     parts += filter(None, [sampling_note(metrics)])
     return Answer({"rows_from": reading.label, **metrics.to_dict()}, tuple(parts))
 

@@ -103,6 +103,8 @@ class Figures(TypedDict):
     max_drawdown_daily_pct: float | None  # From day to day
     sharpe_ratio: float | None
     daily_return_pct: float | None
+    positions: int  # Decisions behind the trades
+    by_position: str  # What rates of positions are, in a line; empty where each has one exit
     runs: list[str]
     recent: Recent
     reference: Figures | None
@@ -270,6 +272,7 @@ class Rows(TypedDict):
     shown: int
     set_aside: int
     duplicates: int
+    corrections: int
     mislabelled: int
 
 
@@ -364,7 +367,7 @@ def empty_state(
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
-        "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "mislabelled": 0},
+        "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "errors": [],
     }  # fmt: skip
@@ -402,7 +405,7 @@ def example_figures(
         },
         "win_rate": 0.51, "mean_return_pct": 0.021, "average_holding_minutes": 48.0, "cumulative_return_pct": total_pct,
         "max_drawdown_pct": -2.4, "max_drawdown_daily_pct": -2.1, "sharpe_ratio": 1.21, "daily_return_pct": 0.12,
-        "runs": list(runs), "reference": None, "against": None,
+        "runs": list(runs), "positions": trades, "by_position": "", "reference": None, "against": None,
         "recent": {
             "calls": 50, "precision": example_share(0.46, 50, 0.13), "direction": "down",
             "change": {"difference": -0.145, "low": -0.27, "high": -0.01},
@@ -488,7 +491,7 @@ def example_state(
     state = empty_state(
         generated_at="2025-11-12T10:00:00+00:00", state="live", mode="live", title="Live", message=None,
         directory="data/analytics", symbols=["BAC", "SPY"], available_runs=[live, past],
-        rows={"loaded": 14150, "shown": 10050, "set_aside": 2, "duplicates": 0, "mislabelled": 0},
+        rows={"loaded": 14150, "shown": 10050, "set_aside": 2, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         newest_trace_at="2025-11-12T09:58:00+00:00", coverage={"rows": 10050, "closes": 10052, "lost": 0},
         runs=[live | facts_of_live | ends, past | facts_of_past | ends],
         window={"days": 30, "start": "2025-10-13T09:58:00+00:00", "end": "2025-11-12T09:58:00+00:00"},

@@ -421,6 +421,7 @@ def foot_html(
     counts = {
         "set_aside": rows["set_aside"],
         "duplicates": rows["duplicates"],
+        "corrections": rows["corrections"],
         "mislabelled": rows["mislabelled"],
     }
     notes = [f"{number(rows['shown'], 0)} of them in the figures"]

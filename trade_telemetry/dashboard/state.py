@@ -118,8 +118,9 @@ def rows_read(
     "Count rows by what became of them."
     report = store.report
     return {
-        "loaded": len(store.columns), "shown": shown, "set_aside": len(report.bad) - report.duplicates,
-        "duplicates": report.duplicates, "mislabelled": report.mislabelled,
+        "loaded": len(store.columns), "shown": shown,
+        "set_aside": len(report.bad) - report.duplicates - report.corrections,
+        "duplicates": report.duplicates, "corrections": report.corrections, "mislabelled": report.mislabelled,
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/15_state.ipynb #strategies-of
