@@ -25,8 +25,8 @@ from ..flags import UsageError
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.aggregates import was_sampled
-from ..sentences import missing_sentences
 from ..metrics.positions import position_line
+from ..sentences import missing_sentences
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..wording import interval_name, listed, plain_text, plural
