@@ -15,13 +15,16 @@ from .. import values
 from ..trace import EPOCH, as_utc
 
 # %% auto #0
-__all__ = ['Row', 'Cell', 'BLANK', 'FIRST', 'TRUTH', 'number', 'Forms', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty',
+__all__ = ['Row', 'Cell', 'Forms', 'BLANK', 'FIRST', 'TRUTH', 'number', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty',
            'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading', 'moment',
            'column_times']
 
 # %% ../../nbs/importers/01_cells.ipynb #types
 Row: TypeAlias = Mapping[str, Any]
 Cell: TypeAlias = Callable[[Row], Any]
+Forms: TypeAlias = (
+    str | Sequence[str] | None
+)  # formats of times; yyyymmdd; spreadsheet; None: ISO text and counts since 1970
 
 
 class ImportMapError(ValueError):
@@ -234,9 +237,6 @@ def _counted(forms: list[str]) -> Callable[[int], datetime | None]:
     return (lambda count: None) if forms else read
 
 # %% ../../nbs/importers/01_cells.ipynb #time-reader
-Forms: TypeAlias = str | Sequence[str] | None
-
-
 def local_reader(
     form: Forms = None,  # Formats of text, or yyyymmdd, or spreadsheet; None: ISO text and counts since 1970
 ) -> Callable[[Any, tzinfo], datetime]:  # A time, still without zone where the cell has none

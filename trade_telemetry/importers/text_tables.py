@@ -80,7 +80,7 @@ def _odd(line: str, delimiter: str) -> list[str] | str:
     except csv.Error as error:
         return f"not CSV: {error}"
 
-
+# %% ../../nbs/importers/04_text_tables.ipynb #read-records
 def _records(lines: Iterator[str], delimiter: str, width: Callable[[], int | None]) -> Iterator[Line]:
     "Records with the lines they begin in; a reason instead where there is none."
     at, taken = 1, list[str]()
