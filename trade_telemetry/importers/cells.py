@@ -8,20 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from math import isfinite
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from .. import values
-from ..trace import as_utc
+from ..trace import EPOCH, as_utc
 
 # %% auto #0
-__all__ = ['Row', 'Cell', 'BLANK', 'TRUTH', 'number', 'Forms', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty', 'is_blank',
-           'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading', 'moment', 'column_times']
+__all__ = ['Row', 'Cell', 'Forms', 'BLANK', 'FIRST', 'TRUTH', 'number', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty',
+           'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading', 'moment',
+           'column_times']
 
 # %% ../../nbs/importers/01_cells.ipynb #types
 Row: TypeAlias = Mapping[str, Any]
 Cell: TypeAlias = Callable[[Row], Any]
+Forms: TypeAlias = (
+    str | Sequence[str] | None
+)  # formats of times; yyyymmdd; spreadsheet; None: ISO text and counts since 1970
 
 
 class ImportMapError(ValueError):
@@ -29,6 +32,7 @@ class ImportMapError(ValueError):
 
 # %% ../../nbs/importers/01_cells.ipynb #is-blank
 BLANK = values.BLANK | {"na", "n/a", "#n/a", "<na>", "-", "--", "\N{EN DASH}", "\N{EM DASH}"}
+FIRST = frozenset("nN#<- \t\r\n\N{EN DASH}\N{EM DASH}\N{NO-BREAK SPACE}")  # with which a blank text may begin
 
 
 def is_empty(
@@ -42,6 +46,8 @@ def is_blank(
     value: Any,  # A cell that holds a number, a time, or a yes or no
 ) -> bool:  # Empty, or a word for nothing
     "Does it hold nothing?"
+    if type(value) is str:
+        return not value or (value[0] in FIRST and value.strip().lower() in BLANK)
     return value is None or value != value or (isinstance(value, str) and value.strip().lower() in BLANK)
 
 # %% ../../nbs/importers/01_cells.ipynb #truth
@@ -57,6 +63,8 @@ def truth(
     "Read a cell as yes or no."
     if type(value) is bool:
         return value
+    if type(value) is str and value in TRUTH:
+        return TRUTH[value]
     if is_blank(value):
         return False
     if (found := TRUTH.get(str(value).strip().lower())) is None:
@@ -82,8 +90,17 @@ def _grouped(point: str, comma: str) -> re.Pattern[str]:
 DIGITS = {".": _grouped(r"\.", ","), ",": _grouped(",", r"\.")}
 
 # %% ../../nbs/importers/01_cells.ipynb #from-text
+USUAL = re.compile(
+    r"(\()?-?[$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?(?(1)\))"
+)  # nine of ten, and three times as fast
+NOISE = str.maketrans(dict.fromkeys("()$€£,% "))
+
+
 def _from_text(text: str, decimal: str | None) -> float:
     "A number as people write it; ValueError where it is none or could be two."
+    if decimal != "," and (usual := USUAL.fullmatch(text)) and not (usual[1] and "-" in text):
+        found = float(text.translate(NOISE))
+        return -found if usual[1] else found
     around = AROUND.fullmatch(text.translate(SPACES).strip())
     head = HEAD.fullmatch(around[1].replace(" ", "")) if around else None
     tail = TAIL.fullmatch(around[3].replace(" ", "")) if around else None
@@ -105,22 +122,24 @@ def number_reader(
     decimal: str | None = None,  # "." or ","; None: a point, and a comma only where it must be thousands
 ) -> Callable[[Any], float]:  # Reads a cell: finite, or a ValueError that says what is wrong
     "Make the function that reads cells as numbers."
-    plain = re.compile(r"[^,._]*") if decimal == "," else re.compile(r"[^,_]*")
+    points = decimal != ","
 
     def read(value: Any) -> float:
         if type(value) is not str:
             return values.read_number(value)
         try:
-            if isfinite(found := float(value)) and plain.fullmatch(value):
-                return found
+            found = float(value)
         except ValueError:
             if not is_blank(value):
                 return _from_text(value, decimal)
-        if is_blank(value):
-            raise ValueError("is empty")
-        if isfinite(found):
+            raise ValueError("is empty") from None
+        if found - found == 0.0:
+            if "_" not in value and (
+                points or "." not in value
+            ):  # Python would take them, people mean something else
+                return found
             return _from_text(value, decimal)
-        raise ValueError(f"is not finite: {value[:40]!r}")
+        raise ValueError("is empty" if is_blank(value) else f"is not finite: {value[:40]!r}")
 
     return read
 
@@ -205,10 +224,19 @@ def _written_time(form: str) -> Callable[[str], datetime]:
 
     return read
 
+# %% ../../nbs/importers/01_cells.ipynb #counted
+def _counted(forms: list[str]) -> Callable[[int], datetime | None]:
+    "The usual counts since 1970, without a look at the clock for each."
+    least, most = (int(t.timestamp()) for t in (values.EARLIEST, datetime.now(UTC)))
+
+    def read(count: int) -> datetime | None:
+        if least <= count <= most:
+            return EPOCH + timedelta(seconds=count)
+        return EPOCH + timedelta(milliseconds=count) if least <= count // 1000 <= most else None
+
+    return (lambda count: None) if forms else read
+
 # %% ../../nbs/importers/01_cells.ipynb #time-reader
-Forms: TypeAlias = str | Sequence[str] | None
-
-
 def local_reader(
     form: Forms = None,  # Formats of text, or yyyymmdd, or spreadsheet; None: ISO text and counts since 1970
 ) -> Callable[[Any, tzinfo], datetime]:  # A time, still without zone where the cell has none
@@ -216,10 +244,20 @@ def local_reader(
     forms = [form] if isinstance(form, str) else list(form or ())
     numeric = next((f for f in forms if "%" not in f), None)
     written = [_written_time(f) for f in forms if "%" in f]
+    counted = _counted(forms)
 
     def read(value: Any, timezone: tzinfo) -> datetime:
+        if type(value) is int and (when := counted(value)):
+            return when
         if type(value) is str:
+            if not forms and value[4:5] == "-":  # nearly all cells of nearly all files
+                try:
+                    return datetime.fromisoformat(value)
+                except ValueError:
+                    pass
             text = value.strip()
+            if text.isdecimal() and len(text) < 16 and (when := counted(int(text))):
+                return when
             for parse in written:
                 try:
                     return parse(text)
@@ -237,6 +275,16 @@ def local_reader(
         return values.read_time(value, timezone, numeric)
 
     return read
+
+# %% ../../nbs/importers/01_cells.ipynb #to-utc
+WALL_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  of a clock without zone
+
+
+def _to_utc(when: datetime, timezone: tzinfo) -> datetime:
+    "What `as_utc` does, quickly for naive times."
+    if when.tzinfo is None and (offset := timezone.utcoffset(when)) is not None:
+        return EPOCH + (when - WALL_EPOCH - offset)
+    return as_utc(when, timezone)
 
 # %% ../../nbs/importers/01_cells.ipynb #reading
 class Reading:
@@ -258,7 +306,7 @@ class Reading:
     ) -> datetime:  # In UTC; ValueError where it is no time
         "Read a cell as a time."
         try:
-            return as_utc(self._local(value, self.timezone), self.timezone)
+            return _to_utc(self._local(value, self.timezone), self.timezone)
         except OverflowError:
             raise ValueError(f"is not a time: {str(value)[:40]!r}") from None
 
