@@ -92,6 +92,8 @@ VECTORBT = Preset(
     ("entry_fees", "exit_fees", "profit", "fraction"),
     each(vectorbt_row),
 )  # fmt: skip
+
+# %% ../../nbs/importers/07_framework_presets.ipynb #records-backtrader
 VECTORBT_RAW = Preset(
     "vectorbt raw records",
     {"entry": "entry_idx", "exit": "exit_idx", "parent": "parent_id|position_id", "price": "entry_price", "side": "direction"},
@@ -136,7 +138,7 @@ def nautilus_row(row: Cells, judged: Judged) -> None:
     in_percent(row, unit)
     row.setdefault("realized_return_pct", gross)
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #nautilus-map
 NAUTILUS = Preset(
     "NautilusTrader positions",
     {
@@ -179,7 +181,7 @@ LEAN = Preset(
     "UTC",
 )  # fmt: skip
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #jesse
 def jesse_row(row: Cells, judged: Judged) -> None:
     "A trade of jesse: percent of the margin, and with it the leverage."
     stated, notional = row["realized_return_pct"], row["quantity"] * row["entry_price"]
@@ -220,7 +222,7 @@ def mean_price(
             filled, money = filled + float(units), money + float(units) * float(price)
     return (money / filled, filled) if filled else None
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #freqtrade-row
 def freqtrade_row(row: Cells, judged: Judged) -> None:
     "A trade of freqtrade, from whichever of its doors."
     short = str(row.get("short")).lower() in ("true", "1")
@@ -243,7 +245,7 @@ def freqtrade_row(row: Cells, judged: Judged) -> None:
     if row.get("funding") is not None and row.get("stake"):
         row["funding_pct"] = -100 * row["funding"] / row["stake"]
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #freqtrade-map
 FREQTRADE = Preset(
     "freqtrade trades",
     {

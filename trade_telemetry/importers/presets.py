@@ -96,7 +96,7 @@ def plain_time(
         return value
     return local(value, UTC).replace(tzinfo=None).isoformat()
 
-
+# %% ../../nbs/importers/06_presets.ipynb #plain-row
 def plain_row(
     row: Mapping[str, Any],  # As in the file
     preset: Preset,
@@ -120,7 +120,7 @@ def plain_row(
         found[ours] = value
     return found
 
-
+# %% ../../nbs/importers/06_presets.ipynb #trades-of
 def trades_of(
     rows: Rows,  # From `read_trades`
     preset: Preset,
@@ -243,7 +243,7 @@ def join_tradingview(rows: Iterable[Numbered], judged: Judged) -> Iterator[Numbe
         begins = str(row["type"]).casefold().startswith("entry")
         yield line, _joined(n, row if begins else None, None if begins else row, judged)
 
-
+# %% ../../nbs/importers/06_presets.ipynb #tradingview-map
 TRADINGVIEW = Preset(
     "TradingView list of trades",
     {
@@ -274,7 +274,7 @@ def metatrader_row(row: Cells, judged: Judged) -> None:
         row["left_out"] = "still open"
     _money(row, "commission", "swap", "taxes")
 
-
+# %% ../../nbs/importers/06_presets.ipynb #metatrader-map
 METATRADER = {
     "direction": "Type", "stop": "S ?/ ?L", "target": "T ?/ ?P", "commission": "Commission", "swap": "Swap",
     "gross": "Profit", "entry_price": "Price", "exit_price": r"Price\.1", "taxes": "Taxes", "exit_reason": "Comment",
@@ -354,7 +354,7 @@ TRADOVATE = Preset(
     each(tradovate_row),
 )  # fmt: skip
 
-
+# %% ../../nbs/importers/06_presets.ipynb #ctrader
 def ctrader_row(row: Cells, judged: Judged) -> None:
     "Net profit and costs."
     _money(row, "commission", "swap")

@@ -73,7 +73,7 @@ def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
 
-
+# %% ../../nbs/importers/08_sources.ipynb #look
 def find_table(
     path: str | Path,  # A file
     preset: str | None = None,  # Only a table of this source
@@ -157,7 +157,7 @@ def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Sh
     aware = re.compile(r"\d{10,}(\.\d*)?|.*(Z|[-+]\d\d:?\d\d|UTC)")
     return times, numbers, known and all(aware.fullmatch(text) for text in times.seen.values())
 
-
+# %% ../../nbs/importers/08_sources.ipynb #judge-forms
 def judge_table(
     rows: Rows,  # Of the table
     preset: Preset,
@@ -213,7 +213,7 @@ class Recognized:
         "Columns and prepared rows, as `read_trades` would give them."
         return columns_of(self), self.prepare(open_table(self.path, self.options)[1])
 
-
+# %% ../../nbs/importers/08_sources.ipynb #columns-of
 def columns_of(found: Recognized) -> list[str]:
     "The columns that prepared rows may have."
     return list(dict.fromkeys(("left_out", *FIELDS, *found.names)))
@@ -329,7 +329,7 @@ def _asks(preset: Preset, found: Findings, filled: set[str], seen: Seen) -> tupl
         asks.append("--time-format")
     return tuple(asks)
 
-
+# %% ../../nbs/importers/08_sources.ipynb #recognize-file
 def recognize(
     path: str | Path,  # Any file
     preset: str | None = None,  # Name of the source, where a person says it
@@ -358,7 +358,7 @@ def recognize(
     made = map_of(table.source, filled, findings.timezone)
     return replace(found, words=words, trade_map=made, asks=_asks(form, findings, filled, seen))
 
-
+# %% ../../nbs/importers/08_sources.ipynb #not-of
 def _not_of(path: Path, preset: str) -> Recognized:
     form = PRESETS[preset]
     needed = ", ".join(form.columns[name] for name in form.needs)
