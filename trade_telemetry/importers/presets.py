@@ -20,8 +20,8 @@ from ..values import read_side
 # %% auto #0
 __all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'TRADINGVIEW', 'METATRADER', 'METATRADER5', 'METATRADER4',
            'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'plain_time', 'plain_row', 'trades_of',
-           'each', 'own_unit', 'in_percent', 'by_money', 'join_tradingview', 'metatrader_row', 'ninjatrader_row',
-           'tradovate_row', 'ctrader_row', 'bybit_row']
+           'each', 'own_unit', 'in_percent', 'by_money', 'join_tradingview', 'metatrader_skip', 'metatrader_row',
+           'ninjatrader_row', 'tradovate_row', 'ctrader_row', 'bybit_row']
 
 # %% ../../nbs/importers/06_presets.ipynb #types
 Cells: TypeAlias = dict[str, Any]
@@ -51,7 +51,9 @@ class Preset:
     documented: str  # Where the columns are described, and on what the preset was proved
     numbers: tuple[str, ...] = ()  # Columns with numbers, beside the prices
     finish: Finish | None = None  # From rows by our names to trades
-    asks: tuple[str, ...] = ("strategy", "timezone")  # What the file cannot know
+    skip: Callable[[Cells], str] | None = (
+        None  # What a row is that is no trade, before its numbers are read; else empty
+    )
     timezone: str | None = None  # Zone of its times where the source has one
     time_format: Forms = None  # Of its times, where the usual ones do not do
     refusal: str = ""  # Set where the rows are no trades, with the way out
@@ -105,9 +107,11 @@ def plain_row(
     local: Callable[[Any, tzinfo], datetime] | None = None,  # Times, as for `plain_time`
 ) -> Cells | str:  # By our names, or the reason why not
     "Rename the cells of a row and read its numbers."
-    found: Cells = {"left_out": ""}
+    found: Cells = {"left_out": "", **{ours: row.get(name) for ours, name in names.items()}}
+    if preset.skip and (why := preset.skip(found)):
+        return found | {"left_out": why}
     for ours, name in names.items():
-        value = row.get(name)
+        value = found[ours]
         try:
             if ours in TIMES:
                 value = plain_time(value, local)
@@ -142,7 +146,7 @@ def each(
 
     def one(item: Numbered, judged: Judged) -> Numbered:
         line, row = item
-        if isinstance(row, str):
+        if isinstance(row, str) or row["left_out"]:
             return item
         try:
             change(row, judged)
@@ -256,7 +260,6 @@ TRADINGVIEW = Preset(
     "tradingview.com/support, 'How to export the list of trades'; proved on files of the documented form",
     ("profit", "realized_return_pct", "mfe_pct", "mae_pct"),
     join_tradingview,
-    ("strategy", "symbol", "timezone"),
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #metatrader
@@ -265,13 +268,16 @@ def _money(row: Cells, *effects: str) -> None:
     row["costs"] = -sum(row.get(name) or 0.0 for name in effects)
 
 
-def metatrader_row(row: Cells, judged: Judged) -> None:
+def metatrader_skip(row: Cells) -> str:
     "Tell trades from balance rows and cancelled orders."
-    kind = str(row.get("direction") or "").casefold()
+    kind = str(row.get("direction", row.get("side")) or "").strip().casefold()
     if kind not in ("buy", "sell"):
-        row["left_out"] = "balance" if kind in ("balance", "credit", "") else "cancelled order"
-    elif is_empty(row.get("exit_time")):
-        row["left_out"] = "still open"
+        return "cancelled order" if kind.startswith(("buy", "sell")) else "balance"
+    return "still open" if "exit_time" in row and is_empty(row["exit_time"]) else ""
+
+
+def metatrader_row(row: Cells, judged: Judged) -> None:
+    "Costs of a trade."
     _money(row, "commission", "swap", "taxes")
 
 # %% ../../nbs/importers/06_presets.ipynb #metatrader-map
@@ -289,6 +295,7 @@ METATRADER5 = Preset(
     "metatrader5.com/en/terminal/help, 'Trading report'; proved on files of the documented form",
     ("commission", "swap", "gross"),
     each(metatrader_row, by_money),
+    metatrader_skip,
 )  # fmt: skip
 METATRADER4 = Preset(
     "MetaTrader 4 statement",
@@ -300,6 +307,7 @@ METATRADER4 = Preset(
     "metatrader4.com/en/trading-platform/help, 'Account history'; proved on files of the documented form",
     ("commission", "swap", "taxes", "gross"),
     each(metatrader_row, by_money),
+    metatrader_skip,
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #ninjatrader
@@ -325,7 +333,6 @@ NINJATRADER = Preset(
     "ninjatrader.com/support/helpguides/nt8, 'Trade performance'; proved on files of the documented form",
     ("net", "commission", "clearing_fee", "exchange_fee", "ip_fee", "nfa_fee", "mae", "mfe"),
     each(ninjatrader_row, by_money),
-    ("timezone",),
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #tradovate
@@ -401,6 +408,5 @@ BYBIT = Preset(
     "bybit.com/help-center, 'Closed P&L'; both ages of the documented form",
     ("profit",),
     each(bybit_row),
-    ("strategy",),
-    "UTC",
+    timezone="UTC",
 )  # fmt: skip

@@ -316,7 +316,7 @@ def of_freqtrade(path: Path) -> tuple[tuple[tuple[str, int], ...], str]:
     return (), ""
 
 # %% ../../nbs/importers/08_sources.ipynb #recognize
-def _asks(preset: Preset, found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
+def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
     "Flags for what the file does not say."
     asks = []
     if "strategy" not in filled:
@@ -356,7 +356,7 @@ def recognize(
         found = replace(found, strategies=tuple(sorted(seen["strategy"])))
     words = words_of(form, findings.judged, kinds, seen) + more
     made = map_of(table.source, filled, findings.timezone)
-    return replace(found, words=words, trade_map=made, asks=_asks(form, findings, filled, seen))
+    return replace(found, words=words, trade_map=made, asks=_asks(findings, filled, seen))
 
 # %% ../../nbs/importers/08_sources.ipynb #not-of
 def _not_of(path: Path, preset: str) -> Recognized:
