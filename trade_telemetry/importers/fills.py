@@ -242,5 +242,5 @@ def paired(
         if value not in (None, "")
     }
     zone = None if "--timezone" in found.asks else found.trade_map.timezone
-    made = map_of(found.source, filled, zone)
+    made = map_of(found.source, filled, zone, found.options)
     return replace(pairs, trade_map=made, words=f"{found.words}: {pairs.book.summary()}")

@@ -223,6 +223,10 @@ def mean_price(
 # %% ../../nbs/importers/07_framework_presets.ipynb #freqtrade-row
 def freqtrade_row(row: Cells, judged: Judged) -> None:
     "A trade of freqtrade, from whichever of its doors."
+    if not is_empty(
+        listed := row.get("list")
+    ):  # the star of strategy.*.trades: a backtest, which keeps no ids
+        row["strategy"], row["position_id"] = listed, None
     short = str(row.get("short")).lower() in ("true", "1")
     row["direction"] = "SHORT" if short else "LONG"
     if str(row.get("open")).lower() in ("true", "1") or row.get("fraction") is None:
@@ -251,7 +255,7 @@ FREQTRADE = Preset(
         "exit_stamp": "close_timestamp", "exit_date": "close_date", "entry_price": "open_rate", "exit_price": "close_rate",
         "quantity": "amount", "leverage": "leverage", "fraction": "profit_ratio|close_profit", "fee_open": "fee_open",
         "fee_close": "fee_close", "funding": "funding_fees", "stake": "stake_amount", "exit_reason": "exit_reason|sell_reason",
-        "entry_tag": "enter_tag", "position_id": "trade_id|id", "strategy": "strategy", "orders": "orders",
+        "entry_tag": "enter_tag", "position_id": "trade_id|id", "strategy": "strategy", "list": r"\*", "orders": "orders",
         "profit": "profit_abs|close_profit_abs", "currency": "stake_currency", "account": "bot_name",
     },
     ("symbol", "entry_price", "exit_price", "fraction", "fee_open", "fee_close", "entry_date", "exit_date"),
@@ -317,7 +321,7 @@ FILLS = {
     ),
     "pyfolio": _fills(
         "pyfolio transactions",
-        {"symbol": "symbol", "time": "date|dt|Unnamed: 0|index|", "quantity": "amount", "price": "price", "fees": "commission"},
+        {"symbol": "symbol", "time": "date|dt|Unnamed: 0|index|column_1", "quantity": "amount", "price": "price", "fees": "commission"},
         "symbol time quantity price", "pyfolio.ml4trading.io, 'Transactions'; documented form",
     ),
     "hummingbot": _fills(

@@ -5,16 +5,13 @@
 # %% ../../nbs/importers/08_sources.ipynb #imports
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-from zipfile import BadZipFile, ZipFile
+from typing import Literal
 
 from .cells import Forms, ImportMapError, column_times, is_blank, is_empty
 from .framework_presets import IDS_FOR_EVER, PRESETS, source_of
@@ -25,7 +22,7 @@ from .trade_map import FIELDS, ReadOptions, TradeMap
 # %% auto #0
 __all__ = ['RECORDS', 'HEADERS', 'Decimal', 'Seen', 'PLURALS', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
            'judge_decimal', 'Findings', 'judge_table', 'Recognized', 'columns_of', 'look_through', 'map_of', 'words_of',
-           'of_freqtrade', 'recognize', 'answered']
+           'missing_pages', 'recognize', 'answered']
 
 # %% ../../nbs/importers/08_sources.ipynb #find-table
 RECORDS = (
@@ -49,20 +46,21 @@ class Table:
 
 def open_table(path: Path, options: ReadOptions) -> tuple[list[str], Rows]:
     "Columns and rows of a table."
-    return read_trades(path, options.records, options.delimiter)
+    return read_trades(path, options=options)
 
 
 def places(
     path: Path,  # A file
 ) -> Iterator[ReadOptions]:  # Where to look, likeliest first
     "Where the list of trades may be."
-    yield ReadOptions()
     head = _head(path)
-    if head[:1] in (b"{", b"["):
-        yield from (ReadOptions(records=records) for records in RECORDS)
-    elif head.startswith(b"SQLite format 3"):
+    if head.startswith(b"SQLite format 3"):
         yield ReadOptions(table="trades", children={"orders": "ft_trade_id"})
         yield from (ReadOptions(table=name) for name in ("trades", "TradeFill"))
+        return
+    yield ReadOptions()
+    if head[:1] in (b"{", b"["):
+        yield from (ReadOptions(records=records) for records in RECORDS)
     else:
         if head.startswith(b"PK"):
             yield from (ReadOptions(records=records) for records in RECORDS)
@@ -195,9 +193,6 @@ class Recognized:
     options: ReadOptions = field(default_factory=ReadOptions)  # Where in the file the table is
     judged: Judged = field(default_factory=Judged)
     names: Mapping[str, str] = field(default_factory=dict)  # Our name → the file's column
-    places: tuple[
-        tuple[str, int], ...
-    ] = ()  # Strategies of a document with the number of their trades, in order
 
     @property
     def preset(self) -> Preset:
@@ -206,8 +201,7 @@ class Recognized:
 
     def prepare(self, rows: Rows) -> Iterator[Numbered]:
         "Make rows by our names of those of the file; what follows is `trade_map` alone."
-        made = trades_of(rows, self.preset, self.names, self.judged)
-        yield from _told_apart(made, self.places) if self.places else made
+        return trades_of(rows, self.preset, self.names, self.judged)
 
     def open(self) -> tuple[list[str], Iterator[Numbered]]:
         "Columns and prepared rows, as `read_trades` would give them."
@@ -218,23 +212,13 @@ def columns_of(found: Recognized) -> list[str]:
     "The columns that prepared rows may have."
     return list(dict.fromkeys(("left_out", *FIELDS, *found.names)))
 
-
-def _told_apart(rows: Iterable[Numbered], places: Iterable[tuple[str, int]]) -> Iterator[Numbered]:
-    "Give the trades of a document the strategy in whose list they stand."
-    names = (name for name, count in places for _ in range(count))
-    for (line, row), name in zip(rows, names, strict=False):
-        if not isinstance(row, str):
-            row["strategy"], row["running_number"] = name, str(line)
-            row.pop("position_id", None)
-        yield line, row
-
 # %% ../../nbs/importers/08_sources.ipynb #map-of
-Seen = dict[str, set[str]]
+Seen = dict[str, dict[str, None]]  # Words in the order of the file
 
 
 def look_through(rows: Iterable[Numbered], most: int = 10_000) -> tuple[set[str], Counter[str], Seen]:
     "Which fields are filled, how many rows are trades or what else they are, and the words that matter."
-    filled, kinds, seen = set[str](), Counter[str](), Seen(account=set(), strategy=set(), symbol=set())
+    filled, kinds, seen = set[str](), Counter[str](), Seen(account={}, strategy={}, symbol={})
     for _, row in rows:
         if isinstance(row, str):
             kinds["set aside"] += 1
@@ -245,7 +229,7 @@ def look_through(rows: Iterable[Numbered], most: int = 10_000) -> tuple[set[str]
         filled |= {name for name, value in row.items() if name not in filled and not is_empty(value)}
         for name, words in seen.items():
             if len(words) < most and not is_empty(row.get(name)):
-                words.add(str(row[name]))
+                words[str(row[name])] = None
     return filled, kinds, seen
 
 
@@ -253,11 +237,13 @@ def map_of(
     source: str,  # Name of the preset
     filled: set[str],  # Fields that the rows fill
     timezone: str | None,  # None: it is asked for, and UTC until then
+    options: ReadOptions,  # Where in the file the table is
 ) -> TradeMap:
     "The map of prepared rows."
     ids = ("position_id",) if source in IDS_FOR_EVER else ()
     fields = {n: n for n in FIELDS if n in filled and (n != "position_id" or n in ids) and n != "id"}
-    return TradeMap(fields=fields, where="left_out == ''", timezone=timezone or "UTC")
+    where = {name: getattr(options, name) for name in ReadOptions.__dataclass_fields__}
+    return TradeMap(fields=fields, where="left_out == ''", timezone=timezone or "UTC", **where)
 
 # %% ../../nbs/importers/08_sources.ipynb #words
 PLURALS = {
@@ -285,35 +271,19 @@ def words_of(preset: Preset, judged: Judged, kinds: Counter[str], seen: Seen) ->
     left = [f"{n:,} {PLURALS.get(kind, kind)}" for kind, n in kinds.items() if kind and n]
     return ", ".join(parts) + (f" ({', '.join(left)} left out)" if left else "")
 
-# %% ../../nbs/importers/08_sources.ipynb #documents
-def _document(path: Path) -> Any:
-    "A JSON document, alone or in an archive with its settings; None where there is none."
+# %% ../../nbs/importers/08_sources.ipynb #missing-pages
+def missing_pages(path: Path) -> str:
+    "What a document says about pages that are not in it; empty where it says nothing."
+    if not _head(path).startswith(b"{"):
+        return ""
     try:
-        if path.suffix == ".zip":
-            with ZipFile(path) as archive:
-                names = [
-                    n for n in archive.namelist() if n.endswith(".json") and not n.endswith("_config.json")
-                ]
-                return json.loads(archive.read(names[0])) if names else None
-        data = path.read_bytes()
-        return json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    except (OSError, ValueError, BadZipFile, zlib.error):
-        return None
-
-
-def of_freqtrade(path: Path) -> tuple[tuple[tuple[str, int], ...], str]:
-    "Strategies of a result with their number of trades, and what the document says about missing pages."
-    document = _document(path)
-    if not isinstance(document, Mapping):
-        return (), ""
-    if isinstance(found := document.get("strategy"), Mapping):
-        return tuple(
-            (str(n), len(s.get("trades") or ())) for n, s in found.items() if isinstance(s, Mapping)
-        ), ""
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return ""
     here, total = document.get("trades_count"), document.get("total_trades")
     if isinstance(here, int) and isinstance(total, int) and here < total:
-        return (), f"; a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
-    return (), ""
+        return f"; a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
+    return ""
 
 # %% ../../nbs/importers/08_sources.ipynb #recognize
 def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
@@ -321,7 +291,7 @@ def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
     asks = []
     if "strategy" not in filled:
         asks.append("--strategy")
-    if "symbol" not in filled or seen["symbol"] == {"0"}:
+    if "symbol" not in filled or list(seen["symbol"]) == ["0"]:
         asks.append("--symbol")
     if found.timezone is None:
         asks.append("--timezone")
@@ -346,17 +316,19 @@ def recognize(
         return Recognized(path, table.source, form.title, TradeMap(), refusal=f"{form.title}: {form.refusal}")
     names = form.names(table.columns)
     findings = judge_table(open_table(path, table.options)[1], form, names, time_format)
-    strategies, more = of_freqtrade(path) if table.source == "freqtrade" else ((), "")
     found = Recognized(
-        path, table.source, "", TradeMap(), (), form.refusal or None, tuple(name for name, _ in strategies),
-        table.options, findings.judged, names, strategies,
+        path, table.source, "", TradeMap(), refusal=form.refusal or None, options=table.options,
+        judged=findings.judged, names=names,
     )  # fmt: skip
     filled, kinds, seen = look_through(found.open()[1])
-    if found.strategies == ():
-        found = replace(found, strategies=tuple(sorted(seen["strategy"])))
-    words = words_of(form, findings.judged, kinds, seen) + more
-    made = map_of(table.source, filled, findings.timezone)
-    return replace(found, words=words, trade_map=made, asks=_asks(findings, filled, seen))
+    words = words_of(form, findings.judged, kinds, seen)
+    return replace(
+        found,
+        words=words + missing_pages(path) if table.source == "freqtrade" else words,
+        trade_map=map_of(table.source, filled, findings.timezone, table.options),
+        asks=_asks(findings, filled, seen),
+        strategies=tuple(seen["strategy"]),
+    )
 
 # %% ../../nbs/importers/08_sources.ipynb #not-of
 def _not_of(path: Path, preset: str) -> Recognized:
