@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -166,7 +168,7 @@ def test_a_page_of_the_rest_answer_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_tradingview_joins_two_rows_in_both_ages_and_leaves_the_open_trade_out() -> None:
     new, old = known(EXPORTS / "tradingview_new.csv"), known(EXPORTS / "tradingview_old.csv")
-    assert new.words == "TradingView list of trades, 3 trades (1 still open left out)"
+    assert new.words == "TradingView list of trades, 3 trades; left out: 1 still open"
     assert new.asks == old.asks == ("--strategy", "--symbol", "--timezone")
     table = trades(answered(new, symbol="ES", timezone="America/Chicago")).sort_values("entry_time")
     assert list(table.realized_return_pct) == [3.45, 4.9, -2.1]
@@ -275,7 +277,8 @@ def test_metatrader_4_leaves_deposits_and_cancelled_orders_out() -> None:
     table = trades(answered(found, timezone="America/New_York+7h"))
     assert found.source == "metatrader4"
     assert list(map(str, table.position_id)) == ["101", "103"]
-    assert "1 balance rows" in found.words and "1 cancelled orders" in found.words
+    assert "left out: 1 balance row, 1 cancelled order" in found.words
+    assert "mostly America/New_York+7h" in found.words
     assert list(table.profit) == pytest.approx([96.0, 495.51])
     assert table.realized_return_pct.iloc[1] == pytest.approx(0.5 - 100 * 7 / (150 * 502.51 / 0.75))
 
@@ -339,8 +342,76 @@ def test_deals_of_metatrader_do_not_take_lots_for_units() -> None:
     found = known(EXPORTS / "mt5_history.html", preset="metatrader5-deals")
     made = paired(found)
     table = trades(answered(made, timezone="America/New_York+7h"))
-    assert len(table) == 1 and "1 balance rows" in made.words
+    assert len(table) == 1 and "1 balance row" in made.words
     assert "realized_return_pct" not in table and "profit" not in table
+
+
+def test_executions_of_ninjatrader_newest_first_are_paired_by_price_alone() -> None:
+    made, table = pair("ninjatrader_executions.csv")
+    assert list(table.exit_price) == [5005, 5010] and set(table.running_number) == {"o1"}
+    assert "fees_pct" not in table and made.asks == ("--strategy", "--timezone")
+    assert [str(t)[11:19] for t in table.exit_time] == ["09:41:00", "09:45:00"]
+
+
+# ---- any file of a kind
+
+PLAIN = [p for p in sorted(EXPORTS.glob("*.csv")) if p.name not in ("ctrader.csv", "mt5_history.csv")]
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=lambda p: p.name)
+def test_neither_the_name_nor_the_order_of_columns_nor_of_rows_matters(path: Path, tmp_path: Path) -> None:
+    sign = ";" if path.name == "ninjatrader_fr.csv" else ","
+    raw = pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    raw = raw.loc[:, ~raw.columns.str.startswith("Unnamed")]
+    turned = raw.sample(frac=1, axis=1, random_state=7)
+    if "fills" not in str(known(path).refusal):
+        turned = turned.sample(frac=1, random_state=7)
+    turned.to_csv(tmp_path / "renamed.txt", sep=sign, index=False)
+    was, now = known(path), known(tmp_path / "renamed.txt")
+    assert (now.source, now.words, now.asks) == (was.source, was.words, was.asks)
+    if was.refusal:
+        was, now = paired(was), paired(now)
+    a, b = (trades(answered(f, symbol="X")).drop(columns="line") for f in (was, now))
+    order = ["entry_time", "exit_time", "entry_price", "exit_price"]
+    names = sorted(a.columns)
+    pd.testing.assert_frame_equal(
+        a.sort_values(order, ignore_index=True)[names], b.sort_values(order, ignore_index=True)[names]
+    )
+
+
+def as_workbook(lines: list[list[object]], path: Path, title: str) -> Path:
+    """Write a sheet as spreadsheets hold it: numbers as numbers, times as times."""
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = title
+    for cells in lines:
+        book.active.append(cells)
+    book.save(path)
+    return path
+
+
+def typed(cell: str) -> object:
+    for kind in (float, datetime.fromisoformat):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell or None
+
+
+def test_workbooks_of_tradingview_and_metatrader_are_read_like_their_text(tmp_path: Path) -> None:
+    text = EXPORTS / "tradingview_new.csv"
+    cells = [[typed(c) for c in line.split(",")] for line in text.read_text("utf-8-sig").splitlines()]
+    book = as_workbook(cells, tmp_path / "a.xlsx", "List of trades")
+    a, b = (trades(answered(known(p), symbol="ES")) for p in (text, book))
+    assert list(a.realized_return_pct) == list(b.realized_return_pct) and list(a.entry_time) == list(
+        b.entry_time
+    )
+    text = EXPORTS / "mt5_history.csv"
+    cells = [list(line.split("\t")) for line in text.read_text().splitlines()]
+    book = as_workbook([[c or None for c in line] for line in cells], tmp_path / "b.xlsx", "Sheet1")
+    a, b = (trades(known(p)) for p in (text, book))
+    assert list(a.profit) == list(b.profit) and list(a.exit_time) == list(b.exit_time)
 
 
 # ---- what is not known
@@ -360,4 +431,4 @@ def test_a_file_of_nobody_is_not_recognized(tmp_path: Path) -> None:
 def test_every_preset_is_proved_by_a_file_here() -> None:
     seen = {known(path).source for path in EXPORTS.iterdir()} | {source for _, _, source in REAL}
     seen |= {"freqtrade", "metatrader5-deals"}
-    assert set(PRESETS) - seen == {"vectorbt-raw", "ninjatrader-executions"}
+    assert set(PRESETS) - seen == {"vectorbt-raw"}

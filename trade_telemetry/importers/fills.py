@@ -243,4 +243,12 @@ def paired(
     }
     zone = None if "--timezone" in found.asks else found.trade_map.timezone
     made = map_of(found.source, filled, zone, found.options)
-    return replace(pairs, trade_map=made, words=f"{found.words}: {pairs.book.summary()}")
+    asks = tuple(
+        a for a in found.asks if a != "--strategy"
+    )  # whose the fills were is not whose the pairs are
+    told = {
+        "asks": ("--strategy", *asks),
+        "strategies": (),
+        "words": f"{found.words}: {pairs.book.summary()}",
+    }
+    return replace(pairs, trade_map=made, **told)

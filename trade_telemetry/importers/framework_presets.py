@@ -160,7 +160,9 @@ def lean_row(row: Cells, judged: Judged) -> None:
     "A trade of LEAN."
     names = row.get("symbols") or [row["symbol"]]
     names = names if isinstance(names, list) else [names]
-    row["symbol"] = ", ".join(str(s.get("value") if isinstance(s, dict) else s) for s in names)
+    row["symbol"] = ", ".join(
+        str((s.get("value") or s.get("Value")) if isinstance(s, dict) else s) for s in names
+    )
     row["direction"] = read_side(row["direction"], zero_is_long=True)
     row["costs"] = row.get("fees") or 0.0
     row["quantity"] = None if row["quantity"] is None else abs(row["quantity"])

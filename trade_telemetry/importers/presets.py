@@ -51,6 +51,7 @@ class Preset:
     documented: str  # Where the columns are described, and on what the preset was proved
     numbers: tuple[str, ...] = ()  # Columns with numbers, beside the prices
     finish: Finish | None = None  # From rows by our names to trades
+    hint: str = ""  # What helps to answer what is asked
     skip: Callable[[Cells], str] | None = (
         None  # What a row is that is no trade, before its numbers are read; else empty
     )
@@ -272,7 +273,7 @@ def metatrader_skip(row: Cells) -> str:
     "Tell trades from balance rows and cancelled orders."
     kind = str(row.get("direction", row.get("side")) or "").strip().casefold()
     if kind not in ("buy", "sell"):
-        return "cancelled order" if kind.startswith(("buy", "sell")) else "balance"
+        return "cancelled order" if kind.startswith(("buy", "sell")) else "balance row"
     return "still open" if "exit_time" in row and is_empty(row["exit_time"]) else ""
 
 
@@ -295,6 +296,7 @@ METATRADER5 = Preset(
     "metatrader5.com/en/terminal/help, 'Trading report'; proved on files of the documented form",
     ("commission", "swap", "gross"),
     each(metatrader_row, by_money),
+    "times of the server, mostly America/New_York+7h",
     metatrader_skip,
 )  # fmt: skip
 METATRADER4 = Preset(
@@ -307,6 +309,7 @@ METATRADER4 = Preset(
     "metatrader4.com/en/trading-platform/help, 'Account history'; proved on files of the documented form",
     ("commission", "swap", "taxes", "gross"),
     each(metatrader_row, by_money),
+    "times of the server, mostly America/New_York+7h",
     metatrader_skip,
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from .presets import PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
 from .trade_map import FIELDS, ReadOptions, TradeMap
 
 # %% auto #0
-__all__ = ['RECORDS', 'HEADERS', 'Decimal', 'Seen', 'PLURALS', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
+__all__ = ['RECORDS', 'HEADERS', 'Decimal', 'TELLING', 'Seen', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
            'judge_decimal', 'Findings', 'judge_table', 'Recognized', 'columns_of', 'look_through', 'map_of', 'words_of',
            'missing_pages', 'recognize', 'answered']
 
@@ -156,26 +156,33 @@ def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Sh
     return times, numbers, known and all(aware.fullmatch(text) for text in times.seen.values())
 
 # %% ../../nbs/importers/08_sources.ipynb #judge-forms
+TELLING = {"MM/DD": r"12\g<1>31", "DD/MM": r"31\g<1>12"}
+
+
 def judge_table(
     rows: Rows,  # Of the table
     preset: Preset,
     names: Mapping[str, str],  # From `Preset.names`
-    time_format: str | None = None,  # Said by a person; None: judged
+    time_format: str | None = None,  # Said by a person: MM/DD, DD/MM, or as for `strptime`; None: judged
 ) -> Findings:
     "Judge the forms that a table uses."
     times, numbers, aware = _shapes_of(rows, preset, names)
+    texts, ambiguous = list(times.seen.values()), ""
+    if time_format in TELLING and texts:
+        texts.append(re.sub(r"^\d+(\D)\d+", TELLING[time_format], texts[0]))
+        time_format = None
     forms: Forms = time_format or preset.time_format
-    ambiguous = ""
     if forms is None:
         try:
-            forms = column_times(times.seen.values())
+            forms = column_times(texts)
         except ValueError as error:
             ambiguous = str(error)
     header = " ".join(names.values())
     currency = re.search(r"\b(?:Price|P&L|PnL|Profit|Net) \(?([A-Z]{3,5})\b", header)
     offset = re.search(r"\((UTC[+-]\d{1,2}(?::\d\d)?)\)", header)
     zone = offset[1] if offset else preset.timezone or ("UTC" if aware else None)
-    judged = Judged(judge_decimal(numbers.seen.values()), forms, currency[1] if currency else "")
+    dollars = "." if any("$" in text for text in numbers.seen.values()) else None  # $1,234 is a thousand
+    judged = Judged(judge_decimal(numbers.seen.values()) or dollars, forms, currency[1] if currency else "")
     return Findings(judged, zone, ambiguous)
 
 # %% ../../nbs/importers/08_sources.ipynb #recognized
@@ -246,19 +253,15 @@ def map_of(
     return TradeMap(fields=fields, where="left_out == ''", timezone=timezone or "UTC", **where)
 
 # %% ../../nbs/importers/08_sources.ipynb #words
-PLURALS = {
-    "still open": "still open",
-    "balance": "balance rows",
-    "cancelled order": "cancelled orders",
-    "no fill": "empty",
-}
+def _counted(n: int, word: str) -> str:
+    "1 trade, 2 trades; what is `still open` or `set aside` has no plural."
+    return f"{n:,} {word}{'' if n == 1 or word in ('still open', 'set aside') else 's'}"
 
 
-def words_of(preset: Preset, judged: Judged, kinds: Counter[str], seen: Seen) -> str:
+def words_of(preset: Preset, found: Findings, kinds: Counter[str], seen: Seen) -> str:
     "One sentence about a file."
-    what = "fill" if preset.fills else "trade"
-    n = kinds[""]
-    parts = [preset.title, f"{n:,} {what}{'' if n == 1 else 's'}"]
+    judged = found.judged
+    parts = [preset.title, _counted(kinds[""], "fill" if preset.fills else "trade")]
     for name, plural in (("account", "accounts"), ("strategy", "strategies")):
         if len(seen[name]) > 1:
             parts.append(f"{len(seen[name]):,} {plural}")
@@ -268,8 +271,13 @@ def words_of(preset: Preset, judged: Judged, kinds: Counter[str], seen: Seen) ->
         parts.append(f"dates as {'MM/DD' if order[1] == 'm' else 'DD/MM'}".replace("/", order[2]))
     if judged.decimal == ",":
         parts.append("decimal comma")
-    left = [f"{n:,} {PLURALS.get(kind, kind)}" for kind, n in kinds.items() if kind and n]
-    return ", ".join(parts) + (f" ({', '.join(left)} left out)" if left else "")
+    if found.ambiguous:
+        parts.append("dates as MM/DD or as DD/MM, which none of them tells")
+    if preset.hint and found.timezone is None:
+        parts.append(preset.hint)
+    left = [_counted(n, kind) for kind, n in kinds.items() if kind not in ("", "set aside")]
+    text = ", ".join(parts) + (f"; left out: {', '.join(left)}" if left else "")
+    return text + (f"; {kinds['set aside']:,} cannot be used" if kinds["set aside"] else "")
 
 # %% ../../nbs/importers/08_sources.ipynb #missing-pages
 def missing_pages(path: Path) -> str:
@@ -303,12 +311,13 @@ def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
 def recognize(
     path: str | Path,  # Any file
     preset: str | None = None,  # Name of the source, where a person says it
-    time_format: str | None = None,  # `strptime` format, where a person says it
+    time_format: str | None = None,  # MM/DD, DD/MM, or a `strptime` format, where a person says it
 ) -> Recognized | None:  # None where no source is known to write such a file
     "Tell where a file comes from, and how it is to be read."
     if preset is not None and preset not in PRESETS:
         raise ImportMapError(f"no preset {preset!r}; there is {', '.join(PRESETS)}")
-    path = Path(path)
+    if not (path := Path(path)).is_file():
+        raise ImportMapError(f"no such file: {path}")
     if (table := find_table(path, preset)) is None:
         return None if preset is None else _not_of(path, preset)
     form = PRESETS[table.source]
@@ -321,7 +330,11 @@ def recognize(
         judged=findings.judged, names=names,
     )  # fmt: skip
     filled, kinds, seen = look_through(found.open()[1])
-    words = words_of(form, findings.judged, kinds, seen)
+    if not kinds[""]:
+        found = replace(
+            found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"
+        )
+    words = words_of(form, findings, kinds, seen)
     return replace(
         found,
         words=words + missing_pages(path) if table.source == "freqtrade" else words,
