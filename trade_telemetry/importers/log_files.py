@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -229,8 +230,10 @@ def _read_xlsx(open_file: Opener, options: ReadOptions, name: str) -> Source:
         raise ImportMapError("workbooks need openpyxl: install trade_telemetry[import]") from None
 
     def lines() -> Iterator[Line]:
-        book = openpyxl.load_workbook(open_file(), read_only=True, data_only=True)
-        try:
+        with (
+            open_file() as handle,
+            closing(openpyxl.load_workbook(handle, read_only=True, data_only=True)) as book,
+        ):
             sheets = {s.title: s for s in book.worksheets}
             for sheet in sheets.values():
                 sheet.reset_dimensions()  # some exports state them wrongly
@@ -238,8 +241,6 @@ def _read_xlsx(open_file: Opener, options: ReadOptions, name: str) -> Source:
             chosen = sheets[_chosen(full, options.table, name, "sheet", "List of trades")]
             for at, cells in enumerate(chosen.iter_rows(values_only=True), 1):
                 yield at, list(cells)
-        finally:
-            book.close()
 
     try:
         return table_of(lines, options, name, pad=True)
