@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC
 from statistics import median
 from typing import Any, TypeAlias
 
@@ -18,10 +18,11 @@ from ..trace import market_move_pct
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'TRADINGVIEW', 'METATRADER', 'METATRADER5', 'METATRADER4',
-           'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'plain_time', 'plain_row', 'trades_of',
-           'each', 'own_unit', 'in_percent', 'by_money', 'join_tradingview', 'metatrader_skip', 'metatrader_row',
-           'ninjatrader_row', 'tradovate_row', 'ctrader_row', 'bybit_row']
+__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'Plan', 'TRADINGVIEW', 'METATRADER', 'METATRADER5',
+           'METATRADER4', 'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'remembered',
+           'plain_readers', 'plan_of', 'plain_row', 'trades_of', 'each', 'own_unit', 'in_percent', 'by_money',
+           'join_tradingview', 'metatrader_skip', 'metatrader_row', 'ninjatrader_row', 'tradovate_row', 'ctrader_row',
+           'bybit_row']
 
 # %% ../../nbs/importers/06_presets.ipynb #types
 Cells: TypeAlias = dict[str, Any]
@@ -89,40 +90,64 @@ TIMES = (
 )
 
 
-def plain_time(
-    value: Any,  # As in the file
-    local: Callable[[Any, tzinfo], datetime]
-    | None,  # Reads the forms of the file; None: they are plain already
-) -> Any:  # ISO text where the file has a form of its own
-    "Write a time so that everybody can read it."
-    if local is None or is_blank(value):
-        return value
-    return local(value, UTC).replace(tzinfo=None).isoformat()
+def remembered(
+    how: Callable[[Any], Any],  # Reads a text
+    most: int = 50_000,  # Texts that are kept
+) -> Callable[[Any], Any]:  # Does the same, each text once
+    "Read a text that was read before without reading it again: commissions, quantities and times repeat."
+    known: dict[str, Any] = {}
+
+    def read(value: Any) -> Any:
+        if type(value) is not str:
+            return how(value)
+        if (found := known.get(value)) is None:
+            if len(known) >= most:
+                known.clear()
+            found = known[value] = how(value)
+        return found
+
+    return read
+
+
+def plain_readers(judged: Judged) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    "How times and numbers of a file are read: None where a cell is blank, times as ISO text where it has a form of its own."
+    number, local = number_reader(judged.decimal), local_reader(judged.time_format)
+
+    def time(value: Any) -> Any:
+        return value if is_blank(value) else local(value, UTC).replace(tzinfo=None).isoformat()
+
+    as_number = remembered(lambda value: None if is_blank(value) else number(value))
+    return (remembered(time) if judged.time_format else lambda value: value), as_number
 
 # %% ../../nbs/importers/06_presets.ipynb #plain-row
+Plan: TypeAlias = list[tuple[str, str, Callable[[Any], Any] | None]]  # Our name, the file's, how it is read
+
+
+def plan_of(preset: Preset, names: Mapping[str, str], judged: Judged) -> Plan:
+    "How each column of a file is read."
+    time, number = plain_readers(judged)
+    numbers = {*PRICES, *preset.numbers}
+    return [(n, name, time if n in TIMES else number if n in numbers else None) for n, name in names.items()]
+
+
 def plain_row(
     row: Mapping[str, Any],  # As in the file
-    preset: Preset,
-    names: Mapping[str, str],  # Our name → the file's
-    read: Callable[[Any], float],  # Numbers
-    local: Callable[[Any, tzinfo], datetime] | None = None,  # Times, as for `plain_time`
+    plan: Plan,  # From `plan_of`
+    skip: Callable[[Cells], str] | None = None,  # What a row is that is no trade
 ) -> Cells | str:  # By our names, or the reason why not
-    "Rename the cells of a row and read its numbers."
-    found: Cells = {"left_out": "", **{ours: row.get(name) for ours, name in names.items()}}
-    if preset.skip and (why := preset.skip(found)):
+    "Rename the cells of a row and read its numbers and times."
+    found: Cells = {"left_out": ""}
+    for ours, name, _ in plan:
+        value = row.get(name)
+        found[ours] = value.strip() if type(value) is str else value
+    if skip is not None and (why := skip(found)):
         return found | {"left_out": why}
-    for ours, name in names.items():
-        value = found[ours]
-        try:
-            if ours in TIMES:
-                value = plain_time(value, local)
-            elif ours in PRICES or ours in preset.numbers:
-                value = None if is_blank(value) else read(value)
-            elif isinstance(value, str):
-                value = value.strip()
-        except ValueError as error:
-            return f"{name} {error}"
-        found[ours] = value
+    for ours, name, how in plan:
+        if how is not None:
+            try:
+                found[ours] = how(found[ours])
+            except ValueError as error:
+                return f"{name} {error}"
     return found
 
 # %% ../../nbs/importers/06_presets.ipynb #trades-of
@@ -133,9 +158,8 @@ def trades_of(
     judged: Judged = Judged(),  # What the file as a whole tells
 ) -> Iterator[Numbered]:  # Rows by our names
     "Make plain rows of those of a source."
-    read = number_reader(judged.decimal)
-    local = local_reader(judged.time_format) if judged.time_format else None
-    plain = ((n, r if isinstance(r, str) else plain_row(r, preset, names, read, local)) for n, r in rows)
+    plan, skip = plan_of(preset, names, judged), preset.skip
+    plain = ((n, r if isinstance(r, str) else plain_row(r, plan, skip)) for n, r in rows)
     yield from preset.finish(plain, judged) if preset.finish else plain
 
 # %% ../../nbs/importers/06_presets.ipynb #each

@@ -20,7 +20,7 @@ from .presets import PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
 from .trade_map import FIELDS, ReadOptions, TradeMap
 
 # %% auto #0
-__all__ = ['RECORDS', 'HEADERS', 'Decimal', 'TELLING', 'Seen', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
+__all__ = ['RECORDS', 'HEADERS', 'NINES', 'Decimal', 'TELLING', 'Seen', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
            'judge_decimal', 'Findings', 'judge_table', 'Recognized', 'columns_of', 'look_through', 'map_of', 'words_of',
            'missing_pages', 'recognize', 'answered']
 
@@ -61,10 +61,19 @@ def places(
     yield ReadOptions()
     if head[:1] in (b"{", b"["):
         yield from (ReadOptions(records=records) for records in RECORDS)
-    else:
-        if head.startswith(b"PK"):
-            yield from (ReadOptions(records=records) for records in RECORDS)
+    elif head.startswith(b"PK"):
+        yield from (ReadOptions(records=records) for records in RECORDS)
         yield from (ReadOptions(header_row=name) for name in HEADERS)
+    else:
+        yield from (ReadOptions(header_row=name) for name in HEADERS if _mentions(path, head, name))
+
+
+def _mentions(path: Path, head: bytes, name: str) -> bool:
+    "Does a page, or the beginning of a text, hold a name? Looking for it row by row takes long in a large file."
+    page = b"<" in head[:8]
+    with path.open("rb") as file:
+        data = file.read() if page else file.read(65_536)
+    return any(name.encode(coding) in data for coding in ("utf-8", "utf-16-le"))
 
 
 def _head(path: Path) -> bytes:
@@ -88,16 +97,27 @@ def find_table(
     return None
 
 # %% ../../nbs/importers/08_sources.ipynb #shapes
+NINES = str.maketrans("0123456789", "9" * 10)
+
+
 class Shapes:
     "The different shapes of texts in a column, each with one text that has it."
 
-    def __init__(self) -> None:
-        self.seen: dict[tuple[str, bool, bool], str] = {}
+    def __init__(
+        self,
+        dates: bool = True,  # Are shapes told apart by first or second numbers above 12?
+    ) -> None:
+        self.dates = dates
+        self.seen: dict[str | tuple[str, ...], str] = {}
 
     def add(self, text: str) -> None:
         "Look at one more cell."
-        first, second = (int(n) > 12 for n in (*re.findall(r"\d{1,2}", text[:5]), "0", "0")[:2])
-        self.seen.setdefault((re.sub(r"\d", "9", text), first, second), text)
+        shape = text.translate(NINES)
+        if not self.dates:
+            self.seen.setdefault(shape, text)
+            return
+        numbers = re.findall(r"\d{1,2}", text[:5])
+        self.seen.setdefault((shape, *("late" if int(n) > 12 else "early" for n in numbers[:2])), text)
 
 
 Decimal = Literal[".", ","]
@@ -138,7 +158,7 @@ class Findings:
 
 def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Shapes, Shapes, bool]:
     "Shapes of times and of numbers, and whether all times carry their offset or count since 1970."
-    times, numbers, known = Shapes(), Shapes(), True
+    times, numbers, known = Shapes(), Shapes(dates=False), True
     when = [name for ours, name in names.items() if ours in TIMES]
     counts = [name for ours, name in names.items() if ours in PRICES or ours in preset.numbers]
     for _, row in rows:
