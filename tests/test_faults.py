@@ -189,9 +189,10 @@ def test_a_segment_torn_at_any_byte_gives_its_whole_rows_and_one_finding(tmp_pat
     for cut in range(ends[0], len(data)):
         torn.write_bytes(data[:cut])
         columns, report = load_columns(torn.parent)
-        complete = sum(end - 1 <= cut for end in ends)  # a row without its line feed is complete beyond doubt
+        # without its line feed an object is whole beyond doubt; a row may lack the end of its last number
+        complete = sum(end - (format == "jsonl") <= cut for end in ends)
         assert columns.trace_id.tolist() == whole.trace_id[:complete].tolist(), cut
-        is_clean = cut in ends or cut + 1 in ends
+        is_clean = cut in ends or (format == "jsonl" and cut + 1 in ends)
         assert [bad.reason for bad in report.bad] == ["the last line is unfinished"] * (not is_clean), cut
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
 from math import nan
-from struct import pack
+from struct import Struct
 from typing import Any
 from zlib import crc32
 
@@ -20,7 +20,7 @@ from .trace import EPOCH, MICROSECOND, PredictionTrace, as_utc, exit_time, is_ke
 __all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins', 'twin_of_leg', 'quantity_of', 'Identity', 'is_sampled']
 
 # %% ../nbs/17_identity.ipynb #position-id
-_NOTHING = blake2b(digest_size=8)
+_NOTHING, _ENTRY, _EXIT = blake2b(digest_size=8), Struct("<qdq").pack, Struct("<qddq").pack
 
 
 @lru_cache(maxsize=4096)
@@ -40,7 +40,7 @@ def position_id(
 ) -> str:  # 16 hexadecimal digits
     "Name a decision by its content."
     state = _of_names("content", str(strategy), str(symbol), account, direction).copy()
-    state.update(pack("<qdq", (entry_time - EPOCH) // MICROSECOND, entry_price, twin))
+    state.update(_ENTRY((entry_time - EPOCH) // MICROSECOND, entry_price, twin))
     found: str = state.hexdigest()
     return found
 
@@ -66,7 +66,7 @@ def trace_id(
     state = _NOTHING.copy()  # faster than a new one
     state.update(position.encode() if position.isalnum() else position.encode("utf-8", "backslashreplace"))
     units = nan if quantity is None else quantity
-    state.update(pack("<qddq", (exit_time - EPOCH) // MICROSECOND, exit_price, units, twin))
+    state.update(_EXIT((exit_time - EPOCH) // MICROSECOND, exit_price, units, twin))
     return state.hexdigest()
 
 # %% ../nbs/17_identity.ipynb #twins

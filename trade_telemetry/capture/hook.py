@@ -31,10 +31,10 @@ from trade_telemetry.trace import (
 from ..values import is_blank, is_plausible, read_number, read_side, read_time, read_times
 
 # %% auto #0
-__all__ = ['Note', 'OPTIONAL', 'WORDS', 'IMPLAUSIBLE', 'FIRST', 'ENOUGH', 'Reader', 'REQUIRED', 'DECISIVE', 'LIVE_BUFFER',
-           'ClosedPosition', 'as_dict', 'is_plain', 'read_facts', 'move_of', 'plain_trace', 'build_trace',
-           'return_oddity', 'oddities', 'FirstPositions', 'make_readers', 'read_object', 'trace_from_facts',
-           'TelemetryHook', 'open_hook']
+__all__ = ['Note', 'WORDS', 'DECISIVE_NUMBERS', 'OPTIONAL', 'IMPLAUSIBLE', 'FIRST', 'ENOUGH', 'Reader', 'REQUIRED', 'DECISIVE',
+           'LIVE_BUFFER', 'ClosedPosition', 'as_dict', 'is_plain', 'read_facts', 'move_of', 'plain_trace',
+           'build_trace', 'return_oddity', 'oddities', 'FirstPositions', 'make_readers', 'read_object',
+           'trace_from_facts', 'TelemetryHook', 'open_hook']
 
 # %% ../../nbs/capture/08_hook.ipynb #closed-position
 class ClosedPosition(NamedTuple):
@@ -102,15 +102,17 @@ def is_plain(
             type(total) is float and isfinite(total) and (side == "LONG" or side == "SHORT")
             and type(entry) is type(exit_) is datetime and entry.tzinfo is exit_.tzinfo is UTC and entry <= exit_
             and type(symbol) is type(strategy) is type(reason) is type(account) is type(version) is str
-            and type(tag) is type(currency) is str
+            and type(tag) is type(currency) is str and (leverage is None or leverage > 0)
             and (decided is None or (type(decided) is datetime and decided.tzinfo is UTC))
             and (position is None or type(position) is int or (type(position) is str and not is_blank(position)))
         )  # fmt: skip
     except Exception:  # noqa: BLE001  anything may hide behind an operator: such facts are read one by one
         return False
 
-# %% ../../nbs/capture/08_hook.ipynb #read-facts
+# %% ../../nbs/capture/08_hook.ipynb #kinds-of-facts
 Note = Callable[[str, Exception], object]
+WORDS = ("symbol", "strategy", "exit_reason", "account", "version", "entry_tag", "currency")
+DECISIVE_NUMBERS = ("leverage", "fees_pct", "realized_return_pct")
 OPTIONAL = (
     "confidence",
     "quantity",
@@ -121,9 +123,8 @@ OPTIONAL = (
     "multiplier",
     "funding_pct",
 )
-WORDS = ("symbol", "strategy", "exit_reason", "account", "version", "entry_tag", "currency")
 
-
+# %% ../../nbs/capture/08_hook.ipynb #read-facts
 def read_facts(
     closed: ClosedPosition | tuple[Any, ...],  # Facts as people have them
     timezone: tzinfo = UTC,  # Zone of times that have none
@@ -133,19 +134,23 @@ def read_facts(
     facts = ClosedPosition(*closed)
     found: dict[str, Any] = {name: word(getattr(facts, name)) for name in WORDS}
     found["direction"] = named("direction", read_side, facts.direction)
-    found["entry_time"] = named("entry_time", read_time, facts.entry_time, timezone)
-    found["exit_time"] = named("exit_time", read_time, facts.exit_time, timezone)
+    for name in ("entry_time", "exit_time"):
+        found[name] = named(name, read_time, getattr(facts, name), timezone)
     if found["exit_time"] < found["entry_time"]:
         found["entry_time"], found["exit_time"] = read_times(facts.entry_time, facts.exit_time, timezone)
     for name in ("entry_price", "exit_price"):
         found[name] = named(name, read_number, getattr(facts, name))
-    for name in ("leverage", "fees_pct", "realized_return_pct"):
+    for name in DECISIVE_NUMBERS:
         found[name] = named(name, optional_number, getattr(facts, name))
-    readers: dict[str, Callable[[Any], Any]] = dict.fromkeys(OPTIONAL, optional_number)
-    readers["decision_time"] = lambda value: None if is_blank(value) else read_time(value, timezone)
-    for name, read in readers.items():
+    if found["leverage"] is not None and found["leverage"] <= 0:
+        raise ValueError(f"leverage must be > 0, got {found['leverage']}")
+    for name in (*OPTIONAL, "decision_time"):
         try:
-            found[name] = named(name, read, getattr(facts, name))
+            value = getattr(facts, name)
+            late = name == "decision_time" and not is_blank(value)
+            found[name] = (
+                named(name, read_time, value, timezone) if late else named(name, optional_number, value)
+            )
         except Exception as error:  # whatever hides behind it: the trace matters more
             if note is None:
                 raise
@@ -165,7 +170,7 @@ def move_of(
     gross = (closed.realized_return_pct + (closed.fees_pct or 0.0)) / (closed.leverage or 1.0)
     return gross if closed.direction == "LONG" else -gross, "stated return"
 
-# %% ../../nbs/capture/08_hook.ipynb #build-trace
+# %% ../../nbs/capture/08_hook.ipynb #plain-trace
 def plain_trace(
     closed: tuple[Any, ...],  # Plain facts, in the order of `ClosedPosition`
     threshold_pct: float,  # Label threshold of its strategy, percent
@@ -181,8 +186,6 @@ def plain_trace(
         if entry_price > 0
         else move_of(ClosedPosition(*closed))
     )
-    if leverage is not None and not leverage > 0:
-        raise ValueError(f"leverage must be > 0, got {leverage}")
     if earned is None:
         earned = position_return_pct(side, move, fees_pct or 0.0, leverage or 1.0)
     _, entry_text, _, exit_text, _ = orjson.dumps((entry, exit_)).decode().split('"')
@@ -196,10 +199,9 @@ def plain_trace(
         metadata["leg"] = leg
     if base:
         metadata["move_from"] = base
-    position = ""
-    if given is not None:
-        metadata["source_position_id"] = given = str(given)
-        position = given_position_id("hook", account, given)
+    position = "" if given is None else given_position_id("hook", account, str(given))
+    if position:
+        metadata["source_position_id"] = str(given)
     return PredictionTrace(  # by position: names would cost a tenth of the whole way to the file
         entry, symbol, strategy, side, label_direction(move, threshold_pct), confidence, entry_price, exit_price,
         (exit_ - entry).total_seconds() / 60, earned, features if type(features) is dict else as_dict(features),
@@ -208,7 +210,7 @@ def plain_trace(
         multiplier, funding_pct,
     )  # fmt: skip
 
-
+# %% ../../nbs/capture/08_hook.ipynb #build-trace
 def build_trace(
     closed: ClosedPosition | tuple[Any, ...],  # Facts; a plain tuple has them in the same order
     threshold_pct: float,  # Label threshold of its strategy, percent

@@ -193,7 +193,7 @@ class CountedCloses:
         temporary.write_bytes(canonical_bytes(content))
         os.replace(temporary, self.path)
 
-# %% ../../nbs/capture/01_ledger.ipynb #known-closes
+# %% ../../nbs/capture/01_ledger.ipynb #in-ledger
 def in_ledger(
     path: Path,  # `closes_….json`
     mode: str,  # Whose closes are asked for
@@ -216,7 +216,7 @@ def in_ledger(
             known.append(close)
     return known, str(content["forgotten_until"])
 
-
+# %% ../../nbs/capture/01_ledger.ipynb #known-closes
 def changed_at(path: Path) -> str:
     "When a file was last written, ISO 8601 UTC; empty where it is gone."
     try:

@@ -101,7 +101,7 @@ def json_cell(
     text = orjson.dumps(value, json_default) if type(value) is dict else dumps(value).encode()
     return b'"' + text.replace(b'"', b'""') + b'"' if len(text) > 2 else text
 
-# %% ../../nbs/capture/02_line_format.ipynb #quick-line
+# %% ../../nbs/capture/02_line_format.ipynb #cells
 def id_cell(
     text: str,  # Id of an exit or of a decision
 ) -> bytes:  # As `csv.writer` puts it
@@ -116,7 +116,7 @@ def time_cell(
     "Prepare a time."
     return when if when.tzinfo is UTC else as_utc(when, timezone)
 
-
+# %% ../../nbs/capture/02_line_format.ipynb #quick-line
 def quick_csv(
     trace: PredictionTrace,  # What is to be written
     trace_id: str,  # Id of the exit
