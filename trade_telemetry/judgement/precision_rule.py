@@ -165,10 +165,10 @@ def _looks_of(case: Case, strategy: str) -> _Looks | None:
         return None
     if strategy not in case.live.by_row:
         us = np.minimum(days.last_us, case.now_us)  # where only the date is known, today is not over
-        right, calls, first = (
+        right, calls, behind = (
             np.cumsum(part, dtype=np.float64) for part in (days.right, days.calls, days.positions)
         )
-        return _Looks(us, right, calls, first, np.arange(len(us)))
+        return _Looks(us, right, calls, behind, np.arange(len(us)))
     rows = case.figure
     mine = rows.predicted != NOOP
     if len(rows.strategies) > 1:
