@@ -8,6 +8,7 @@ import io
 import sqlite3
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -303,3 +304,23 @@ def test_a_torn_archive_of_lines_gives_what_it_holds(tmp_path: Path) -> None:
     *rows, (_, last) = read_trades(tmp_path / "log.jsonl.gz")[1]
     assert 1000 < len(rows) < 5000
     assert str(last).startswith("cannot be read")
+
+
+def test_reading_costs_no_more_than_twice_the_plain_reader_of_python(tmp_path: Path) -> None:
+    """A million rows have to be read in seconds: what judges and accounts for lines must be cheap for each."""
+    path, times = tmp_path / "log.csv", dict[str, list[float]]()
+    names = [f"column {k}" for k in range(12)]
+    path.write_text(
+        "\n".join(",".join(cells) for cells in [names, *[[str(k * 1.5) for k in range(12)]] * 40_000])
+    )
+
+    def plain() -> int:
+        with path.open(newline="") as handle:
+            return sum(1 for _ in csv.DictReader(handle))
+
+    for _ in range(3):
+        for who, read in {"plain": plain, "ours": lambda: sum(1 for _ in read_trades(path)[1])}.items():
+            start = time.process_time()
+            assert read() == 40_000
+            times.setdefault(who, []).append(time.process_time() - start)
+    assert min(times["ours"]) < 2 * min(times["plain"])

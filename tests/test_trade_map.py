@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import operator
+import time
+import timeit
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -229,3 +231,18 @@ def test_every_rule_has_a_key_and_every_key_a_rule() -> None:
         "%d.%m.%Y",
         "yyyymmdd",
     )
+
+
+def test_a_plain_column_costs_next_to_nothing_and_a_formula_little_more_than_its_numbers() -> None:
+    row = {"a": "100.5", "b": "101.25", "type": "sell stop", "opened": "2025-03-03 10:00:00"}
+    reading = Reading()
+
+    def cost(call: Any, cell: Any) -> float:
+        return min(timeit.repeat(lambda: call(cell), number=20_000, repeat=5, timer=time.process_time))
+
+    number = cost(float, "100.5")
+    assert cost(expression("a", row), row) < 3 * number
+    assert cost(reading.number, "100.5") < 6 * number
+    assert cost(reading.moment, "2025-03-03 10:00:00") < 20 * number
+    assert cost(expression("100 * (b / a - 1)", row), row) < 25 * number
+    assert cost(expression("type == 'buy' or type == 'buy stop'", row), row) < 12 * number

@@ -249,6 +249,15 @@ def _read_xlsx(open_file: Opener, options: ReadOptions, name: str) -> Source:
     except DAMAGE as error:
         raise ImportMapError(f"{name} is no workbook: {' '.join(str(error).split())}") from None
 
+# %% ../../nbs/importers/05_log_files.ipynb #page-text
+def _page_text(data: bytes, encoding: str | None) -> str | bytes:
+    "A page as text; as bytes where only the page itself can say what they mean."
+    try:
+        text = data.decode(encoding or encoding_of(data[:4096])).lstrip()
+    except UnicodeError:
+        return data
+    return text.partition("?>")[2] if text.startswith("<?") else text
+
 # %% ../../nbs/importers/05_log_files.ipynb #page-rows
 def _page_rows(data: bytes, options: ReadOptions, name: str) -> dict[Any, list[Line]]:
     "Rows of each table of a page."
@@ -256,11 +265,8 @@ def _page_rows(data: bytes, options: ReadOptions, name: str) -> dict[Any, list[L
         from lxml import etree, html
     except ImportError:
         raise ImportMapError("web pages need lxml: install trade_telemetry[import]") from None
-    text = data.decode(options.encoding or encoding_of(data[:4096]), "replace").lstrip()
-    if text.startswith("<?"):
-        text = text.partition("?>")[2]
     try:
-        page = html.document_fromstring(text or "<html></html>")
+        page = html.document_fromstring(_page_text(data, options.encoding) or "<html></html>")
     except (etree.ParserError, ValueError) as error:
         raise ImportMapError(f"{name} is no page: {error}") from None
     tables: dict[Any, list[Line]] = {}

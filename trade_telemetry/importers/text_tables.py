@@ -235,9 +235,8 @@ def read_text(
         head = handle.read(SAMPLE)
     encoding = options.encoding or encoding_of(head)
     sample = head.decode(encoding, "replace").splitlines()
-    sign = options.delimiter or (
-        "\t" if suffix == "tsv" else delimiter_of(sample[: 200 if len(head) < SAMPLE else -1])
-    )
+    judged = delimiter_of(sample[: 200 if len(head) < SAMPLE else -1][:200])
+    sign = options.delimiter or ("\t" if suffix == "tsv" else judged)
     width: list[int] = []
 
     def lines() -> Iterator[Line]:
@@ -245,4 +244,11 @@ def read_text(
         with io.TextIOWrapper(open_file(), encoding, how, newline="") as text:
             yield from _records(iter(text), sign, lambda: width[0] if width else None)
 
-    return table_of(lines, options, name, on_names=lambda names: width.append(len(names)))
+    def check(names: list[str]) -> None:
+        width.append(len(names))
+        if options.delimiter and len(names) == 1 and judged in names[0]:
+            raise ImportMapError(
+                f"{name}: the delimiter {options.delimiter!r} is not in the header; {judged!r} is"
+            )
+
+    return table_of(lines, options, name, on_names=check)
