@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from math import isfinite
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -16,13 +15,16 @@ from .. import values
 from ..trace import EPOCH, as_utc
 
 # %% auto #0
-__all__ = ['Row', 'Cell', 'BLANK', 'FIRST', 'TRUTH', 'number', 'Forms', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty',
+__all__ = ['Row', 'Cell', 'Forms', 'BLANK', 'FIRST', 'TRUTH', 'number', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty',
            'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading', 'moment',
            'column_times']
 
 # %% ../../nbs/importers/01_cells.ipynb #types
 Row: TypeAlias = Mapping[str, Any]
 Cell: TypeAlias = Callable[[Row], Any]
+Forms: TypeAlias = (
+    str | Sequence[str] | None
+)  # formats of times; yyyymmdd; spreadsheet; None: ISO text and counts since 1970
 
 
 class ImportMapError(ValueError):
@@ -120,7 +122,7 @@ def number_reader(
     decimal: str | None = None,  # "." or ","; None: a point, and a comma only where it must be thousands
 ) -> Callable[[Any], float]:  # Reads a cell: finite, or a ValueError that says what is wrong
     "Make the function that reads cells as numbers."
-    foreign = "." if decimal == "," else "_"  # Python would take them, people mean something else
+    points = decimal != ","
 
     def read(value: Any) -> float:
         if type(value) is not str:
@@ -128,14 +130,16 @@ def number_reader(
         try:
             found = float(value)
         except ValueError:
-            found = None
-        if found is not None and found - found == 0.0 and foreign not in value and "_" not in value:
-            return found
-        if is_blank(value):
-            raise ValueError("is empty")
-        if found is not None and not isfinite(found):
-            raise ValueError(f"is not finite: {value[:40]!r}")
-        return _from_text(value, decimal)
+            if not is_blank(value):
+                return _from_text(value, decimal)
+            raise ValueError("is empty") from None
+        if found - found == 0.0:
+            if "_" not in value and (
+                points or "." not in value
+            ):  # Python would take them, people mean something else
+                return found
+            return _from_text(value, decimal)
+        raise ValueError("is empty" if is_blank(value) else f"is not finite: {value[:40]!r}")
 
     return read
 
@@ -233,9 +237,6 @@ def _counted(forms: list[str]) -> Callable[[int], datetime | None]:
     return (lambda count: None) if forms else read
 
 # %% ../../nbs/importers/01_cells.ipynb #time-reader
-Forms: TypeAlias = str | Sequence[str] | None
-
-
 def local_reader(
     form: Forms = None,  # Formats of text, or yyyymmdd, or spreadsheet; None: ISO text and counts since 1970
 ) -> Callable[[Any, tzinfo], datetime]:  # A time, still without zone where the cell has none
@@ -249,6 +250,11 @@ def local_reader(
         if type(value) is int and (when := counted(value)):
             return when
         if type(value) is str:
+            if not forms and value[4:5] == "-":  # nearly all cells of nearly all files
+                try:
+                    return datetime.fromisoformat(value)
+                except ValueError:
+                    pass
             text = value.strip()
             if text.isdecimal() and len(text) < 16 and (when := counted(int(text))):
                 return when
@@ -270,6 +276,16 @@ def local_reader(
 
     return read
 
+# %% ../../nbs/importers/01_cells.ipynb #to-utc
+WALL_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  of a clock without zone
+
+
+def _to_utc(when: datetime, timezone: tzinfo) -> datetime:
+    "What `as_utc` does, quickly for naive times."
+    if when.tzinfo is None and (offset := timezone.utcoffset(when)) is not None:
+        return EPOCH + (when - WALL_EPOCH - offset)
+    return as_utc(when, timezone)
+
 # %% ../../nbs/importers/01_cells.ipynb #reading
 class Reading:
     "How the cells of one file are read: its clock, its dates, its decimal sign."
@@ -290,7 +306,7 @@ class Reading:
     ) -> datetime:  # In UTC; ValueError where it is no time
         "Read a cell as a time."
         try:
-            return as_utc(self._local(value, self.timezone), self.timezone)
+            return _to_utc(self._local(value, self.timezone), self.timezone)
         except OverflowError:
             raise ValueError(f"is not a time: {str(value)[:40]!r}") from None
 

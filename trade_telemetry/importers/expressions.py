@@ -114,13 +114,29 @@ def _within(a: Any, b: Any, reading: Reading) -> bool:
         return any(_equal(a, item, reading) for item in b)
     return not is_empty(a) and not is_empty(b) and _text(a) in _text(b)
 
-# %% ../../nbs/importers/02_expressions.ipynb #comparison
+# %% ../../nbs/importers/02_expressions.ipynb #days-and-words
 ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 
 
-def _is_word(node: ast.AST, reading: Reading) -> bool:
+def _day_of(node: ast.expr, reading: Reading) -> datetime | None:
+    "A day written in the map: one of the file's zone, however the file writes its days."
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or node.value[4:5] != "-":
+        return None
+    try:
+        return as_utc(datetime.fromisoformat(node.value.strip()), reading.timezone)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _side(node: ast.expr, scope: _Scope) -> Cell:
+    "One side of a comparison."
+    day = _day_of(node, scope.reading)
+    return _compile(node, scope) if day is None else lambda row: day
+
+
+def _is_word(node: ast.expr, reading: Reading) -> bool:
     "A text in the map that can only be meant as text?"
     return (
         isinstance(node, ast.Constant)
@@ -129,9 +145,10 @@ def _is_word(node: ast.AST, reading: Reading) -> bool:
         and word.strip().lower() not in TRUTH
         and not _tried(reading.number, word)
         and not _tried(reading.moment, word)
+        and not _day_of(node, reading)
     )
 
-
+# %% ../../nbs/importers/02_expressions.ipynb #same-word
 def _same_word(cell: Cell, words: frozenset[str], wanted: bool) -> Cell:
     def read(row: Row) -> bool:
         value = cell(row)
@@ -142,17 +159,6 @@ def _same_word(cell: Cell, words: frozenset[str], wanted: bool) -> Cell:
     return read
 
 # %% ../../nbs/importers/02_expressions.ipynb #pair
-def _side(node: ast.expr, scope: _Scope) -> Cell:
-    "One side of a comparison; a day written in the map is a day in the zone of the file, however the file writes its days."
-    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value[4:5] == "-":
-        try:
-            when = as_utc(datetime.fromisoformat(node.value.strip()), scope.reading.timezone)
-        except (ValueError, OverflowError):
-            return _compile(node, scope)
-        return lambda row: when
-    return _compile(node, scope)
-
-
 def _pair(op: ast.cmpop, left: ast.expr, right: ast.expr, scope: _Scope) -> Cell:
     "One comparison of two parts."
     reading, wanted = scope.reading, isinstance(op, ast.Eq | ast.In)
@@ -397,6 +403,9 @@ def _numeric(node: ast.expr, scope: _Scope) -> Numeric:
             return _numeric(operand, scope)
         case ast.Constant(value=int() | float() as k):
             return lambda row: k
+        case ast.Name(id=name) if name in (scope.columns or ()):
+            read = scope.reading.number
+            return lambda row: read(row.get(name))
     cell, number = _compile(node, scope), scope.reading.number
     return lambda row: number(cell(row))
 

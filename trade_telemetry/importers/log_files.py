@@ -138,7 +138,7 @@ def _read_parquet(open_file: Opener, name: str) -> Source:
         with open_file() as handle:
             names = list(pq.read_schema(handle).names)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ImportMapError(f"{name} is not Parquet: {error}") from None
+        raise ImportMapError(f"{name} is not Parquet: {' '.join(str(error).split())}") from None
 
     def rows() -> Iterator[tuple[int, Row | str]]:
         k = 0
@@ -234,7 +234,7 @@ def _read_xlsx(open_file: Opener, options: ReadOptions, name: str) -> Source:
             open_file() as handle,
             closing(openpyxl.load_workbook(handle, read_only=True, data_only=True)) as book,
         ):
-            sheets = {s.title: s for s in book.worksheets}
+            sheets = {sheet.title: sheet for sheet in book.worksheets}
             for sheet in sheets.values():
                 sheet.reset_dimensions()  # some exports state them wrongly
             full = [title for title, s in sheets.items() if next(s.iter_rows(values_only=True), None)]
@@ -244,8 +244,10 @@ def _read_xlsx(open_file: Opener, options: ReadOptions, name: str) -> Source:
 
     try:
         return table_of(lines, options, name, pad=True)
-    except (zipfile.BadZipFile, KeyError, TypeError, AttributeError, OSError, SyntaxError) as error:
-        raise ImportMapError(f"{name} is no workbook: {error}") from None
+    except ImportMapError:
+        raise
+    except DAMAGE as error:
+        raise ImportMapError(f"{name} is no workbook: {' '.join(str(error).split())}") from None
 
 # %% ../../nbs/importers/05_log_files.ipynb #page-rows
 def _page_rows(data: bytes, options: ReadOptions, name: str) -> dict[Any, list[Line]]:
@@ -371,6 +373,33 @@ def _kind_of(content: _Content) -> str:
     start = head.decode(encoding_of(head), "replace").lstrip("\ufeff \t\r\n")[:1]
     return {"<": "html", "{": "json", "[": "json"}.get(start, "csv")
 
+# %% ../../nbs/importers/05_log_files.ipynb #guarded
+DAMAGE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    SyntaxError,
+)
+
+
+def _guarded(source: Source) -> Source:
+    "Rows of a library's reader, which meets damage in the middle with errors of any kind."
+
+    def rows() -> Iterator[tuple[int, Row | str]]:
+        at = 0
+        try:
+            for at, row in source[1]:
+                yield at, row
+        except DAMAGE as error:
+            yield at + 1, f"cannot be read: {' '.join(str(error).split())}"
+
+    return source[0], rows()
+
 # %% ../../nbs/importers/05_log_files.ipynb #read-trades
 def read_trades(
     path: str | Path,  # A log; may be packed
@@ -392,13 +421,13 @@ def read_trades(
             case "json" | "jsonl":
                 return _read_json(content.open, content.options, content.name, kind == "jsonl")
             case "parquet":
-                return _read_parquet(content.open, content.name)
+                return _guarded(_read_parquet(content.open, content.name))
             case "sqlite":
                 if content.name != path.name or path.suffix == ".gz":
                     raise ImportMapError(f"{path.name} holds a database: unpack it first")
                 return _read_sqlite(path, content.options)
             case "xlsx":
-                return _read_xlsx(content.open, content.options, content.name)
+                return _guarded(_read_xlsx(content.open, content.options, content.name))
             case "html":
                 return _read_html(content.open, content.options, content.name)
         return read_text(content.open, content.options, content.name, kind)

@@ -18,7 +18,7 @@ from .cells import ImportMapError, Row, is_empty
 from .trade_map import ReadOptions
 
 # %% auto #0
-__all__ = ['Source', 'Line', 'Opener', 'encoding_of', 'delimiter_of', 'column_names', 'table_of', 'read_text']
+__all__ = ['Source', 'Line', 'Opener', 'SAMPLE', 'encoding_of', 'delimiter_of', 'column_names', 'table_of', 'read_text']
 
 # %% ../../nbs/importers/04_text_tables.ipynb #types
 Source: TypeAlias = tuple[
@@ -58,6 +58,7 @@ def delimiter_of(
 
 # %% ../../nbs/importers/04_text_tables.ipynb #records
 OPEN_MARK = "a quotation mark is left open"
+FOREIGN = "not of the file's encoding: say `encoding: cp1252` in the map where Windows wrote it"
 
 
 def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
@@ -66,14 +67,20 @@ def _noted(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
         yield line
 
 
+def _foreign(lines: list[str]) -> bool:
+    "Do they hold bytes that are not of the file's encoding?"
+    text = lines[0] if len(lines) == 1 else "".join(lines)
+    return not text.isascii() and any("\udc80" <= sign <= "\udcff" for sign in text)
+
+
 def _odd(line: str, delimiter: str) -> list[str] | str:
     "A line that is not strictly CSV, as far as it can be read."
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        return FOREIGN if _foreign([line]) else next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error as error:
         return f"not CSV: {error}"
 
-
+# %% ../../nbs/importers/04_text_tables.ipynb #read-records
 def _records(lines: Iterator[str], delimiter: str, width: Callable[[], int | None]) -> Iterator[Line]:
     "Records with the lines they begin in; a reason instead where there is none."
     at, taken = 1, list[str]()
@@ -82,7 +89,7 @@ def _records(lines: Iterator[str], delimiter: str, width: Callable[[], int | Non
             for cells in csv.reader(_noted(lines, taken), delimiter=delimiter, strict=True):
                 if len(taken) > 1 and width() not in (None, len(cells)):
                     break
-                yield at, cells
+                yield at, cells if not _foreign(taken) else FOREIGN
                 at += len(taken)
                 taken.clear()
             else:
@@ -207,33 +214,16 @@ def table_of(
         width = len(names)
         for at, cells in _until_title(again) if ends and width > 2 else again:
             if len(cells) == width and type(cells) is list and cells[0]:
-                yield at, dict(zip(names, cells, strict=True))
+                yield at, dict(zip(names, cells, strict=False))  # as wide, and a million times
             elif isinstance(cells, str) or _filled(cells):
                 yield at, _fitted(names, cells, pad)
 
     return names, rows()
 
-# %% ../../nbs/importers/04_text_tables.ipynb #checked
+# %% ../../nbs/importers/04_text_tables.ipynb #read-text
 SAMPLE = 65_536
 
 
-def _checked(lines: Iterator[str], encoding: str, broken: list[int]) -> Iterator[str]:
-    "Lines, those noted that are not of the encoding."
-    for at, line in enumerate(lines, 1):
-        if not line.isascii():
-            try:
-                line.encode(encoding)
-            except UnicodeError:
-                broken.append(at)
-        yield line
-
-
-def _not_of(encoding: str) -> str:
-    if encoding == "utf-8-sig":
-        return "not UTF-8; where Windows wrote it, say `encoding: cp1252` in the map"
-    return f"not {encoding}"
-
-# %% ../../nbs/importers/04_text_tables.ipynb #read-text
 def read_text(
     open_file: Opener,  # Opens the bytes of the file
     options: ReadOptions,  # What is known of it
@@ -251,18 +241,8 @@ def read_text(
     width: list[int] = []
 
     def lines() -> Iterator[Line]:
-        broken: list[int] = []
-        with io.TextIOWrapper(
-            open_file(),
-            encoding,
-            errors="surrogateescape" if "utf-16" not in encoding else "replace",
-            newline="",
-        ) as text:
-            checked = _checked(iter(text), encoding, broken)
-            for at, cells in _records(checked, sign, lambda: width[0] if width else None):
-                if broken and broken[-1] >= at and not isinstance(cells, str):
-                    yield at, _not_of(encoding)
-                else:
-                    yield at, cells
+        how = "replace" if "utf-16" in encoding else "surrogateescape"
+        with io.TextIOWrapper(open_file(), encoding, how, newline="") as text:
+            yield from _records(iter(text), sign, lambda: width[0] if width else None)
 
     return table_of(lines, options, name, on_names=lambda names: width.append(len(names)))
