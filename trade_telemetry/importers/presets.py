@@ -75,7 +75,7 @@ class Preset:
         "Is this a header of the source?"
         return set(self.needs) <= set(self.names(columns))
 
-# %% ../../nbs/importers/06_presets.ipynb #plain-rows
+# %% ../../nbs/importers/06_presets.ipynb #remembered
 PRICES = ("entry_price", "exit_price", "price", "quantity")
 TIMES = (
     "entry_time",
@@ -108,7 +108,7 @@ def remembered(
 
     return read
 
-
+# %% ../../nbs/importers/06_presets.ipynb #plain-readers
 def plain_readers(judged: Judged) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     "How times and numbers of a file are read: None where a cell is blank, times as ISO text where it has a form of its own."
     number, local = number_reader(judged.decimal), local_reader(judged.time_format)
