@@ -245,7 +245,7 @@ def test_an_empty_log_gives_an_empty_run(tmp_path: Path) -> None:
         0, 0, "0 of 0 rows of log.csv became backtest traces",
     )  # fmt: skip
     (tmp_path / "none.csv").write_text("")
-    with pytest.raises(ImportMapError, match="distinct column names"):
+    with pytest.raises(ImportMapError, match="must hold column names"):
         read_trades(tmp_path / "none.csv")
     assert isinstance(FREQTRADE, TradeMap)
 

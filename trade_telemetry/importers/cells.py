@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from .. import values
-from ..trace import as_utc
+from ..trace import EPOCH, as_utc
 
 # %% auto #0
-__all__ = ['Row', 'Cell', 'BLANK', 'TRUTH', 'number', 'Forms', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty', 'is_blank',
-           'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading', 'moment', 'column_times']
+__all__ = ['Row', 'Cell', 'BLANK', 'FIRST', 'TRUTH', 'number', 'Forms', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty',
+           'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading', 'moment',
+           'column_times']
 
 # %% ../../nbs/importers/01_cells.ipynb #types
 Row: TypeAlias = Mapping[str, Any]
@@ -29,6 +30,7 @@ class ImportMapError(ValueError):
 
 # %% ../../nbs/importers/01_cells.ipynb #is-blank
 BLANK = values.BLANK | {"na", "n/a", "#n/a", "<na>", "-", "--", "\N{EN DASH}", "\N{EM DASH}"}
+FIRST = frozenset("nN#<- \t\r\n\N{EN DASH}\N{EM DASH}\N{NO-BREAK SPACE}")  # with which a blank text may begin
 
 
 def is_empty(
@@ -42,6 +44,8 @@ def is_blank(
     value: Any,  # A cell that holds a number, a time, or a yes or no
 ) -> bool:  # Empty, or a word for nothing
     "Does it hold nothing?"
+    if type(value) is str:
+        return not value or (value[0] in FIRST and value.strip().lower() in BLANK)
     return value is None or value != value or (isinstance(value, str) and value.strip().lower() in BLANK)
 
 # %% ../../nbs/importers/01_cells.ipynb #truth
@@ -57,6 +61,8 @@ def truth(
     "Read a cell as yes or no."
     if type(value) is bool:
         return value
+    if type(value) is str and value in TRUTH:
+        return TRUTH[value]
     if is_blank(value):
         return False
     if (found := TRUTH.get(str(value).strip().lower())) is None:
@@ -82,8 +88,17 @@ def _grouped(point: str, comma: str) -> re.Pattern[str]:
 DIGITS = {".": _grouped(r"\.", ","), ",": _grouped(",", r"\.")}
 
 # %% ../../nbs/importers/01_cells.ipynb #from-text
+USUAL = re.compile(
+    r"(\()?-?[$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?(?(1)\))"
+)  # nine of ten, and three times as fast
+NOISE = str.maketrans(dict.fromkeys("()$€£,% "))
+
+
 def _from_text(text: str, decimal: str | None) -> float:
     "A number as people write it; ValueError where it is none or could be two."
+    if decimal != "," and (usual := USUAL.fullmatch(text)) and not (usual[1] and "-" in text):
+        found = float(text.translate(NOISE))
+        return -found if usual[1] else found
     around = AROUND.fullmatch(text.translate(SPACES).strip())
     head = HEAD.fullmatch(around[1].replace(" ", "")) if around else None
     tail = TAIL.fullmatch(around[3].replace(" ", "")) if around else None
@@ -105,22 +120,22 @@ def number_reader(
     decimal: str | None = None,  # "." or ","; None: a point, and a comma only where it must be thousands
 ) -> Callable[[Any], float]:  # Reads a cell: finite, or a ValueError that says what is wrong
     "Make the function that reads cells as numbers."
-    plain = re.compile(r"[^,._]*") if decimal == "," else re.compile(r"[^,_]*")
+    foreign = "." if decimal == "," else "_"  # Python would take them, people mean something else
 
     def read(value: Any) -> float:
         if type(value) is not str:
             return values.read_number(value)
         try:
-            if isfinite(found := float(value)) and plain.fullmatch(value):
-                return found
+            found = float(value)
         except ValueError:
-            if not is_blank(value):
-                return _from_text(value, decimal)
+            found = None
+        if found is not None and found - found == 0.0 and foreign not in value and "_" not in value:
+            return found
         if is_blank(value):
             raise ValueError("is empty")
-        if isfinite(found):
-            return _from_text(value, decimal)
-        raise ValueError(f"is not finite: {value[:40]!r}")
+        if found is not None and not isfinite(found):
+            raise ValueError(f"is not finite: {value[:40]!r}")
+        return _from_text(value, decimal)
 
     return read
 
@@ -205,6 +220,18 @@ def _written_time(form: str) -> Callable[[str], datetime]:
 
     return read
 
+# %% ../../nbs/importers/01_cells.ipynb #counted
+def _counted(forms: list[str]) -> Callable[[int], datetime | None]:
+    "The usual counts since 1970, without a look at the clock for each."
+    least, most = (int(t.timestamp()) for t in (values.EARLIEST, datetime.now(UTC)))
+
+    def read(count: int) -> datetime | None:
+        if least <= count <= most:
+            return EPOCH + timedelta(seconds=count)
+        return EPOCH + timedelta(milliseconds=count) if least <= count // 1000 <= most else None
+
+    return (lambda count: None) if forms else read
+
 # %% ../../nbs/importers/01_cells.ipynb #time-reader
 Forms: TypeAlias = str | Sequence[str] | None
 
@@ -216,10 +243,15 @@ def local_reader(
     forms = [form] if isinstance(form, str) else list(form or ())
     numeric = next((f for f in forms if "%" not in f), None)
     written = [_written_time(f) for f in forms if "%" in f]
+    counted = _counted(forms)
 
     def read(value: Any, timezone: tzinfo) -> datetime:
+        if type(value) is int and (when := counted(value)):
+            return when
         if type(value) is str:
             text = value.strip()
+            if text.isdecimal() and len(text) < 16 and (when := counted(int(text))):
+                return when
             for parse in written:
                 try:
                     return parse(text)

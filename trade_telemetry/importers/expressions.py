@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import reduce
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from trade_telemetry.importers.cells import (
     TRUTH,
@@ -134,9 +135,9 @@ def _is_word(node: ast.AST, reading: Reading) -> bool:
 def _same_word(cell: Cell, words: frozenset[str], wanted: bool) -> Cell:
     def read(row: Row) -> bool:
         value = cell(row)
-        return ((value if type(value) is str else str(value)).strip() in words) is wanted and (
-            value is not None or not wanted
-        )
+        if type(value) is str:
+            return (value in words or value.strip() in words) is wanted
+        return (value is not None and str(value).strip() in words) is wanted
 
     return read
 
@@ -188,13 +189,22 @@ def _asks(node: ast.AST) -> bool:
             return True
     return False
 
+# %% ../../nbs/importers/02_expressions.ipynb #question
+def _both(a: Cell, b: Cell) -> Cell:
+    return lambda row: a(row) and b(row)
+
+
+def _either(a: Cell, b: Cell) -> Cell:
+    return lambda row: a(row) or b(row)
+
 
 def _question(node: ast.expr, scope: _Scope) -> Cell:
     "A part whose yes or no is wanted."
     if isinstance(node, ast.BoolOp):
-        parts = [_question(part, scope) for part in node.values]
-        combine = all if isinstance(node.op, ast.And) else any
-        return lambda row: combine(part(row) for part in parts)
+        return reduce(
+            _both if isinstance(node.op, ast.And) else _either,
+            [_question(part, scope) for part in node.values],
+        )
     if isinstance(node, ast.Constant):
         if (found := _tried(truth, node.value)) is None:
             raise _WrongError(f"{node.value!r} is neither yes nor no")
@@ -364,32 +374,31 @@ def _if_there(cell: Cell) -> Cell:
     return read
 
 # %% ../../nbs/importers/02_expressions.ipynb #arithmetic
-ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-}  # fmt: skip
+Numeric: TypeAlias = Callable[[Row], float]
+ARITHMETIC: dict[type[ast.operator], Callable[[Numeric, Numeric], Numeric]] = {
+    ast.Add: lambda a, b: lambda row: a(row) + b(row),
+    ast.Sub: lambda a, b: lambda row: a(row) - b(row),
+    ast.Mult: lambda a, b: lambda row: a(row) * b(row),
+    ast.Div: lambda a, b: lambda row: a(row) / b(row),
+}
 
 
-def _arithmetic(node: ast.BinOp, scope: _Scope) -> Cell:
-    if (apply := ARITHMETIC.get(type(node.op))) is None:
-        raise SyntaxError(type(node.op).__name__)
-    a, b, number = _compile(node.left, scope), _compile(node.right, scope), scope.reading.number
+def _numeric(node: ast.expr, scope: _Scope) -> Numeric:
+    "A part of which a number is wanted; what has been computed is not read a second time."
     match node:
-        case ast.BinOp(right=ast.Constant(value=int() | float() as k)):
-            return lambda row: apply(number(a(row)), k)
-        case ast.BinOp(left=ast.Constant(value=int() | float() as k)):
-            return lambda row: apply(k, number(b(row)))
-    return lambda row: apply(number(a(row)), number(b(row)))
-
-
-def _signed(node: ast.UnaryOp, scope: _Scope) -> Cell:
-    number = scope.reading.number
-    if isinstance(node.op, ast.Not):
-        asked = _question(node.operand, scope)
-        return lambda row: not asked(row)
-    if isinstance(node.op, ast.Invert):
-        raise SyntaxError(type(node.op).__name__)  # noqa: TRY004
-    cell, minus = _compile(node.operand, scope), isinstance(node.op, ast.USub)
-    return (lambda row: -number(cell(row))) if minus else (lambda row: number(cell(row)))
+        case ast.BinOp(left=left, op=op, right=right):
+            if (combine := ARITHMETIC.get(type(op))) is None:
+                raise SyntaxError(type(op).__name__)
+            return combine(_numeric(left, scope), _numeric(right, scope))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            inner = _numeric(operand, scope)
+            return lambda row: -inner(row)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return _numeric(operand, scope)
+        case ast.Constant(value=int() | float() as k):
+            return lambda row: k
+    cell, number = _compile(node, scope), scope.reading.number
+    return lambda row: number(cell(row))
 
 # %% ../../nbs/importers/02_expressions.ipynb #compile-node
 def _compile(node: ast.AST, scope: _Scope) -> Cell:
@@ -410,10 +419,11 @@ def _compile(node: ast.AST, scope: _Scope) -> Cell:
             return _chosen(node, scope)
         case ast.Call():
             return _call(node, scope)
-        case ast.BinOp():
-            return _arithmetic(node, scope)
-        case ast.UnaryOp():
-            return _signed(node, scope)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            negated = _question(operand, scope)
+            return lambda row: not negated(row)
+        case ast.BinOp() | ast.UnaryOp(op=ast.USub() | ast.UAdd()):
+            return _numeric(node, scope)
         case ast.Compare(left=left, ops=ops, comparators=rights):
             sides = list(pairwise([left, *rights]))
             pairs = [_pair(op, a, b, scope) for op, (a, b) in zip(ops, sides, strict=True)]

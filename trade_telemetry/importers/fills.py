@@ -154,9 +154,8 @@ def _read_fill(row: Cells) -> Fill:
     )
 
 
-def _exit_row(done: PairedExit, times: dict[datetime, object], unit: float) -> Cells:
+def _exit_row(done: PairedExit, times: dict[datetime, object], unit: float | None) -> Cells:
     "A row as presets make them."
-    notional = abs(done.entry_price) * done.quantity * unit
     row: Cells = {
         "left_out": "",
         **done._asdict(),
@@ -164,6 +163,9 @@ def _exit_row(done: PairedExit, times: dict[datetime, object], unit: float) -> C
         "exit_time": times[done.exit_time],
     }
     fees = row.pop("fees")
+    if unit is None:  # lots or contracts of unknown worth: money says nothing about percent
+        return row
+    notional = abs(done.entry_price) * done.quantity * unit
     move = (done.exit_price - done.entry_price) * (1 if done.direction == "LONG" else -1)
     row["profit"] = move * done.quantity * unit - fees
     if notional:
@@ -184,7 +186,7 @@ def paired_rows(
         list[Fill](),
         dict[int, int](),
         dict[datetime, object](),
-        dict[str, float](),
+        dict[str, float | None](),
     )
     for line, row in rows:
         if isinstance(row, str) or row["left_out"]:
@@ -198,7 +200,7 @@ def paired_rows(
         fills.append(fill)
         of_fill[id(fill)] = line
         times[fill.time] = row["time"]
-        units[fill.symbol] = row.get("multiplier") or 1.0
+        units[fill.symbol] = row["unit"]
     book = FifoBook() if book is None else book
     for fill in in_time_order(fills):
         for done in pair_fifo([fill], book):
@@ -240,5 +242,13 @@ def paired(
         if value not in (None, "")
     }
     zone = None if "--timezone" in found.asks else found.trade_map.timezone
-    made = map_of(found.source, filled, zone)
-    return replace(pairs, trade_map=made, words=f"{found.words}: {pairs.book.summary()}")
+    made = map_of(found.source, filled, zone, found.options)
+    asks = tuple(
+        a for a in found.asks if a != "--strategy"
+    )  # whose the fills were is not whose the pairs are
+    told = {
+        "asks": ("--strategy", *asks),
+        "strategies": (),
+        "words": f"{found.words}: {pairs.book.summary()}",
+    }
+    return replace(pairs, trade_map=made, **told)

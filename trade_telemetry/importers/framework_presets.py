@@ -27,15 +27,15 @@ from trade_telemetry.importers.presets import (
     Preset,
     by_money,
     each,
-    in_percent,
-    own_unit,
+    metatrader_skip,
 )
+from ..trace import market_move_pct
 from ..values import read_side
 
 # %% auto #0
 __all__ = ['BACKTESTING', 'VECTORBT', 'VECTORBT_RAW', 'BACKTRADER', 'NAUTILUS', 'LEAN', 'JESSE', 'FREQTRADE', 'FILL_NUMBERS',
            'WAY_OUT', 'FILLS', 'PRESETS', 'IDS_FOR_EVER', 'backtesting_row', 'vectorbt_row', 'backtrader_row',
-           'nautilus_row', 'lean_row', 'jesse_row', 'mean_price', 'freqtrade_row', 'fill_row', 'deal_row', 'source_of']
+           'nautilus_row', 'lean_row', 'jesse_row', 'mean_price', 'freqtrade_row', 'fill_row', 'source_of']
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #frameworks
 def _of_notional(row: Cells, fees: float | None) -> None:
@@ -63,6 +63,8 @@ def backtrader_row(row: Cells, judged: Judged) -> None:
     "Net profit over the value of the position."
     row["quantity"] = abs(row["quantity"])
     row["realized_return_pct"] = 100 * row["profit"] / abs(row["value"])
+    move = market_move_pct(row["entry_price"], row["exit_price"])
+    row["fees_pct"] = (move if read_side(row["direction"]) == "LONG" else -move) - row["realized_return_pct"]
     row["mae_pct"], row["mfe_pct"] = (None if v is None else f(v, 0.0) for f, v in ((min, row.get("low")), (max, row.get("high"))))  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #frameworks-presets
@@ -77,7 +79,6 @@ BACKTESTING = Preset(
     "kernc.github.io/backtesting.py, `Backtest.run`, `_trades`; proved on its own export",
     ("fraction", "profit", "commission"),
     each(backtesting_row),
-    ("strategy", "symbol", "timezone"),
 )  # fmt: skip
 VECTORBT = Preset(
     "vectorbt exit trades",
@@ -92,6 +93,8 @@ VECTORBT = Preset(
     ("entry_fees", "exit_fees", "profit", "fraction"),
     each(vectorbt_row),
 )  # fmt: skip
+
+# %% ../../nbs/importers/07_framework_presets.ipynb #records-backtrader
 VECTORBT_RAW = Preset(
     "vectorbt raw records",
     {"entry": "entry_idx", "exit": "exit_idx", "parent": "parent_id|position_id", "price": "entry_price", "side": "direction"},
@@ -129,14 +132,14 @@ def nautilus_row(row: Cells, judged: Judged) -> None:
     profit, paid = _amounts(row.get("realized")), _amounts(row.get("commissions"))
     row["position_id"] = f"{row['position_id']}@{row['entry_time']}" if row.get("position_id") else None
     row["currency"], row["profit"] = next(iter(profit.items()), ("", None))
-    gross = 100 * row["fraction"]
-    row["gross"] = None if row["profit"] is None else row["profit"] + paid[row["currency"]]
-    unit = own_unit(row) if set(paid) <= {row["currency"]} else None
+    row["realized_return_pct"] = (
+        100 * row["fraction"]
+    )  # until the commissions are known to be in the same money
     row["costs"] = paid[row["currency"]]
-    in_percent(row, unit)
-    row.setdefault("realized_return_pct", gross)
+    same = row["profit"] is not None and set(paid) <= {row["currency"]}
+    row["gross"] = row["profit"] + row["costs"] if same else None
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #nautilus-map
 NAUTILUS = Preset(
     "NautilusTrader positions",
     {
@@ -148,9 +151,8 @@ NAUTILUS = Preset(
     ("symbol", "entry", "state", "quantity", "entry_time", "exit_time", "entry_price", "exit_price", "fraction"),
     "nautilustrader.io/docs, `ReportProvider.generate_positions_report`",
     ("fraction",),
-    each(nautilus_row),
-    (),
-    "UTC",
+    each(nautilus_row, by_money),
+    timezone="UTC",
 )  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #lean-jesse
@@ -158,7 +160,9 @@ def lean_row(row: Cells, judged: Judged) -> None:
     "A trade of LEAN."
     names = row.get("symbols") or [row["symbol"]]
     names = names if isinstance(names, list) else [names]
-    row["symbol"] = ", ".join(str(s.get("value") if isinstance(s, dict) else s) for s in names)
+    row["symbol"] = ", ".join(
+        str((s.get("value") or s.get("Value")) if isinstance(s, dict) else s) for s in names
+    )
     row["direction"] = read_side(row["direction"], zero_is_long=True)
     row["costs"] = row.get("fees") or 0.0
     row["quantity"] = None if row["quantity"] is None else abs(row["quantity"])
@@ -175,11 +179,10 @@ LEAN = Preset(
     "quantconnect.com/docs, 'Closed trades'; proved on files of the documented form",
     ("gross", "fees", "mae", "mfe"),
     each(lean_row, by_money),
-    ("strategy",),
-    "UTC",
+    timezone="UTC",
 )  # fmt: skip
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #jesse
 def jesse_row(row: Cells, judged: Judged) -> None:
     "A trade of jesse: percent of the margin, and with it the leverage."
     stated, notional = row["realized_return_pct"], row["quantity"] * row["entry_price"]
@@ -201,8 +204,7 @@ JESSE = Preset(
     "docs.jesse.trade, 'Metrics and trades'; the columns of `ClosedTrade.to_dict`",
     ("fee", "profit", "realized_return_pct"),
     each(jesse_row),
-    (),
-    "UTC",
+    timezone="UTC",
 )  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #freqtrade
@@ -220,9 +222,13 @@ def mean_price(
             filled, money = filled + float(units), money + float(units) * float(price)
     return (money / filled, filled) if filled else None
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #freqtrade-row
 def freqtrade_row(row: Cells, judged: Judged) -> None:
     "A trade of freqtrade, from whichever of its doors."
+    if not is_empty(
+        listed := row.get("list")
+    ):  # the star of strategy.*.trades: a backtest, which keeps no ids
+        row["strategy"], row["position_id"] = listed, None
     short = str(row.get("short")).lower() in ("true", "1")
     row["direction"] = "SHORT" if short else "LONG"
     if str(row.get("open")).lower() in ("true", "1") or row.get("fraction") is None:
@@ -243,7 +249,7 @@ def freqtrade_row(row: Cells, judged: Judged) -> None:
     if row.get("funding") is not None and row.get("stake"):
         row["funding_pct"] = -100 * row["funding"] / row["stake"]
 
-
+# %% ../../nbs/importers/07_framework_presets.ipynb #freqtrade-map
 FREQTRADE = Preset(
     "freqtrade trades",
     {
@@ -251,33 +257,25 @@ FREQTRADE = Preset(
         "exit_stamp": "close_timestamp", "exit_date": "close_date", "entry_price": "open_rate", "exit_price": "close_rate",
         "quantity": "amount", "leverage": "leverage", "fraction": "profit_ratio|close_profit", "fee_open": "fee_open",
         "fee_close": "fee_close", "funding": "funding_fees", "stake": "stake_amount", "exit_reason": "exit_reason|sell_reason",
-        "entry_tag": "enter_tag", "position_id": "trade_id|id", "strategy": "strategy", "orders": "orders",
+        "entry_tag": "enter_tag", "position_id": "trade_id|id", "strategy": "strategy", "list": r"\*", "orders": "orders",
         "profit": "profit_abs|close_profit_abs", "currency": "stake_currency", "account": "bot_name",
     },
     ("symbol", "entry_price", "exit_price", "fraction", "fee_open", "fee_close", "entry_date", "exit_date"),
     "freqtrade.io, 'Backtesting analysis', 'REST API', 'SQL cheat-sheet'",
     ("leverage", "fraction", "fee_open", "fee_close", "funding", "stake", "profit"),
     each(freqtrade_row),
-    ("strategy",),
-    "UTC",
+    timezone="UTC",
 )  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #fills
-def fill_row(row: Cells, judged: Judged, paid: float = 1.0) -> None:
-    "Signed quantity, fees paid; `paid` is −1 where costs are written with the sign of their effect."
+def fill_row(row: Cells, judged: Judged, paid: float = 1.0, worth: bool = True) -> None:
+    "Signed quantity, fees paid; `paid` is −1 where costs have the sign of their effect, `worth` False for lots and contracts."
     if not is_empty(side := row.get("side")):
         row["quantity"] = abs(row["quantity"]) * (1 if read_side(str(side).split()[0]) == "LONG" else -1)
     row["fees"] = paid * sum(row.get(name) or 0.0 for name in ("fees", "commission", "fee"))
     if row["quantity"] == 0 or row["price"] is None:
         row["left_out"] = "no fill"
-
-
-def deal_row(row: Cells, judged: Judged) -> None:
-    "A deal of MetaTrader 5: deposits are left out."
-    if str(row["side"]).casefold() not in ("buy", "sell"):
-        row["left_out"] = "balance"
-    else:
-        fill_row(row, judged, -1.0)
+    row["unit"] = (row.get("multiplier") or 1.0) if worth else None
 
 
 FILL_NUMBERS = ("fees", "commission", "fee")
@@ -285,9 +283,15 @@ WAY_OUT = "a list of fills ({}): import with --pair fifo to make positions of th
 
 
 def _fills(
-    title: str, columns: dict[str, str], needs: str, documented: str, paid: float = 1.0, **more: Any
+    title: str,
+    columns: dict[str, str],
+    needs: str,
+    documented: str,
+    paid: float = 1.0,
+    worth: bool = True,
+    **more: Any,
 ) -> Preset:
-    finish = more.pop("finish", None) or each(partial(fill_row, paid=paid))
+    finish = each(partial(fill_row, paid=paid, worth=worth))
     told = {
         "numbers": FILL_NUMBERS,
         "finish": finish,
@@ -303,7 +307,7 @@ FILLS = {
         "Zerodha tradebook",
         {"symbol": "symbol", "time": "order_execution_time", "side": "trade_type", "quantity": "quantity", "price": "price", "order": "order_id", "segment": "segment"},
         "symbol time side quantity price order", "support.zerodha.com, 'Tradebook'; documented form",
-        timezone="Asia/Kolkata", asks=("strategy",),
+        timezone="Asia/Kolkata",
     ),
     "ibkr": _fills(
         "Interactive Brokers flex query of trades",
@@ -315,22 +319,22 @@ FILLS = {
     "metatrader5-deals": _fills(
         "MetaTrader 5 deals",
         {"symbol": "Symbol", "time": "Time", "side": "Type", "entry": "Direction", "quantity": "Volume", "price": "Price", "order": "Order", "commission": "Commission", "fee": "Fee", "deal": "Deal"},
-        "symbol time side entry quantity price deal", "metatrader5.com/en/terminal/help, 'Deals'; documented form", finish=each(deal_row),
+        "symbol time side entry quantity price deal", "metatrader5.com/en/terminal/help, 'Deals'; documented form", -1.0, False, skip=metatrader_skip,
     ),
     "pyfolio": _fills(
         "pyfolio transactions",
-        {"symbol": "symbol", "time": "date|dt|Unnamed: 0|index|", "quantity": "amount", "price": "price", "fees": "commission"},
+        {"symbol": "symbol", "time": "date|dt|Unnamed: 0|index|column_1", "quantity": "amount", "price": "price", "fees": "commission"},
         "symbol time quantity price", "pyfolio.ml4trading.io, 'Transactions'; documented form",
     ),
     "hummingbot": _fills(
         "hummingbot trades",
-        {"symbol": "symbol", "time": "timestamp", "side": "trade_type", "quantity": "amount", "price": "price", "account": "market", "order": "order_id", "strategy": "strategy", "config": "config_file_path"},
-        "symbol time side quantity price account order", "hummingbot.org, `TradeFill`; documented form", timezone="UTC", asks=("strategy",),
+        {"symbol": "symbol", "time": "timestamp", "side": "trade_type", "quantity": "amount", "price": "price", "account": "market", "order": "order_id", "strategy": "strategy", "fees": "trade_fee_in_quote"},
+        "symbol time side quantity price account order", "hummingbot.org, `TradeFill`; documented form", timezone="UTC",
     ),
     "ninjatrader-executions": _fills(
         "NinjaTrader 8 executions",
         {"symbol": "Instrument", "side": "Action", "quantity": "Quantity|Qty", "price": "Price", "time": "Time", "order": "Order ID", "account": "Account", "commission": "Commission", "kind": "E/X"},
-        "symbol side quantity price time kind", "ninjatrader.com/support/helpguides/nt8, 'Executions'; documented form",
+        "symbol side quantity price time kind", "ninjatrader.com/support/helpguides/nt8, 'Executions'; documented form", worth=False,
     ),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC
 from statistics import median
 from typing import Any, TypeAlias
 
@@ -18,10 +18,11 @@ from ..trace import market_move_pct
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'TRADINGVIEW', 'METATRADER', 'METATRADER5', 'METATRADER4',
-           'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'plain_time', 'plain_row', 'trades_of',
-           'each', 'own_unit', 'in_percent', 'by_money', 'join_tradingview', 'metatrader_row', 'ninjatrader_row',
-           'tradovate_row', 'ctrader_row', 'bybit_row']
+__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'Plan', 'TRADINGVIEW', 'METATRADER', 'METATRADER5',
+           'METATRADER4', 'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'remembered',
+           'plain_readers', 'plan_of', 'plain_row', 'trades_of', 'each', 'own_unit', 'in_percent', 'by_money',
+           'join_tradingview', 'metatrader_skip', 'metatrader_row', 'ninjatrader_row', 'tradovate_row', 'ctrader_row',
+           'bybit_row']
 
 # %% ../../nbs/importers/06_presets.ipynb #types
 Cells: TypeAlias = dict[str, Any]
@@ -51,7 +52,10 @@ class Preset:
     documented: str  # Where the columns are described, and on what the preset was proved
     numbers: tuple[str, ...] = ()  # Columns with numbers, beside the prices
     finish: Finish | None = None  # From rows by our names to trades
-    asks: tuple[str, ...] = ("strategy", "timezone")  # What the file cannot know
+    hint: str = ""  # What helps to answer what is asked
+    skip: Callable[[Cells], str] | None = (
+        None  # What a row is that is no trade, before its numbers are read; else empty
+    )
     timezone: str | None = None  # Zone of its times where the source has one
     time_format: Forms = None  # Of its times, where the usual ones do not do
     refusal: str = ""  # Set where the rows are no trades, with the way out
@@ -86,41 +90,67 @@ TIMES = (
 )
 
 
-def plain_time(
-    value: Any,  # As in the file
-    local: Callable[[Any, tzinfo], datetime]
-    | None,  # Reads the forms of the file; None: they are plain already
-) -> Any:  # ISO text where the file has a form of its own
-    "Write a time so that everybody can read it."
-    if local is None or is_blank(value):
-        return value
-    return local(value, UTC).replace(tzinfo=None).isoformat()
+def remembered(
+    how: Callable[[Any], Any],  # Reads a text
+    most: int = 50_000,  # Texts that are kept
+) -> Callable[[Any], Any]:  # Does the same, each text once
+    "Read a text that was read before without reading it again: commissions, quantities and times repeat."
+    known: dict[str, Any] = {}
+
+    def read(value: Any) -> Any:
+        if type(value) is not str:
+            return how(value)
+        if (found := known.get(value)) is None:
+            if len(known) >= most:
+                known.clear()
+            found = known[value] = how(value)
+        return found
+
+    return read
+
+
+def plain_readers(judged: Judged) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    "How times and numbers of a file are read: None where a cell is blank, times as ISO text where it has a form of its own."
+    number, local = number_reader(judged.decimal), local_reader(judged.time_format)
+
+    def time(value: Any) -> Any:
+        return value if is_blank(value) else local(value, UTC).replace(tzinfo=None).isoformat()
+
+    as_number = remembered(lambda value: None if is_blank(value) else number(value))
+    return (remembered(time) if judged.time_format else lambda value: value), as_number
+
+# %% ../../nbs/importers/06_presets.ipynb #plain-row
+Plan: TypeAlias = list[tuple[str, str, Callable[[Any], Any] | None]]  # Our name, the file's, how it is read
+
+
+def plan_of(preset: Preset, names: Mapping[str, str], judged: Judged) -> Plan:
+    "How each column of a file is read."
+    time, number = plain_readers(judged)
+    numbers = {*PRICES, *preset.numbers}
+    return [(n, name, time if n in TIMES else number if n in numbers else None) for n, name in names.items()]
 
 
 def plain_row(
     row: Mapping[str, Any],  # As in the file
-    preset: Preset,
-    names: Mapping[str, str],  # Our name → the file's
-    read: Callable[[Any], float],  # Numbers
-    local: Callable[[Any, tzinfo], datetime] | None = None,  # Times, as for `plain_time`
+    plan: Plan,  # From `plan_of`
+    skip: Callable[[Cells], str] | None = None,  # What a row is that is no trade
 ) -> Cells | str:  # By our names, or the reason why not
-    "Rename the cells of a row and read its numbers."
+    "Rename the cells of a row and read its numbers and times."
     found: Cells = {"left_out": ""}
-    for ours, name in names.items():
+    for ours, name, _ in plan:
         value = row.get(name)
-        try:
-            if ours in TIMES:
-                value = plain_time(value, local)
-            elif ours in PRICES or ours in preset.numbers:
-                value = None if is_blank(value) else read(value)
-            elif isinstance(value, str):
-                value = value.strip()
-        except ValueError as error:
-            return f"{name} {error}"
-        found[ours] = value
+        found[ours] = value.strip() if type(value) is str else value
+    if skip is not None and (why := skip(found)):
+        return found | {"left_out": why}
+    for ours, name, how in plan:
+        if how is not None:
+            try:
+                found[ours] = how(found[ours])
+            except ValueError as error:
+                return f"{name} {error}"
     return found
 
-
+# %% ../../nbs/importers/06_presets.ipynb #trades-of
 def trades_of(
     rows: Rows,  # From `read_trades`
     preset: Preset,
@@ -128,9 +158,8 @@ def trades_of(
     judged: Judged = Judged(),  # What the file as a whole tells
 ) -> Iterator[Numbered]:  # Rows by our names
     "Make plain rows of those of a source."
-    read = number_reader(judged.decimal)
-    local = local_reader(judged.time_format) if judged.time_format else None
-    plain = ((n, r if isinstance(r, str) else plain_row(r, preset, names, read, local)) for n, r in rows)
+    plan, skip = plan_of(preset, names, judged), preset.skip
+    plain = ((n, r if isinstance(r, str) else plain_row(r, plan, skip)) for n, r in rows)
     yield from preset.finish(plain, judged) if preset.finish else plain
 
 # %% ../../nbs/importers/06_presets.ipynb #each
@@ -142,7 +171,7 @@ def each(
 
     def one(item: Numbered, judged: Judged) -> Numbered:
         line, row = item
-        if isinstance(row, str):
+        if isinstance(row, str) or row["left_out"]:
             return item
         try:
             change(row, judged)
@@ -243,7 +272,7 @@ def join_tradingview(rows: Iterable[Numbered], judged: Judged) -> Iterator[Numbe
         begins = str(row["type"]).casefold().startswith("entry")
         yield line, _joined(n, row if begins else None, None if begins else row, judged)
 
-
+# %% ../../nbs/importers/06_presets.ipynb #tradingview-map
 TRADINGVIEW = Preset(
     "TradingView list of trades",
     {
@@ -256,7 +285,6 @@ TRADINGVIEW = Preset(
     "tradingview.com/support, 'How to export the list of trades'; proved on files of the documented form",
     ("profit", "realized_return_pct", "mfe_pct", "mae_pct"),
     join_tradingview,
-    ("strategy", "symbol", "timezone"),
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #metatrader
@@ -265,16 +293,19 @@ def _money(row: Cells, *effects: str) -> None:
     row["costs"] = -sum(row.get(name) or 0.0 for name in effects)
 
 
-def metatrader_row(row: Cells, judged: Judged) -> None:
+def metatrader_skip(row: Cells) -> str:
     "Tell trades from balance rows and cancelled orders."
-    kind = str(row.get("direction") or "").casefold()
+    kind = str(row.get("direction", row.get("side")) or "").strip().casefold()
     if kind not in ("buy", "sell"):
-        row["left_out"] = "balance" if kind in ("balance", "credit", "") else "cancelled order"
-    elif is_empty(row.get("exit_time")):
-        row["left_out"] = "still open"
+        return "cancelled order" if kind.startswith(("buy", "sell")) else "balance row"
+    return "still open" if "exit_time" in row and is_empty(row["exit_time"]) else ""
+
+
+def metatrader_row(row: Cells, judged: Judged) -> None:
+    "Costs of a trade."
     _money(row, "commission", "swap", "taxes")
 
-
+# %% ../../nbs/importers/06_presets.ipynb #metatrader-map
 METATRADER = {
     "direction": "Type", "stop": "S ?/ ?L", "target": "T ?/ ?P", "commission": "Commission", "swap": "Swap",
     "gross": "Profit", "entry_price": "Price", "exit_price": r"Price\.1", "taxes": "Taxes", "exit_reason": "Comment",
@@ -289,6 +320,8 @@ METATRADER5 = Preset(
     "metatrader5.com/en/terminal/help, 'Trading report'; proved on files of the documented form",
     ("commission", "swap", "gross"),
     each(metatrader_row, by_money),
+    "times of the server, mostly America/New_York+7h",
+    metatrader_skip,
 )  # fmt: skip
 METATRADER4 = Preset(
     "MetaTrader 4 statement",
@@ -300,6 +333,8 @@ METATRADER4 = Preset(
     "metatrader4.com/en/trading-platform/help, 'Account history'; proved on files of the documented form",
     ("commission", "swap", "taxes", "gross"),
     each(metatrader_row, by_money),
+    "times of the server, mostly America/New_York+7h",
+    metatrader_skip,
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #ninjatrader
@@ -325,7 +360,6 @@ NINJATRADER = Preset(
     "ninjatrader.com/support/helpguides/nt8, 'Trade performance'; proved on files of the documented form",
     ("net", "commission", "clearing_fee", "exchange_fee", "ip_fee", "nfa_fee", "mae", "mfe"),
     each(ninjatrader_row, by_money),
-    ("timezone",),
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #tradovate
@@ -354,7 +388,7 @@ TRADOVATE = Preset(
     each(tradovate_row),
 )  # fmt: skip
 
-
+# %% ../../nbs/importers/06_presets.ipynb #ctrader
 def ctrader_row(row: Cells, judged: Judged) -> None:
     "Net profit and costs."
     _money(row, "commission", "swap")
@@ -401,6 +435,5 @@ BYBIT = Preset(
     "bybit.com/help-center, 'Closed P&L'; both ages of the documented form",
     ("profit",),
     each(bybit_row),
-    ("strategy",),
-    "UTC",
+    timezone="UTC",
 )  # fmt: skip

@@ -5,16 +5,13 @@
 # %% ../../nbs/importers/08_sources.ipynb #imports
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-from zipfile import BadZipFile, ZipFile
+from typing import Literal
 
 from .cells import Forms, ImportMapError, column_times, is_blank, is_empty
 from .framework_presets import IDS_FOR_EVER, PRESETS, source_of
@@ -23,9 +20,9 @@ from .presets import PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
 from .trade_map import FIELDS, ReadOptions, TradeMap
 
 # %% auto #0
-__all__ = ['RECORDS', 'HEADERS', 'Decimal', 'Seen', 'PLURALS', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
+__all__ = ['RECORDS', 'HEADERS', 'NINES', 'Decimal', 'TELLING', 'Seen', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
            'judge_decimal', 'Findings', 'judge_table', 'Recognized', 'columns_of', 'look_through', 'map_of', 'words_of',
-           'of_freqtrade', 'recognize', 'answered']
+           'missing_pages', 'recognize', 'answered']
 
 # %% ../../nbs/importers/08_sources.ipynb #find-table
 RECORDS = (
@@ -49,31 +46,41 @@ class Table:
 
 def open_table(path: Path, options: ReadOptions) -> tuple[list[str], Rows]:
     "Columns and rows of a table."
-    return read_trades(path, options.records, options.delimiter)
+    return read_trades(path, options=options)
 
 
 def places(
     path: Path,  # A file
 ) -> Iterator[ReadOptions]:  # Where to look, likeliest first
     "Where the list of trades may be."
-    yield ReadOptions()
     head = _head(path)
-    if head[:1] in (b"{", b"["):
-        yield from (ReadOptions(records=records) for records in RECORDS)
-    elif head.startswith(b"SQLite format 3"):
+    if head.startswith(b"SQLite format 3"):
         yield ReadOptions(table="trades", children={"orders": "ft_trade_id"})
         yield from (ReadOptions(table=name) for name in ("trades", "TradeFill"))
-    else:
-        if head.startswith(b"PK"):
-            yield from (ReadOptions(records=records) for records in RECORDS)
+        return
+    yield ReadOptions()
+    if head[:1] in (b"{", b"["):
+        yield from (ReadOptions(records=records) for records in RECORDS)
+    elif head.startswith(b"PK"):
+        yield from (ReadOptions(records=records) for records in RECORDS)
         yield from (ReadOptions(header_row=name) for name in HEADERS)
+    else:
+        yield from (ReadOptions(header_row=name) for name in HEADERS if _mentions(path, head, name))
+
+
+def _mentions(path: Path, head: bytes, name: str) -> bool:
+    "Does a page, or the beginning of a text, hold a name? Looking for it row by row takes long in a large file."
+    page = b"<" in head[:8]
+    with path.open("rb") as file:
+        data = file.read() if page else file.read(65_536)
+    return any(name.encode(coding) in data for coding in ("utf-8", "utf-16-le"))
 
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t")
 
-
+# %% ../../nbs/importers/08_sources.ipynb #look
 def find_table(
     path: str | Path,  # A file
     preset: str | None = None,  # Only a table of this source
@@ -90,16 +97,27 @@ def find_table(
     return None
 
 # %% ../../nbs/importers/08_sources.ipynb #shapes
+NINES = str.maketrans("0123456789", "9" * 10)
+
+
 class Shapes:
     "The different shapes of texts in a column, each with one text that has it."
 
-    def __init__(self) -> None:
-        self.seen: dict[tuple[str, bool, bool], str] = {}
+    def __init__(
+        self,
+        dates: bool = True,  # Are shapes told apart by first or second numbers above 12?
+    ) -> None:
+        self.dates = dates
+        self.seen: dict[str | tuple[str, ...], str] = {}
 
     def add(self, text: str) -> None:
         "Look at one more cell."
-        first, second = (int(n) > 12 for n in (*re.findall(r"\d{1,2}", text[:5]), "0", "0")[:2])
-        self.seen.setdefault((re.sub(r"\d", "9", text), first, second), text)
+        shape = text.translate(NINES)
+        if not self.dates:
+            self.seen.setdefault(shape, text)
+            return
+        numbers = re.findall(r"\d{1,2}", text[:5])
+        self.seen.setdefault((shape, *("late" if int(n) > 12 else "early" for n in numbers[:2])), text)
 
 
 Decimal = Literal[".", ","]
@@ -140,7 +158,7 @@ class Findings:
 
 def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Shapes, Shapes, bool]:
     "Shapes of times and of numbers, and whether all times carry their offset or count since 1970."
-    times, numbers, known = Shapes(), Shapes(), True
+    times, numbers, known = Shapes(), Shapes(dates=False), True
     when = [name for ours, name in names.items() if ours in TIMES]
     counts = [name for ours, name in names.items() if ours in PRICES or ours in preset.numbers]
     for _, row in rows:
@@ -157,27 +175,34 @@ def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Sh
     aware = re.compile(r"\d{10,}(\.\d*)?|.*(Z|[-+]\d\d:?\d\d|UTC)")
     return times, numbers, known and all(aware.fullmatch(text) for text in times.seen.values())
 
+# %% ../../nbs/importers/08_sources.ipynb #judge-forms
+TELLING = {"MM/DD": r"12\g<1>31", "DD/MM": r"31\g<1>12"}
+
 
 def judge_table(
     rows: Rows,  # Of the table
     preset: Preset,
     names: Mapping[str, str],  # From `Preset.names`
-    time_format: str | None = None,  # Said by a person; None: judged
+    time_format: str | None = None,  # Said by a person: MM/DD, DD/MM, or as for `strptime`; None: judged
 ) -> Findings:
     "Judge the forms that a table uses."
     times, numbers, aware = _shapes_of(rows, preset, names)
+    texts, ambiguous = list(times.seen.values()), ""
+    if time_format in TELLING and texts:
+        texts.append(re.sub(r"^\d+(\D)\d+", TELLING[time_format], texts[0]))
+        time_format = None
     forms: Forms = time_format or preset.time_format
-    ambiguous = ""
     if forms is None:
         try:
-            forms = column_times(times.seen.values())
+            forms = column_times(texts)
         except ValueError as error:
             ambiguous = str(error)
     header = " ".join(names.values())
     currency = re.search(r"\b(?:Price|P&L|PnL|Profit|Net) \(?([A-Z]{3,5})\b", header)
     offset = re.search(r"\((UTC[+-]\d{1,2}(?::\d\d)?)\)", header)
     zone = offset[1] if offset else preset.timezone or ("UTC" if aware else None)
-    judged = Judged(judge_decimal(numbers.seen.values()), forms, currency[1] if currency else "")
+    dollars = "." if any("$" in text for text in numbers.seen.values()) else None  # $1,234 is a thousand
+    judged = Judged(judge_decimal(numbers.seen.values()) or dollars, forms, currency[1] if currency else "")
     return Findings(judged, zone, ambiguous)
 
 # %% ../../nbs/importers/08_sources.ipynb #recognized
@@ -195,9 +220,6 @@ class Recognized:
     options: ReadOptions = field(default_factory=ReadOptions)  # Where in the file the table is
     judged: Judged = field(default_factory=Judged)
     names: Mapping[str, str] = field(default_factory=dict)  # Our name → the file's column
-    places: tuple[
-        tuple[str, int], ...
-    ] = ()  # Strategies of a document with the number of their trades, in order
 
     @property
     def preset(self) -> Preset:
@@ -206,35 +228,24 @@ class Recognized:
 
     def prepare(self, rows: Rows) -> Iterator[Numbered]:
         "Make rows by our names of those of the file; what follows is `trade_map` alone."
-        made = trades_of(rows, self.preset, self.names, self.judged)
-        yield from _told_apart(made, self.places) if self.places else made
+        return trades_of(rows, self.preset, self.names, self.judged)
 
     def open(self) -> tuple[list[str], Iterator[Numbered]]:
         "Columns and prepared rows, as `read_trades` would give them."
         return columns_of(self), self.prepare(open_table(self.path, self.options)[1])
 
-
+# %% ../../nbs/importers/08_sources.ipynb #columns-of
 def columns_of(found: Recognized) -> list[str]:
     "The columns that prepared rows may have."
     return list(dict.fromkeys(("left_out", *FIELDS, *found.names)))
 
-
-def _told_apart(rows: Iterable[Numbered], places: Iterable[tuple[str, int]]) -> Iterator[Numbered]:
-    "Give the trades of a document the strategy in whose list they stand."
-    names = (name for name, count in places for _ in range(count))
-    for (line, row), name in zip(rows, names, strict=False):
-        if not isinstance(row, str):
-            row["strategy"], row["running_number"] = name, str(line)
-            row.pop("position_id", None)
-        yield line, row
-
 # %% ../../nbs/importers/08_sources.ipynb #map-of
-Seen = dict[str, set[str]]
+Seen = dict[str, dict[str, None]]  # Words in the order of the file
 
 
 def look_through(rows: Iterable[Numbered], most: int = 10_000) -> tuple[set[str], Counter[str], Seen]:
     "Which fields are filled, how many rows are trades or what else they are, and the words that matter."
-    filled, kinds, seen = set[str](), Counter[str](), Seen(account=set(), strategy=set(), symbol=set())
+    filled, kinds, seen = set[str](), Counter[str](), Seen(account={}, strategy={}, symbol={})
     for _, row in rows:
         if isinstance(row, str):
             kinds["set aside"] += 1
@@ -245,7 +256,7 @@ def look_through(rows: Iterable[Numbered], most: int = 10_000) -> tuple[set[str]
         filled |= {name for name, value in row.items() if name not in filled and not is_empty(value)}
         for name, words in seen.items():
             if len(words) < most and not is_empty(row.get(name)):
-                words.add(str(row[name]))
+                words[str(row[name])] = None
     return filled, kinds, seen
 
 
@@ -253,26 +264,24 @@ def map_of(
     source: str,  # Name of the preset
     filled: set[str],  # Fields that the rows fill
     timezone: str | None,  # None: it is asked for, and UTC until then
+    options: ReadOptions,  # Where in the file the table is
 ) -> TradeMap:
     "The map of prepared rows."
     ids = ("position_id",) if source in IDS_FOR_EVER else ()
     fields = {n: n for n in FIELDS if n in filled and (n != "position_id" or n in ids) and n != "id"}
-    return TradeMap(fields=fields, where="left_out == ''", timezone=timezone or "UTC")
+    where = {name: getattr(options, name) for name in ReadOptions.__dataclass_fields__}
+    return TradeMap(fields=fields, where="left_out == ''", timezone=timezone or "UTC", **where)
 
 # %% ../../nbs/importers/08_sources.ipynb #words
-PLURALS = {
-    "still open": "still open",
-    "balance": "balance rows",
-    "cancelled order": "cancelled orders",
-    "no fill": "empty",
-}
+def _counted(n: int, word: str) -> str:
+    "1 trade, 2 trades; what is `still open` or `set aside` has no plural."
+    return f"{n:,} {word}{'' if n == 1 or word in ('still open', 'set aside') else 's'}"
 
 
-def words_of(preset: Preset, judged: Judged, kinds: Counter[str], seen: Seen) -> str:
+def words_of(preset: Preset, found: Findings, kinds: Counter[str], seen: Seen) -> str:
     "One sentence about a file."
-    what = "fill" if preset.fills else "trade"
-    n = kinds[""]
-    parts = [preset.title, f"{n:,} {what}{'' if n == 1 else 's'}"]
+    judged = found.judged
+    parts = [preset.title, _counted(kinds[""], "fill" if preset.fills else "trade")]
     for name, plural in (("account", "accounts"), ("strategy", "strategies")):
         if len(seen[name]) > 1:
             parts.append(f"{len(seen[name]):,} {plural}")
@@ -282,46 +291,35 @@ def words_of(preset: Preset, judged: Judged, kinds: Counter[str], seen: Seen) ->
         parts.append(f"dates as {'MM/DD' if order[1] == 'm' else 'DD/MM'}".replace("/", order[2]))
     if judged.decimal == ",":
         parts.append("decimal comma")
-    left = [f"{n:,} {PLURALS.get(kind, kind)}" for kind, n in kinds.items() if kind and n]
-    return ", ".join(parts) + (f" ({', '.join(left)} left out)" if left else "")
+    if found.ambiguous:
+        parts.append("dates as MM/DD or as DD/MM, which none of them tells")
+    if preset.hint and found.timezone is None:
+        parts.append(preset.hint)
+    left = [_counted(n, kind) for kind, n in kinds.items() if kind not in ("", "set aside")]
+    text = ", ".join(parts) + (f"; left out: {', '.join(left)}" if left else "")
+    return text + (f"; {kinds['set aside']:,} cannot be used" if kinds["set aside"] else "")
 
-# %% ../../nbs/importers/08_sources.ipynb #documents
-def _document(path: Path) -> Any:
-    "A JSON document, alone or in an archive with its settings; None where there is none."
+# %% ../../nbs/importers/08_sources.ipynb #missing-pages
+def missing_pages(path: Path) -> str:
+    "What a document says about pages that are not in it; empty where it says nothing."
+    if not _head(path).startswith(b"{"):
+        return ""
     try:
-        if path.suffix == ".zip":
-            with ZipFile(path) as archive:
-                names = [
-                    n for n in archive.namelist() if n.endswith(".json") and not n.endswith("_config.json")
-                ]
-                return json.loads(archive.read(names[0])) if names else None
-        data = path.read_bytes()
-        return json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    except (OSError, ValueError, BadZipFile, zlib.error):
-        return None
-
-
-def of_freqtrade(path: Path) -> tuple[tuple[tuple[str, int], ...], str]:
-    "Strategies of a result with their number of trades, and what the document says about missing pages."
-    document = _document(path)
-    if not isinstance(document, Mapping):
-        return (), ""
-    if isinstance(found := document.get("strategy"), Mapping):
-        return tuple(
-            (str(n), len(s.get("trades") or ())) for n, s in found.items() if isinstance(s, Mapping)
-        ), ""
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return ""
     here, total = document.get("trades_count"), document.get("total_trades")
     if isinstance(here, int) and isinstance(total, int) and here < total:
-        return (), f"; a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
-    return (), ""
+        return f"; a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
+    return ""
 
 # %% ../../nbs/importers/08_sources.ipynb #recognize
-def _asks(preset: Preset, found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
+def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
     "Flags for what the file does not say."
     asks = []
     if "strategy" not in filled:
         asks.append("--strategy")
-    if "symbol" not in filled or seen["symbol"] == {"0"}:
+    if "symbol" not in filled or list(seen["symbol"]) == ["0"]:
         asks.append("--symbol")
     if found.timezone is None:
         asks.append("--timezone")
@@ -329,16 +327,17 @@ def _asks(preset: Preset, found: Findings, filled: set[str], seen: Seen) -> tupl
         asks.append("--time-format")
     return tuple(asks)
 
-
+# %% ../../nbs/importers/08_sources.ipynb #recognize-file
 def recognize(
     path: str | Path,  # Any file
     preset: str | None = None,  # Name of the source, where a person says it
-    time_format: str | None = None,  # `strptime` format, where a person says it
+    time_format: str | None = None,  # MM/DD, DD/MM, or a `strptime` format, where a person says it
 ) -> Recognized | None:  # None where no source is known to write such a file
     "Tell where a file comes from, and how it is to be read."
     if preset is not None and preset not in PRESETS:
         raise ImportMapError(f"no preset {preset!r}; there is {', '.join(PRESETS)}")
-    path = Path(path)
+    if not (path := Path(path)).is_file():
+        raise ImportMapError(f"no such file: {path}")
     if (table := find_table(path, preset)) is None:
         return None if preset is None else _not_of(path, preset)
     form = PRESETS[table.source]
@@ -346,19 +345,25 @@ def recognize(
         return Recognized(path, table.source, form.title, TradeMap(), refusal=f"{form.title}: {form.refusal}")
     names = form.names(table.columns)
     findings = judge_table(open_table(path, table.options)[1], form, names, time_format)
-    strategies, more = of_freqtrade(path) if table.source == "freqtrade" else ((), "")
     found = Recognized(
-        path, table.source, "", TradeMap(), (), form.refusal or None, tuple(name for name, _ in strategies),
-        table.options, findings.judged, names, strategies,
+        path, table.source, "", TradeMap(), refusal=form.refusal or None, options=table.options,
+        judged=findings.judged, names=names,
     )  # fmt: skip
     filled, kinds, seen = look_through(found.open()[1])
-    if found.strategies == ():
-        found = replace(found, strategies=tuple(sorted(seen["strategy"])))
-    words = words_of(form, findings.judged, kinds, seen) + more
-    made = map_of(table.source, filled, findings.timezone)
-    return replace(found, words=words, trade_map=made, asks=_asks(form, findings, filled, seen))
+    if not kinds[""]:
+        found = replace(
+            found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"
+        )
+    words = words_of(form, findings, kinds, seen)
+    return replace(
+        found,
+        words=words + missing_pages(path) if table.source == "freqtrade" else words,
+        trade_map=map_of(table.source, filled, findings.timezone, table.options),
+        asks=_asks(findings, filled, seen),
+        strategies=tuple(seen["strategy"]),
+    )
 
-
+# %% ../../nbs/importers/08_sources.ipynb #not-of
 def _not_of(path: Path, preset: str) -> Recognized:
     form = PRESETS[preset]
     needed = ", ".join(form.columns[name] for name in form.needs)
