@@ -5,8 +5,10 @@
 # %% ../../nbs/importers/13_import_trades.ipynb #imports
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -351,6 +353,18 @@ def source_of(
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     return str(getattr(trade_map, "source", None) or source or kind)
 
+# %% ../../nbs/importers/13_import_trades.ipynb #uncollected
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    "Spare the search for cycles: rows and traces have none, and are millions."
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
 # %% ../../nbs/importers/13_import_trades.ipynb #import-trades
 def import_trades(
     file: str | Path,  # Log of closed trades
@@ -383,9 +397,8 @@ def import_trades(
     beside = TableBeside(
         folder / f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
     )
-    with TelemetryWriter(
-        folder, mode=mode, background=False, buffer_size=BATCH, max_pending=2 * BATCH
-    ) as writer:
+    options: dict[str, Any] = {"buffer_size": BATCH, "max_pending": 2 * BATCH}
+    with _uncollected(), TelemetryWriter(folder, mode=mode, background=False, **options) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         read = chain(head, read)
         while some := list(islice(read, BATCH)):

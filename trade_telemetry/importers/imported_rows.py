@@ -400,18 +400,13 @@ class RowIds:
         if given:
             trace.trace_id = given_position_id(f"{self.source} exit", trace.account, given)
             return
-        closed = trace.exit_timestamp or trace.timestamp
-        trace.trace_id = trace_id(position, closed, trace.exit_price, trace.quantity)
-        if twin := self.number(int(trace.trace_id, 16)):
-            trace.trace_id = trace_id(position, closed, trace.exit_price, trace.quantity, twin)
-
-    def number(self, content: int) -> int:
-        "Count one more of its kind: 0 at first sight, then 1, 2, …"
-        if content not in self.seen:
-            self.seen.add(content)
-            return 0
-        self.twins[content] = self.twins.get(content, 0) + 1
-        return self.twins[content]
+        content = position, trace.exit_timestamp or trace.timestamp, trace.exit_price, trace.quantity
+        trace.trace_id = name = trace_id(*content)
+        if (number := int(name, 16)) not in self.seen:
+            self.seen.add(number)
+            return
+        self.twins[number] = twin = self.twins.get(number, 0) + 1
+        trace.trace_id = trace_id(*content, twin)
 
 # %% ../../nbs/importers/11_imported_rows.ipynb #number-rows
 def name_numbered(

@@ -55,12 +55,14 @@ def facts_of(
         return np.array(values, dtype=np.float64)
 
     leverage = numbers([t.leverage for t in traces])
+    entry_us = np.array([time_us(t.timestamp) for t in traces], dtype=np.int64)
+    held = numbers([t.holding_period_minutes for t in traces])
     return TradeFacts(
         np.array([1.0 if t.predicted_direction == "LONG" else -1.0 for t in traces]),
         numbers([t.entry_price for t in traces]),
         numbers([t.exit_price for t in traces]),
-        np.array([time_us(t.timestamp) for t in traces], dtype=np.int64),
-        np.array([time_us(t.exit_timestamp or t.timestamp) for t in traces], dtype=np.int64),
+        entry_us,
+        entry_us + np.round(held * 60_000_000).astype(np.int64),
         numbers([t.realized_return_pct for t in traces]) if stated else np.full(n, np.nan),
         numbers([t.fees_pct for t in traces]),
         np.where(np.isnan(leverage), 1.0, leverage),
