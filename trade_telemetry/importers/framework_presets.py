@@ -110,7 +110,7 @@ BACKTRADER = Preset(
         "high": "mfe%", "low": "mae%",
     },
     ("direction", "entry_time", "entry_price", "exit_time", "exit_price", "profit", "value"),
-    "community.backtrader.com, 'Trade_list'; proved on an export of the analyzer",
+    "community.backtrader.com: Trade_list; proved on an export of the analyzer",
     ("profit", "value", "high", "low"),
     each(backtrader_row),
 )  # fmt: skip
@@ -149,7 +149,7 @@ NAUTILUS = Preset(
         "realized": "realized_pnl", "commissions": "commissions",
     },
     ("symbol", "entry", "state", "quantity", "entry_time", "exit_time", "entry_price", "exit_price", "fraction"),
-    "nautilustrader.io/docs, `ReportProvider.generate_positions_report`",
+    "nautilustrader.io/docs, `ReportProvider.generate_positions_report`; proved on its own export",
     ("fraction",),
     each(nautilus_row, by_money),
     timezone="UTC",
@@ -176,7 +176,7 @@ LEAN = Preset(
         "gross": "profitLoss|P&L", "fees": "totalFees|Fees", "mae": "mae", "mfe": "mfe",
     },
     ("entry_time", "exit_time", "direction", "entry_price", "exit_price", "quantity", "gross", "fees"),
-    "quantconnect.com/docs, 'Closed trades'; proved on files of the documented form",
+    "quantconnect.com/docs: Closed trades; proved on files of the documented form",
     ("gross", "fees", "mae", "mfe"),
     each(lean_row, by_money),
     timezone="UTC",
@@ -201,7 +201,7 @@ JESSE = Preset(
         "realized_return_pct": "PNL_percentage", "entry_time": "opened_at", "exit_time": "closed_at",
     },
     ("strategy", "symbol", "direction", "entry_price", "exit_price", "profit", "realized_return_pct", "entry_time"),
-    "docs.jesse.trade, 'Metrics and trades'; the columns of `ClosedTrade.to_dict`",
+    "docs.jesse.trade: Metrics and trades; the columns of `ClosedTrade.to_dict`; proved on its own export",
     ("fee", "profit", "realized_return_pct"),
     each(jesse_row),
     timezone="UTC",
@@ -261,7 +261,7 @@ FREQTRADE = Preset(
         "profit": "profit_abs|close_profit_abs", "currency": "stake_currency", "account": "bot_name",
     },
     ("symbol", "entry_price", "exit_price", "fraction", "fee_open", "fee_close", "entry_date", "exit_date"),
-    "freqtrade.io, 'Backtesting analysis', 'REST API', 'SQL cheat-sheet'",
+    "freqtrade.io: backtesting, REST API, SQL cheat-sheet; proved on its own result, answer and database",
     ("leverage", "fraction", "fee_open", "fee_close", "funding", "stake", "profit"),
     each(freqtrade_row),
     timezone="UTC",
@@ -306,25 +306,25 @@ FILLS = {
     "zerodha": _fills(
         "Zerodha tradebook",
         {"symbol": "symbol", "time": "order_execution_time", "side": "trade_type", "quantity": "quantity", "price": "price", "order": "order_id", "segment": "segment"},
-        "symbol time side quantity price order", "support.zerodha.com, 'Tradebook'; documented form",
+        "symbol time side quantity price order", "support.zerodha.com: Tradebook; documented form",
         timezone="Asia/Kolkata",
     ),
     "ibkr": _fills(
         "Interactive Brokers flex query of trades",
         {"symbol": "Symbol", "time": "Date/?Time", "side": "Buy/Sell", "quantity": "Quantity", "price": "T(?:rade)?Price|T. Price", "account": "ClientAccountID|Account ?Id", "commission": "IBCommission|Comm/Fee", "order": "IBOrderID", "multiplier": "Multiplier", "currency": "CurrencyPrimary"},
-        "symbol time quantity price commission", "ibkrguides.com, 'Flex queries: trades'; documented form", -1.0,
+        "symbol time quantity price commission", "ibkrguides.com: Flex queries: trades; documented form", -1.0,
         numbers=("commission", "multiplier"),
         time_format=("%Y%m%d;%H%M%S", "%Y-%m-%d;%H%M%S", "%Y-%m-%d;%H:%M:%S", "%Y-%m-%d, %H:%M:%S", "%Y-%m-%d %H:%M:%S"),
     ),
     "metatrader5-deals": _fills(
         "MetaTrader 5 deals",
         {"symbol": "Symbol", "time": "Time", "side": "Type", "entry": "Direction", "quantity": "Volume", "price": "Price", "order": "Order", "commission": "Commission", "fee": "Fee", "deal": "Deal"},
-        "symbol time side entry quantity price deal", "metatrader5.com/en/terminal/help, 'Deals'; documented form", -1.0, False, skip=metatrader_skip,
+        "symbol time side entry quantity price deal", "metatrader5.com/en/terminal/help: Deals; documented form", -1.0, False, skip=metatrader_skip,
     ),
     "pyfolio": _fills(
         "pyfolio transactions",
         {"symbol": "symbol", "time": "date|dt|Unnamed: 0|index|column_1", "quantity": "amount", "price": "price", "fees": "commission"},
-        "symbol time quantity price", "pyfolio.ml4trading.io, 'Transactions'; documented form",
+        "symbol time quantity price", "pyfolio.ml4trading.io: Transactions; documented form",
     ),
     "hummingbot": _fills(
         "hummingbot trades",
@@ -334,7 +334,7 @@ FILLS = {
     "ninjatrader-executions": _fills(
         "NinjaTrader 8 executions",
         {"symbol": "Instrument", "side": "Action", "quantity": "Quantity|Qty", "price": "Price", "time": "Time", "order": "Order ID", "account": "Account", "commission": "Commission", "kind": "E/X"},
-        "symbol side quantity price time kind", "ninjatrader.com/support/helpguides/nt8, 'Executions'; documented form", worth=False,
+        "symbol side quantity price time kind", "ninjatrader.com/support/helpguides/nt8: Executions; documented form", worth=False,
     ),
 }  # fmt: skip
 
