@@ -14,7 +14,7 @@ from ..trace import PredictionTrace
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['swapped_direction', 'mend', 'refuse_doubts']
+__all__ = ['RETURN_WORDS', 'MORE_THAN_FILLS', 'LESS_THAN_FILLS', 'swapped_direction', 'mend', 'refuse_doubts']
 
 # %% ../../nbs/importers/14_contradictions.ipynb #swapped
 def swapped_direction(
@@ -37,6 +37,25 @@ def swapped_direction(
         return f"direction: \"'LONG' if {as_operand(text)} == '{short[0]}' else 'SHORT'\""
     return "direction with LONG and SHORT exchanged"
 
+# %% ../../nbs/importers/14_contradictions.ipynb #mend-returns
+RETURN_WORDS = {
+    "fraction": "realized_return_pct looks like a fraction, not a percentage: realized_return_pct: 100 * {net}",
+    "money": "realized_return_pct looks like money, not a percentage: realized_return_pct: 100 * {net} / ({units} * {price})",
+    "gross": "realized_return_pct looks gross, the fees are not taken off: realized_return_pct: {net} - {fees}",
+    "fee sign": "fees_pct has the sign of a cash flow, what was paid must be positive: fees_pct: -{fees}",
+    "confidence": "confidence looks like percent, not a fraction: confidence: {sure} / 100",
+    "fills": "entry_price and exit_price are the same, so this looks like a list of fills (one row an execution), or like a map "
+    "with one column for both: a row must be a closed position",
+    "future": "the times lie in the future: say how they are written, e.g. time_format: '%d/%m/%Y %H:%M'",
+}
+MORE_THAN_FILLS = (
+    "realized_return_pct is {k} times what side and fills give; where that is leverage: leverage: {k}"
+)
+LESS_THAN_FILLS = (
+    "realized_return_pct is {k} times what side and fills give, percent of the account perhaps: "
+    "realized_return_pct: {net} / {k}"
+)
+
 # %% ../../nbs/importers/14_contradictions.ipynb #mend
 def mend(
     doubt: Doubt,  # What most rows do
@@ -44,35 +63,16 @@ def mend(
     rows: Sequence[ReadRow],  # First rows
 ) -> str:  # What it looks like, and the line of the map that would mend it
     "Say a contradiction."
+    if doubt.kind == "closing side":
+        told = swapped_direction(reader, rows)
+        return f"direction looks like that of the closing order, since returns fit the other side: {told}"
     fields = reader.trade_map.fields
-    net, fees, sure = (
-        as_operand(fields.get(name, "")) for name in ("realized_return_pct", "fees_pct", "confidence")
-    )
-    units, price = (as_operand(fields.get(name, "")) for name in ("quantity", "entry_price"))
-    match doubt.kind:
-        case "fraction":
-            return f"realized_return_pct looks like a fraction, not a percentage: realized_return_pct: 100 * {net}"
-        case "closing side":
-            told = swapped_direction(reader, rows)
-            return f"direction looks like that of the closing order, since returns fit the other side: {told}"
-        case "money":
-            base = f"100 * {net} / ({units} * {price})" if units else f"100 * {net} / (quantity * {price})"
-            return f"realized_return_pct looks like money, not a percentage: realized_return_pct: {base}"
-        case "base" if doubt.factor > 1:
-            return f"realized_return_pct is {doubt.factor:.3g} times what side and fills give; where that is leverage: leverage: {doubt.factor:.3g}"
-        case "base":
-            return f"realized_return_pct is {doubt.factor:.3g} times what side and fills give, percent of the account perhaps: realized_return_pct: {net} / {doubt.factor:.3g}"
-        case "gross":
-            return f"realized_return_pct looks gross, the fees are not taken off: realized_return_pct: {net} - {fees}"
-        case "fee sign":
-            return f"fees_pct has the sign of a cash flow, what was paid must be positive: fees_pct: -{fees}"
-        case "confidence":
-            return f"confidence looks like percent, not a fraction: confidence: {sure} / 100"
-        case "fills":
-            return "entry_price and exit_price are the same, so this looks like a list of fills (one row an execution), or like a map with one column for both: a row must be a closed position"
-    return "the times lie in the future: say how they are written, e.g. time_format: '%d/%m/%Y %H:%M'"
+    names = {"net": "realized_return_pct", "fees": "fees_pct", "sure": "confidence", "units": "quantity", "price": "entry_price"}  # fmt: skip
+    entries = {short: as_operand(fields.get(name, name)) for short, name in names.items()}
+    base = MORE_THAN_FILLS if doubt.factor > 1 else LESS_THAN_FILLS
+    return RETURN_WORDS.get(doubt.kind, base).format(**entries, k=f"{doubt.factor:.3g}")
 
-
+# %% ../../nbs/importers/14_contradictions.ipynb #refuse
 def refuse_doubts(
     found: Sequence[Doubt],  # From `doubts`
     reader: RowReader,  # Map and columns

@@ -35,8 +35,8 @@ from ..trace import PredictionTrace, label_direction
 
 # %% auto #0
 __all__ = ['ImportMode', 'Progress', 'Table', 'MOST_WEEKENDS', 'BATCH', 'HEAD', 'ImportReport', 'TableBeside', 'label_over_split',
-           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'import_trades', 'limit_of',
-           'folder_of', 'known_source', 'import_file']
+           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'check_import',
+           'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
 
 # %% ../../nbs/importers/15_import_trades.ipynb #types-import-trades
 ImportMode = Literal["backtest", "live", "paper"]
@@ -211,6 +211,8 @@ class Tally:
             yield f"{self.splits:,} trades over a split: their labels cannot be known from the prices and follow the stated returns"
         if self.known is not None and (missing := self.known.missing()):
             yield f"{missing:,} trades of the run are not in this log any more, which covers their time: a changed price or time makes another exit, and the run now counts both"
+        if self.known is not None and self.known.columns.ledger is not None:
+            yield "the run is a sample: what its writer left out cannot be told from what is new"
         if over := self.units.exceeded():
             yield f"the exits of {over:,} positions are more than what was opened: their rows may state the quantity of the whole position, or a changed exit stands beside the old one"
 
@@ -229,7 +231,7 @@ def known_rows_of(
     columns = store.columns.only(run=folder.resolve().name)
     return columns if len(columns) else None
 
-
+# %% ../../nbs/importers/15_import_trades.ipynb #total-rows
 def total_rows(
     path: Path,  # The log
     rows: Any,  # From `read_trades`
@@ -286,6 +288,14 @@ def source_of(
     return str(getattr(trade_map, "source", None) or source or kind)
 
 # %% ../../nbs/importers/15_import_trades.ipynb #uncollected
+IN_BATCHES: dict[str, Any] = {"buffer_size": BATCH, "max_pending": 2 * BATCH}
+
+
+def odd_name(path: Path) -> str:
+    "Name of the table of odd rows of a log: no reader takes it for traces."
+    return f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
+
+
 @contextmanager
 def _uncollected() -> Iterator[None]:
     "Spare the search for cycles: rows and traces have none, and are millions."
@@ -297,6 +307,18 @@ def _uncollected() -> Iterator[None]:
         if was:
             gc.enable()
 
+# %% ../../nbs/importers/15_import_trades.ipynb #check-import
+def check_import(
+    mode: str,  # What the trades were
+    strategy: str | None,  # Name for all rows
+    trade_map: TradeMap,  # May have a column of them
+) -> None:  # ImportMapError where something is missing
+    "Check what an import is told."
+    if mode not in ("backtest", "live", "paper"):
+        raise ImportMapError(f"mode must be backtest, live or paper, got {mode!r}")
+    if strategy is None and "strategy" not in trade_map.fields:
+        raise ImportMapError("name the strategy, or map a column to `strategy`")
+
 # %% ../../nbs/importers/15_import_trades.ipynb #import-trades
 def import_trades(
     file: str | Path,  # Log of closed trades
@@ -307,17 +329,13 @@ def import_trades(
     threshold_pct: float | Callable[[str], float],  # Label threshold, percent
     mode: ImportMode = "backtest",  # What these trades were
     trust: bool = False,  # Import a log that contradicts itself as it is
-    source: str
-    | None = None,  # Who wrote it: a preset, whose ids are kept for ever; None: the map says, or the file
+    source: str | None = None,  # Who wrote it, in whose name ids count; None: the map says, or the file
     known: TraceColumns | None = None,  # What the run has; None: read from `output_dir`
     table: Table | None = None,  # Columns and rows where the file was opened already; None: opened by the map
     progress: Progress | None = None,  # Told rows done and rows in all
 ) -> ImportReport:  # ImportMapError where map and file do not fit, and nothing is written
     "Write the trace files of a log; what the run has already is not written again."
-    if mode not in ("backtest", "live", "paper"):
-        raise ImportMapError(f"mode must be backtest, live or paper, got {mode!r}")
-    if strategy is None and "strategy" not in trade_map.fields:
-        raise ImportMapError("name the strategy, or map a column to `strategy`")
+    check_import(mode, strategy, trade_map)
     path, limit = Path(file), threshold_pct if callable(threshold_pct) else lambda name: threshold_pct
     columns, rows = open_table(path, trade_map.options) if table is None else table
     reader, total = RowReader(trade_map, columns), total_rows(path, rows) if progress else 0
@@ -325,12 +343,8 @@ def import_trades(
     head, found = head_of(read, reader, trust)
     folder = output_dir() if callable(output_dir) else Path(output_dir)
     known = known_rows_of(folder) if known is None else known
-    before = set(folder.glob("run_*.json"))
-    beside = TableBeside(
-        folder / f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
-    )
-    options: dict[str, Any] = {"buffer_size": BATCH, "max_pending": 2 * BATCH}
-    with _uncollected(), TelemetryWriter(folder, mode=mode, background=False, **options) as writer:
+    before, beside = set(folder.glob("run_*.json")), TableBeside(folder / odd_name(path))
+    with _uncollected(), TelemetryWriter(folder, mode=mode, background=False, **IN_BATCHES) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         read = chain(head, read)
         while some := list(islice(read, BATCH)):
@@ -338,15 +352,13 @@ def import_trades(
             if progress and total:
                 progress(min(tally.rows, total), total)
         tally.finish()
-    sampled = ("the run is a sample: what its writer left out cannot be told from what is new",) if known is not None and known.ledger is not None else ()  # fmt: skip
     trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
     report = ImportReport(
         path, folder, strategy, mode, tally.rows, writer.stats().written, tally.skipped, tally.bare, tally.bad, tally.odd,
-        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes(), *sampled), tuple(tally.first),
+        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first),
     )  # fmt: skip
-    record_import(
-        set(folder.glob("run_*.json")) - before, report.counts() | {"trust": trust, "trusted": list(trusted)}
-    )
+    facts = report.counts() | {"trust": trust, "trusted": list(trusted)}
+    record_import(set(folder.glob("run_*.json")) - before, facts)
     return report
 
 # %% ../../nbs/importers/15_import_trades.ipynb #limits
@@ -376,7 +388,7 @@ def limit_of(
         else _known_limit(settings.threshold_pct, strategy)
     )
 
-
+# %% ../../nbs/importers/15_import_trades.ipynb #folder-of
 def folder_of(
     base: Path,  # Telemetry directory
     mode: ImportMode,  # What the trades were

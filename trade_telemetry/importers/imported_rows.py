@@ -34,7 +34,8 @@ from ..values import read_side
 # %% auto #0
 __all__ = ['Faults', 'WORDS', 'KEYS', 'TIMES', 'MORE', 'JUDGED_ROWS', 'BATCH', 'read_column', 'quick_numbers', 'quick_times',
            'quick_words', 'RowReader', 'said_side', 'as_operand', 'text_of', 'word_of', 'leverage_of', 'group_of',
-           'read_batch', 'ReadRow', 'Batch', 'told_late', 'build_batch', 'read_rows', 'chosen', 'traces_of']
+           'read_side_and_times', 'read_batch', 'ReadRow', 'Batch', 'told_late', 'build_batch', 'read_rows',
+           'traces_of']
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #read-column
 Faults: TypeAlias = dict[int, str]  # Place of a row in its batch → why it cannot be used
@@ -246,6 +247,27 @@ def group_of(
             found[name] = str(value)
     return found
 
+# %% ../../nbs/importers/12_imported_rows.ipynb #sides-and-times
+def read_side_and_times(
+    reader: RowReader,  # Map and columns
+    rows: Sequence[Row],  # Some rows
+    faults: Faults,  # Grows by the rows that cannot be used
+) -> dict[str, list[Any]]:  # direction, entry_time and exit_time, one value per row
+    "Read what may be said in two ways."
+    cells, found = reader.cells, dict[str, list[Any]]()
+    if "is_short" in cells:
+        short = reader.words("is_short", rows, faults, truth)
+        found["direction"] = ["SHORT" if one else "LONG" for one in short]
+    else:
+        how = partial(read_side, zero_is_long=reader.trade_map.zero_is_long)
+        found["direction"] = reader.words("direction", rows, faults, how)
+    found["entry_time"] = reader.times("entry_time", rows, faults)
+    if "exit_time" in cells:
+        return found | {"exit_time": reader.times("exit_time", rows, faults)}
+    held = zip(found["entry_time"], reader.numbers("holding_minutes", rows, faults), strict=True)
+    ended = [None if t is None or m is None else t + timedelta(minutes=m) for t, m in held]
+    return found | {"exit_time": ended}
+
 # %% ../../nbs/importers/12_imported_rows.ipynb #read-batch
 def read_batch(
     reader: RowReader,  # Map and columns
@@ -257,35 +279,16 @@ def read_batch(
     cells, n = reader.cells, len(rows)
     found: dict[str, list[Any]] = {"symbol": reader.words("symbol", rows, faults, text_of)}
     found["strategy"] = [strategy] * n if strategy else reader.words("strategy", rows, faults, text_of)
-    if "is_short" in cells:
-        short = reader.words("is_short", rows, faults, truth)
-        found["direction"] = ["SHORT" if one else "LONG" for one in short]
-    else:
-        found["direction"] = reader.words(
-            "direction", rows, faults, partial(read_side, zero_is_long=reader.trade_map.zero_is_long)
-        )
-    found["entry_time"] = reader.times("entry_time", rows, faults)
-    if "exit_time" in cells:
-        found["exit_time"] = reader.times("exit_time", rows, faults)
-    else:
-        held = reader.numbers("holding_minutes", rows, faults)
-        found["exit_time"] = [
-            None if t is None or m is None else t + timedelta(minutes=m)
-            for t, m in zip(found["entry_time"], held, strict=True)
-        ]
-    for name in (
-        "entry_price",
-        "exit_price",
-        *(("realized_return_pct",) if "realized_return_pct" in cells else ()),
-    ):
+    found |= read_side_and_times(reader, rows, faults)
+    stated = ("realized_return_pct",) if "realized_return_pct" in cells else ()
+    for name in ("entry_price", "exit_price", *stated):
         found[name] = reader.numbers(name, rows, faults)
     for name in (*OPTIONAL_NUMBERS, *MORE_NUMBERS, "fees_pct", "entry_quantity"):
         if name in cells:
             found[name] = reader.numbers(name, rows, faults, needed=False)
     if "leverage" in cells:
-        found["leverage"] = reader.words(
-            "leverage", rows, faults, partial(leverage_of, reader.reading.number)
-        )
+        how = partial(leverage_of, reader.reading.number)
+        found["leverage"] = reader.words("leverage", rows, faults, how)
     for name in (*WORDS, *KEYS):
         if name in cells:
             found[name] = reader.words(name, rows, faults, word_of)
@@ -372,47 +375,7 @@ def build_batch(
                 setattr(got, name, value)
     return Batch(traces, keys, found.get("entry_quantity") or [None] * n)
 
-# %% ../../nbs/importers/12_imported_rows.ipynb #read-rows
-JUDGED_ROWS, BATCH = 500, 5_000
-
-
-def read_rows(
-    rows: Iterable[tuple[int, Row | str]],  # From `read_trades`
-    reader: RowReader,  # Map and columns
-    strategy: str | None,  # Name for all rows; None: the map's column
-    threshold_pct: Callable[
-        [str], float
-    ],  # Label threshold of a strategy, percent; raises where there is none
-    source: str = "csv",  # Who wrote the log
-    batch: int = BATCH,  # Rows read together
-) -> Iterator[ReadRow]:  # Every row, its trace with ids
-    "Turn rows into traces."
-    ids, numbered, more = RowIds(source), "running_number" in reader.cells, iter(rows)
-    waiting, numbered_rows = list[ReadRow](), list[tuple[str, PredictionTrace]]()
-    first = True
-    while some := list(islice(more, batch)):
-        if first:
-            reader.judge(
-                [
-                    row
-                    for _, row in some[:JUDGED_ROWS]
-                    if not isinstance(row, str) and chosen(reader, row) is True
-                ]
-            )
-            first = False
-        for one in _read_some(some, reader, strategy, threshold_pct):
-            if not isinstance(one.got, PredictionTrace):
-                yield one
-            elif numbered and one.keys[1] and not one.keys[0]:
-                waiting.append(one)
-                numbered_rows.append((one.keys[1], one.got))
-            else:
-                ids.name(one.got, ids.position(one.got, one.keys[0]), one.keys[2])
-                yield one
-    name_numbered(numbered_rows, ids)
-    yield from waiting
-
-
+# %% ../../nbs/importers/12_imported_rows.ipynb #some-rows
 def chosen(
     reader: RowReader,  # Its `where`
     row: Row,  # A row
@@ -441,6 +404,39 @@ def _read_some(
             yield ReadRow(line, row, *next(built))
         else:
             yield ReadRow(line, row, take or None)
+
+# %% ../../nbs/importers/12_imported_rows.ipynb #read-rows
+JUDGED_ROWS, BATCH = 500, 5_000
+
+
+def read_rows(
+    rows: Iterable[tuple[int, Row | str]],  # From `read_trades`
+    reader: RowReader,  # Map and columns
+    strategy: str | None,  # Name for all rows; None: the map's column
+    threshold_pct: Callable[[str], float],  # Label threshold, percent; raises where there is none
+    source: str = "csv",  # Who wrote the log
+    batch: int = BATCH,  # Rows read together
+) -> Iterator[ReadRow]:  # Every row, its trace with ids
+    "Turn rows into traces."
+    ids, numbered, more = RowIds(source), "running_number" in reader.cells, iter(rows)
+    waiting, numbered_rows = list[ReadRow](), list[tuple[str, PredictionTrace]]()
+    first = True
+    while some := list(islice(more, batch)):
+        if first:
+            seen = [row for _, row in some[:JUDGED_ROWS] if not isinstance(row, str)]
+            reader.judge([row for row in seen if chosen(reader, row) is True])
+            first = False
+        for one in _read_some(some, reader, strategy, threshold_pct):
+            if not isinstance(one.got, PredictionTrace):
+                yield one
+            elif numbered and one.keys[1] and not one.keys[0]:
+                waiting.append(one)
+                numbered_rows.append((one.keys[1], one.got))
+            else:
+                ids.name(one.got, ids.position(one.got, one.keys[0]), one.keys[2])
+                yield one
+    name_numbered(numbered_rows, ids)
+    yield from waiting
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #traces-of
 def traces_of(
