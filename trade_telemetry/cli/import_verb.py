@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # other verbs do not load them
     from trade_telemetry.importers.sources import Recognized
 
 # %% auto #0
-__all__ = ['LOG', 'EXAMPLE_OF', 'Log', 'finished_command', 'needs_threshold', 'recognized', 'trace_line', 'show_dry',
-           'import_log']
+__all__ = ['LOG', 'EXAMPLE_OF', 'Log', 'finished_command', 'needs_threshold', 'recognized', 'trace_line', 'show_dry', 'How',
+           'given_flags', 'import_log']
 
 # %% ../../nbs/cli/08_import_verb.ipynb #log-flags
 LOG = Group("The log", sort_key=2)
@@ -148,51 +148,62 @@ def show_dry(
     if report.written:
         deliver(metrics_answer(read(settings_of(where))))
 
+# %% ../../nbs/cli/08_import_verb.ipynb #how-flags
+@Parameter(name="*", group=HOW)
+@dataclass(frozen=True)
+class How:
+    "How a log is read, and what it becomes."
+
+    map: Annotated[Path | None, flag("YAML: which column is which", "FILE")] = None
+    preset: Annotated[str | None, flag("a source by name (default: told by its columns)", "NAME")] = None
+    pair: Annotated[Literal["fifo"] | None, flag("make positions of a list of fills", "RULE")] = None
+    threshold_pct: Annotated[float | None, flag("move that counts as a direction, percent", "P")] = None
+    mode: Annotated[Literal["backtest", "live", "paper"], flag("where the trades come from", "MODE")] = (
+        "backtest"
+    )
+    append: Annotated[str | None, flag("go on with this run: only what is new is written", "RUN")] = None
+    trust: Annotated[bool, flag("import a log that contradicts itself as it is")] = False
+    dry_run: Annotated[bool, flag("show the first trades and the figures, write nothing")] = False
+
+
+def given_flags(
+    where: Where,  # Settings file and telemetry directory
+    log: Log,  # What is said of all rows
+    how: How,  # How the log is read
+) -> dict[str, object]:  # Flags with their values; None or False for those that were not given
+    "Say again what was said."
+    mode = None if how.mode == "backtest" else how.mode
+    said = (
+        {"config": where.config, "telemetry_dir": where.telemetry_dir}
+        | vars(how)
+        | {"mode": mode}
+        | vars(log)
+    )
+    return {f"--{name.replace('_', '-')}": value for name, value in said.items()}
+
 # %% ../../nbs/cli/08_import_verb.ipynb #import
 def import_log(
     file: Annotated[Path, flag("log of closed trades", "FILE", group=LOG)],
     *,
     where: Where = Where(),
     log: Log = Log(),
-    map: Annotated[Path | None, flag("YAML: which column is which", "FILE", group=HOW)] = None,
-    preset: Annotated[
-        str | None, flag("a source by name (default: told by its columns)", "NAME", group=HOW)
-    ] = None,
-    pair: Annotated[
-        Literal["fifo"] | None, flag("make positions of a list of fills", "RULE", group=HOW)
-    ] = None,
-    threshold_pct: Annotated[
-        float | None, flag("move that counts as a direction, percent", "P", group=HOW)
-    ] = None,
-    mode: Annotated[
-        Literal["backtest", "live", "paper"], flag("where the trades come from", "MODE", group=HOW)
-    ] = "backtest",
-    append: Annotated[
-        str | None, flag("go on with this run: only what is new is written", "RUN", group=HOW)
-    ] = None,
-    trust: Annotated[bool, flag("import a log that contradicts itself as it is", group=HOW)] = False,
-    dry_run: Annotated[bool, flag("show the first trades and the figures, write nothing", group=HOW)] = False,
+    how: How = How(),
 ) -> int:  # 0, or 1 where no row could be used
     "Make trace files of another engine's log of trades."
     from trade_telemetry.importers.import_trades import import_file
 
-    settings = settings_of(where)
-    given = {
-        "--map": map, "--preset": preset, "--pair": pair, "--strategy": log.strategy, "--symbol": log.symbol, "--account": log.account,
-        "--timezone": log.timezone, "--time-format": log.time_format, "--threshold-pct": threshold_pct, "--append": append,
-        "--mode": None if mode == "backtest" else mode, "--telemetry-dir": where.telemetry_dir, "--config": where.config,
-        "--trust": trust, "--dry-run": dry_run,
-    }  # fmt: skip
-    found = recognized(file, log, preset, pair, given, settings) if map is None else None
+    settings, given = settings_of(where), given_flags(where, log, how)
+    found = recognized(file, log, how.preset, how.pair, given, settings) if how.map is None else None
     told: dict[str, Any] = {
-        "map_file": map, "preset": preset, "found": found, "threshold_pct": threshold_pct, "mode": mode, "append": append,
-        "fields": log.fields, "timezone": log.timezone, "time_format": log.time_format, "trust": trust, "settings": settings,
+        "map_file": how.map, "preset": how.preset, "found": found, "threshold_pct": how.threshold_pct, "mode": how.mode,
+        "append": how.append, "fields": log.fields, "timezone": log.timezone, "time_format": log.time_format,
+        "trust": how.trust, "settings": settings,
     }  # fmt: skip
     with TemporaryDirectory() as elsewhere, progress_bar(unit=" rows", what="importing") as tell:
-        dry = Path(elsewhere) / (append or mode) if dry_run else None
+        dry = Path(elsewhere) / (how.append or how.mode) if how.dry_run else None
         report = import_file(file, log.strategy, **told, dry_dir=dry, progress=tell)
-        print(report.summary() if dry_run else f"{report.summary()}\n{report.output_dir}")
-        if dry_run:
+        print(report.summary() if dry else f"{report.summary()}\n{report.output_dir}")
+        if dry:
             show_dry(report, replace(where, telemetry_dir=Path(elsewhere)))
             print("nothing was written (--dry-run)")
     return 0 if report.written or report.known else 1

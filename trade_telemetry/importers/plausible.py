@@ -241,7 +241,7 @@ def doubts(
         return [doubt, *found]
     return found if (doubt := fee_doubt(whole)) is None else [doubt, *found]
 
-
+# %% ../../nbs/importers/10_plausible.ipynb #odd-rows
 SATURDAY, DAY_US = 2, 86_400_000_000  # 1 January 1970 was a Thursday
 
 
