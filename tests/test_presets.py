@@ -342,7 +342,7 @@ def test_deals_of_metatrader_do_not_take_lots_for_units() -> None:
     found = known(EXPORTS / "mt5_history.html", preset="metatrader5-deals")
     made = paired(found)
     table = trades(answered(made, timezone="America/New_York+7h"))
-    assert len(table) == 1 and "1 balance row" in made.words
+    assert len(table) == 1 and "1 balance row" in found.words
     assert "realized_return_pct" not in table and "profit" not in table
 
 

@@ -87,7 +87,10 @@ class FifoBook:
 
     def summary(self) -> str:
         "One line for people."
-        text = f"{self.fills:,} fills became {self.exits:,} exits"
+        fills, exits = (
+            f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in ((self.fills, "fill"), (self.exits, "exit"))
+        )
+        text = f"{fills} became {exits}"
         if not (rest := self.rest()):
             return text + ", nothing is left open"
         named = ", ".join(f"{total:+g} {symbol}" for (_, symbol), total in list(rest.items())[:3])
@@ -249,6 +252,6 @@ def paired(
     told = {
         "asks": ("--strategy", *asks),
         "strategies": (),
-        "words": f"{found.words}: {pairs.book.summary()}",
+        "words": f"{found.preset.title}, {pairs.book.summary()}",
     }
     return replace(pairs, trade_map=made, **told)
