@@ -21,7 +21,15 @@ ROOT = Path(__file__).parents[1]
 MINUTES = ROOT.parent / "shared" / "data" / "intraday_1m"
 REAL = [("SPY_2013-10", "NYSE"), ("BAC_2013-10", "NYSE"), ("AIG_2013-10", "NYSE")]
 REAL += [("NIFTY50_2019-01", "NSE"), ("YESBANK_2019-07", "NSE")]
-UNKNOWN = ["account", "version", "entry_tag", "profit", "currency", "multiplier", "funding_pct"]  # to a backtest
+UNKNOWN = [
+    "account",
+    "version",
+    "entry_tag",
+    "profit",
+    "currency",
+    "multiplier",
+    "funding_pct",
+]  # to a backtest
 
 
 def real(name: str, session: str) -> object:
