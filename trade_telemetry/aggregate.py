@@ -419,7 +419,7 @@ def _wide_column(values: Sequence[int | str]) -> Ints:
         return wide_of([int(v) for v in values])
     return np.stack([whole >> LOW, whole & MASK])
 
-
+# %% ../nbs/14_aggregate.ipynb #of-document
 def aggregate_of_document(
     document: Mapping[str, Any],  # From `document_of` or a file
 ) -> Aggregate:  # KeyError, TypeError or ValueError where something is missing

@@ -349,7 +349,7 @@ def _sum_rows(columns: TraceColumns, line: Ints, lines: int) -> tuple[LineSums, 
         keys[rows] = return_key(own, units)
     return sums, return_histogram(keys, lines), claim_bins(np.concatenate(claims))
 
-# %% ../../nbs/metrics/02_aggregates.ipynb #fold-rows
+# %% ../../nbs/metrics/02_aggregates.ipynb #firsts-of
 def firsts_of(
     columns: TraceColumns,  # Rows of any runs
     by: Groups | None = None,  # What they are counted by: a position counts in each of its groups
@@ -360,7 +360,7 @@ def firsts_of(
         c.position_id, c.trace_id, c.exit_us, c.return_pct, c.run, *(() if by is None else by[:1])
     )
 
-
+# %% ../../nbs/metrics/02_aggregates.ipynb #fold-rows
 def fold_rows(
     columns: TraceColumns,  # Rows in any order; the ledger beside them is not looked at
     timezone: str | tzinfo = "UTC",  # Zone of the exit dates

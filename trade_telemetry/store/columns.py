@@ -375,9 +375,8 @@ class TraceColumns:
     @classmethod
     def concat(cls, parts: Sequence[TraceColumns]) -> TraceColumns:
         "Stack rows; word lists are merged. No part gives no rows."
-        if len(parts) < 2:
-            return parts[0] if parts else cls.from_traces([])
-        return cls(**stacked_facts([vars(part) for part in parts]))
+        some = parts or [cls.from_traces([])]
+        return some[0] if len(some) == 1 else cls(**stacked_facts([vars(part) for part in some]))
 
     def take(self, rows: RowChoice) -> TraceColumns:
         "Choose rows by mask, positions or slice; neighbors are a view. The ledger knows no single rows and stays behind."
@@ -395,15 +394,13 @@ class TraceColumns:
     ) -> TraceColumns:
         "Choose rows by name, and the same of the ledger."
         strategies = [strategy] if isinstance(strategy, str) else strategy
-        named = {"strategy": strategies, "symbol": symbols, "run": run, "mode": mode}
-        mask = rows_with(vars(self), named)
+        mask = rows_with(vars(self), {"strategy": strategies, "symbol": symbols, "run": run, "mode": mode})
         kept = self if mask.all() else self.take(mask)
         if self.ledger is None:
             return kept
         one = [None if name is None else [name] for name in (run, mode)]
-        return replace(
-            kept, ledger=self.ledger.only(runs=one[0], modes=one[1], strategies=strategies, symbols=symbols)
-        )
+        own = self.ledger.only(runs=one[0], modes=one[1], strategies=strategies, symbols=symbols)
+        return replace(kept, ledger=own)
 
     def to_traces(self) -> list[PredictionTrace]:
         "Trace objects, for people; what is no column is fetched from the files."

@@ -55,12 +55,12 @@ class FoundFile:
     run: str  # Name of its run
     directory: Path  # Directory of its run
 
-# %% ../../nbs/store/09_files.ipynb #walk
+# %% ../../nbs/store/09_files.ipynb #sequence
 def _in_sequence(name: str) -> list[str | int]:
     "Sorts segment 9 before segment 10: the later of two rows of a trade counts."
     return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))]
 
-
+# %% ../../nbs/store/09_files.ipynb #walk
 def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str]]]:
     "Every directory below the roots (or the directory of a root that is a file) with its file names."
     for root in roots:
