@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # other verbs do not load them
     from trade_telemetry.importers.sources import Recognized
 
 # %% auto #0
-__all__ = ['LOG', 'EXAMPLE_OF', 'Log', 'finished_command', 'needs_threshold', 'recognized', 'trace_line', 'show_dry', 'How',
-           'given_flags', 'import_log']
+__all__ = ['LOG', 'EXAMPLE_OF', 'Log', 'finished_command', 'needs_threshold', 'recognized', 'other_way', 'trace_line', 'show_dry',
+           'How', 'given_flags', 'import_log']
 
 # %% ../../nbs/cli/08_import_verb.ipynb #log-flags
 LOG = Group("The log", sort_key=2)
@@ -125,6 +125,19 @@ def recognized(
         raise UsageError(f"this file cannot know all of it: {finished_command(file, given, asks)}")
     return found
 
+# %% ../../nbs/cli/08_import_verb.ipynb #other-way
+def other_way(
+    file: Path,  # A log that a map does not fit
+) -> str:  # To be added to the complaint; empty where no source is known
+    "Say that a file can be read without a map."
+    from trade_telemetry.importers.sources import recognize
+
+    try:
+        found = recognize(file)
+    except ValueError:
+        return ""
+    return "" if found is None or found.refusal else f"; without --map it is read as {found.words}"
+
 # %% ../../nbs/cli/08_import_verb.ipynb #trace-line
 def trace_line(
     trace: PredictionTrace,  # Of an import
@@ -190,6 +203,7 @@ def import_log(
     how: How = How(),
 ) -> int:  # 0, or 1 where no row could be used
     "Make trace files of another engine's log of trades."
+    from trade_telemetry.importers.cells import ImportMapError
     from trade_telemetry.importers.import_trades import import_file
 
     settings, given = settings_of(where), given_flags(where, log, how)
@@ -201,7 +215,10 @@ def import_log(
     }  # fmt: skip
     with TemporaryDirectory() as elsewhere, progress_bar(unit=" rows", what="importing") as tell:
         dry = Path(elsewhere) / (how.append or how.mode) if how.dry_run else None
-        report = import_file(file, log.strategy, **told, dry_dir=dry, progress=tell)
+        try:
+            report = import_file(file, log.strategy, **told, dry_dir=dry, progress=tell)
+        except ImportMapError as error:
+            raise UsageError(f"{error}{other_way(file) if how.map else ''}") from None
         print(report.summary() if dry else f"{report.summary()}\n{report.output_dir}")
         if dry:
             show_dry(report, replace(where, telemetry_dir=Path(elsewhere)))
