@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 # %% auto #0
-__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
+__all__ = ['LEAST_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
            'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of', 'compared_with',
            'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'rows_of', 'curves_of',
            'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of', 'window_of']
@@ -117,7 +117,7 @@ def by_direction(
     return scores
 
 # %% ../../nbs/dashboard/06_figures.ipynb #difference-of
-MINIMUM_CALLS = 30  # With fewer on a side nothing is said about a difference of precisions
+LEAST_CALLS = 30  # With fewer on a side nothing is said about a difference of precisions
 
 
 def difference_of(
@@ -133,10 +133,10 @@ def precision_difference(
     first: tuple[int, int],  # Right calls and calls
     second: tuple[int, int],  # The same of the other side
     positions: tuple[int, int] | None = None,  # Behind the calls of both; None: each call is its own
-) -> Difference:  # First minus second as a fraction; no interval under `MINIMUM_CALLS`
+) -> Difference:  # First minus second as a fraction; no interval under `LEAST_CALLS`
     "Compare two precisions."
     found, nan = newcombe_difference(*first, *second, positions=positions), float("nan")
-    sure = min(first[1], second[1]) >= MINIMUM_CALLS
+    sure = min(first[1], second[1]) >= LEAST_CALLS
     return difference_of(found.estimate, *((found.low, found.high) if sure else (nan, nan)))
 
 # %% ../../nbs/dashboard/06_figures.ipynb #recent-of
