@@ -205,9 +205,7 @@ def _step_points(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     if len(x) != len(y):
         raise ValueError(f"a curve needs as many times as values, got {len(x)} and {len(y)}")
-    at = (
-        x.astype(np.float64) / MICROSECONDS_A_DAY if by == "date" else x.astype(np.float64)
-    )  # matplotlib counts days
+    at = x / (MICROSECONDS_A_DAY if by == "date" else 1.0)  # matplotlib counts days
     return np.concatenate([at[:1], at]), np.concatenate([np.zeros(len(y[:1])), y])
 
 
