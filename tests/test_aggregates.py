@@ -33,6 +33,7 @@ from trade_telemetry.aggregate import (
     merge,
     restrict,
 )
+from trade_telemetry.aggregate_file import canonical_bytes, document_of, read_aggregate
 from trade_telemetry.aggregate_form import (
     MINUTE,
     MOST_PERCENT,
@@ -40,11 +41,8 @@ from trade_telemetry.aggregate_form import (
     PERCENT,
     Lines,
     add_close,
-    canonical_bytes,
     close_of,
-    document_of,
     merge_lines,
-    read_aggregate,
 )
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.judgement.comparison import side_of

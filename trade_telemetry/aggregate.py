@@ -13,6 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from trade_telemetry.aggregate_file import (
+    SCHEMA_VERSION,
+    canonical_bytes,
+    counted_of,
+    digest_of,
+    document_of,
+    read_aggregate,
+)
 from trade_telemetry.aggregate_form import (
     COUNTS,
     LAST,
@@ -22,17 +30,11 @@ from trade_telemetry.aggregate_form import (
     OUTSIDE_BIN,
     PARTS,
     PERCENT,
-    SCHEMA_VERSION,
     SUMS,
     WORDS,
     Key,
     Lines,
-    canonical_bytes,
-    counted_of,
-    digest_of,
-    document_of,
     parts_of,
-    read_aggregate,
 )
 from .timezones import date_of_day
 

@@ -14,20 +14,8 @@ from typing import NamedTuple
 
 import orjson
 
-from trade_telemetry.aggregate_form import (
-    Close,
-    Key,
-    Lines,
-    Row,
-    Sums,
-    add_close,
-    add_sums,
-    canonical_bytes,
-    close_of,
-    ledger_document,
-    read_aggregate,
-    row_of,
-)
+from ..aggregate_file import Row, canonical_bytes, ledger_document, read_aggregate, row_of
+from ..aggregate_form import Close, Key, Lines, Sums, add_close, add_sums, close_of
 from ..identity import Twins
 from ..timezones import LocalDays, date_of_day
 from ..trace import PredictionTrace, time_us, utc_text
