@@ -5,10 +5,8 @@
 # %% ../../nbs/importers/15_import_trades.ipynb #imports
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -26,7 +24,7 @@ from .contradictions import mend, refuse_doubts
 from .imported_rows import ReadRow, RowReader, read_rows
 from .known_rows import KnownRows, OpenedUnits, State
 from .plausible import Doubt, doubts, facts_of, odd_rows, on_weekend, split_factor
-from .sources import Recognized, answered, open_table, recognize
+from .sources import Recognized, answered, open_table, recognize, uncollected
 from .trade_map import TradeMap, read_map
 from ..store.columns import TraceColumns
 from ..store.record_reader import BadRow
@@ -295,18 +293,6 @@ def odd_name(path: Path) -> str:
     "Name of the table of odd rows of a log: no reader takes it for traces."
     return f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
 
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    "Spare the search for cycles: rows and traces have none, and are millions."
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
 # %% ../../nbs/importers/15_import_trades.ipynb #check-import
 def check_import(
     mode: str,  # What the trades were
@@ -344,7 +330,7 @@ def import_trades(
     folder = output_dir() if callable(output_dir) else Path(output_dir)
     known = known_rows_of(folder) if known is None else known
     before, beside = set(folder.glob("run_*.json")), TableBeside(folder / odd_name(path))
-    with _uncollected(), TelemetryWriter(folder, mode=mode, background=False, **IN_BATCHES) as writer:
+    with uncollected(), TelemetryWriter(folder, mode=mode, background=False, **IN_BATCHES) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         read = chain(head, read)
         while some := list(islice(read, BATCH)):

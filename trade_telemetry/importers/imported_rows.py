@@ -113,8 +113,8 @@ def quick_words(
     how: Callable[[Any], Any],  # Reads one
 ) -> list[Any]:  # Any error where one cannot be read
     "Read a column of few words, each once."
-    known: dict[Any, Any] = {}
-    return [known[cell] if cell in known else known.setdefault(cell, how(cell)) for cell in cells]
+    known = {cell: how(cell) for cell in dict.fromkeys(cells)}
+    return list(map(known.__getitem__, cells))
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #row-reader
 WORDS = ("exit_reason", "account", "version", "entry_tag", "currency")

@@ -5,10 +5,12 @@
 # %% ../../nbs/importers/08_sources.ipynb #imports
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -22,7 +24,7 @@ from .trade_map import FIELDS, ReadOptions, TradeMap
 # %% auto #0
 __all__ = ['RECORDS', 'HEADERS', 'NINES', 'MOST_KINDS', 'TELLING_ROWS', 'Decimal', 'TELLING', 'Seen', 'Table', 'open_table',
            'places', 'find_table', 'Shapes', 'judge_decimal', 'Findings', 'judge_table', 'Recognized', 'columns_of',
-           'look_through', 'map_of', 'words_of', 'missing_pages', 'recognize', 'answered']
+           'look_through', 'map_of', 'words_of', 'missing_pages', 'uncollected', 'recognize', 'answered']
 
 # %% ../../nbs/importers/08_sources.ipynb #find-table
 RECORDS = (
@@ -339,6 +341,18 @@ def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
         asks.append("--time-format")
     return tuple(asks)
 
+# %% ../../nbs/importers/08_sources.ipynb #uncollected
+@contextmanager
+def uncollected() -> Iterator[None]:  # For a `with`
+    "Spare the search for cycles: rows and traces have none, and are millions."
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
 # %% ../../nbs/importers/08_sources.ipynb #recognize-file
 def recognize(
     path: str | Path,  # Any file
@@ -362,10 +376,11 @@ def recognize(
         judged=findings.judged, names=names,
     )  # fmt: skip
     rows: Iterable[Numbered] = found.open()[1]
-    if form.whole:  # all of them are in memory as it is
-        rows = list(rows)
-        found.held.append(rows)
-    filled, kinds, seen = look_through(rows)
+    with uncollected():
+        if form.whole:  # all of them are in memory as it is
+            rows = list(rows)
+            found.held.append(rows)
+        filled, kinds, seen = look_through(rows)
     if not kinds[""]:
         found = replace(
             found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"
