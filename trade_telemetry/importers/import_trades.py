@@ -33,8 +33,8 @@ from ..trace import PredictionTrace, label_direction
 
 # %% auto #0
 __all__ = ['ImportMode', 'Progress', 'Table', 'MOST_WEEKENDS', 'BATCH', 'HEAD', 'ImportReport', 'TableBeside', 'label_over_split',
-           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'check_import',
-           'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
+           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'rejected_note',
+           'check_import', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
 
 # %% ../../nbs/importers/15_import_trades.ipynb #types-import-trades
 ImportMode = Literal["backtest", "live", "paper"]
@@ -293,6 +293,16 @@ def odd_name(path: Path) -> str:
     "Name of the table of odd rows of a log: no reader takes it for traces."
     return f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
 
+# %% ../../nbs/importers/15_import_trades.ipynb #rejected-note
+def rejected_note(
+    folder: Path,  # Directory of the run
+    rows: int,  # Rows of this import that were set aside
+) -> Iterator[str]:  # Nothing, or where they are
+    "Name the table of rejected rows: the one that was written last."
+    tables = sorted(folder.glob("rejected_*"), key=lambda path: path.stat().st_mtime_ns)
+    if rows and tables:
+        yield f"{rows:,} rejected rows are listed in {tables[-1]}"
+
 # %% ../../nbs/importers/15_import_trades.ipynb #check-import
 def check_import(
     mode: str,  # What the trades were
@@ -341,7 +351,7 @@ def import_trades(
     trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
     report = ImportReport(
         path, folder, strategy, mode, tally.rows, writer.stats().written, tally.skipped, tally.bare, tally.bad, tally.odd,
-        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first),
+        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *rejected_note(folder, len(tally.bad)), *tally.notes()), tuple(tally.first),
     )  # fmt: skip
     facts = report.counts() | {"trust": trust, "trusted": list(trusted)}
     record_import(set(folder.glob("run_*.json")) - before, facts)
