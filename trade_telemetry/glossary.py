@@ -26,7 +26,8 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['Unit', 'UNIT_TEXT', 'Term', 'show', 'show_interval', 'term', 'difference', 'label', 'figure', 'Glossary', 'glossary']
+__all__ = ['Unit', 'UNIT_TEXT', 'FEW_DAYS', 'TOO_FEW', 'Term', 'show', 'show_interval', 'term', 'difference', 'label', 'figure',
+           'Glossary', 'glossary']
 
 # %% ../nbs/08_glossary.ipynb #term
 Unit = Literal[
@@ -320,6 +321,9 @@ def label(
     return f"{name}{f' {direction}' if direction else ''}{f', {told}' if told else ''}"
 
 # %% ../nbs/08_glossary.ipynb #figure
+FEW_DAYS, TOO_FEW = 10, "under 10 days"
+
+
 def figure(
     record: object,  # With fields named by codes
     code: str,  # Of one of them; NOT an alias
@@ -329,7 +333,10 @@ def figure(
     "Write a figure of a record."
     value = getattr(record, code)
     value = value[direction] if direction else value
-    text = show(code, value, SAMPLED if getattr(record, "sampled", False) else "")
+    why = SAMPLED if getattr(record, "sampled", False) else ""
+    if code == "sharpe_ratio" and getattr(record, "trading_days", FEW_DAYS) < FEW_DAYS:
+        value, why = None, why or TOO_FEW
+    text = show(code, value, why)
     found = getattr(record, f"{code}_interval", None) if ends and not direction else None
     return text if found is None else with_interval(text, show_interval(code, *found))
 

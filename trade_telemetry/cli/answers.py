@@ -65,7 +65,9 @@ def metrics_answer(
     told = [(m.strategy, position_line(m.positions)) for m in sides]
     parts += [f"{plain_text(name)}: {words}" for name, words in told if words]
     parts += filter(None, [sampling_note(metrics)])
-    return Answer({"rows_from": reading.label, **metrics.to_dict()}, tuple(parts))
+    names = [m.strategy for m in sides]
+    pooled = {"strategies": names, "pooled_over": names if len(names) > 1 else []}
+    return Answer({"rows_from": reading.label, **pooled, **metrics.to_dict()}, tuple(parts))
 
 # %% ../../nbs/cli/05_answers.ipynb #cuts
 def cut(

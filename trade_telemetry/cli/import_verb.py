@@ -5,6 +5,7 @@
 # %% ../../nbs/cli/08_import_verb.ipynb #imports
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from ..config import Settings, SettingsError
 from ..flags import HOW, UsageError, Where, flag
 from ..progress import progress_bar
 from ..trace import PredictionTrace
-from ..wording import moment, percent, plain_text, price
+from ..wording import listed, moment, percent, plain_text, price
 
 if TYPE_CHECKING:  # other verbs do not load them
     from trade_telemetry.importers.import_trades import ImportReport
@@ -50,9 +51,13 @@ class Log:
             name=("--source-timezone", "--timezone"),
         ),
     ] = None
-    time_format: Annotated[str | None, flag("how its times are written, e.g. '%d/%m/%Y %H:%M'", "FORM")] = (
-        None
-    )
+    time_format: Annotated[
+        str | None,
+        flag(
+            "how its times are written: MM/DD or DD/MM of a known source, else such as '%d/%m/%Y %H:%M'",
+            "FORM",
+        ),
+    ] = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -62,7 +67,7 @@ class Log:
 
 # %% ../../nbs/cli/08_import_verb.ipynb #finished-command
 EXAMPLE_OF = {
-    "--strategy": "mine", "--symbol": "SYMBOL", "--timezone": "America/New_York", "--time-format": "%m/%d/%Y %H:%M",
+    "--strategy": "mine", "--symbol": "SYMBOL", "--timezone": "America/New_York", "--time-format": "MM/DD",
     "--threshold-pct": "0.3",
 }  # fmt: skip
 
@@ -71,14 +76,17 @@ def finished_command(
     file: Path,  # The log
     given: Mapping[str, object],  # Flags that were given, with their values; None for those that were not
     asks: Iterable[str],  # Flags that are missing
+    hint: str = "",  # What is known of a source; a clock in it is the example
 ) -> str:  # To be copied into a shell
     "Write the command that would work."
     words = ["trade-telemetry", "import", str(file)]
     for name, value in given.items():
         if value is not None and value is not False:
             words += [name] if value is True else [name, str(value)]
+    clock = re.search(r"[A-Z]\w+/\w+[-+\w]*", hint)
+    examples = EXAMPLE_OF | ({"--timezone": clock[0]} if clock else {})
     for name in asks:
-        words += [name, EXAMPLE_OF.get(name, "VALUE")]
+        words += [name, examples.get(name, "VALUE")]
     return shlex.join(words)
 
 
@@ -119,10 +127,14 @@ def recognized(
         raise UsageError(found.refusal)
     print(f"{file.name}: {found.words}")
     found = answered(found, log.strategy, log.symbol, log.timezone)
+    if log.strategy is None and len(found.strategies) > 1:
+        print(f"each strategy is imported under its own name: {listed(found.strategies)}")
     names = [log.strategy] if log.strategy is not None else found.strategies
     unknown = given["--threshold-pct"] is None and needs_threshold(settings, names or ("",))
     if asks := [*found.asks, *(["--threshold-pct"] if unknown else [])]:
-        raise UsageError(f"this file cannot know all of it: {finished_command(file, given, asks)}")
+        raise UsageError(
+            f"this file cannot know all of it: {finished_command(file, given, asks, found.preset.hint)}"
+        )
     return found
 
 # %% ../../nbs/cli/08_import_verb.ipynb #other-way

@@ -15,6 +15,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import reduce
 from itertools import pairwise
+from operator import methodcaller
 from typing import Any, TypeAlias
 
 from trade_telemetry.importers.cells import (
@@ -59,8 +60,7 @@ def _column(names: list[str], scope: _Scope, must: bool = True) -> Cell:
         if len(fits) > 1:
             raise _WrongError(f"{name!r} may be {' or '.join(map(repr, fits[:4]))}")
         if fits:
-            found = fits[0]
-            return lambda row: row.get(found)
+            return methodcaller("get", fits[0])
     if must:
         raise _WrongError(f"no column {names[0]!r}; there are {', '.join(scope.columns or ())}")
     return lambda row: None
@@ -494,7 +494,7 @@ def expression(
             return lambda row: text
         raise ImportMapError(f"{what} must be a column or an expression, got {text!r}")
     if text in names:
-        return lambda row: row.get(text)
+        return methodcaller("get", text)  # what most entries are; half as long as a function of ours
     scope = _Scope(names, reading, is_empty if what in NAMES else is_blank)
     try:
         tree = _parse(text)

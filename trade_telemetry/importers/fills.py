@@ -236,7 +236,7 @@ def paired(
             f"{found.path.name} is a {found.preset.title}, which holds trades already: leave --pair out"
         )
     told = {name: getattr(found, name) for name in Recognized.__dataclass_fields__}
-    pairs = Paired(**{**told, "refusal": None})
+    pairs = Paired(**{**told, "refusal": None, "held": []})
     filled = {
         name
         for _, row in pairs.open()[1]

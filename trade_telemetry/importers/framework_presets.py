@@ -153,6 +153,7 @@ NAUTILUS = Preset(
     ("fraction",),
     each(nautilus_row, by_money),
     timezone="UTC",
+    whole=True,
 )  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #lean-jesse
@@ -180,6 +181,7 @@ LEAN = Preset(
     ("gross", "fees", "mae", "mfe"),
     each(lean_row, by_money),
     timezone="UTC",
+    whole=True,
 )  # fmt: skip
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #jesse

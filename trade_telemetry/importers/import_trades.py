@@ -5,10 +5,8 @@
 # %% ../../nbs/importers/15_import_trades.ipynb #imports
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -26,7 +24,7 @@ from .contradictions import mend, refuse_doubts
 from .imported_rows import ReadRow, RowReader, read_rows
 from .known_rows import KnownRows, OpenedUnits, State
 from .plausible import Doubt, doubts, facts_of, odd_rows, on_weekend, split_factor
-from .sources import Recognized, answered, open_table, recognize
+from .sources import Recognized, answered, open_table, recognize, uncollected
 from .trade_map import TradeMap, read_map
 from ..store.columns import TraceColumns
 from ..store.record_reader import BadRow
@@ -35,8 +33,8 @@ from ..trace import PredictionTrace, label_direction
 
 # %% auto #0
 __all__ = ['ImportMode', 'Progress', 'Table', 'MOST_WEEKENDS', 'BATCH', 'HEAD', 'ImportReport', 'TableBeside', 'label_over_split',
-           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'check_import',
-           'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
+           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'rejected_note',
+           'check_import', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
 
 # %% ../../nbs/importers/15_import_trades.ipynb #types-import-trades
 ImportMode = Literal["backtest", "live", "paper"]
@@ -295,17 +293,15 @@ def odd_name(path: Path) -> str:
     "Name of the table of odd rows of a log: no reader takes it for traces."
     return f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
 
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    "Spare the search for cycles: rows and traces have none, and are millions."
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
+# %% ../../nbs/importers/15_import_trades.ipynb #rejected-note
+def rejected_note(
+    folder: Path,  # Directory of the run
+    rows: int,  # Rows of this import that were set aside
+) -> Iterator[str]:  # Nothing, or where they are
+    "Name the table of rejected rows: the one that was written last."
+    tables = sorted(folder.glob("rejected_*"), key=lambda path: path.stat().st_mtime_ns)
+    if rows and tables:
+        yield f"{rows:,} rejected rows are listed in {tables[-1]}"
 
 # %% ../../nbs/importers/15_import_trades.ipynb #check-import
 def check_import(
@@ -344,7 +340,7 @@ def import_trades(
     folder = output_dir() if callable(output_dir) else Path(output_dir)
     known = known_rows_of(folder) if known is None else known
     before, beside = set(folder.glob("run_*.json")), TableBeside(folder / odd_name(path))
-    with _uncollected(), TelemetryWriter(folder, mode=mode, background=False, **IN_BATCHES) as writer:
+    with uncollected(), TelemetryWriter(folder, mode=mode, background=False, **IN_BATCHES) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         read = chain(head, read)
         while some := list(islice(read, BATCH)):
@@ -355,7 +351,7 @@ def import_trades(
     trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
     report = ImportReport(
         path, folder, strategy, mode, tally.rows, writer.stats().written, tally.skipped, tally.bare, tally.bad, tally.odd,
-        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first),
+        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *rejected_note(folder, len(tally.bad)), *tally.notes()), tuple(tally.first),
     )  # fmt: skip
     facts = report.counts() | {"trust": trust, "trusted": list(trusted)}
     record_import(set(folder.glob("run_*.json")) - before, facts)

@@ -5,6 +5,7 @@
 # %% ../../nbs/importers/12_imported_rows.ipynb #imports
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -13,9 +14,10 @@ from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
-from ..capture.hook import ClosedPosition, build_trace
+from ..capture.hook import ClosedPosition, build_trace, plain_trace
 from trade_telemetry.importers.cells import (
     Cell,
+    Forms,
     ImportMapError,
     Reading,
     Row,
@@ -32,9 +34,9 @@ from ..trace import PredictionTrace
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['Faults', 'WORDS', 'KEYS', 'TIMES', 'MORE', 'JUDGED_ROWS', 'BATCH', 'read_column', 'quick_numbers', 'quick_times',
-           'quick_words', 'RowReader', 'said_side', 'as_operand', 'text_of', 'word_of', 'leverage_of', 'group_of',
-           'read_side_and_times', 'read_batch', 'ReadRow', 'Batch', 'told_late', 'build_batch', 'read_rows',
+__all__ = ['Faults', 'DASHED', 'WORDS', 'KEYS', 'TIMES', 'MORE', 'JUDGED_ROWS', 'BATCH', 'read_column', 'quick_numbers',
+           'quick_times', 'quick_words', 'RowReader', 'said_side', 'as_operand', 'text_of', 'word_of', 'leverage_of',
+           'group_of', 'read_side_and_times', 'read_batch', 'ReadRow', 'Batch', 'told_late', 'build_batch', 'read_rows',
            'traces_of']
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #read-column
@@ -52,7 +54,7 @@ def read_column(
 ) -> list[Any]:  # One value per row; None where it cannot be read
     "Read one field of all rows."
     with suppress(Exception):  # whatever it is, the rows are asked one by one
-        cells = [cell(row) for row in rows]
+        cells = list(map(cell, rows))
         return [how(value) for value in cells] if quick is None else quick(cells)
     found: list[Any] = []
     for i, row in enumerate(rows):
@@ -67,12 +69,16 @@ def read_column(
     return found
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #quick-columns
+DASHED = re.compile(r"\d{4}-").match
+
+
 def quick_numbers(
     cells: list[Any],  # Text or numbers
 ) -> list[float]:  # Finite; ValueError or TypeError where one is not clean
     "Read a clean column of numbers."
     found = list(map(float, cells))
-    if not isfinite(sum(found)) or any("_" in cell for cell in cells if type(cell) is str):
+    texts = cells if set(map(type, cells)) == {str} else [cell for cell in cells if type(cell) is str]
+    if not isfinite(sum(found)) or "_" in "".join(texts):
         raise ValueError("not clean")
     return found
 
@@ -82,9 +88,14 @@ def quick_times(
     timezone: tzinfo,  # Zone of times without offset
 ) -> list[datetime]:  # In UTC; ValueError or another where one is not clean
     "Read a clean column of times."
-    if any(cell[4] != "-" for cell in cells):
+    if not all(map(DASHED, cells)):
         raise ValueError("not clean")
-    read, found = datetime.fromisoformat, []
+    read, found = datetime.fromisoformat, list[datetime]()
+    with suppress(ValueError):  # one has an offset already, or is a date
+        found = [read(cell + "+00:00") for cell in cells] if timezone is UTC else []
+        if {when.tzinfo for when in found} == {UTC}:
+            return found
+    found = []
     for cell in cells:
         when = read(cell)
         if (zone := when.tzinfo) is None:
@@ -102,8 +113,8 @@ def quick_words(
     how: Callable[[Any], Any],  # Reads one
 ) -> list[Any]:  # Any error where one cannot be read
     "Read a column of few words, each once."
-    known: dict[Any, Any] = {}
-    return [known[cell] if cell in known else known.setdefault(cell, how(cell)) for cell in cells]
+    known = {cell: how(cell) for cell in dict.fromkeys(cells)}
+    return list(map(known.__getitem__, cells))
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #row-reader
 WORDS = ("exit_reason", "account", "version", "entry_tag", "currency")
@@ -119,18 +130,28 @@ class RowReader:
         trade_map: TradeMap,  # How to read
         columns: Iterable[str],  # Columns of the file; an unknown one in the map is an ImportMapError
     ) -> None:
-        names, reading = list(columns), trade_map.reading
-        self.trade_map, self.reading, self.forms = trade_map, reading, trade_map.time_format
-        plain = {f: t for f, t in trade_map.fields.items() if f not in GROUPS}
+        self.trade_map, self.columns = trade_map, list(columns)
+        self.read_by(trade_map.reading, trade_map.time_format)
+
+    def read_by(self, reading: Reading, forms: Forms) -> None:
+        "Compile the map: its comparisons read cells, too."
+        names, told = self.columns, self.trade_map
+        self.reading, self.forms = reading, forms
+        plain = {f: t for f, t in told.fields.items() if f not in GROUPS}
         self.cells = {f: expression(text, names, f, reading) for f, text in plain.items()}
+        groups = {g: told.fields.get(g) or {} for g in GROUPS}
         self.groups = {
-            g: {
-                k: expression(text, names, f"{g}.{k}", reading)
-                for k, text in (trade_map.fields.get(g) or {}).items()
-            }
-            for g in GROUPS
+            g: {k: expression(text, names, f"{g}.{k}", reading) for k, text in some.items()}
+            for g, some in groups.items()
         }
-        self.where = None if trade_map.where is None else expression(trade_map.where, names, "where", reading)
+        self.where = None if told.where is None else expression(told.where, names, "where", reading)
+
+    def takes(self, row: Row) -> bool | str:
+        "Does the map's `where` take a row, or why can that not be said?"
+        try:
+            return self.where is None or truth(self.where(row))
+        except (ValueError, ArithmeticError) as error:
+            return f"where {error}"
 
     def judge(
         self,
@@ -139,18 +160,27 @@ class RowReader:
         "Look at the columns as such."
         told = self.trade_map
         if told.time_format is None:
+            forms = None
+            with suppress(ValueError):  # a `where` that compares times can be asked only by who reads them
+                forms = self.time_forms(rows)
             try:
-                forms = [form for name in TIMES for form in column_times(self.column(name, rows)) or ()]
+                forms = forms or self.time_forms([row for row in rows if self.takes(row) is True])
             except ValueError as error:
                 raise ImportMapError(str(error)) from None
-            self.forms = tuple(dict.fromkeys(forms)) or None
-            self.reading = Reading(read_zone(told.timezone), self.forms, told.decimal)
-        sides = {str(side).strip() for side in self.column("direction", rows)}
+            if forms:
+                self.read_by(Reading(read_zone(told.timezone), forms, told.decimal), forms)
+        taken = [row for row in rows if self.takes(row) is True]
+        sides = {str(side).strip() for side in self.column("direction", taken)}
         if sides & {"0", "0.0"} and sides <= {"0", "0.0", "1", "1.0"} and not told.zero_is_long:
             raise ImportMapError(
                 "direction is 0 and 1, and which of them is long differs between sources: LEAN, vectorbt and MetaTrader "
                 f"count 0 as long (zero_is_long: true), others say it in words ({said_side(told.fields['direction'])})"
             )
+
+    def time_forms(self, rows: Sequence[Row]) -> tuple[str, ...] | None:
+        "How the columns of times are written."
+        forms = [form for name in TIMES for form in column_times(self.column(name, rows)) or ()]
+        return tuple(dict.fromkeys(forms)) or None
 
     def column(self, name: str, rows: Sequence[Row]) -> list[Any]:
         "Raw values of a field that may not be mapped."
@@ -162,14 +192,8 @@ class RowReader:
         "A field of numbers, which may be blank where they are not needed."
         number = self.reading.number
         how = number if needed else lambda value: None if is_blank(value) else number(value)
-        return read_column(
-            name,
-            self.cells[name],
-            rows,
-            how,
-            faults,
-            None if self.trade_map.decimal == "," else quick_numbers,
-        )
+        quick = None if self.trade_map.decimal == "," else quick_numbers
+        return read_column(name, self.cells[name], rows, how, faults, quick)
 
     def words(self, name: str, rows: Sequence[Row], faults: Faults, how: Callable[[Any], Any]) -> list[Any]:
         "A field of few different values."
@@ -362,8 +386,9 @@ def build_batch(
         if i in faults:
             traces.append(faults[i])
             continue
-        try:
-            trace = build_trace(closed, limits[closed[1]])
+        try:  # what was read above is plain, as the hook asks it to be
+            build = plain_trace if closed[3] <= closed[4] else build_trace
+            trace = build(closed, limits[closed[1]])
         except (ValueError, ArithmeticError) as error:
             traces.append(str(error))
             continue
@@ -376,17 +401,6 @@ def build_batch(
     return Batch(traces, keys, found.get("entry_quantity") or [None] * n)
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #some-rows
-def chosen(
-    reader: RowReader,  # Its `where`
-    row: Row,  # A row
-) -> bool | str:  # Or why that cannot be said
-    "Does the map take a row?"
-    try:
-        return reader.where is None or truth(reader.where(row))
-    except (ValueError, ArithmeticError) as error:
-        return f"where {error}"
-
-
 def _read_some(
     some: Sequence[tuple[int, Row | str]],
     reader: RowReader,
@@ -396,7 +410,7 @@ def _read_some(
     "One batch, in its order."
     taken: list[bool | str] = [True] * len(some)
     if reader.where is not None or any(type(row) is str for _, row in some):
-        taken = [row if isinstance(row, str) else chosen(reader, row) for _, row in some]
+        taken = [row if isinstance(row, str) else reader.takes(row) for _, row in some]
     rows: list[Any] = [row for (_, row), take in zip(some, taken, strict=True) if take is True]
     built = zip(*build_batch(reader, rows, strategy, threshold_pct), strict=True)
     for (line, row), take in zip(some, taken, strict=True):
@@ -423,8 +437,7 @@ def read_rows(
     first = True
     while some := list(islice(more, batch)):
         if first:
-            seen = [row for _, row in some[:JUDGED_ROWS] if not isinstance(row, str)]
-            reader.judge([row for row in seen if chosen(reader, row) is True])
+            reader.judge([row for _, row in some[:JUDGED_ROWS] if not isinstance(row, str)])
             first = False
         for one in _read_some(some, reader, strategy, threshold_pct):
             if not isinstance(one.got, PredictionTrace):

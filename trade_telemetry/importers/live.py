@@ -5,20 +5,20 @@
 # %% ../../nbs/importers/16_live.ipynb #imports
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
-from math import isfinite
-from typing import Any, NamedTuple, Protocol
+from math import isfinite, nan
+from typing import Any, Protocol
 
 from ..capture.hook import ClosedPosition, build_trace
+from .fills import Fill, in_time_order, pair_fifo
 from ..trace import PredictionTrace, as_utc
 
 # %% auto #0
 __all__ = ['Facts', 'known_facts', 'Hook', 'tell', 'opening_id', 'deliver', 'percent_of', 'backtesting_closes',
            'from_backtesting', 'vectorbt_closes', 'from_vectorbt', 'HeldPosition', 'bit_closes', 'backtrader_analyzer',
            'nautilus_close', 'np_time', 'nautilus_handler', 'entry_and_funding', 'freqtrade_close',
-           'FreqtradeTelemetry', 'Fill', 'Lot', 'pair_fifo', 'pyfolio_closes', 'from_pyfolio']
+           'FreqtradeTelemetry', 'pyfolio_closes', 'from_pyfolio']
 
 # %% ../../nbs/importers/16_live.ipynb #known-facts
 Facts = dict[str, Any]  # Names of `ClosedPosition`, and what a source knows beyond them
@@ -382,41 +382,6 @@ class FreqtradeTelemetry:
 def _nothing(**_: Any) -> None:
     "What a strategy does that has no such callback."
 
-# %% ../../nbs/importers/16_live.ipynb #fill
-class Fill(NamedTuple):
-    "A purchase or a sale."
-
-    time: Any  # When
-    symbol: str  # Instrument
-    quantity: float  # Units, negative for a sale
-    price: float  # Money of a unit
-    costs: float | None = None  # Money, positive; None where unknown
-
-
-class Lot(NamedTuple):
-    "What is left of an opening fill."
-
-    fill: Fill
-    left: float  # Units that are still held, signed
-
-
-def pair_fifo(
-    fills: Iterable[Fill],  # In their order
-) -> Iterable[tuple[Fill, Fill, float]]:  # Opening fill, closing fill, units, positive
-    "Close the oldest lots first."
-    lots: dict[str, deque[Lot]] = {}
-    for fill in fills:
-        own, left = lots.setdefault(fill.symbol, deque()), fill.quantity
-        while left and own and own[0].left * left < 0:
-            lot = own.popleft()
-            part = min(abs(lot.left), abs(left))
-            yield lot.fill, fill, part
-            left += part if left < 0 else -part
-            if rest := abs(lot.left) - part:
-                own.appendleft(Lot(lot.fill, rest if lot.left > 0 else -rest))
-        if left:
-            own.append(Lot(fill, left))
-
 # %% ../../nbs/importers/16_live.ipynb #from-pyfolio
 def pyfolio_closes(
     transactions: Any,  # Table by time: amount (signed), price, symbol, and commission where it is known
@@ -425,19 +390,18 @@ def pyfolio_closes(
 ) -> Iterable[Facts]:  # One of each pair
     "Make closes of pyfolio's transactions, first in, first out."
     rows = transactions.to_dict("records")
+    costs = [row.get("commission") for row in rows]
     fills = [
-        Fill(when, str(row["symbol"]), float(row["amount"]), float(row["price"]), row.get("commission"))
-        for when, row in zip(transactions.index, rows, strict=True)
-    ]
-    for opened, closed, part in pair_fifo(sorted(fills, key=lambda fill: fill.time)):
-        side = "LONG" if opened.quantity > 0 else "SHORT"
-        shares = [None if f.costs is None else abs(f.costs * part / f.quantity) for f in (opened, closed)]
-        costs = None if None in shares else sum(share or 0.0 for share in shares)
+        Fill(str(row["symbol"]), when, float(row["amount"]), float(row["price"]), nan if cost is None else abs(cost))
+        for when, row, cost in zip(transactions.index, rows, costs, strict=True)
+    ]  # fmt: skip
+    for done in pair_fifo(in_time_order(fills)):
+        opened = done.symbol, done.direction, done.entry_time, done.entry_price
         yield {
-            "symbol": opened.symbol, "strategy": strategy, "direction": side, "entry_time": opened.time,
-            "exit_time": closed.time, "entry_price": opened.price, "exit_price": closed.price, "quantity": part,
-            "fees_pct": percent_of(costs, part, opened.price),
-            "position_id": opening_id(strategy, opened.symbol, side, opened.time, opened.price, timezone),
+            "symbol": done.symbol, "strategy": strategy, "direction": done.direction, "entry_time": done.entry_time,
+            "exit_time": done.exit_time, "entry_price": done.entry_price, "exit_price": done.exit_price,
+            "quantity": done.quantity, "fees_pct": percent_of(done.fees, done.quantity, done.entry_price),
+            "position_id": opening_id(strategy, *opened, timezone),
         }  # fmt: skip
 
 

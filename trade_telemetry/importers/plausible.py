@@ -124,6 +124,8 @@ def split_factor(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = facts.exit_price / facts.entry_price
         rows = ((ratio <= 0.75) | (ratio >= 1.33)) & ~fits(stated, gross_pct(facts), facts)
+        if not rows.any():
+            return found
         for factor in (f for n in FACTORS for f in (n, 1 / n)):
             gross = facts.side * (ratio * factor - 1.0) * 100.0 * facts.leverage
             found[rows & fits(stated, gross, facts) & np.isnan(found)] = factor

@@ -60,6 +60,7 @@ class Preset:
     time_format: Forms = None  # Of its times, where the usual ones do not do
     refusal: str = ""  # Set where the rows are no trades, with the way out
     fills: bool = False  # The rows are fills, which can be paired
+    whole: bool = False  # `finish` has to see all rows before it gives the first
 
     def names(self, columns: Iterable[str]) -> dict[str, str]:  # Our name → the file's
         "Find the columns in a header."
@@ -322,6 +323,7 @@ METATRADER5 = Preset(
     each(metatrader_row, by_money),
     "times of the server, mostly America/New_York+7h",
     metatrader_skip,
+    whole=True,
 )  # fmt: skip
 METATRADER4 = Preset(
     "MetaTrader 4 statement",
@@ -335,6 +337,7 @@ METATRADER4 = Preset(
     each(metatrader_row, by_money),
     "times of the server, mostly America/New_York+7h",
     metatrader_skip,
+    whole=True,
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #ninjatrader
@@ -360,6 +363,7 @@ NINJATRADER = Preset(
     "ninjatrader.com/support/helpguides/nt8: Trade performance; proved on files of the documented form",
     ("net", "commission", "clearing_fee", "exchange_fee", "ip_fee", "nfa_fee", "mae", "mfe"),
     each(ninjatrader_row, by_money),
+    whole=True,
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #tradovate
@@ -408,6 +412,7 @@ CTRADER = Preset(
     "help.ctrader.com: History; proved on files of the documented form",
     ("commission", "swap", "net"),
     each(ctrader_row, by_money),
+    whole=True,
 )  # fmt: skip
 
 # %% ../../nbs/importers/06_presets.ipynb #bybit

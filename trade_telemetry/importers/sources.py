@@ -5,10 +5,12 @@
 # %% ../../nbs/importers/08_sources.ipynb #imports
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -20,9 +22,9 @@ from .presets import PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
 from .trade_map import FIELDS, ReadOptions, TradeMap
 
 # %% auto #0
-__all__ = ['RECORDS', 'HEADERS', 'NINES', 'Decimal', 'TELLING', 'Seen', 'Table', 'open_table', 'places', 'find_table', 'Shapes',
-           'judge_decimal', 'Findings', 'judge_table', 'Recognized', 'columns_of', 'look_through', 'map_of', 'words_of',
-           'missing_pages', 'recognize', 'answered']
+__all__ = ['RECORDS', 'HEADERS', 'NINES', 'MOST_KINDS', 'TELLING_ROWS', 'Decimal', 'TELLING', 'Seen', 'Table', 'open_table',
+           'places', 'find_table', 'Shapes', 'judge_decimal', 'Findings', 'judge_table', 'Recognized', 'columns_of',
+           'look_through', 'map_of', 'words_of', 'missing_pages', 'uncollected', 'recognize', 'answered']
 
 # %% ../../nbs/importers/08_sources.ipynb #find-table
 RECORDS = (
@@ -98,6 +100,7 @@ def find_table(
 
 # %% ../../nbs/importers/08_sources.ipynb #shapes
 NINES = str.maketrans("0123456789", "9" * 10)
+MOST_KINDS, TELLING_ROWS = 50_000, 20_000
 
 
 class Shapes:
@@ -107,16 +110,20 @@ class Shapes:
         self,
         dates: bool = True,  # Are shapes told apart by first or second numbers above 12?
     ) -> None:
-        self.dates = dates
+        self.dates, self.met = dates, set[tuple[str, str]]()
         self.seen: dict[str | tuple[str, ...], str] = {}
 
     def add(self, text: str) -> None:
-        "Look at one more cell."
-        shape = text.translate(NINES)
+        "Look at one more cell; a day that was seen with such a time says nothing new."
         if not self.dates:
-            self.seen.setdefault(shape, text)
+            self.seen.setdefault(text.translate(NINES), text)
             return
-        numbers = re.findall(r"\d{1,2}", text[:5])
+        if (kind := (text[:10], text[10:].translate(NINES))) in self.met:
+            return
+        if len(self.met) >= MOST_KINDS:
+            self.met.clear()
+        self.met.add(kind)
+        shape, numbers = text.translate(NINES), re.findall(r"\d{1,2}", text[:5])
         self.seen.setdefault((shape, *("late" if int(n) > 12 else "early" for n in numbers[:2])), text)
 
 
@@ -161,7 +168,7 @@ def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Sh
     times, numbers, known = Shapes(), Shapes(dates=False), True
     when = [name for ours, name in names.items() if ours in TIMES]
     counts = [name for ours, name in names.items() if ours in PRICES or ours in preset.numbers]
-    for _, row in rows:
+    for k, (_, row) in enumerate(rows, 1):
         if isinstance(row, str):
             continue
         for name in when:
@@ -172,6 +179,8 @@ def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Sh
         for name in counts:
             if isinstance(value := row.get(name), str):
                 numbers.add(value)
+        if k % TELLING_ROWS == 0 and judge_decimal(numbers.seen.values()):
+            counts = []  # so many rows have told the decimal sign; days can be told by the last row alone
     aware = re.compile(r"\d{10,}(\.\d*)?|.*(Z|[-+]\d\d:?\d\d|UTC)")
     return times, numbers, known and all(aware.fullmatch(text) for text in times.seen.values())
 
@@ -220,6 +229,9 @@ class Recognized:
     options: ReadOptions = field(default_factory=ReadOptions)  # Where in the file the table is
     judged: Judged = field(default_factory=Judged)
     names: Mapping[str, str] = field(default_factory=dict)  # Our name → the file's column
+    held: list[list[Numbered]] = field(
+        default_factory=list, repr=False, compare=False
+    )  # Rows prepared already
 
     @property
     def preset(self) -> Preset:
@@ -231,7 +243,9 @@ class Recognized:
         return trades_of(rows, self.preset, self.names, self.judged)
 
     def open(self) -> tuple[list[str], Iterator[Numbered]]:
-        "Columns and prepared rows, as `read_trades` would give them."
+        "Columns and prepared rows, as `read_trades` would give them; those that are held are given once."
+        if self.held:
+            return columns_of(self), iter(self.held.pop())
         return columns_of(self), self.prepare(open_table(self.path, self.options)[1])
 
 # %% ../../nbs/importers/08_sources.ipynb #columns-of
@@ -327,6 +341,18 @@ def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
         asks.append("--time-format")
     return tuple(asks)
 
+# %% ../../nbs/importers/08_sources.ipynb #uncollected
+@contextmanager
+def uncollected() -> Iterator[None]:  # For a `with`
+    "Spare the search for cycles: rows and traces have none, and are millions."
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
 # %% ../../nbs/importers/08_sources.ipynb #recognize-file
 def recognize(
     path: str | Path,  # Any file
@@ -349,7 +375,12 @@ def recognize(
         path, table.source, "", TradeMap(), refusal=form.refusal or None, options=table.options,
         judged=findings.judged, names=names,
     )  # fmt: skip
-    filled, kinds, seen = look_through(found.open()[1])
+    rows: Iterable[Numbered] = found.open()[1]
+    with uncollected():
+        if form.whole:  # all of them are in memory as it is
+            rows = list(rows)
+            found.held.append(rows)
+        filled, kinds, seen = look_through(rows)
     if not kinds[""]:
         found = replace(
             found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, BinaryIO, TypeAlias
 
 from .cells import ImportMapError, Row, is_empty
@@ -102,6 +102,42 @@ def _records(lines: Iterator[str], delimiter: str, width: Callable[[], int | Non
         yield at, OPEN_MARK if len(taken) > 1 else _odd(taken[0], delimiter)
         lines, at = chain(taken[1:], lines), at + 1
         taken = []
+
+# %% ../../nbs/importers/04_text_tables.ipynb #blocks
+BLOCK = 2_000
+
+
+def _block(some: list[str], delimiter: str) -> list[list[str]] | None:
+    "Lines that are a record each; None where they have to be looked at one by one."
+    if _foreign(some):
+        return None
+    try:
+        found = list(csv.reader(some, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    return found if len(found) == len(some) else None
+
+
+def _raised(error: Exception) -> Iterator[str]:
+    raise error
+    yield
+
+
+def _blocks(lines: Iterator[str], delimiter: str, width: Callable[[], int | None]) -> Iterator[Line]:
+    "The same records as `_records`, sooner."
+    at, ended = 1, iter(())
+    while True:
+        some = list[str]()
+        try:
+            some.extend(islice(lines, BLOCK))
+        except (OSError, EOFError, zlib.error, UnicodeError) as error:
+            ended = _raised(error)
+        if not some or (found := _block(some, delimiter)) is None:
+            break
+        yield from enumerate(found, at)
+        at += len(some)
+    rest = chain(some, ended, lines)
+    yield from ((at + k - 1, cells) for k, cells in _records(rest, delimiter, width))
 
 # %% ../../nbs/importers/04_text_tables.ipynb #names
 def column_names(
@@ -213,8 +249,9 @@ def table_of(
         ends = options.section is not None or options.header_row is not None
         width = len(names)
         for at, cells in _until_title(again) if ends and width > 2 else again:
-            if len(cells) == width and type(cells) is list and cells[0]:
-                yield at, dict(zip(names, cells, strict=False))  # as wide, and a million times
+            wide = len(cells) == width or (len(cells) == width + 1 and cells[-1] == "")  # a comma at the end
+            if wide and type(cells) is list and cells[0]:
+                yield at, dict(zip(names, cells, strict=False))  # a million times
             elif isinstance(cells, str) or _filled(cells):
                 yield at, _fitted(names, cells, pad)
 
@@ -242,7 +279,7 @@ def read_text(
     def lines() -> Iterator[Line]:
         how = "replace" if "utf-16" in encoding else "surrogateescape"
         with io.TextIOWrapper(open_file(), encoding, how, newline="") as text:
-            yield from _records(iter(text), sign, lambda: width[0] if width else None)
+            yield from _blocks(iter(text), sign, lambda: width[0] if width else None)
 
     def check(names: list[str]) -> None:
         width.append(len(names))
