@@ -468,7 +468,7 @@ def test_without_a_ledger_sums_are_unknown_and_intervals_are_of_the_rows_seen(tm
 
 
 def test_a_store_sees_a_ledger_grow_and_reads_only_the_month_that_changed(tmp_path: Path) -> None:
-    traces = [replace(t, trace_id=f"{2**63 + i:016x}") for i, t in enumerate(traces_of([("LONG", "LONG", "swing", 60 * 24 * k, 0.5, None) for k in range(60)]))]  # fmt: skip
+    traces = [replace(t, position_id=f"{2**63 + i:016x}") for i, t in enumerate(traces_of([("LONG", "LONG", "swing", 60 * 24 * k, 0.5, None) for k in range(60)]))]  # fmt: skip
     store = TraceStore(tmp_path)
     with TelemetryWriter(tmp_path / "live", mode="live", sample_rate=0.1, background=False) as writer:
         for n, trace in enumerate(traces, 1):

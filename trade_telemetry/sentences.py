@@ -370,18 +370,21 @@ class MissingTraces:
     failed: Mapping[str, int] = field(default_factory=dict)  # By reason: could not be made or written
     throttled: int = 0  # Left out by throttle_mode="capture"
     rejected: Mapping[str, int] = field(default_factory=dict)  # Rows of an import, by reason
-    pending: int = 0  # In memory of writers that ended uncleanly: lost at most of those
+    pending: int = 0  # In memory of writers that ended uncleanly, when they gave their last sign of life
+    killed: int = 0  # Writers that ended uncleanly; what they held is lost, and nobody knows how much it was
+    stopped: tuple[str, ...] = ()  # What ended before it was done: "the import of june.csv was killed"
     tables: tuple[str, ...] = ()  # Files beside the run with the rejected rows
 
     @property
     def anything(self) -> bool:
         "Is there something to say?"
         counted = (*self.dropped.values(), *self.failed.values(), *self.rejected.values())
-        return any((*counted, self.throttled, self.pending))
+        return any((*counted, self.throttled, self.pending, self.killed, self.stopped))
 
     def to_dict(self) -> dict[str, Any]:
         "The same for a program, with its sentence."
-        return asdict(self) | {"tables": list(self.tables), "sentence": missing_sentence(self)}
+        lists = {"tables": list(self.tables), "stopped": list(self.stopped)}
+        return asdict(self) | lists | {"sentence": missing_sentence(self)}
 
 # %% ../nbs/11_sentences.ipynb #missing-sentence
 DROPPED_WORDS = {
@@ -412,8 +415,11 @@ def missing_sentence(
     if rejected := sum(m.rejected.values()):
         see = f"; see {listed(m.tables, 2)}" if m.tables else ""
         said.append(f"{plural(rejected, 'row')} of the import rejected ({_reasons(m.rejected)}{see})")
-    if m.pending:
-        said.append(f"at most {plural(m.pending, 'trace')} that waited when a writer ended uncleanly")
+    if m.killed or m.pending:
+        who = plural(m.killed, "writer") if m.killed > 1 else "a writer"
+        waited = f" ({plural(m.pending, 'trace')} at the last sign of life)" * bool(m.pending)
+        said.append(f"what {who} held in memory at an unclean end{waited}")
+    said += [f"all that came after {plain_text(what)}" for what in m.stopped[:3]]
     return f"Missing from {plain_text(m.run)}: {'; '.join(said)}." if said else ""
 
 # %% ../nbs/11_sentences.ipynb #missing-sentences

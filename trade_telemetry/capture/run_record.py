@@ -46,6 +46,7 @@ class WriterOptions:
     timezone: tzinfo = UTC  # Zone of naive times
     poll_seconds: float = 0.0  # How often the thread looks in; 0: a twelfth of the throttle, 0.25 to 5
     ledger: bool | None = None  # Keep exact sums of every close beside the rows; None: when rows are sampled
+    origin: str = ""  # What is written where no trading process writes: "import of june.csv"
 
     def __post_init__(self) -> None:
         check_options(self)

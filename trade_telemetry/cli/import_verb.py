@@ -18,7 +18,7 @@ from cyclopts import Group, Parameter
 from .answers import metrics_answer
 from .common import deliver, read, settings_of
 from ..config import Settings, SettingsError
-from ..flags import HOW, UsageError, Where, flag
+from ..flags import HOW, UsageError, Where, flag, remark
 from ..progress import progress_bar
 from ..trace import PredictionTrace
 from ..wording import listed, moment, percent, plain_text, price
@@ -116,7 +116,7 @@ def recognized(
     from trade_telemetry.importers.sources import answered, recognize
 
     if not file.is_file():
-        raise UsageError(f"no such file: {file}")
+        raise UsageError(f"{'not a file' if file.exists() else 'no such file'}: {file}")
     if (found := recognize(file, preset, log.time_format)) is None:
         raise UsageError(
             f"no source is known that writes such a file as {file.name}: say which column is which, --map map.yaml"
@@ -218,6 +218,8 @@ def import_log(
     from trade_telemetry.importers.cells import ImportMapError
     from trade_telemetry.importers.import_trades import import_file
 
+    if how.pair is not None and how.map is not None:
+        raise UsageError("--pair makes positions of a list of fills whose source is known: leave --map out")
     settings, given = settings_of(where), given_flags(where, log, how)
     found = recognized(file, log, how.preset, how.pair, given, settings) if how.map is None else None
     told: dict[str, Any] = {
@@ -231,8 +233,12 @@ def import_log(
             report = import_file(file, log.strategy, **told, dry_dir=dry, progress=tell)
         except ImportMapError as error:
             raise UsageError(f"{error}{other_way(file) if how.map else ''}") from None
+        except KeyboardInterrupt as stop:
+            for note in getattr(stop, "__notes__", ()) if dry is None else ():
+                remark(note)
+            raise
         print(report.summary() if dry else f"{report.summary()}\n{report.output_dir}")
         if dry:
             show_dry(report, replace(where, telemetry_dir=Path(elsewhere)))
             print("nothing was written (--dry-run)")
-    return 0 if report.written or report.known else 1
+    return 0 if (report.written or report.known) and not report.lost else 1

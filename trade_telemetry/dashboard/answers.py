@@ -295,6 +295,8 @@ class Missing(TypedDict):
     throttled: int
     rejected: dict[str, int]
     pending: int
+    killed: int
+    stopped: list[str]
     tables: list[str]
     sentence: str
 

@@ -41,6 +41,8 @@ def swapped_direction(
 RETURN_WORDS = {
     "fraction": "realized_return_pct looks like a fraction, not a percentage: realized_return_pct: 100 * {net}",
     "money": "realized_return_pct looks like money, not a percentage: realized_return_pct: 100 * {net} / ({units} * {price})",
+    "unexplained": "realized_return_pct does not follow from side and fills: it must be the net return of each trade, percent of its "
+    "position, not money, not percent of the account, not a running total; is {net} the right column?",
     "gross": "realized_return_pct looks gross, the fees are not taken off: realized_return_pct: {net} - {fees}",
     "fee sign": "fees_pct has the sign of a cash flow, what was paid must be positive: fees_pct: -{fees}",
     "confidence": "confidence looks like percent, not a fraction: confidence: {sure} / 100",

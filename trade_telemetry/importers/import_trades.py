@@ -65,6 +65,7 @@ class ImportReport:
     extends: bool = False  # Was the run there already?
     notes: tuple[str, ...] = ()  # What else should be known
     first: tuple[PredictionTrace, ...] = ()  # The first three traces
+    lost: dict[str, int] = field(default_factory=dict)  # Traces that could not be written, by reason
 
     def summary(self) -> str:
         "One line for people."
@@ -77,6 +78,8 @@ class ImportReport:
             text += f"; {self.skipped:,} left out by the map"
         if self.without_confidence:
             text += f"; {self.without_confidence:,} without a confidence"
+        if lost := sum(self.lost.values()):
+            text += f"; {lost:,} could not be written ({', '.join(self.lost)}): make room, and import the file again"
         if self.bad:
             text += f"; {len(self.bad):,} set aside, first: line {self.bad[0].line}: {self.bad[0].reason}"
         if self.odd:
@@ -89,7 +92,7 @@ class ImportReport:
         "The same for the run record."
         return {
             "file": self.file.name, "rows": self.rows, "written": self.written, "known": self.known, "corrected": self.corrected,
-            "skipped": self.skipped, "rejected": len(self.bad), "odd": len(self.odd), "notes": list(self.notes),
+            "skipped": self.skipped, "rejected": len(self.bad), "odd": len(self.odd), "lost": self.lost, "notes": list(self.notes),
         }  # fmt: skip
 
 # %% ../../nbs/importers/15_import_trades.ipynb #beside
@@ -209,7 +212,7 @@ class Tally:
             yield f"{self.splits:,} trades over a split: their labels cannot be known from the prices and follow the stated returns"
         if self.known is not None and (missing := self.known.missing()):
             yield f"{missing:,} trades of the run are not in this log any more, which covers their time: a changed price or time makes another exit, and the run now counts both"
-        if self.known is not None and self.known.columns.ledger is not None:
+        if self.known is not None and (self.known.columns.sample_rate < 1).any():
             yield "the run is a sample: what its writer left out cannot be told from what is new"
         if over := self.units.exceeded():
             yield f"the exits of {over:,} positions are more than what was opened: their rows may state the quantity of the whole position, or a changed exit stands beside the old one"
@@ -220,13 +223,22 @@ BATCH, HEAD = 10_000, 2_000  # Rows between two writes; rows that are held again
 
 def known_rows_of(
     folder: Path,  # Directory of a run; it may not exist yet
-) -> TraceColumns | None:  # Its rows; None where it has none
+    trust: bool = False,  # Go on where it is a sample
+) -> (
+    TraceColumns | None
+):  # Its rows; None where it has none; ImportMapError for a sample, which cannot tell what is new
     "Read what a run has."
     if not folder.is_dir():
         return None
     store = TraceStore(folder.resolve(), final=True)
     store.refresh()
     columns = store.columns.only(run=folder.resolve().name)
+    left_out = sum(run.closes - run.rows for run in store.runs() if run.name == folder.resolve().name)
+    if left_out > 0 and not trust:
+        raise ImportMapError(
+            f"{folder} is a sample, whose ledger counts {left_out:,} closes that no row names: what is new cannot be told, and the "
+            "import would count them twice; import into another --telemetry-dir (--trust imports it as it is)"
+        )
     return columns if len(columns) else None
 
 # %% ../../nbs/importers/15_import_trades.ipynb #total-rows
@@ -303,6 +315,19 @@ def rejected_note(
     if rows and tables:
         yield f"{rows:,} rejected rows are listed in {tables[-1]}"
 
+# %% ../../nbs/importers/15_import_trades.ipynb #told-where
+@contextmanager
+def _told_where(folder: Path, tally: Tally, is_new: bool) -> Iterator[None]:
+    "Add to an interrupt what it leaves behind."
+    try:
+        yield
+    except BaseException as stop:
+        again = f"with --append {folder.name} " if is_new else ""
+        stop.add_note(
+            f"stopped after {tally.rows:,} rows, {folder} has only those: the same import {again}goes on"
+        )
+        raise
+
 # %% ../../nbs/importers/15_import_trades.ipynb #check-import
 def check_import(
     mode: str,  # What the trades were
@@ -310,6 +335,8 @@ def check_import(
     trade_map: TradeMap,  # May have a column of them
 ) -> None:  # ImportMapError where something is missing
     "Check what an import is told."
+    if strategy is not None and not strategy.strip():
+        raise ImportMapError("the name of the strategy is empty")
     if mode not in ("backtest", "live", "paper"):
         raise ImportMapError(f"mode must be backtest, live or paper, got {mode!r}")
     if strategy is None and "strategy" not in trade_map.fields:
@@ -338,20 +365,24 @@ def import_trades(
     read = read_rows(rows, reader, strategy, limit, source_of(path, trade_map, source))
     head, found = head_of(read, reader, trust)
     folder = output_dir() if callable(output_dir) else Path(output_dir)
-    known = known_rows_of(folder) if known is None else known
+    known = known_rows_of(folder, trust) if known is None else known
     before, beside = set(folder.glob("run_*.json")), TableBeside(folder / odd_name(path))
-    with uncollected(), TelemetryWriter(folder, mode=mode, background=False, **IN_BATCHES) as writer:
+    whole = {"mode": mode, "background": False, "origin": f"import of {path.name}", **IN_BATCHES}
+    with uncollected(), TelemetryWriter(folder, **whole) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         read = chain(head, read)
-        while some := list(islice(read, BATCH)):
-            tally.take(some)
-            if progress and total:
-                progress(min(tally.rows, total), total)
+        with _told_where(folder, tally, callable(output_dir)):
+            while some := list(islice(read, BATCH)):
+                tally.take(some)
+                if progress and total:
+                    progress(min(tally.rows, total), total)
         tally.finish()
     trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
+    stats = writer.stats()
     report = ImportReport(
-        path, folder, strategy, mode, tally.rows, writer.stats().written, tally.skipped, tally.bare, tally.bad, tally.odd,
+        path, folder, strategy, mode, tally.rows, stats.written, tally.skipped, tally.bare, tally.bad, tally.odd,
         tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *rejected_note(folder, len(tally.bad)), *tally.notes()), tuple(tally.first),
+        stats.dropped | stats.failed,
     )  # fmt: skip
     facts = report.counts() | {"trust": trust, "trusted": list(trusted)}
     record_import(set(folder.glob("run_*.json")) - before, facts)
@@ -412,7 +443,7 @@ def known_source(
 ):  # ImportMapError where no source is known, it cannot be imported, or something must be asked for
     "Tell where a log comes from, and put in what it cannot know."
     if not Path(file).is_file():
-        raise ImportMapError(f"no such file: {file}")
+        raise ImportMapError(f"{'not a file' if Path(file).exists() else 'no such file'}: {file}")
     if (found := recognize(file, preset)) is None:
         raise ImportMapError(
             f"say how to read {Path(file).name}: a map, since no source is known that writes such columns"
@@ -458,7 +489,7 @@ def import_file(
     folder = folder_of(base, mode, append)
     if append is not None and (said := mode_of_run(append)) in ("backtest", "live", "paper"):
         mode = said  # type: ignore[assignment]
-    known = None if callable(folder) else known_rows_of(folder)
+    known = None if callable(folder) else known_rows_of(folder, trust)
     return import_trades(
         file, told, strategy, dry_dir or folder, threshold_pct=limit, mode=mode, trust=trust,
         source=preset if found is None else found.source, known=known, table=found.open() if found else None, progress=progress,

@@ -419,7 +419,7 @@ def read_trades(
     path, known = Path(path), options or ReadOptions()
     known = replace(known, records=records or known.records, delimiter=delimiter or known.delimiter)
     if not path.is_file():
-        raise ImportMapError(f"no such file: {path}")
+        raise ImportMapError(f"{'not a file' if path.exists() else 'no such file'}: {path}")
     try:
         content = _unpacked(path, known)
         kind = _kind_of(content)

@@ -17,8 +17,9 @@ from ..trace import PredictionTrace, time_us
 from ..values import EARLIEST
 
 # %% auto #0
-__all__ = ['FACTORS', 'MOST', 'HALF', 'SATURDAY', 'DAY_US', 'TradeFacts', 'facts_of', 'gross_pct', 'fits', 'split_factor',
-           'Doubt', 'return_doubt', 'fee_doubt', 'other_doubts', 'doubts', 'on_weekend', 'odd_rows', 'split_words']
+__all__ = ['FACTORS', 'MOST', 'HALF', 'FEWEST', 'SATURDAY', 'DAY_US', 'TradeFacts', 'facts_of', 'gross_pct', 'fits',
+           'split_factor', 'Doubt', 'return_doubt', 'unexplained_returns', 'fee_doubt', 'other_doubts', 'doubts',
+           'on_weekend', 'odd_rows', 'split_words']
 
 # %% ../../nbs/importers/10_plausible.ipynb #trade-facts
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _near(found: Floats, wanted: Floats) -> Bools:
 class Doubt(NamedTuple):
     "A way in which most rows of a log contradict themselves."
 
-    kind: str  # fraction, closing side, money, base, gross, fee sign, confidence, fills, future
+    kind: str  # fraction, closing side, money, base, unexplained, gross, fee sign, confidence, fills, future
     share: float  # Of the rows that can tell
     factor: float = 1.0  # Of `base`
 
@@ -192,6 +193,24 @@ def return_doubt(
 def _opposed(a: Floats, b: Floats) -> bool:
     "Do two columns run against each other?"
     return bool(a.std() > 0 and b.std() > 0 and np.corrcoef(a, b)[0, 1] < -0.8)
+
+# %% ../../nbs/importers/10_plausible.ipynb #unexplained
+def unexplained_returns(
+    facts: TradeFacts,  # Trades, those over a split left out
+) -> Doubt | None:  # None where returns follow the fills, whatever their costs, or where too few can tell
+    "Notice returns that do not follow from side and fills."
+    stated, gross = facts.return_pct, gross_pct(facts)
+    tell = np.isfinite(stated) & np.isfinite(gross) & (np.abs(gross) > 0.02)
+    off = _share(~fits(stated, gross, facts), tell)
+    doubtful = off >= MOST or not stated[tell].any()
+    if tell.sum() < FEWEST or not doubtful or not (spread := float(gross[tell].std())):
+        return None
+    slope = float(np.cov(gross[tell], stated[tell], ddof=0)[0, 1]) / spread**2
+    level = slope * spread / (float(stated[tell].std()) or 1.0)  # the coefficient of correlation
+    return None if 0.5 <= slope <= 2.0 and level >= HALF else Doubt("unexplained", off)
+
+
+FEWEST = 5  # Trades; fewer are listed as single rows
 
 # %% ../../nbs/importers/10_plausible.ipynb #other-doubts
 def fee_doubt(
@@ -241,7 +260,8 @@ def doubts(
     whole = facts.take(np.isnan(split_factor(facts)))
     if (doubt := return_doubt(whole)) is not None:
         return [doubt, *found]
-    return found if (doubt := fee_doubt(whole)) is None else [doubt, *found]
+    doubt = fee_doubt(whole) or unexplained_returns(whole)
+    return found if doubt is None else [doubt, *found]
 
 # %% ../../nbs/importers/10_plausible.ipynb #odd-rows
 SATURDAY, DAY_US = 2, 86_400_000_000  # 1 January 1970 was a Thursday

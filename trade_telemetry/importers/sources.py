@@ -363,7 +363,7 @@ def recognize(
     if preset is not None and preset not in PRESETS:
         raise ImportMapError(f"no preset {preset!r}; there is {', '.join(PRESETS)}")
     if not (path := Path(path)).is_file():
-        raise ImportMapError(f"no such file: {path}")
+        raise ImportMapError(f"{'not a file' if path.exists() else 'no such file'}: {path}")
     if (table := find_table(path, preset)) is None:
         return None if preset is None else _not_of(path, preset)
     form = PRESETS[table.source]

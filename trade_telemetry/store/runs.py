@@ -29,8 +29,8 @@ from ..wording import listed, plural
 # %% auto #0
 __all__ = ['RunState', 'GIVEN_UP_SECONDS', 'LoadReport', 'RunFacts', 'run_facts', 'WriterInfo', 'seconds_of', 'record_state',
            'read_record', 'writer_info', 'add_counters', 'last_seen', 'mark_replaced', 'RunInfo', 'started_at',
-           'mode_of', 'run_info_of', 'missing_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'ledger_of',
-           'read_ledger_file', 'LedgerFiles', 'is_complete', 'trusted_ledger']
+           'mode_of', 'run_info_of', 'stopped_early', 'missing_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger',
+           'ledger_of', 'read_ledger_file', 'LedgerFiles', 'is_complete', 'trusted_ledger']
 
 # %% ../../nbs/store/10_runs.ipynb #load-report
 @dataclass(frozen=True)
@@ -53,9 +53,10 @@ class LoadReport:
         "One line for people."
         text = f"{plural(self.kept, 'trace')} from {plural(self.files, 'file')}"
         if self.bad:
-            kinds = plural(self.duplicates, "duplicate")
-            kinds += f", {plural(self.corrections, 'correction')}" if self.corrections else ""
-            text += f"; {plural(len(self.bad), 'bad row')} set aside ({kinds}, first: {self.bad[0]})"
+            truly = len(self.bad) - self.duplicates - self.corrections
+            kinds = ((truly, "bad row"), (self.duplicates, "duplicate"), (self.corrections, "corrected row"))
+            told = listed(plural(n, kind) for n, kind in kinds if n)
+            text += f"; set aside: {told} (first: {self.bad[0]})"
         if self.ignored_files:
             text += f"; {plural(self.ignored_files, 'other file')} ignored"
         if self.mislabelled:
@@ -134,6 +135,7 @@ class WriterInfo:
     pid: int | None = None  # Process
     counters: dict[str, Any] = field(default_factory=dict)  # What it did
     replaced: bool = False  # Did a writer that started later take its place?
+    origin: str = ""  # What was written where no trading process wrote: "import of june.csv"
 
 # %% ../../nbs/store/10_runs.ipynb #state
 def seconds_of(
@@ -192,7 +194,13 @@ def writer_info(
         host=str(record.get("host") or ""),
         pid=pid if isinstance(pid, int) else None,
         counters=counters,
+        origin=str(_settings_of(record).get("origin") or ""),
     )
+
+
+def _settings_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = record.get("settings")
+    return settings if isinstance(settings, Mapping) else {}
 
 # %% ../../nbs/store/10_runs.ipynb #counters
 def add_counters(
@@ -337,6 +345,32 @@ def run_info_of(
         records=writers,
     )
 
+# %% ../../nbs/store/10_runs.ipynb #unfinished
+def stopped_early(
+    writers: Sequence[WriterInfo],  # Of one run
+) -> tuple[str, ...]:  # "the import of june.csv was killed"
+    "Say which backtests and imports of a run ended before they were done."
+    found = []
+    for w in writers:
+        was_killed, error = w.state == "ended uncleanly", w.end_reason.removeprefix("error: ")
+        if not (was_killed or w.end_reason.startswith("error: ")):
+            continue
+        if not (w.origin or w.mode in ("backtest", "replay")) or _done_again(w, writers):
+            continue
+        found.append(
+            f"{f'the {w.origin}' if w.origin else 'its writer'} {'was killed' if was_killed else f'stopped ({error})'}"
+        )
+    return tuple(found)
+
+
+def _done_again(stopped: WriterInfo, writers: Sequence[WriterInfo]) -> bool:
+    "Was the same import finished later?"
+    return bool(stopped.origin) and any(
+        w.origin == stopped.origin and w.state == "ended" and not w.end_reason.startswith("error: ")
+        and (w.started_at or 0.0) > (stopped.started_at or 0.0)
+        for w in writers
+    )  # fmt: skip
+
 # %% ../../nbs/store/10_runs.ipynb #missing
 def missing_of(
     runs: Iterable[RunInfo],  # That are shown
@@ -356,7 +390,8 @@ def missing_of(
             MissingTraces(
                 run.name, counts.get("offered", 0), counts.get("written", 0), throttled=counts.get("throttled", 0),
                 pending=sum(max(w.pending, 0) for w in run.records if w.state == "ended uncleanly"),
-                tables=tuple(tables), **kinds,
+                killed=sum(w.state == "ended uncleanly" and not w.origin for w in run.records if w.mode not in ("backtest", "replay")),
+                stopped=stopped_early(run.records), tables=tuple(tables), **kinds,
             )
         )  # fmt: skip
     return [missing for missing in found if missing.anything]
