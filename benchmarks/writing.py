@@ -60,13 +60,14 @@ class BareLoop:
         for t in traces:
             position, trace_id = t.position_id, t.trace_id
             if not position:
-                when = (t.timestamp - EPOCH) // timedelta(microseconds=1)
+                at = t.timestamp - EPOCH
                 names = f"content\x1f{t.strategy}\x1f{t.symbol}\x1f{t.account}\x1f{t.predicted_direction}"
-                content = names.encode() + pack("<qdq", when, t.entry_price, 0)
+                content = names.encode() + pack("<iiidq", at.days, at.seconds, at.microseconds, t.entry_price, 0)
                 position = blake2b(content, digest_size=8).hexdigest()
             if not trace_id:
-                when = (t.exit_timestamp - EPOCH) // timedelta(microseconds=1)
-                content = position.encode() + pack("<qddq", when, t.exit_price, t.quantity, 0)
+                at = t.exit_timestamp - EPOCH
+                numbers = at.days, at.seconds, at.microseconds, t.exit_price, t.quantity, 0
+                content = position.encode() + pack("<iiiddq", *numbers)
                 trace_id = blake2b(content, digest_size=8).hexdigest()
             row((
                 t.timestamp.isoformat(), t.symbol, t.strategy, t.predicted_direction, t.actual_direction,

@@ -14,13 +14,13 @@ from struct import Struct
 from typing import Any
 from zlib import crc32
 
-from .trace import EPOCH, MICROSECOND, PredictionTrace, as_utc, exit_time, is_kept
+from .trace import EPOCH, PredictionTrace, as_utc, exit_time, is_kept
 
 # %% auto #0
 __all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins', 'twin_of_leg', 'quantity_of', 'Identity', 'is_sampled']
 
 # %% ../nbs/17_identity.ipynb #position-id
-_NOTHING, _ENTRY, _EXIT = blake2b(digest_size=8), Struct("<qdq").pack, Struct("<qddq").pack
+_NOTHING, _ENTRY, _EXIT = blake2b(digest_size=8), Struct("<iiidq").pack, Struct("<iiiddq").pack
 
 
 @lru_cache(maxsize=4096)
@@ -39,8 +39,11 @@ def position_id(
     twin: int = 0,  # 0, 1, … for positions that are alike in all of it
 ) -> str:  # 16 hexadecimal digits
     "Name a decision by its content."
-    state = _of_names("content", str(strategy), str(symbol), account, direction).copy()
-    state.update(_ENTRY((entry_time - EPOCH) // MICROSECOND, entry_price, twin))
+    state, at = (
+        _of_names("content", str(strategy), str(symbol), account, direction).copy(),
+        entry_time - EPOCH,
+    )
+    state.update(_ENTRY(at.days, at.seconds, at.microseconds, entry_price, twin))
     found: str = state.hexdigest()
     return found
 
@@ -63,10 +66,10 @@ def trace_id(
     twin: int = 0,  # 0, 1, … for exits that are alike in all of it
 ) -> str:  # 16 hexadecimal digits
     "Name an exit."
-    state = _NOTHING.copy()  # faster than a new one
-    state.update(position.encode() if position.isalnum() else position.encode("utf-8", "backslashreplace"))
+    state, at = _NOTHING.copy(), exit_time - EPOCH  # a copy is faster than a new one
+    state.update(position.encode() if position.isascii() else position.encode("utf-8", "backslashreplace"))
     units = nan if quantity is None else quantity
-    state.update(_EXIT((exit_time - EPOCH) // MICROSECOND, exit_price, units, twin))
+    state.update(_EXIT(at.days, at.seconds, at.microseconds, exit_price, units, twin))
     return state.hexdigest()
 
 # %% ../nbs/17_identity.ipynb #twins
@@ -139,7 +142,7 @@ class Identity:
         if t.trace_id:
             return position, t.trace_id, closed
         quantity = t.quantity if type(t.quantity) is float else quantity_of(t.quantity)
-        leg = twin_of_leg(t)
+        leg = twin_of_leg(t) if type(t.metadata) is dict and "leg" in t.metadata else 0
         exit_id = trace_id(position, closed, t.exit_price, quantity, leg)
         if twin := self.twins.number(exit_id):
             exit_id = trace_id(position, closed, t.exit_price, quantity, leg + twin)

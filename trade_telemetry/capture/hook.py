@@ -15,8 +15,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
-
 from .writer import TelemetryWriter
 from ..diagnostics import Failures, log
 from ..given import named, optional_number, word
@@ -27,6 +25,7 @@ from trade_telemetry.trace import (
     label_direction,
     market_move_pct,
     position_return_pct,
+    utc_text,
 )
 from ..values import is_blank, is_plausible, read_number, read_side, read_time, read_times
 
@@ -175,24 +174,21 @@ def plain_trace(
     closed: tuple[Any, ...],  # Plain facts, in the order of `ClosedPosition`
     threshold_pct: float,  # Label threshold of its strategy, percent
 ) -> PredictionTrace:  # ValueError where the facts contradict each other
-    "Label a closed position and put it into the form of a trace, which keeps a dictionary of features as it is."
+    "Label a closed position and put it into the form of a trace, with times as times in its metadata."
     (
         symbol, strategy, side, entry, exit_, entry_price, exit_price, confidence, quantity, leverage, fees_pct,
         slippage_pct, exit_reason, earned, features, metadata, leg, account, given, version, entry_tag, decided,
         mae_pct, mfe_pct, profit, currency, multiplier, funding_pct,
     ) = closed  # fmt: skip
-    move, base = (
-        (market_move_pct(entry_price, exit_price), "")
-        if entry_price > 0
-        else move_of(ClosedPosition(*closed))
-    )
+    if entry_price > 0:
+        move, base = market_move_pct(entry_price, exit_price), ""
+    else:
+        move, base = move_of(ClosedPosition(*closed))
     if earned is None:
         earned = position_return_pct(side, move, fees_pct or 0.0, leverage or 1.0)
-    _, entry_text, _, exit_text, _ = orjson.dumps((entry, exit_)).decode().split('"')
-    metadata = {
-        **(metadata if type(metadata) is dict else as_dict(metadata)), "exit_reason": exit_reason,
-        "market_move_pct": move, "entry_time": entry_text, "exit_time": exit_text,
-    }  # fmt: skip
+    metadata = metadata.copy() if type(metadata) is dict else as_dict(metadata)
+    metadata["exit_reason"], metadata["market_move_pct"] = exit_reason, move
+    metadata["entry_time"], metadata["exit_time"] = entry, exit_
     if leverage is not None and leverage != 1.0:
         metadata["leverage"] = leverage
     if leg != 0:
@@ -218,7 +214,10 @@ def build_trace(
     note: Note | None = None,  # See `read_facts`
 ) -> PredictionTrace:  # ValueError where a fact cannot be read, or where they contradict each other
     "Make a trace of a closed position."
-    return plain_trace(closed if is_plain(closed) else read_facts(closed, timezone, note), threshold_pct)
+    trace = plain_trace(closed if is_plain(closed) else read_facts(closed, timezone, note), threshold_pct)
+    for name in ("entry_time", "exit_time"):
+        trace.metadata[name] = utc_text(trace.metadata[name])
+    return trace
 
 # %% ../../nbs/capture/08_hook.ipynb #oddities
 def return_oddity(

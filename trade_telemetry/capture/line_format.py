@@ -18,8 +18,8 @@ from ..jsonable import dumps, json_default
 from ..trace import COLUMNS, PredictionTrace, as_utc, to_row
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'NUMERIC', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell',
-           'id_cell', 'time_cell', 'quick_csv', 'slow_line', 'line_of']
+__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs',
+           'numbers', 'json_cell', 'id_cell', 'time_cell', 'quick_csv', 'slow_line', 'line_of']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 class LineForm(NamedTuple):
@@ -80,18 +80,20 @@ def quoted_runs(
     return quoted(*cells[:4]), quoted(*cells[4:7]), quoted(*cells[7:])
 
 # %% ../../nbs/capture/02_line_format.ipynb #numbers
-NUMERIC = b"0123456789.,-+eT:nul"  # what times, numbers and null are made of
+PART = orjson.Fragment(b"\0")  # stands between the parts of a line
+NUMERIC = b"0123456789.,-+eT:"  # what times and numbers are made of
+OTHERS_AS_QUOTES = bytes(byte if byte in NUMERIC else ord('"') for byte in range(256))
 
 
 def numbers(
-    cells: tuple[Any, ...],  # Times and numbers, None for an empty cell, "" for a time that is lacking
-    quotes: int,  # Twice the number of times
+    text: bytes,  # An array of times and numbers; null for an empty cell, "" for a time that is lacking
+    times: int = 4,  # How many there are
 ) -> list[bytes]:  # Times and what stands between them, with its commas; ValueError where a cell is neither
-    "Format times and numbers faster than `isoformat` and `repr` do."
-    text = orjson.dumps(cells, None, orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    if text.translate(None, NUMERIC) != b'"' * quotes:
+    "Cut times and numbers apart that `orjson` formatted."
+    pieces = text.translate(OTHERS_AS_QUOTES, b"nul[").split(b'"')
+    if len(pieces) != 2 * times + 1:
         raise ValueError(f"not only times and numbers: {text[:80]!r}")
-    return text.translate(None, b"nul").split(b'"')
+    return pieces
 
 
 def json_cell(
@@ -114,7 +116,7 @@ def time_cell(
     timezone: tzinfo,  # Its zone where it has none
 ) -> datetime:  # In UTC
     "Prepare a time."
-    return when if when.tzinfo is UTC else as_utc(when, timezone)
+    return when if type(when) is datetime and when.tzinfo is UTC else as_utc(when, timezone)
 
 # %% ../../nbs/capture/02_line_format.ipynb #quick-line
 def quick_csv(
@@ -124,34 +126,29 @@ def quick_csv(
     form: LineForm = PLAIN_FORM,  # Its rate and mode, zone of naive times
 ) -> bytes:  # One line; any exception where a cell is unusual
     "Format one trace by the short road."
-    t, zone, decided, start, end = (
-        trace,
-        form.timezone,
-        trace.decision_time,
-        trace.timestamp,
-        trace.exit_timestamp,
-    )
-    _, opened, prices, closed, costs, decision, results, _, money = numbers((
-        start if start.tzinfo is UTC else time_cell(start, zone), t.predicted_confidence, t.entry_price, t.exit_price,
-        t.holding_period_minutes, t.realized_return_pct, "" if end is None else time_cell(end, zone), t.quantity,
-        t.fees_pct, t.slippage_pct, t.schema_version, "" if decided is None else time_cell(decided, zone), t.mae_pct, t.mfe_pct, t.profit, "",
-        t.leverage, t.multiplier, t.funding_pct,
-    ), 8)  # fmt: skip
+    t, zone, features, metadata = trace, form.timezone, trace.features, trace.metadata
+    start, end, decided = t.timestamp, t.exit_timestamp, t.decision_time
+    text, said, more, _ = orjson.dumps((
+        start if type(start) is datetime and start.tzinfo is UTC else as_utc(start, zone),
+        t.predicted_confidence, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct,
+        "" if end is None else end if type(end) is datetime and end.tzinfo is UTC else as_utc(end, zone),
+        t.quantity, t.fees_pct, t.slippage_pct, t.schema_version,
+        "" if decided is None else decided if type(decided) is datetime and decided.tzinfo is UTC else as_utc(decided, zone),
+        t.mae_pct, t.mfe_pct, t.profit, "", t.leverage, t.multiplier, t.funding_pct, PART, features, PART, metadata, PART, 0,
+    ), json_default).split(b",\0,")  # fmt: skip
+    _, opened, prices, closed, costs, decision, results, _, money = numbers(text)
     labels, tags, currency = quoted_runs(
-        form.sample_rate,
-        form.mode,
-        t.label_threshold_pct,
-        t.exit_reason,
-        t.account,
-        t.version,
-        t.entry_tag,
-        t.currency,
-    )
+        form.sample_rate, form.mode, t.label_threshold_pct, t.exit_reason, t.account, t.version, t.entry_tag, t.currency
+    )  # fmt: skip
+    if features and metadata and type(features) is type(metadata) is dict and form.include_features:
+        both = b"".join((b'"', said.replace(b'"', b'""'), b'","', more.replace(b'"', b'""'), b'"'))
+    else:
+        both = (json_cell(features) if form.include_features else b"{}") + b"," + json_cell(metadata)
     return b"".join((
-        opened, b",", quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction), prices,
-        json_cell(t.features) if form.include_features else b"{}", b",", json_cell(t.metadata), b",", closed, b",",
-        id_cell(trace_id), b",", labels, costs, id_cell(position), b",", tags, b",", decision, results, currency, money,
-        b"\n",
+        opened, b",", quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction), prices, both, b",", closed,
+        b",", trace_id.encode() if trace_id.isalnum() else quoted(trace_id), b",", labels, costs,
+        position.encode() if position.isalnum() else quoted(position), b",", tags, b",", decision, results, currency,
+        money, b"\n",
     ))  # fmt: skip
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-of

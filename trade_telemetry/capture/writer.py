@@ -67,10 +67,12 @@ class Intake:
                 return
             doing = "format"
             line, strategy = line_of(trace, exit_id, position, self.form), str(trace.strategy)
+            if (lines := self.lines.get(strategy)) is None:
+                lines = self.lines[strategy] = []
         except Exception as error:  # noqa: BLE001  whatever people hand in must not stop the thread
             self.failed.note(f"{doing} {type(error).__name__}", error)
             return
-        self.lines.setdefault(strategy, []).append(line)
+        lines.append(line)
         self.waiting += 1
 
 # %% ../../nbs/capture/07_writer.ipynb #append-data
