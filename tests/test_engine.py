@@ -132,7 +132,7 @@ def test_telemetry_that_breaks_changes_no_trade(
     elif fault == "hook raises":
         monkeypatch.setattr("trade_telemetry.capture.hook.TelemetryHook.position_closed", fails)
     elif fault == "thread is dead":
-        monkeypatch.setattr("trade_telemetry.capture.writer.Background.run", lambda self: None)
+        monkeypatch.setattr("trade_telemetry.capture.writer.Waiting.run", lambda self: None)
     engine = Engine(config_of(bars), True, telemetry_dir=base, telemetry_sample_rate=1.0)
     assert in_order(engine.run().trades) == expected
     if fault == "thread is dead":  # `close` writes what the thread did not

@@ -205,7 +205,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "writer cannot be made": lambda patch, base: patch.setattr(TelemetryWriter, "__init__", fails),
     "writer cannot be closed": lambda patch, base: patch.setattr(TelemetryWriter, "close", fails),
     "account raises": lambda patch, base: patch.setattr(TelemetryWriter, "stats", fails),
-    "thread died": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.Background.run", lambda self: None),
+    "thread died": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.Waiting.run", lambda self: None),
     "trace cannot be built": lambda patch, base: patch.setattr("trade_telemetry.capture.hook.build_trace", fails),
     "row cannot be formatted": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.line_of", fails),
     "ledger raises": lambda patch, base: patch.setattr("trade_telemetry.capture.ledger.Ledger.add", fails),

@@ -98,6 +98,8 @@ _CALLS = (
     Term("headline_support", "directional outcomes", "count", 0, "Trades in which the market moved beyond the threshold: the n of recall."),
     Term("support", "outcomes", "count", 0, "How often a direction happened."),
     Term("confusion_matrix", "confusion matrix", "parts", 0, "Counts of trades: rows actual, columns predicted, in the order LONG, SHORT, NOOP."),
+    Term("positions", "positions", "parts", 0, "Decisions behind the trades: a position that is sold in three parts leaves three trades."),
+    Term("position_matrix", "confusion matrix of positions", "parts", 0, "Counts of positions: rows actual, columns predicted, in the order LONG, SHORT, NOOP."),
     Term("hit_ratio", "hit ratio", "share", 1, "Right predictions divided by all predictions, NOOP included."),
     Term("balanced_accuracy", "balanced accuracy", "share", 1, "Mean recall of the directions."),
     Term("mcc", "Matthews correlation", "ratio", 2, "Correlation of predicted and actual direction: 0 is chance, 1 perfect.", "MCC"),

@@ -169,9 +169,12 @@ def _pair(op: ast.cmpop, left: ast.expr, right: ast.expr, scope: _Scope) -> Cell
         if all(_is_word(word, reading) for word in words):
             return _same_word(a, frozenset(_text(ast.literal_eval(word)) for word in words), wanted)
         cells = [_side(word, scope) for word in words]
-        return lambda row: (
-            any(_equal(value, cell(row), reading) for value in [a(row)] for cell in cells) is wanted
-        )
+
+        def among(row: Row) -> bool:  # all of them are worked out, as Python does
+            value, found = a(row), [cell(row) for cell in cells]
+            return any(_equal(value, one, reading) for one in found) is wanted
+
+        return among
     b = _side(right, scope)
     if isinstance(op, ast.In | ast.NotIn):
         return lambda row: _within(a(row), b(row), reading) is wanted

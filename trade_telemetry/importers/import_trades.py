@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -297,7 +298,7 @@ def source_of(
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     return str(getattr(trade_map, "source", None) or source or kind)
 
-# %% ../../nbs/importers/15_import_trades.ipynb #uncollected
+# %% ../../nbs/importers/15_import_trades.ipynb #in-batches
 IN_BATCHES: dict[str, Any] = {"buffer_size": BATCH, "max_pending": 2 * BATCH}
 
 
