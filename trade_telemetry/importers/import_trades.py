@@ -34,7 +34,7 @@ from ..trace import PredictionTrace, label_direction
 
 # %% auto #0
 __all__ = ['ImportMode', 'Progress', 'Table', 'MOST_WEEKENDS', 'BATCH', 'HEAD', 'ImportReport', 'TableBeside', 'label_over_split',
-           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'rejected_note',
+           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'rejected_note', 'take_all',
            'check_import', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
 
 # %% ../../nbs/importers/15_import_trades.ipynb #types-import-trades
@@ -329,6 +329,19 @@ def _told_where(folder: Path, tally: Tally, is_new: bool) -> Iterator[None]:
         )
         raise
 
+# %% ../../nbs/importers/15_import_trades.ipynb #take-all
+def take_all(
+    tally: Tally,  # Counts them, and has them written
+    read: Iterator[ReadRow],  # Rows of a log
+    total: int,  # How many there are; 0 where only reading tells
+    progress: Progress | None,  # Told rows done and rows in all
+) -> None:
+    "Take the rows of a log, batch by batch."
+    while some := list(islice(read, BATCH)):
+        tally.take(some)
+        if progress and total:
+            progress(min(tally.rows, total), total)
+
 # %% ../../nbs/importers/15_import_trades.ipynb #check-import
 def check_import(
     mode: str,  # What the trades were
@@ -371,12 +384,8 @@ def import_trades(
     whole = {"mode": mode, "background": False, "origin": f"import of {path.name}", **IN_BATCHES}
     with uncollected(), TelemetryWriter(folder, **whole) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
-        read = chain(head, read)
         with _told_where(folder, tally, callable(output_dir)):
-            while some := list(islice(read, BATCH)):
-                tally.take(some)
-                if progress and total:
-                    progress(min(tally.rows, total), total)
+            take_all(tally, chain(head, read), total, progress)
         tally.finish()
     trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
     stats = writer.stats()
