@@ -62,7 +62,9 @@ class BareLoop:
             if not position:
                 at = t.timestamp - EPOCH
                 names = f"content\x1f{t.strategy}\x1f{t.symbol}\x1f{t.account}\x1f{t.predicted_direction}"
-                content = names.encode() + pack("<iiidq", at.days, at.seconds, at.microseconds, t.entry_price, 0)
+                content = names.encode() + pack(
+                    "<iiidq", at.days, at.seconds, at.microseconds, t.entry_price, 0
+                )
                 position = blake2b(content, digest_size=8).hexdigest()
             if not trace_id:
                 at = t.exit_timestamp - EPOCH

@@ -174,7 +174,7 @@ class CountedCloses:
             "mode": self.ledger.mode,
             "forgotten_until": self.forgotten,
             "closes": self.closes,
-            "last": [list(close) for close in self.last],
+            "last": list(map(list, self.last)),
         }
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -22,7 +23,8 @@ __all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'LineForm', 'csv
            'numbers', 'json_cell', 'id_cell', 'time_cell', 'quick_csv', 'slow_line', 'line_of']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
-class LineForm(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LineForm:
     "What the lines of one writer have in common."
 
     format: str = "csv"  # csv or jsonl
@@ -30,6 +32,10 @@ class LineForm(NamedTuple):
     mode: str = "backtest"  # live, paper, replay or backtest
     timezone: tzinfo = UTC  # Zone of naive times
     include_features: bool = True  # Write features_json
+    said: bytes = field(init=False)  # Rate and mode as they stand in a line of CSV
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "said", f"{self.sample_rate},{self.mode}".encode())
 
 
 PLAIN_FORM = LineForm()
@@ -61,23 +67,27 @@ def jsonl_lines(
     return ("\n".join(texts) + "\n").encode()
 
 # %% ../../nbs/capture/02_line_format.ipynb #quoted
-@lru_cache(maxsize=4096, typed=True)
+@lru_cache(maxsize=4096)
 def quoted(
-    *cells: Any,  # Names, reasons, numbers that come again
-) -> bytes:  # As `csv.writer` puts them, with commas between
+    *cells: str | None,  # Names and reasons that come again
+) -> bytes:  # As `csv.writer` puts them, with commas between; TypeError for what is no text
     "Cells of a line, remembered."
-    texts = ["" if cell is None else str(cell) for cell in cells]
+    texts = ["" if cell is None else cell for cell in cells]
     return ",".join(
         '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text for text in texts
     ).encode("utf-8", "backslashreplace")
 
 
-@lru_cache(maxsize=4096, typed=True)
+@lru_cache(maxsize=4096)
 def quoted_runs(
-    *cells: Any,  # Four cells, three, and one
-) -> tuple[bytes, bytes, bytes]:  # As `quoted`
-    "The three runs of words that hardly change from one line to the next."
-    return quoted(*cells[:4]), quoted(*cells[4:7]), quoted(*cells[7:])
+    threshold_pct: float | None,  # The one number that hardly changes
+    *cells: str | None,  # One cell, three, and one
+) -> tuple[bytes, bytes, bytes]:  # As `quoted`, the first one with the number before it
+    "The three runs of cells that hardly change from one line to the next."
+    number = "" if threshold_pct is None else f"{float(threshold_pct)!r}"
+    if "n" in number:
+        raise ValueError(f"not a number that a threshold can be: {number}")
+    return quoted(number, cells[0]), quoted(*cells[1:4]), quoted(*cells[4:])
 
 # %% ../../nbs/capture/02_line_format.ipynb #numbers
 PART = orjson.Fragment(b"\0")  # stands between the parts of a line
@@ -138,15 +148,15 @@ def quick_csv(
     ), json_default).split(b",\0,")  # fmt: skip
     _, opened, prices, closed, costs, decision, results, _, money = numbers(text)
     labels, tags, currency = quoted_runs(
-        form.sample_rate, form.mode, t.label_threshold_pct, t.exit_reason, t.account, t.version, t.entry_tag, t.currency
-    )  # fmt: skip
+        t.label_threshold_pct, t.exit_reason, t.account, t.version, t.entry_tag, t.currency
+    )
     if features and metadata and type(features) is type(metadata) is dict and form.include_features:
         both = b"".join((b'"', said.replace(b'"', b'""'), b'","', more.replace(b'"', b'""'), b'"'))
     else:
         both = (json_cell(features) if form.include_features else b"{}") + b"," + json_cell(metadata)
     return b"".join((
         opened, b",", quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction), prices, both, b",", closed,
-        b",", trace_id.encode() if trace_id.isalnum() else quoted(trace_id), b",", labels, costs,
+        b",", trace_id.encode() if trace_id.isalnum() else quoted(trace_id), b",", form.said, b",", labels, costs,
         position.encode() if position.isalnum() else quoted(position), b",", tags, b",", decision, results, currency,
         money, b"\n",
     ))  # fmt: skip
