@@ -5,6 +5,7 @@
 # %% ../../nbs/cli/08_import_verb.ipynb #imports
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -71,6 +72,7 @@ def finished_command(
     file: Path,  # The log
     given: Mapping[str, object],  # Flags that were given, with their values; None for those that were not
     asks: Iterable[str],  # Flags that are missing
+    examples: Mapping[str, str] | None = None,  # Likelier values of some of them
 ) -> str:  # To be copied into a shell
     "Write the command that would work."
     words = ["trade-telemetry", "import", str(file)]
@@ -78,7 +80,7 @@ def finished_command(
         if value is not None and value is not False:
             words += [name] if value is True else [name, str(value)]
     for name in asks:
-        words += [name, EXAMPLE_OF.get(name, "VALUE")]
+        words += [name, (examples or {}).get(name) or EXAMPLE_OF.get(name, "VALUE")]
     return shlex.join(words)
 
 
@@ -122,7 +124,11 @@ def recognized(
     names = [log.strategy] if log.strategy is not None else found.strategies
     unknown = given["--threshold-pct"] is None and needs_threshold(settings, names or ("",))
     if asks := [*found.asks, *(["--threshold-pct"] if unknown else [])]:
-        raise UsageError(f"this file cannot know all of it: {finished_command(file, given, asks)}")
+        usual = re.search(
+            r"mostly (\S+)", found.preset.hint
+        )  # the clock that most servers of the source have
+        likely = {"--timezone": usual[1]} if usual else {}
+        raise UsageError(f"this file cannot know all of it: {finished_command(file, given, asks, likely)}")
     return found
 
 # %% ../../nbs/cli/08_import_verb.ipynb #other-way
