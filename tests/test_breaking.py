@@ -159,3 +159,33 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
     for how in ((), ("--map", tmp_path / "map.yaml")):
         code, _, err = call("import", tmp_path, *how, *EVERY, "--telemetry-dir", tmp_path / "t")
         assert (code, f"not a file: {tmp_path}" in err) == (2, True)
+
+
+def test_the_finished_command_has_the_clock_that_servers_of_the_source_mostly_have(tmp_path: Path) -> None:
+    history = Path(__file__).parent / "data" / "exports" / "mt5_history.html"
+    code, _, err = call("import", history, "--telemetry-dir", tmp_path)
+    assert (code, "--timezone America/New_York+7h" in err) == (2, True)
+
+
+def test_returns_of_closed_positions_of_nautilus_are_net_though_they_name_no_commissions(
+    tmp_path: Path,
+) -> None:
+    kept = Path(__file__).parent / "data" / "frameworks" / "nautilus_trader"
+    code, _, err = call(
+        "import", kept / "events.json", "--threshold-pct", "0.3", "--telemetry-dir", tmp_path / "t"
+    )
+    assert code == 0, err
+    right = json.loads((kept / "made.json").read_text())["expected"]["positions.csv"]
+    found = figures(tmp_path)
+    assert found["total_trades"] == right["trades"]
+    assert found["cumulative_return_pct"] == pytest.approx(right["return_sum_pct"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("opened", "form"), [("03/04/2025 10:30", "%m/%d/%Y %H:%M"), ("03/14/25 10:30", "%m/%d/%y %H:%M")]
+)
+def test_the_format_that_is_proposed_reads_the_times(opened: str, form: str, tmp_path: Path) -> None:
+    words = log_of(tmp_path, [f"X,BUY,{opened},{opened},100,101,1\n"])
+    code, _, err = call(*words)
+    assert (code, f"say time_format, such as '{form}'" in err) == (2, True), err
+    assert call(*words, "--time-format", form)[0] == 0

@@ -15,9 +15,9 @@ from .. import values
 from ..trace import EPOCH, as_utc
 
 # %% auto #0
-__all__ = ['Row', 'Cell', 'Forms', 'BLANK', 'FIRST', 'TRUTH', 'number', 'DATES', 'CLOCKS', 'ImportMapError', 'is_empty',
-           'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading', 'moment',
-           'column_times']
+__all__ = ['Row', 'Cell', 'Forms', 'BLANK', 'FIRST', 'TRUTH', 'number', 'SHORT_YEAR', 'DATES', 'CLOCKS', 'ImportMapError',
+           'is_empty', 'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading',
+           'moment', 'column_times']
 
 # %% ../../nbs/importers/01_cells.ipynb #types
 Row: TypeAlias = Mapping[str, Any]
@@ -237,6 +237,9 @@ def _counted(forms: list[str]) -> Callable[[int], datetime | None]:
     return (lambda count: None) if forms else read
 
 # %% ../../nbs/importers/01_cells.ipynb #time-reader
+SHORT_YEAR = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d\d(?!\d)")
+
+
 def local_reader(
     form: Forms = None,  # Formats of text, or yyyymmdd, or spreadsheet; None: ISO text and counts since 1970
 ) -> Callable[[Any, tzinfo], datetime]:  # A time, still without zone where the cell has none
@@ -272,7 +275,12 @@ def local_reader(
                 raise ValueError("is empty")
             if written and not numeric:
                 raise ValueError(f"is not a time written as {forms[0]}: {text[:40]!r}")
-        return values.read_time(value, timezone, numeric)
+        try:
+            return values.read_time(value, timezone, numeric)
+        except ValueError as error:
+            if type(value) is str and not written and SHORT_YEAR.match(value.strip()):
+                raise ValueError(f"{error}: say time_format, such as '%m/%d/%y %H:%M'") from None
+            raise
 
     return read
 
@@ -376,6 +384,6 @@ def column_times(
         return None
     if len(best) > 1:
         raise ValueError(
-            f"{words[0]!r} may be month and day, or day and month: say time_format, such as {best[0]!r}"
+            f"{words[0]!r} may be month and day, or day and month: say time_format, such as {found[best[0]][1][0]!r}"
         )
     return tuple(found[best[0]][1])

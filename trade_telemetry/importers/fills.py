@@ -19,7 +19,8 @@ from .sources import Recognized, map_of
 from ..trace import market_move_pct
 
 # %% auto #0
-__all__ = ['Fill', 'PairedExit', 'in_time_order', 'Lot', 'FifoBook', 'close_lots', 'pair_fifo', 'paired_rows', 'Paired', 'paired']
+__all__ = ['FLAT', 'Fill', 'PairedExit', 'in_time_order', 'Lot', 'FifoBook', 'close_lots', 'pair_fifo', 'paired_rows', 'Paired',
+           'paired']
 
 # %% ../../nbs/importers/09_fills.ipynb #fill
 class Fill(NamedTuple):
@@ -210,6 +211,9 @@ def paired_rows(
             yield of_fill[id(fill)], _exit_row(done, times, units[done.symbol])
 
 # %% ../../nbs/importers/09_fills.ipynb #paired
+FLAT = "positions that were open before its first fill would be paired wrongly"
+
+
 @dataclass(frozen=True)
 class Paired(Recognized):
     "A list of fills that is read as a list of trades."
@@ -252,6 +256,6 @@ def paired(
     told = {
         "asks": ("--strategy", *asks),
         "strategies": (),
-        "words": f"{found.preset.title}, {pairs.book.summary()}",
+        "words": f"{found.preset.title}, {pairs.book.summary()}; {FLAT}",
     }
     return replace(pairs, trade_map=made, **told)

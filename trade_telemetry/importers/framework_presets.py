@@ -138,6 +138,17 @@ def nautilus_row(row: Cells, judged: Judged) -> None:
     row["costs"] = paid[row["currency"]]
     same = row["profit"] is not None and set(paid) <= {row["currency"]}
     row["gross"] = row["profit"] + row["costs"] if same else None
+    if is_blank(row.get("commissions")) and not row["left_out"]:
+        row["gross"], row["costs"] = _of_spot(row)
+
+
+def _of_spot(row: Cells) -> tuple[float | None, float]:
+    "What a position earned before commissions that nobody states, and those; unknown where a unit may be worth more."
+    told = row["fraction"] * abs(row["quantity"] * row["entry_price"])
+    quoted = row["currency"] and re.split(r"[.-]", str(row["symbol"]))[0].endswith(row["currency"])
+    if not quoted or abs(row["profit"] - told) > 0.02 * abs(row["quantity"] * row["entry_price"]):
+        return None, 0.0
+    return told, told - row["profit"]
 
 # %% ../../nbs/importers/07_framework_presets.ipynb #nautilus-map
 NAUTILUS = Preset(
