@@ -5,6 +5,7 @@
 # %% ../../nbs/capture/04_segment.ipynb #imports
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -17,7 +18,8 @@ from .run_record import WriterOptions, safe_name
 from ..trace import COLUMNS
 
 # %% auto #0
-__all__ = ['write_all', 'open_segment', 'gzip_segment', 'identity', 'still_ours', 'release', 'Segment']
+__all__ = ['write_all', 'open_segment', 'gzip_segment', 'identity', 'still_ours', 'release', 'Segment', 'append_data',
+           'error_name']
 
 # %% ../../nbs/capture/04_segment.ipynb #write-all
 def write_all(
@@ -170,3 +172,24 @@ class Segment:
         "Close a file that has reached its size."
         if self.size >= self.most_bytes:
             self.close()
+
+# %% ../../nbs/capture/04_segment.ipynb #append-data
+def append_data(
+    segment: Segment,  # Where to
+    data: bytes,  # Whole lines
+) -> tuple[int, Exception | None]:  # Bytes written and None, or 0 and the error of the second try
+    "Append lines, once more to a fresh segment if the first try failed."
+    failure: Exception | None = None
+    for _ in range(2):
+        try:
+            return segment.append(data), None
+        except Exception as error:  # noqa: BLE001  counted by the caller; the thread must live
+            failure = error
+    return 0, failure
+
+
+def error_name(
+    error: Exception,  # Whatever a write raised
+) -> str:  # The system's name for it, e.g. ENOSPC, else its class
+    "Name a failure for the account."
+    return errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)

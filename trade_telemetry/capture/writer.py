@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import logging
 import os
 import sys
@@ -24,7 +23,7 @@ from .ledger import Counting, Ledger
 from .line_format import LineForm, line_of
 from .rejected import RejectedRows
 from .run_record import RunRecord, WriterOptions, WriterStats, set_aside_path
-from .segment import Segment
+from .segment import Segment, append_data, error_name
 from .trace_queue import STALL_SECONDS, DropLog, Stall, TraceQueue
 from ..diagnostics import Failures, log
 from ..given import given_trace
@@ -33,8 +32,8 @@ from ..progress import progress_bar
 from ..trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['MOST_OPEN', 'PIECE', 'END_SECONDS', 'PAUSE_SECONDS', 'Intake', 'append_data', 'error_name', 'Sink', 'account_of',
-           'Background', 'Waiting', 'last_word', 'end_writing', 'TelemetryWriter']
+__all__ = ['MOST_OPEN', 'PIECE', 'END_SECONDS', 'PAUSE_SECONDS', 'Intake', 'Sink', 'account_of', 'Background', 'Waiting',
+           'last_word', 'end_writing', 'TelemetryWriter']
 
 # %% ../../nbs/capture/07_writer.ipynb #intake
 class Intake:
@@ -75,31 +74,10 @@ class Intake:
         lines.append(line)
         self.waiting += 1
 
-# %% ../../nbs/capture/07_writer.ipynb #append-data
+# %% ../../nbs/capture/07_writer.ipynb #sink
 MOST_OPEN = 16  # Files that one writer holds open: descriptors are the trading process's too
 
 
-def append_data(
-    segment: Segment,  # Where to
-    data: bytes,  # Whole lines
-) -> tuple[int, Exception | None]:  # Bytes written and None, or 0 and the error of the second try
-    "Append lines, once more to a fresh segment if the first try failed."
-    failure: Exception | None = None
-    for _ in range(2):
-        try:
-            return segment.append(data), None
-        except Exception as error:  # noqa: BLE001  counted by the caller; the thread must live
-            failure = error
-    return 0, failure
-
-
-def error_name(
-    error: Exception,  # Whatever a write raised
-) -> str:  # The system's name for it, e.g. ENOSPC, else its class
-    "Name a failure for the account."
-    return errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
-
-# %% ../../nbs/capture/07_writer.ipynb #sink
 class Sink:
     "The background half: takes what is queued, decides when to write, writes."
 

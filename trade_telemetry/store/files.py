@@ -18,7 +18,7 @@ from typing import Any
 
 from ..capture.run_record import is_trace_file, mode_of_run
 from .columns import TraceColumns
-from .record_reader import BadRow, parse_bytes
+from .record_reader import UNFINISHED, BadRow, parse_bytes
 from .records import NEEDED, Origin, cells_of, header_of
 
 # %% auto #0
@@ -210,7 +210,7 @@ def _read_on(
     tell: Callable[[int], None],  # Told how many bytes were read
 ) -> None:
     "Read what is new in a file."
-    data = b""
+    data, doubt = b"", UNFINISHED
     for block in _pull(handle):
         data += block
         tell(0 if file.packed else len(block))
@@ -223,12 +223,13 @@ def _read_on(
         last = final and len(block) < BLOCK
         got = parse_bytes(data, file.origin, file.line, last, start)
         parts += got.parts
+        doubt = got.doubt
         file.bad, file.line, done = file.bad + got.bad, got.line, got.used
         if done:
             file.used, file.tail = file.used + done, data[max(0, done - PROBE) : done]
             data = data[done:]
     if data.strip():
-        file.unfinished = BadRow(str(file.found.path), file.line, "the last line is unfinished")
+        file.unfinished = BadRow(str(file.found.path), file.line, doubt or UNFINISHED)
 
 # %% ../../nbs/store/09_files.ipynb #read-file
 def read_file(

@@ -19,7 +19,7 @@ from .records import DETAILS, Block, Origin, Unclean, cells_of, parse_record
 from ..trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['SLOW', 'WINDOW', 'BadRow', 'parse_bytes']
+__all__ = ['SLOW', 'UNFINISHED', 'WINDOW', 'BadRow', 'parse_bytes']
 
 # %% ../../nbs/store/08_record_reader.ipynb #record-ends
 def _count(data: Block, byte: int) -> int:
@@ -69,6 +69,7 @@ class _Parsed:
     bad: list[BadRow] = field(default_factory=list)
     used: int = 0  # Bytes that need not be read again; reading stops early where the record ends are in doubt
     line: int = 0  # Line on which the next byte stands, from 1
+    doubt: str = ""  # Why the last line is not used
 
 # %% ../../nbs/store/08_record_reader.ipynb #parse-slow
 def _parse_slow(
@@ -158,18 +159,29 @@ def _resync(head: bytes, origin: Origin, line: int) -> _Parsed:
     return _Parsed(line=line)
 
 # %% ../../nbs/store/08_record_reader.ipynb #looks-whole
-def _looks_whole(tail: bytes, origin: Origin) -> bool:
-    "Is a last line without line feed complete beyond doubt? JSON that closes says so, a number does not."
+UNFINISHED = "the last line is unfinished"
+
+
+def _closes(cell: str) -> bool:
+    "Is a cell JSON from its first to its last brace?"
+    try:
+        return isinstance(orjson.loads(cell), dict)
+    except ValueError:
+        return False
+
+
+def _doubt(tail: bytes, origin: Origin) -> str:
+    "Why a last line without line feed is not used; empty where it is whole."
     try:
         parse_record(tail, origin.header, origin.mode, origin.timezone)
         name, cell = list(cells_of(tail, origin.header).items())[-1]
-        if name in DETAILS:
-            return not origin.header or not cell  # at most a fact that no figure is made of is cut off
-        return not origin.header or (
-            bool(cell) if name == "schema_version" else isinstance(orjson.loads(cell), dict)
-        )
     except ValueError:
-        return False
+        return UNFINISHED
+    if not origin.header or (name in DETAILS and not cell) or tail.endswith(b"\r"):
+        return ""  # at most a fact that no figure is made of is cut off
+    if _closes(cell) or (name == "schema_version" and cell):
+        return ""
+    return f"the last line has no line feed: its {name} may be cut off (end the line if it is whole)"
 
 # %% ../../nbs/store/08_record_reader.ipynb #parse-bytes
 def parse_bytes(
@@ -190,7 +202,8 @@ def parse_bytes(
             break
         width = WINDOW if start < done.used < stop else 4 * width
     tail = data[done.used :]
-    if final and tail.strip() and _looks_whole(tail, origin):
+    done.doubt = (_doubt(tail, origin) if final else UNFINISHED) if tail.strip() else ""
+    if tail.strip() and not done.doubt:
         done.parts += _parse_slow(tail, np.array([len(tail)]), np.array([done.line]), origin).parts
         done.used = len(data)
     return done
