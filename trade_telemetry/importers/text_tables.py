@@ -125,7 +125,7 @@ def _raised(error: Exception) -> Iterator[str]:
 
 def _blocks(lines: Iterator[str], delimiter: str, width: Callable[[], int | None]) -> Iterator[Line]:
     "The same records as `_records`, sooner."
-    at, ended = 1, iter(())
+    at, ended = 1, iter(list[str]())
     while True:
         some = list[str]()
         try:
