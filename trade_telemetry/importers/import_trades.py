@@ -353,8 +353,9 @@ def import_trades(
         tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first),
         rejected_table(folder) if tally.bad else None,
     )  # fmt: skip
-    facts = report.counts() | {"trust": trust, "trusted": list(trusted)}
-    record_import(set(folder.glob("run_*.json")) - before, facts)
+    record_import(
+        set(folder.glob("run_*.json")) - before, report.counts() | {"trust": trust, "trusted": list(trusted)}
+    )
     return report
 
 # %% ../../nbs/importers/15_import_trades.ipynb #limits

@@ -107,7 +107,7 @@ def quick_times(
         found.append(when)
     return found
 
-
+# %% ../../nbs/importers/12_imported_rows.ipynb #quick-words
 def quick_words(
     cells: list[Any],  # Text, or anything that can be a key
     how: Callable[[Any], Any],  # Reads one
