@@ -41,7 +41,7 @@ def write_plain(path: Path, rows: int) -> None:
             end, entry = when + timedelta(seconds=draw.randint(60, 7200)), round(draw.uniform(90, 110), 2)
             exit_, side = round(entry * (1 + draw.gauss(0, 0.005)), 2), draw.choice(["LONG", "SHORT"])
             net = (exit_ / entry - 1) * (100 if side == "LONG" else -100) - 0.02
-            write((f"S{draw.randint(0, 19)}", side, when.isoformat(), end.isoformat(), entry, exit_, draw.randint(1, 9),
+            write((f"S{draw.randint(0, 19)}", side, f"{when:%Y-%m-%dT%H:%M:%S}", f"{end:%Y-%m-%dT%H:%M:%S}", entry, exit_, draw.randint(1, 9),
                    round(draw.random(), 3), draw.choice(["target", "stop", "time"]), round(net, 4), 0.02))  # fmt: skip
 
 

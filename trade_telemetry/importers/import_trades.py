@@ -34,8 +34,8 @@ from ..trace import PredictionTrace, label_direction
 
 # %% auto #0
 __all__ = ['ImportMode', 'Progress', 'Table', 'MOST_WEEKENDS', 'BATCH', 'HEAD', 'ImportReport', 'TableBeside', 'label_over_split',
-           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'rejected_note', 'take_all',
-           'check_import', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
+           'Tally', 'known_rows_of', 'total_rows', 'head_of', 'record_import', 'source_of', 'take_all',
+           'rejected_table', 'check_import', 'import_trades', 'limit_of', 'folder_of', 'known_source', 'import_file']
 
 # %% ../../nbs/importers/15_import_trades.ipynb #types-import-trades
 ImportMode = Literal["backtest", "live", "paper"]
@@ -67,6 +67,7 @@ class ImportReport:
     notes: tuple[str, ...] = ()  # What else should be known
     first: tuple[PredictionTrace, ...] = ()  # The first three traces
     lost: dict[str, int] = field(default_factory=dict)  # Traces that could not be written, by reason
+    rejected_in: Path | None = None  # Table of the rows set aside; None: there are none, or it was not kept
 
     def summary(self) -> str:
         "One line for people."
@@ -87,7 +88,8 @@ class ImportReport:
             text += (
                 f"; {len(self.odd):,} kept though odd, first: line {self.odd[0].line}: {self.odd[0].reason}"
             )
-        return "\n".join((text, *self.notes))
+        aside = [f"rejected rows are listed in {self.rejected_in}"] if self.rejected_in else []
+        return "\n".join((text, *aside, *self.notes))
 
     def counts(self) -> dict[str, Any]:
         "The same for the run record."
@@ -306,16 +308,6 @@ def odd_name(path: Path) -> str:
     "Name of the table of odd rows of a log: no reader takes it for traces."
     return f"odd_rows_{path.name.partition('.')[0]}_{datetime.now(UTC):%Y%m%dT%H%M%S}.tsv"
 
-# %% ../../nbs/importers/15_import_trades.ipynb #rejected-note
-def rejected_note(
-    folder: Path,  # Directory of the run
-    rows: int,  # Rows of this import that were set aside
-) -> Iterator[str]:  # Nothing, or where they are
-    "Name the table of rejected rows: the one that was written last."
-    tables = sorted(folder.glob("rejected_*"), key=lambda path: path.stat().st_mtime_ns)
-    if rows and tables:
-        yield f"{rows:,} rejected rows are listed in {tables[-1]}"
-
 # %% ../../nbs/importers/15_import_trades.ipynb #told-where
 @contextmanager
 def _told_where(folder: Path, tally: Tally, is_new: bool) -> Iterator[None]:
@@ -341,6 +333,13 @@ def take_all(
         tally.take(some)
         if progress and total:
             progress(min(tally.rows, total), total)
+
+# %% ../../nbs/importers/15_import_trades.ipynb #rejected-table
+def rejected_table(
+    folder: Path,  # Directory of the run, right after an import that set rows aside
+) -> Path | None:  # Where they are; None where they could not be kept
+    "Find the table of rejected rows that was written last."
+    return max(folder.glob("rejected_*"), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 # %% ../../nbs/importers/15_import_trades.ipynb #check-import
 def check_import(
@@ -391,11 +390,12 @@ def import_trades(
     stats = writer.stats()
     report = ImportReport(
         path, folder, strategy, mode, tally.rows, stats.written, tally.skipped, tally.bare, tally.bad, tally.odd,
-        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *rejected_note(folder, len(tally.bad)), *tally.notes()), tuple(tally.first),
-        stats.dropped | stats.failed,
+        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first),
+        stats.dropped | stats.failed, rejected_table(folder) if tally.bad else None,
     )  # fmt: skip
-    facts = report.counts() | {"trust": trust, "trusted": list(trusted)}
-    record_import(set(folder.glob("run_*.json")) - before, facts)
+    record_import(
+        set(folder.glob("run_*.json")) - before, report.counts() | {"trust": trust, "trusted": list(trusted)}
+    )
     return report
 
 # %% ../../nbs/importers/15_import_trades.ipynb #limits
@@ -500,7 +500,8 @@ def import_file(
     if append is not None and (said := mode_of_run(append)) in ("backtest", "live", "paper"):
         mode = said  # type: ignore[assignment]
     known = None if callable(folder) else known_rows_of(folder, trust)
-    return import_trades(
+    report = import_trades(
         file, told, strategy, dry_dir or folder, threshold_pct=limit, mode=mode, trust=trust,
         source=preset if found is None else found.source, known=known, table=found.open() if found else None, progress=progress,
     )  # fmt: skip
+    return report if dry_dir is None else replace(report, rejected_in=None)  # that directory goes

@@ -35,7 +35,7 @@ from ..values import read_side
 
 # %% auto #0
 __all__ = ['Faults', 'DASHED', 'WORDS', 'KEYS', 'TIMES', 'MORE', 'JUDGED_ROWS', 'BATCH', 'read_column', 'quick_numbers',
-           'quick_times', 'quick_words', 'RowReader', 'said_side', 'as_operand', 'text_of', 'word_of', 'leverage_of',
+           'quick_times', 'quick_words', 'RowReader', 'as_operand', 'said_side', 'text_of', 'word_of', 'leverage_of',
            'group_of', 'read_side_and_times', 'read_batch', 'ReadRow', 'Batch', 'told_late', 'build_batch', 'read_rows',
            'traces_of']
 
@@ -204,13 +204,6 @@ class RowReader:
         quick = None if self.forms else lambda cells: quick_times(cells, self.reading.timezone)
         return read_column(name, self.cells[name], rows, self.reading.moment, faults, quick)
 
-
-def said_side(
-    text: Any,  # Entry of a map for `direction`, in which 1 is short
-) -> str:  # The same in words
-    "Write a side that is counted."
-    return f"direction: \"'LONG' if {as_operand(text)} == 0 else 'SHORT'\""
-
 # %% ../../nbs/importers/12_imported_rows.ipynb #as-operand
 def as_operand(
     text: Any,  # An entry of a map
@@ -220,6 +213,13 @@ def as_operand(
     if plain.isidentifier() or not isinstance(text, str):
         return plain
     return f"column({plain!r})" if not any(c in plain for c in "*/+()<>='\"") else f"({plain})"
+
+
+def said_side(
+    text: Any,  # Entry of a map for `direction`, in which 1 is short
+) -> str:  # The same in words
+    "Write a side that is counted."
+    return f"direction: \"'LONG' if {as_operand(text)} == 0 else 'SHORT'\""
 
 # %% ../../nbs/importers/12_imported_rows.ipynb #text-of
 def text_of(

@@ -138,17 +138,18 @@ def plain_row(
 ) -> Cells | str:  # By our names, or the reason why not
     "Rename the cells of a row and read its numbers and times."
     found: Cells = {"left_out": ""}
-    for ours, name, _ in plan:
-        value = row.get(name)
-        found[ours] = value.strip() if type(value) is str else value
-    if skip is not None and (why := skip(found)):
-        return found | {"left_out": why}
+    if skip is not None:
+        texts = {ours: v.strip() if type(v := row.get(name)) is str else v for ours, name, _ in plan}
+        if why := skip(found | texts):
+            return found | texts | {"left_out": why}
     for ours, name, how in plan:
-        if how is not None:
-            try:
-                found[ours] = how(found[ours])
-            except ValueError as error:
-                return f"{name} {error}"
+        value = row.get(name)
+        if type(value) is str:
+            value = value.strip()
+        try:
+            found[ours] = value if how is None else how(value)
+        except ValueError as error:
+            return f"{name} {error}"
     return found
 
 # %% ../../nbs/importers/06_presets.ipynb #trades-of

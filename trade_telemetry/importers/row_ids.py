@@ -12,7 +12,7 @@ from ..identity import given_position_id, position_id, trace_id
 from ..trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['RowIds', 'name_numbered', 'exit_key']
+__all__ = ['RowIds', 'name_numbered', 'first_of', 'exit_key']
 
 # %% ../../nbs/importers/11_row_ids.ipynb #row-ids
 class RowIds:
@@ -58,17 +58,25 @@ def name_numbered(
     tied: dict[tuple[str, str], list[PredictionTrace]] = {}
     for number, trace in rows:
         tied.setdefault((trace.account, number), []).append(trace)
-    alike: dict[str, list[list[tuple[Any, PredictionTrace]]]] = {}
+    alike: dict[str, list[list[PredictionTrace]]] = {}
     for traces in tied.values():
-        exits = sorted(((exit_key(trace), trace) for trace in traces), key=lambda one: one[0])
-        first = min(traces, key=lambda t: (t.timestamp, t.entry_price))
-        alike.setdefault(ids.position(first, ""), []).append(exits)
-    for positions in alike.values():
-        for twin, exits in enumerate(sorted(positions, key=lambda one: [key for key, _ in one])):
-            first = min((t for _, t in exits), key=lambda t: (t.timestamp, t.entry_price))
-            position = ids.position(first, "", twin)
-            for _, trace in exits:
+        alike.setdefault(ids.position(first_of(traces), ""), []).append(traces)
+    for content, positions in alike.items():
+        if len(positions) == len(positions[0]) == 1:  # nearly all: nothing to put in order
+            ids.name(positions[0][0], content)
+            continue
+        in_order = [sorted(traces, key=exit_key) for traces in positions]
+        for twin, exits in enumerate(sorted(in_order, key=lambda one: [exit_key(t) for t in one])):
+            position = ids.position(first_of(exits), "", twin)
+            for trace in exits:
                 ids.name(trace, position)
+
+
+def first_of(
+    traces: Sequence[PredictionTrace],  # Exits of one position
+) -> PredictionTrace:  # The one with the earliest entry, of these the lowest price
+    "Choose the exit by whose entry a position is known."
+    return traces[0] if len(traces) == 1 else min(traces, key=lambda t: (t.timestamp, t.entry_price))
 
 
 def exit_key(
