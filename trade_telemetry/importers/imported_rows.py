@@ -119,8 +119,12 @@ class RowReader:
         trade_map: TradeMap,  # How to read
         columns: Iterable[str],  # Columns of the file; an unknown one in the map is an ImportMapError
     ) -> None:
-        names, reading = list(columns), trade_map.reading
-        self.trade_map, self.reading, self.forms = trade_map, reading, trade_map.time_format
+        self.trade_map, self.names, self.forms = trade_map, list(columns), trade_map.time_format
+        self.compile(trade_map.reading)
+
+    def compile(self, reading: Reading) -> None:
+        "Make functions of the entries: comparisons read days as the file writes them."
+        trade_map, names, self.reading = self.trade_map, self.names, reading
         plain = {f: t for f, t in trade_map.fields.items() if f not in GROUPS}
         self.cells = {f: expression(text, names, f, reading) for f, text in plain.items()}
         self.groups = {
@@ -144,7 +148,8 @@ class RowReader:
             except ValueError as error:
                 raise ImportMapError(str(error)) from None
             self.forms = tuple(dict.fromkeys(forms)) or None
-            self.reading = Reading(read_zone(told.timezone), self.forms, told.decimal)
+            if self.forms:
+                self.compile(Reading(read_zone(told.timezone), self.forms, told.decimal))
         sides = {str(side).strip() for side in self.column("direction", rows)}
         if sides & {"0", "0.0"} and sides <= {"0", "0.0", "1", "1.0"} and not told.zero_is_long:
             raise ImportMapError(
@@ -424,7 +429,7 @@ def read_rows(
     while some := list(islice(more, batch)):
         if first:
             seen = [row for _, row in some[:JUDGED_ROWS] if not isinstance(row, str)]
-            reader.judge([row for row in seen if chosen(reader, row) is True])
+            reader.judge([row for row in seen if chosen(reader, row) is not False])
             first = False
         for one in _read_some(some, reader, strategy, threshold_pct):
             if not isinstance(one.got, PredictionTrace):
