@@ -136,7 +136,7 @@ def test_an_import_says_what_a_full_disk_refused(tmp_path: Path) -> None:
     with patch("trade_telemetry.capture.segment.Segment.append", side_effect=full):
         code, out, _ = call(*words)
     assert code == 1
-    assert "5 could not be written (write ENOSPC): make room, and import the file again" in out
+    assert "5 could not be written (write ENOSPC): import the file again when they can be" in out
 
 
 @pytest.mark.parametrize(
@@ -189,3 +189,24 @@ def test_the_format_that_is_proposed_reads_the_times(opened: str, form: str, tmp
     code, _, err = call(*words)
     assert (code, f"say time_format, such as '{form}'" in err) == (2, True), err
     assert call(*words, "--time-format", form)[0] == 0
+
+
+DAYS = ("13.03.2025", "02.04.2025", "05.04.2025")
+
+
+@pytest.mark.parametrize(
+    ("where", "trades"),
+    [("opened > '2025-04-01'", 2), ("opened < '2025-04-03'", 2), ("opened == '2025-04-02'", 1)],
+)
+def test_days_are_compared_as_days_however_the_file_writes_them(
+    where: str, trades: int, tmp_path: Path
+) -> None:
+    rows = [f"X,BUY,{day},{day} 11:00,100,101,1\n" for day in DAYS]
+    code, out, err = call(*log_of(tmp_path, rows, chart=f'{MAP}where: "{where}"\n'))
+    assert (code, out[:7]) == (0, f"{trades} of 3 "[:7]), out + err
+
+
+def test_a_day_that_cannot_be_read_is_not_compared_as_a_text(tmp_path: Path) -> None:
+    rows = [f"X,BUY,{day} 10:00,{day} 11:00,100,101,1\n" for day in DAYS]
+    code, _, err = call(*log_of(tmp_path, rows, chart=f"{MAP}where: \"opened >= '02.04.2025'\"\n"))
+    assert (code, "cannot compare '13.03.2025 10:00' with '02.04.2025' as days" in err) == (2, True), err

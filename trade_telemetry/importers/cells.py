@@ -236,10 +236,20 @@ def _counted(forms: list[str]) -> Callable[[int], datetime | None]:
 
     return (lambda count: None) if forms else read
 
-# %% ../../nbs/importers/01_cells.ipynb #time-reader
+# %% ../../nbs/importers/01_cells.ipynb #read-other
 SHORT_YEAR = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d\d(?!\d)")
 
 
+def _read_other(value: Any, timezone: tzinfo, form: str | None, hint: bool) -> datetime:
+    "Read a time as every door does; for a year of two digits say how to."
+    try:
+        return values.read_time(value, timezone, form)
+    except ValueError as error:
+        if hint and type(value) is str and SHORT_YEAR.match(value.strip()):
+            raise ValueError(f"{error}: say time_format, such as '%m/%d/%y %H:%M'") from None
+        raise
+
+# %% ../../nbs/importers/01_cells.ipynb #time-reader
 def local_reader(
     form: Forms = None,  # Formats of text, or yyyymmdd, or spreadsheet; None: ISO text and counts since 1970
 ) -> Callable[[Any, tzinfo], datetime]:  # A time, still without zone where the cell has none
@@ -275,12 +285,7 @@ def local_reader(
                 raise ValueError("is empty")
             if written and not numeric:
                 raise ValueError(f"is not a time written as {forms[0]}: {text[:40]!r}")
-        try:
-            return values.read_time(value, timezone, numeric)
-        except ValueError as error:
-            if type(value) is str and not written and SHORT_YEAR.match(value.strip()):
-                raise ValueError(f"{error}: say time_format, such as '%m/%d/%y %H:%M'") from None
-            raise
+        return _read_other(value, timezone, numeric, hint=not written)
 
     return read
 

@@ -94,6 +94,8 @@ def _equal(a: Any, b: Any, reading: Reading) -> bool:
     if is_empty(a) or is_empty(b):
         return is_empty(a) and is_empty(b)
     both = _tried(reading.number, a, b) or (None if _text(a) == _text(b) else _tried(reading.moment, a, b))
+    if both is None and (isinstance(a, datetime) or isinstance(b, datetime)):
+        _refuse_unread_days(a, b)
     return bool(both[0] == both[1]) if both else _text(a) == _text(b)
 
 # %% ../../nbs/importers/02_expressions.ipynb #ordered
@@ -105,7 +107,21 @@ def _ordered(apply: Callable[[Any, Any], bool], a: Any, b: Any, reading: Reading
         return apply(*both)
     if _tried(reading.number, a) or _tried(reading.number, b):
         raise ValueError(f"cannot compare {_text(a)[:40]!r} with {_text(b)[:40]!r}")
+    _refuse_unread_days(a, b)
     return apply(_text(a), _text(b))
+
+
+DAY = re.compile(r"\s*\d{1,4}([./-])\d{1,2}\1\d{1,4}")
+
+
+def _refuse_unread_days(a: Any, b: Any) -> None:
+    "A day that cannot be read is not compared as a text: 13.03. would come after 02.04."
+    days = [isinstance(one, datetime) or bool(DAY.match(_text(one))) for one in (a, b)]
+    if all(days) or any(isinstance(one, datetime) for one in (a, b)):
+        words = [f"{one:%Y-%m-%d}" if isinstance(one, datetime) else _text(one)[:40] for one in (a, b)]
+        raise ValueError(
+            f"cannot compare {words[0]!r} with {words[1]!r} as days: write '2025-12-31', and say time_format"
+        )
 
 
 def _within(a: Any, b: Any, reading: Reading) -> bool:

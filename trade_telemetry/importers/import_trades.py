@@ -81,7 +81,7 @@ class ImportReport:
         if self.without_confidence:
             text += f"; {self.without_confidence:,} without a confidence"
         if lost := sum(self.lost.values()):
-            text += f"; {lost:,} could not be written ({', '.join(self.lost)}): make room, and import the file again"
+            text += f"; {lost:,} could not be written ({', '.join(self.lost)}): import the file again when they can be"
         if self.bad:
             text += f"; {len(self.bad):,} set aside, first: line {self.bad[0].line}: {self.bad[0].reason}"
         if self.odd:
