@@ -350,12 +350,10 @@ def import_trades(
     trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
     report = ImportReport(
         path, folder, strategy, mode, tally.rows, writer.stats().written, tally.skipped, tally.bare, tally.bad, tally.odd,
-        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first),
-        rejected_table(folder) if tally.bad else None,
+        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first), rejected_table(folder) if tally.bad else None,
     )  # fmt: skip
-    record_import(
-        set(folder.glob("run_*.json")) - before, report.counts() | {"trust": trust, "trusted": list(trusted)}
-    )
+    facts = report.counts() | {"trust": trust, "trusted": list(trusted)}
+    record_import(set(folder.glob("run_*.json")) - before, facts)
     return report
 
 # %% ../../nbs/importers/15_import_trades.ipynb #limits
