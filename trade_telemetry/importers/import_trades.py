@@ -393,9 +393,7 @@ def import_trades(
         tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *tally.notes()), tuple(tally.first),
         stats.dropped | stats.failed, rejected_table(folder) if tally.bad else None,
     )  # fmt: skip
-    record_import(
-        set(folder.glob("run_*.json")) - before, report.counts() | {"trust": trust, "trusted": list(trusted)}
-    )
+    record_import(set(folder.glob("run_*.json")) - before, report.counts() | {"trust": trust, "trusted": list(trusted)})  # fmt: skip
     return report
 
 # %% ../../nbs/importers/15_import_trades.ipynb #limits
