@@ -5,10 +5,9 @@
 # %% ../nbs/10_aggregate_form.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
-from fractions import Fraction
 from math import floor, frexp, isfinite, log
 from typing import Any, NamedTuple
 
