@@ -5,6 +5,7 @@
 # %% ../../nbs/judgement/13_evidence.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from math import inf
@@ -15,9 +16,9 @@ import numpy.typing as npt
 from ..arrays import Bools, Floats, Ints
 
 # %% auto #0
-__all__ = ['YEAR', 'SIZES', 'DECAY', 'MOST_MOOD', 'FIRST_DAY', 'LEAST_DAYS', 'STAND_IN_DAYS', 'PRIOR', 'Learned', 'mood_factor',
-           'learn_mood', 'learn', 'live_correlation', 'evidence_path', 'Change', 'change', 'chance_as_promised',
-           'read_lower', 'stand_in']
+__all__ = ['YEAR', 'SIZES', 'DECAY', 'MOST_MOOD', 'FIRST_DAY', 'LEAST_DAYS', 'STAND_IN_DAYS', 'FAR', 'LIVE_TRUST', 'PRIOR',
+           'Learned', 'mood_factor', 'learn_mood', 'learn', 'live_mood', 'live_correlation', 'evidence_path', 'Change',
+           'change', 'chance_as_promised', 'read_lower', 'stand_in']
 
 # %% ../../nbs/judgement/13_evidence.ipynb #types-evidence
 YEAR = 252  # trading days that a rate of false alarms is stated for
@@ -41,12 +42,7 @@ class Learned:
     ratio: Floats  # Variance of daily sums over that of independent trades
     correlation: Floats  # Of two trades of a day, not clipped
     trust: Floats  # Weight of that correlation beside what live days say
-    mood: Floats  # Correlation of successive days, in [0, MOST_MOOD]
-
-    @property
-    def factor(self) -> Floats:
-        "Variance of a long sum of days over that of days without a mood, >= 1."
-        return mood_factor(self.mood)
+    mood: Floats  # Correlation of successive days, not clipped
 
     def take(
         self,
@@ -57,16 +53,16 @@ class Learned:
 
 
 def mood_factor(
-    mood: Floats,  # Correlation of successive days
-) -> Floats:  # Variance of a long sum of days over that of days without a mood
+    mood: Floats,  # Correlation of successive days; clipped to [0, MOST_MOOD]
+) -> Floats:  # Variance of a long sum of days over that of days without a mood, >= 1
     "Sum a decaying correlation over all distances."
-    return np.asarray(1 + 2 * mood / (1 - DECAY), dtype=np.float64)
+    return np.asarray(1 + 2 * np.clip(mood, 0, MOST_MOOD) / (1 - DECAY), dtype=np.float64)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #learn-mood
 def learn_mood(
     missed: Floats,  # What each day misses of the mean, shape (series, days); 0 on days without a trade
     closed: Bools,  # Days with a trade, the same shape
-) -> Floats:  # Correlation of successive days, in [0, MOST_MOOD], shape (series,)
+) -> Floats:  # Correlation of successive days, not clipped, shape (series,)
     "Fit a decaying correlation to days that lie one to four days apart."
     days = closed.sum(axis=-1)
     spread = np.maximum((missed**2).sum(axis=-1) / np.maximum(days, 1), 1e-300)
@@ -76,7 +72,7 @@ def learn_mood(
         alike = (missed[:, lag:] * missed[:, :-lag]).sum(axis=-1) / np.maximum(pairs, 1) / spread
         found += DECAY ** (lag - 1) * (alike + 1 / np.maximum(days, 1))  # estimated means pull it down by 1/D
         weight += DECAY ** (2 * (lag - 1))
-    return np.asarray(np.clip(found / max(weight, 1.0), 0, MOST_MOOD), dtype=np.float64)
+    return np.asarray(found / max(weight, 1.0), dtype=np.float64)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #learn
 def learn(
@@ -102,18 +98,55 @@ def learn(
     mood = learn_mood(missed, closed)
     return Learned(mean, np.sqrt(square), trades, days, company, ratio, agree, trust, mood)
 
+# %% ../../nbs/judgement/13_evidence.ipynb #live-mood
+FAR = (9, 10, 11, 12)  # distances at which days have forgotten each other: what is left is 0.6⁸
+LIVE_TRUST = 1 / 2.1  # of a live day beside one of the reference, for the mood
+
+
+def live_mood(
+    sums: Floats,  # Summed score of each live day, shape (series, days)
+    counts: Floats,  # Trades of each live day, the same shape
+    known: Learned,  # From the reference
+) -> Floats:  # Correlation of successive days as known on each evening, not clipped, shape (series, days)
+    "Go on learning how much days follow each other."
+    closed = counts > 0
+    m = np.maximum(counts, 1.0)
+    spread = np.sqrt(m * (1 + (m - 1) * np.clip(known.correlation, 0, 1)[:, None])) * known.deviation[:, None]
+    y = (sums - known.mean[:, None] * counts) / spread
+
+    def mean_step(lags: Sequence[int]) -> tuple[Floats, Floats]:
+        total, pairs = np.zeros_like(y), np.zeros_like(y)
+        for lag in lags:
+            both = closed[:, lag:] & closed[:, :-lag]
+            total[:, lag:] += np.where(both, (y[:, lag:] - y[:, :-lag]) ** 2 / 2, 0.0)
+            pairs[:, lag:] += both
+        return np.cumsum(total, axis=1), np.cumsum(pairs, axis=1)
+
+    total, pairs = mean_step(FAR)
+    days = pairs / len(FAR)
+    far = total / np.maximum(pairs, 1)
+    found, weight = np.zeros_like(y), sum(DECAY ** (2 * (lag - 1)) for lag in range(1, 5))
+    for lag in range(1, 5):
+        near, both = mean_step([lag])
+        found += DECAY ** (lag - 1) * (far - near / np.maximum(both, 1)) / weight
+    found /= (20 + days * far) / (20 + days)  # the spread itself is known from few days at first
+    own = LIVE_TRUST * days
+    before = known.days[:, None]
+    return np.asarray((before * known.mood[:, None] + own * found) / np.maximum(before + own, 1), np.float64)
+
 # %% ../../nbs/judgement/13_evidence.ipynb #live-correlation
 def live_correlation(
     sums: Floats,  # Summed score of each live day, shape (series, days)
     counts: Floats,  # Trades of each live day, the same shape
     known: Learned,  # From the reference
+    mood: Floats,  # From `live_mood`, the same shape
 ) -> Floats:  # Correlation of two trades of a day as known on each evening, in [0, 1], shape (series, days)
     "Go on learning how much trades of one day agree."
     m = np.maximum(counts, 1.0)
     score = (sums / m - known.mean[:, None]) / known.deviation[:, None]
     both = (counts[:, 1:] > 0) & (counts[:, :-1] > 0)
     g = 0.5 / m[:, 1:] + 0.5 / m[:, :-1]
-    step = (score[:, 1:] - score[:, :-1]) ** 2 / (2 * (1 - known.mood[:, None]))
+    step = (score[:, 1:] - score[:, :-1]) ** 2 / (2 * (1 - np.clip(mood[:, 1:], 0, MOST_MOOD)))
     useful = both & (g < 1 - 1e-9)
     u = np.where(useful, np.maximum((step - g) / np.where(useful, 1 - g, 1.0), -0.1), 0.0)
     w = np.where(useful, 2 / 3 / (g + 0.05) ** 2, 0.0)
@@ -145,16 +178,30 @@ def _gap(information: Floats, gained: Floats, base: Floats, before: Ints) -> tup
     y = i * (1 - i / total)
     return gained[-1] * (i / total) - gained[-1] + gained[before], y
 
-# %% ../../nbs/judgement/13_evidence.ipynb #sums-so-far
-def _sums_so_far(z: Floats, counts: Floats, agree: Floats, known: Learned) -> tuple[Floats, Floats, Floats]:
-    "I and A after each day, from 0 on, shape (days + 1, series), and I of the reference, shape (series,)."
-    factor = known.factor
-    c = (1 + np.maximum(counts - 1, 0) * agree) * factor  # days in rows: what is summed up lies side by side
-    information = np.zeros((len(z) + 1, z.shape[1]))
-    gained = np.zeros_like(information)
-    np.cumsum(counts / c, axis=0, out=information[1:])
-    np.cumsum(z / c, axis=0, out=gained[1:])
-    return information, gained, known.trades / ((1 + (known.company - 1) * agree) * factor)
+# %% ../../nbs/judgement/13_evidence.ipynb #live
+class _Live:
+    "Live days of many series in rows, in units of their references, with what is known on each evening."
+
+    def __init__(self, sums: Floats, counts: Floats, known: Learned) -> None:
+        mood = live_mood(sums, counts, known)
+        self.agree = live_correlation(sums, counts, known, mood).T
+        self.factor = mood_factor(mood).T
+        self.counts = np.ascontiguousarray(counts.T)
+        missed = (sums - known.mean[:, None] * counts) / known.deviation[:, None]
+        self.missed = np.ascontiguousarray(missed.T)
+        self.known = known
+
+    def sums_so_far(self, days: int) -> tuple[Floats, Floats, Floats]:
+        "I and A after each day, shape (days + 1, series), and I of the reference; correlations renewed weekly."
+        week = (days - 1) // 5 * 5
+        agree, factor, m = self.agree[week], self.factor[week], self.counts[:days]
+        c = (1 + np.maximum(m - 1, 0) * agree) * factor
+        information = np.zeros((days + 1, m.shape[1]))
+        gained = np.zeros_like(information)
+        np.cumsum(m / c, axis=0, out=information[1:])
+        np.cumsum(self.missed[:days] / c, axis=0, out=gained[1:])
+        own = (1 + (self.known.company - 1) * agree) * factor
+        return information, gained, self.known.trades / own
 
 # %% ../../nbs/judgement/13_evidence.ipynb #evidence-path
 def evidence_path(
@@ -166,14 +213,12 @@ def evidence_path(
     "Weigh a lasting loss that began on some live day against none, on every evening."
     series, days = sums.shape
     path = np.zeros((max(0, days - first), series))
-    if not series or not len(path):
+    if not path.size:
         return path.T
-    agree = live_correlation(sums, counts, known).T
-    m = np.ascontiguousarray(counts.T)
-    z = np.ascontiguousarray(((sums - known.mean[:, None] * counts) / known.deviation[:, None]).T)
-    for week in range(first - first % 5, days, 5):  # the correlation is renewed once a week
+    live = _Live(sums, counts, known)
+    for week in range(first - first % 5, days, 5):
         end = min(week + 5, days)
-        information, gained, base = _sums_so_far(z[:end], m[:end], agree[week], known)
+        information, gained, base = live.sums_so_far(end)
         for day in range(max(week, first) + 1, end + 1):
             before, weights = _beginnings(day)
             x, y = _gap(information[: day + 1], gained[: day + 1], base, before)
@@ -199,9 +244,7 @@ def change(
 ) -> Change:
     "Date and size a lasting loss on the last evening."
     days = sums.shape[1]
-    agree = live_correlation(sums, counts, known).T[(days - 1) // 5 * 5]
-    z = ((sums - known.mean[:, None] * counts) / known.deviation[:, None]).T
-    information, gained, base = _sums_so_far(z, counts.T, agree, known)
+    information, gained, base = _Live(sums, counts, known).sums_so_far(days)
     x, y = _gap(information, gained, base, np.arange(days))
     weight = np.where(np.arange(days) == 0, FIRST_DAY, (1 - FIRST_DAY) / YEAR)[:, None]
     logs = [d * x - d * d / 2 * y for d in SIZES]
@@ -243,7 +286,7 @@ def read_lower(
         raise ValueError(f"variants_tried must be >= 1, got {variants_tried}")
     off = 0.0 if variants_tried == 1 else 0.64 if variants_tried <= 5 else 1.28
     agree = np.maximum(known.correlation, 0)
-    error = np.sqrt((1 + (known.company - 1) * agree) * known.factor / np.maximum(known.trades, 1))
+    error = np.sqrt((1 + (known.company - 1) * agree) * mood_factor(known.mood) / np.maximum(known.trades, 1))
     return replace(known, mean=known.mean - off * error * known.deviation)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #stand-in
