@@ -279,12 +279,13 @@ def chance_as_promised(
 # %% ../../nbs/judgement/13_evidence.ipynb #read-lower
 def read_lower(
     known: Learned,  # From the references
-    variants_tried: int = 1,  # Variants among which the reference was picked, >= 1
+    variants_tried: npt.ArrayLike = 1,  # Variants among which each was picked, >= 1, scalar or shape (series,)
 ) -> Learned:  # With lower means: by 0.64 standard errors for 2 to 5 variants, by 1.28 above
     "Discount the mean of a reference that was picked."
-    if variants_tried < 1:
-        raise ValueError(f"variants_tried must be >= 1, got {variants_tried}")
-    off = 0.0 if variants_tried == 1 else 0.64 if variants_tried <= 5 else 1.28
+    tried = np.asarray(variants_tried)
+    if np.any(tried < 1):
+        raise ValueError(f"variants_tried must be >= 1, got {tried.min()}")
+    off = np.where(tried <= 1, 0.0, np.where(tried <= 5, 0.64, 1.28))
     agree = np.maximum(known.correlation, 0)
     error = np.sqrt((1 + (known.company - 1) * agree) * mood_factor(known.mood) / np.maximum(known.trades, 1))
     return replace(known, mean=known.mean - off * error * known.deviation)
