@@ -158,16 +158,10 @@ def days_to_exclude(
 def _watch_of(stream: Stream, variants_tried: int) -> tuple[_Watch, int]:
     "A stream without its empty days, and the live days that stand for its reference."
     live, past = stream.counts > 0, stream.reference_counts > 0
-    whole = _Watch(
-        *(np.asarray(x, dtype=np.float64) for x in (stream.sums[live], stream.counts[live])),
-        *(
-            np.asarray(x, dtype=np.float64)
-            for x in (stream.reference_sums[past], stream.reference_counts[past])
-        ),
-        stream.variance,
-        variants_tried,
-    )
-    taken = stand_in(*whole[:4])
+    sums, counts = stream.sums[live], stream.counts[live]
+    past_sums, past_counts = stream.reference_sums[past], stream.reference_counts[past]
+    whole = _Watch(sums, counts, past_sums, past_counts, stream.variance, variants_tried)
+    taken = stand_in(sums, counts, past_sums, past_counts)
     if taken:
         whole = whole._replace(reference_sums=np.empty(0), reference_counts=np.empty(0), variants_tried=1)
     return whole.after(taken, taken), taken
@@ -198,10 +192,12 @@ def _paths(watches: Sequence[_Watch]) -> list[Floats]:
 # %% ../../nbs/judgement/15_monitor.ipynb #read-stream
 def _unread(stream: Stream, taken: int, share: tuple[float, float]) -> StreamReading:
     "A stream that has no live day to be watched yet."
-    days, bars = len(stream.counts), [NO_BAR.height(b) for b in share]
+    days, bar, low = len(stream.counts), NO_BAR.height(share[0]), NO_BAR.height(share[1])
     more = float(STAND_IN_DAYS - taken + 1 if taken else 1)
     empty, off = np.full(days, nan), np.zeros(days, dtype=np.bool_)
-    return StreamReading(stream.name, nan, *bars, False, False, empty, off, None, None, nan, inf, more)
+    return StreamReading(
+        stream.name, nan, bar, low, False, False, empty, off, None, None, nan, inf, more
+    )  # fmt: skip
 
 
 def _read_stream(
@@ -266,6 +262,9 @@ def monitor(
     draw: bool = True,  # False: bars from theory where none was drawn yet
 ) -> dict[str, Reading]:
     "Read every strategy as of its last evening."
+    for name, streams in desk.items():
+        if not streams or len({len(s.counts) for s in streams}) > 1:
+            raise ValueError(f"streams of a strategy must share one calendar of live days, see {name!r}")
     watches = {name: [_watch_of(s, variants_tried) for s in streams] for name, streams in desk.items()}
     paths = iter(_paths([w for row in watches.values() for w, _ in row]))
     found = {}
