@@ -16,9 +16,9 @@ import numpy.typing as npt
 from ..arrays import Bools, Floats, Ints
 
 # %% auto #0
-__all__ = ['YEAR', 'SIZES', 'DECAY', 'MOST_MOOD', 'FIRST_DAY', 'LEAST_DAYS', 'STAND_IN_DAYS', 'FAR', 'LIVE_TRUST', 'PRIOR',
-           'Learned', 'mood_factor', 'learn_mood', 'learn', 'live_mood', 'live_correlation', 'evidence_path', 'Change',
-           'change', 'chance_as_promised', 'read_lower', 'stand_in']
+__all__ = ['YEAR', 'SIZES', 'DECAY', 'MOST_MOOD', 'FIRST_DAY', 'LEAST_DAYS', 'BLOCK', 'STAND_IN_DAYS', 'FAR', 'LIVE_TRUST',
+           'PRIOR', 'Learned', 'mood_factor', 'learn_mood', 'learn', 'live_mood', 'live_correlation', 'evidence_path',
+           'Change', 'change', 'chance_as_promised', 'read_lower', 'stand_in']
 
 # %% ../../nbs/judgement/13_evidence.ipynb #types-evidence
 YEAR = 252  # trading days that a rate of false alarms is stated for
@@ -27,6 +27,7 @@ DECAY = 0.6  # of the likeness of days, for each day between them
 MOST_MOOD = 0.6  # likeness of successive days that is believed at most
 FIRST_DAY = 0.3  # weight of a loss that is there from the first live day
 LEAST_DAYS = 10  # under that many days a reference teaches nothing
+BLOCK = 250  # series that are worked on together: a year of them fits into a processor's cache
 STAND_IN_DAYS = 20  # live days that stand for a reference where there is none
 
 # %% ../../nbs/judgement/13_evidence.ipynb #learned
@@ -109,30 +110,33 @@ def live_mood(
     known: Learned,  # From the reference
 ) -> Floats:  # Correlation of successive days as known on each evening, not clipped, shape (series, days)
     "Go on learning how much days follow each other."
-    closed = counts > 0
     m = np.maximum(counts, 1.0)
     spread = np.sqrt(m * (1 + (m - 1) * np.clip(known.correlation, 0, 1)[:, None])) * known.deviation[:, None]
-    y = (sums - known.mean[:, None] * counts) / spread
+    y, closed = ((sums - known.mean[:, None] * counts) / spread).T, (counts > 0).T  # days in rows
+    everywhere, day = bool(closed.all()), np.arange(float(len(y)))[:, None]
 
     def mean_step(lags: Sequence[int]) -> tuple[Floats, Floats]:
         total, pairs = np.zeros_like(y), np.zeros_like(y)
         for lag in lags:
-            both = closed[:, lag:] & closed[:, :-lag]
-            total[:, lag:] += np.where(both, (y[:, lag:] - y[:, :-lag]) ** 2 / 2, 0.0)
-            pairs[:, lag:] += both
-        return np.cumsum(total, axis=1), np.cumsum(pairs, axis=1)
+            step = (y[lag:] - y[:-lag]) ** 2
+            if not everywhere:
+                both = closed[lag:] & closed[:-lag]
+                step *= both
+                pairs[lag:] += both
+            total[lag:] += step
+        count = (
+            np.cumsum(pairs, axis=0) if not everywhere else sum(np.maximum(day - lag + 1, 0) for lag in lags)
+        )
+        return np.cumsum(total, axis=0) / np.maximum(2 * count, 1), np.asarray(count, dtype=np.float64)
 
-    total, pairs = mean_step(FAR)
+    far, pairs = mean_step(FAR)
     days = pairs / len(FAR)
-    far = total / np.maximum(pairs, 1)
     found, weight = np.zeros_like(y), sum(DECAY ** (2 * (lag - 1)) for lag in range(1, 5))
     for lag in range(1, 5):
-        near, both = mean_step([lag])
-        found += DECAY ** (lag - 1) * (far - near / np.maximum(both, 1)) / weight
+        found += DECAY ** (lag - 1) * (far - mean_step([lag])[0]) / weight
     found /= (20 + days * far) / (20 + days)  # the spread itself is known from few days at first
-    own = LIVE_TRUST * days
-    before = known.days[:, None]
-    return np.asarray((before * known.mood[:, None] + own * found) / np.maximum(before + own, 1), np.float64)
+    own, before = LIVE_TRUST * days, known.days
+    return np.asarray(((before * known.mood + own * found) / np.maximum(before + own, 1)).T, dtype=np.float64)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #live-correlation
 def live_correlation(
@@ -212,6 +216,9 @@ def evidence_path(
 ) -> Floats:  # Evidence on each evening, logarithm, shape (series, days - first)
     "Weigh a lasting loss that began on some live day against none, on every evening."
     series, days = sums.shape
+    if series > BLOCK:
+        parts = [slice(k, k + BLOCK) for k in range(0, series, BLOCK)]
+        return np.concatenate([evidence_path(sums[p], counts[p], known.take(p), first) for p in parts])
     path = np.zeros((max(0, days - first), series))
     if not path.size:
         return path.T
