@@ -1,6 +1,7 @@
 """How soon the monitor speaks, and how often in vain: simulated worlds that it knows nothing of, beside an oracle and the old rule.
 
-`python benchmarks/detection.py [--quick] [--only delay,seen,streams,curve,desk,cost] [--backtests N] [--years N]` prints tables.
+`python benchmarks/detection.py [--quick] [--only delay,seen,streams,curve,desk,cost] [--backtests N] [--years N] [--draws N]` prints
+tables.
 
 Worlds: trades of a day are Poisson, the precision of a day is p + sqrt(rho p (1 - p)) z, calls are binomial. *iid*: rho = 0. *day*:
 rho = 0.05. *mood*: rho = 0.05 and z follows the day before so that daily shares have a correlation of 0.2 (z's own at most 0.6).
@@ -503,9 +504,10 @@ def main() -> int:
     )
     parser.add_argument("--backtests", type=int, default=100)
     parser.add_argument("--years", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=499, help="drawn years of a bar")
     parser.add_argument("--rates", default="10,50", help="trades a day of the grid")
     args = parser.parse_args()
-    counts = (20, 5, 199) if args.quick else (args.backtests, args.years, 499)
+    counts = (20, 5, 199) if args.quick else (args.backtests, args.years, args.draws)
     asked = args.only.split(",")
     if "cost" in asked:
         took = cost()

@@ -15,6 +15,7 @@ import numpy as np
 from ..arrays import Bools, Floats
 from .bar import NO_BAR, bar_of
 from trade_telemetry.judgement.evidence import (
+    LEAST_DAYS,
     STAND_IN_DAYS,
     Learned,
     chance_as_promised,
@@ -50,6 +51,9 @@ def budgets(
     return [budget] if streams == 1 else [budget / 2] + [budget / 2 / (streams - 1)] * (streams - 1)
 
 # %% ../../nbs/judgement/15_monitor.ipynb #alarm
+CLEAR = 5.0  # evidence that a loss is over, logarithm
+
+
 class _Watch(NamedTuple):
     "One stream while it is watched: days with a trade only."
 
@@ -79,7 +83,7 @@ def _fallen(path: Floats, height: float) -> tuple[int, int] | None:
     if not len(hits := np.flatnonzero(path >= height)):
         return None
     rise = int(hits[0])
-    below = np.flatnonzero(path[rise:] <= np.maximum.accumulate(path[rise:]) - height)
+    below = np.flatnonzero(path[rise:] <= np.maximum.accumulate(path[rise:]) - max(height, CLEAR))
     return rise, rise + int(below[0]) if len(below) else len(path)
 
 
@@ -119,7 +123,9 @@ class StreamReading:
     loss: tuple[float, float, float] | None  # Of the mean score since then, 5, 50, 95 %
     promised: float  # Mean score of the reference
     excluded: float  # A loss of the asked size is excluded if older than this many days with trades
-    days_more: float  # Days with trades until one from the first day is likely to be excluded; 0: it is
+    days_more: (
+        float  # Days with trades until one from the first day is likely to be excluded; 0: enough is known
+    )
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,9 @@ def _read_stream(
     low_day, day, high_day = (int(days[start + p]) for p in one.day[0])
     low_loss, loss, high_loss = (float(x) for x in one.loss[0])
     excluded = float(one.excluded[0])
-    more = max(1.0, days_to_exclude(now.known(), rate, asked) - len(now.sums)) if excluded == inf else 0.0
+    more = max(0.0, float(LEAST_DAYS - len(now.sums)))
+    if excluded == inf:
+        more = max(more, 1.0, days_to_exclude(now.known(), rate, asked) - len(now.sums))
     return StreamReading(
         stream.name, float(path[-1]), height, low, bar is not NO_BAR, bool(on[-1]), shown,
         (at >= 0) & on[np.maximum(at, 0)], (low_day, day, high_day), (low_loss, loss, high_loss),
@@ -235,7 +243,7 @@ def _state(readings: Sequence[StreamReading], referenced: bool) -> tuple[State, 
         return "watch", max(raised, key=lambda r: r.evidence - r.watch_bar)
     if past := [r for r in seen if r.alarm[-RECOVERED_DAYS:].any()]:
         return "recovered", past[0]
-    if lead.excluded == inf:
+    if lead.days_more > 0:
         return "too_early", lead
     return ("healthy" if referenced else "unchanged"), lead
 
