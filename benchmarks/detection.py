@@ -199,13 +199,13 @@ def delay_row(
     return row
 
 
-def print_delays(counts: tuple[int, int, int], rates: tuple[float, ...], p: float = 0.52) -> None:
+def print_delays(counts: tuple[int, int, int], rates: list[float], worlds: list[str], p: float = 0.52) -> None:
     "The grid: change on day 60."
     print(
         "\n| world | backtest | a day | -20: oracle / ours | -10 | -5 | drift to -10 | false a year | at 20 : 1 | watch | n |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for world in WORLDS:
+    for world in (w for w in WORLDS if w.name in worlds):
         for reference in REFERENCES:
             for per_day in rates:
                 row = delay_row(world, reference, per_day, p, counts)
@@ -504,6 +504,7 @@ def main() -> int:
     )
     parser.add_argument("--backtests", type=int, default=100)
     parser.add_argument("--years", type=int, default=10)
+    parser.add_argument("--worlds", default="iid,day,mood", help="worlds of the grid")
     parser.add_argument("--draws", type=int, default=499, help="drawn years of a bar")
     parser.add_argument("--rates", default="10,50", help="trades a day of the grid")
     args = parser.parse_args()
@@ -517,7 +518,7 @@ def main() -> int:
     if "seen" in asked:
         print_seen(counts)
     if "delay" in asked:
-        print_delays(counts, tuple(float(x) for x in args.rates.split(",")))
+        print_delays(counts, [float(x) for x in args.rates.split(",")], args.worlds.split(","))
     if "streams" in asked:
         print_streams(counts)
     if "curve" in asked:

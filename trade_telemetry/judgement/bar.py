@@ -74,9 +74,11 @@ def draw_worlds(
     scale = per_day / m.mean()
     live = rng.choice(m, (draws, YEAR)) * scale
     live = np.maximum(np.floor(live + rng.random((draws, YEAR))), 1.0)
-    drawn = [
-        np.sqrt(n * (1 + (n - 1) * agree[:, None])) * moody_noise(rng, mood, n.shape[1]) for n in (past, live)
-    ]
+    drawn = []
+    for n in (past, live):
+        z = moody_noise(rng, mood, n.shape[1])
+        bent = z + np.clip(known.skew[0] / np.sqrt(n), -1, 1) * (z**2 - 1) / 6
+        drawn.append(np.sqrt(n * (1 + (n - 1) * agree[:, None])) * bent)
     variance = np.var(drawn[0], axis=1, ddof=1) if single else np.ones(draws)
     return Worlds(learn(drawn[0], past, variance), drawn[1], live, agree, mood)
 

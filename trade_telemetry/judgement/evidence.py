@@ -44,10 +44,11 @@ class Learned:
     correlation: Floats  # Of two trades of a day, not clipped
     trust: Floats  # Weight of that correlation beside what live days say
     mood: Floats  # Correlation of successive days, not clipped
+    skew: Floats  # Of one score where it is a share, else 0: rare misses of a score near 1 come in lumps
 
     def take(
         self,
-        rows: npt.ArrayLike,  # Positions or mask
+        rows: npt.ArrayLike | slice,  # Positions, a mask or a slice
     ) -> Learned:
         "Keep some of the series."
         return Learned(*(getattr(self, f.name)[rows] for f in fields(self)))
@@ -97,7 +98,8 @@ def learn(
     agree = np.where(single, 0.0, (ratio - 1) / np.where(single, 1.0, company - 1))
     trust = days / (days / n + 0.05) ** 2
     mood = learn_mood(missed, closed)
-    return Learned(mean, np.sqrt(square), trades, days, company, ratio, agree, trust, mood)
+    skew = np.where(np.isnan(given), (1 - 2 * smooth) / np.sqrt(square), 0.0)
+    return Learned(mean, np.sqrt(square), trades, days, company, ratio, agree, trust, mood, skew)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #live-mood
 FAR = (9, 10, 11, 12)  # distances at which days have forgotten each other: what is left is 0.6⁸
