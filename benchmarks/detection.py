@@ -27,6 +27,7 @@ from trade_telemetry.judgement.bar import RATE_STEP, Bar, draw_bar
 from trade_telemetry.judgement.evidence import Learned, chance_as_promised, change, evidence_path, learn
 from trade_telemetry.judgement.monitor import Stream, budgets, monitor
 from trade_telemetry.judgement.sequential import Series, watch_shares
+from trade_telemetry.testing import simulate_columns
 
 Floats = npt.NDArray[np.float64]
 YEAR = 252
@@ -199,7 +200,9 @@ def delay_row(
     return row
 
 
-def print_delays(counts: tuple[int, int, int], rates: list[float], worlds: list[str], p: float = 0.52) -> None:
+def print_delays(
+    counts: tuple[int, int, int], rates: list[float], worlds: list[str], p: float = 0.52
+) -> None:
     "The grid: change on day 60."
     print(
         "\n| world | backtest | a day | -20: oracle / ours | -10 | -5 | drift to -10 | false a year | at 20 : 1 | watch | n |"
@@ -461,6 +464,12 @@ def desks(world: World, repeats: int, seed: int = 4) -> dict[str, Any]:
 
 def print_desks(repeats: int) -> None:
     "A desk of twelve."
+    for correlation in (0.0, 0.05):
+        found = planted(12 if repeats < 10 else 24, correlation)
+        print(
+            f"\nplanted, correlation {correlation}: " + ", ".join(f"{k} {v:.3g}" for k, v in found.items()),
+            flush=True,
+        )
     for world in WORLDS[:2]:
         row = desks(world, repeats)
         print(
@@ -468,6 +477,35 @@ def print_desks(repeats: int) -> None:
             f"broken {row['found']:.0%}; of the ten others {row['false']:.2f} degraded and {row['watch']:.2f} on watch",
             flush=True,
         )
+
+
+def planted_stream(seed: int, days: int, lost_on: int | None, correlation: float = 0.0) -> Stream:
+    "Right/wrong of a run of `trade_telemetry.testing` and of its backtest of 250 days, ten trades a day."
+    rows = []
+    for length, drop, own in ((days, lost_on, 2 * seed), (250, None, 2 * seed + 1)):
+        c = simulate_columns(
+            length, 10, 0.60, loss_of_skill_on_day=drop, precision_after=None if drop is None else 0.42,
+            day_correlation=correlation, seed=own,
+        )  # fmt: skip
+        told = c.actual < 2  # a direction came of it
+        _, day = np.unique(c.exit_us // 86_400_000_000, return_inverse=True)
+        right = np.bincount(day, told & (c.actual == c.predicted), length)
+        rows += [right.astype(np.float64), np.bincount(day, told, length).astype(np.float64)]
+    return Stream("right", *rows)
+
+
+def planted(seeds: int, correlation: float = 0.0) -> dict[str, float]:
+    "A desk that loses 18 points on day 60, and healthy ones, as the package's own simulation makes them."
+    lost = monitor({str(k): [planted_stream(k, 130, 60, correlation)] for k in range(seeds)})
+    fine = monitor({str(k): [planted_stream(500 + k, 130, None, correlation)] for k in range(2 * seeds)})
+    alarms = [first_alarm(r.streams[0].alarm[None], 60) for r in lost.values()]
+    looks = [first_alarm(r.streams[0].path[None, 60:] >= r.streams[0].watch_bar, 0) for r in lost.values()]
+    return {
+        "degraded within 35 days": float(np.mean([len(x) > 0 and x[0] <= 35 for x in alarms])),
+        "watch within 20 days": float(np.mean([x[0] <= 20 for x in looks])),
+        "healthy ones degraded": float(np.mean([r.streams[0].alarm.any() for r in fine.values()])),
+        "seeds": seeds,
+    }
 
 
 def cost() -> dict[str, float]:
