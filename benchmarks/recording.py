@@ -211,7 +211,7 @@ def prometheus_peer(directory: Path, background: bool) -> Pair:
 
 
 FLOOR, WRITER = "floor: twelve slots, deque.append", "write_trace of a prepared trace"
-BUILT, HOOK = "trace built (22 fields), write_trace", "hook called with keywords"
+BUILT, HOOK = "trace built (34 fields), write_trace", "hook called with keywords"
 HANDLER, SPAN = "logging.QueueHandler", "OpenTelemetry span, batch processor"
 CASES: dict[str, Callable[[Path, bool], Pair]] = {
     FLOOR: floor,

@@ -20,17 +20,12 @@ from sklearn import metrics as sk
 
 from trade_telemetry.analyzer import AccuracyAnalyzer
 from trade_telemetry.config import Settings
-from trade_telemetry.importers.import_trades import (
-    RowReader,
-    import_file,
-    import_trades,
-    position_of,
-    traces_of,
-)
+from trade_telemetry.importers.import_trades import import_file, import_trades
+from trade_telemetry.importers.imported_rows import RowReader, read_rows, traces_of
 from trade_telemetry.importers.log_files import read_trades
 from trade_telemetry.importers.trade_map import FREQTRADE, ImportMapError, TradeMap, expression, make_map
 from trade_telemetry.store.store import load_columns
-from trade_telemetry.trace import DIRECTIONS
+from trade_telemetry.trace import DIRECTIONS, PredictionTrace
 
 PLAIN = make_map(
     {
@@ -57,6 +52,20 @@ def row(i: int, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
+def place_of(trace: PredictionTrace) -> tuple[Any, ...]:
+    """What tells the trades of a log apart: of these the first four are the decision."""
+    t = trace
+    return (
+        t.symbol,
+        t.timestamp,
+        t.predicted_direction,
+        t.entry_price,
+        t.exit_timestamp,
+        t.exit_price,
+        t.quantity,
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_freqtrade_log_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
     expected = load_log(name)
@@ -66,16 +75,18 @@ def test_a_real_freqtrade_log_comes_back_as_it_was(name: str, tmp_path: Path) ->
     columns, loaded = load_columns(tmp_path)
     assert (report.written, report.bad, loaded.bad, loaded.mislabelled) == (len(expected), [], [], 0)
     assert report.rows == report.written + report.skipped
-    got = {t.trace_id: t for t in columns.to_traces()}
-    assert set(got) == {t.trace_id for t in expected}
-    for trace in expected:
-        mine = got[trace.trace_id]
+    traces = columns.to_traces()
+    assert len({t.trace_id for t in traces}) == len(expected)
+    assert len({t.position_id for t in traces}) == len({place_of(t)[:4] for t in expected})
+    for mine, trace in zip(sorted(traces, key=place_of), sorted(expected, key=place_of), strict=True):
         for field in ("symbol", "timestamp", "exit_timestamp", "predicted_direction", "actual_direction",
                       "entry_price", "exit_price", "exit_reason", "quantity", "predicted_confidence"):  # fmt: skip
             assert getattr(mine, field) == getattr(trace, field), field
         for field in ("realized_return_pct", "fees_pct", "holding_period_minutes"):
             assert getattr(mine, field) == pytest.approx(getattr(trace, field), rel=1e-12, abs=1e-12), field
-        assert mine.metadata["funding_pct"] == pytest.approx(trace.metadata["funding_pct"], abs=1e-12)
+        assert (mine.funding_pct or 0.0) == pytest.approx(
+            -trace.metadata["funding_pct"], abs=1e-12
+        )  # paid is positive
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +116,7 @@ def test_the_same_real_log_in_another_format_gives_the_same_traces(form: str, tm
     if form == "parquet":
         frame.to_parquet(path)
     else:
-        records = json.loads(frame.to_json(orient="records", double_precision=15))
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
         content = records if form == "json" else {"strategy": {"LSTM": {"trades": records}}}
         path.write_text(json.dumps(content))
     a = import_file(FOLDER / f"{NAMES[2]}.csv", "x", tmp_path / "a", preset="freqtrade", threshold_pct=0.3)
@@ -131,13 +142,18 @@ def test_without_a_return_column_the_return_follows_from_side_fills_leverage_and
     )
     assert trace.actual_direction == ("LONG" if move > 0.3 else "SHORT" if move < -0.3 else "NOOP")
     own = replace(PLAIN, fields=PLAIN.fields | {"realized_return_pct": 1.25})
-    assert position_of(RowReader(own, cells), cells, "mine").realized_return_pct == 1.25
+    [(_, trace)] = traces_of([(2, cells)], RowReader(own, cells), "mine", lambda name: 0.3)
+    assert isinstance(trace, PredictionTrace)
+    assert trace.realized_return_pct == 1.25
 
 
 BAD = {
     "no price": ({"bought": ""}, "entry_price is empty"),
     "a word for a price": ({"sold": "about 5"}, "exit_price is not a number: 'about 5'"),
-    "a price of zero": ({"bought": 0}, "prices must be positive and finite, got entry 0.0, exit 101.0"),
+    "a price of zero": (
+        {"bought": 0},
+        "entry_price is 0 and no return is stated: nobody can know the move",
+    ),
     "an endless price": ({"sold": "inf"}, "exit_price is not finite: 'inf'"),
     "no time": ({"opened": ""}, "entry_time is empty"),
     "a word for a time": ({"closed": "noon"}, "exit_time is not a time: 'noon'"),
@@ -182,10 +198,15 @@ def test_a_log_longer_than_the_writers_memory_is_written_whole(tmp_path: Path) -
 
 def test_a_map_that_does_not_fit_leaves_no_directory_behind(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "log.csv", [row(0)])
-    with pytest.raises(ImportMapError, match=r"symbol: no column 'pair'; there are symbol, side, opened"):
+    with pytest.raises(ImportMapError, match=r"log.csv is no freqtrade"):
         import_file(path, "mine", tmp_path / "runs", preset="freqtrade", threshold_pct=0.3)
+    own = tmp_path / "map.yaml"
+    own.write_text(json.dumps({"fields": PLAIN.fields | {"symbol": "pair"}}))
+    with pytest.raises(ImportMapError, match=r"symbol: no column 'pair'; there are symbol, side, opened"):
+        import_file(path, "mine", tmp_path / "runs", map_file=own, threshold_pct=0.3)
+    own.write_text(json.dumps({"fields": PLAIN.fields}))
     with pytest.raises(ValueError, match="mine"):
-        import_file(path, "mine", tmp_path / "runs", preset="freqtrade", settings=Settings())
+        import_file(path, "mine", tmp_path / "runs", map_file=own, settings=Settings())
     assert not (tmp_path / "runs").exists()
 
 
@@ -224,6 +245,107 @@ def test_an_empty_log_gives_an_empty_run(tmp_path: Path) -> None:
         0, 0, "0 of 0 rows of log.csv became backtest traces",
     )  # fmt: skip
     (tmp_path / "none.csv").write_text("")
-    with pytest.raises(ImportMapError, match="distinct column names"):
+    with pytest.raises(ImportMapError, match="must hold column names"):
         read_trades(tmp_path / "none.csv")
     assert isinstance(FREQTRADE, TradeMap)
+
+
+KEYED = make_map({"fields": PLAIN.fields | {"quantity": "units", "running_number": "number"}})
+UNITS = make_map({"fields": PLAIN.fields | {"quantity": "units"}})
+TRADES = st.lists(
+    st.builds(
+        lambda i, held, sold, units, number: row(
+            i, closed=1_700_000_000 + 60 * (i + held), sold=sold, units=units, number=number
+        ),
+        st.integers(0, 3), st.integers(1, 3), st.sampled_from([99.0, 101.0]), st.sampled_from([1.0, 2.0]), st.integers(1, 3),
+    ),
+    min_size=1, max_size=12,
+)  # fmt: skip
+
+
+def ids_of(rows: list[dict[str, Any]], trade_map: TradeMap, batch: int = 5_000) -> list[tuple[str, str]]:
+    read = read_rows(enumerate(rows, 2), RowReader(trade_map, rows[0]), "mine", lambda name: 0.3, batch=batch)
+    traces = [r.got for r in read if isinstance(r.got, PredictionTrace)]
+    return [(t.position_id, t.trace_id) for t in traces]
+
+
+@settings(max_examples=150, deadline=None)
+@given(TRADES, st.randoms(use_true_random=False), st.integers(1, 5), st.booleans())
+def test_rows_in_any_order_and_batch_have_the_same_ids(
+    rows: list[dict[str, Any]], shuffle: Any, batch: int, keyed: bool
+) -> None:
+    trade_map = KEYED if keyed else UNITS
+    once = ids_of(rows, trade_map)
+    assert len({trace for _, trace in once}) == len(rows)  # equal lots are as many as they are
+    other = shuffle.sample(rows, len(rows))
+    if keyed:  # a report counts anew every time
+        names = dict(zip((1, 2, 3), shuffle.sample((7, 8, 9), 3), strict=True))
+        other = [r | {"number": names[r["number"]]} for r in other]
+    assert set(ids_of(other, trade_map, batch)) == set(once)
+
+
+@settings(max_examples=25, deadline=None)
+@given(TRADES, st.randoms(use_true_random=False))
+def test_any_cut_of_an_import_counts_every_trade_once(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], shuffle: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    days = sorted({r["closed"] for r in rows})
+    for day in shuffle.sample(days, len(days)):  # twins close at one instant, so they stand in one export
+        export = [r for r in rows if r["closed"] == day]
+        known = [r for r in rows if r["closed"] in days[: days.index(day)] and shuffle.random() < 0.5]
+        whole = [r for r in rows if any(r["closed"] == k["closed"] for k in known)]
+        path = write_rows(folder / "log.csv", shuffle.sample(export + whole, len(export + whole)))
+        import_trades(path, UNITS, "mine", folder / "live", threshold_pct=0.3, mode="live")
+    columns, report = load_columns(folder / "live")
+    assert (len(columns), report.duplicates, report.corrections) == (len(rows), 0, 0)
+    assert {f"{i:016x}" for i in columns.trace_id.tolist()} == {trace for _, trace in ids_of(rows, UNITS)}
+
+
+def test_what_is_said_again_with_other_fees_is_a_correction(tmp_path: Path) -> None:
+    rows = [row(i, sold=101.0 + i, leverage=1) for i in range(5)]
+    told = {"threshold_pct": 0.3, "mode": "live"}
+    import_trades(write_rows(tmp_path / "log.csv", rows), PLAIN, "mine", tmp_path / "live", **told)
+    rows[2]["fees"] = 0.25
+    later = write_rows(tmp_path / "log.csv", [row(7), *reversed(rows)])
+    report = import_trades(later, PLAIN, "mine", tmp_path / "live", **told)
+    assert "log.csv: 6 trades: 1 new, 1 corrected, 4 known" in report.summary()
+    columns, loaded = load_columns(tmp_path / "live")
+    assert (len(columns), loaded.corrections) == (6, 1)
+    assert sorted(columns.fees_pct.tolist()) == [0.0] * 5 + [0.25]
+    changed = [r | ({"sold": 150.0} if i == 3 else {}) for i, r in enumerate(rows)]
+    report = import_trades(
+        write_rows(tmp_path / "log.csv", changed), PLAIN, "mine", tmp_path / "live", **told
+    )
+    assert (report.written, report.known) == (1, 4)
+    assert "1 trades of the run are not in this log any more" in report.summary()
+
+
+def test_exits_of_more_than_was_opened_are_noticed(tmp_path: Path) -> None:
+    whole = make_map({"fields": PLAIN.fields | {"quantity": "units", "entry_quantity": "opened_units"}})
+    rows = [row(0, closed=1_700_000_000 + 60 * k, units=3, opened_units=3) for k in (1, 2, 3)]
+    report = import_trades(
+        write_rows(tmp_path / "log.csv", rows), whole, "mine", tmp_path / "run", threshold_pct=0.3
+    )
+    assert "the exits of 1 positions are more than what was opened" in report.summary()
+    thirds = [r | {"units": 1} for r in rows]
+    report = import_trades(
+        write_rows(tmp_path / "log.csv", thirds), whole, "mine", tmp_path / "run2", threshold_pct=0.3
+    )
+    assert report.notes == ()
+
+
+def test_a_log_that_contradicts_itself_is_trusted_only_by_word_and_that_is_recorded(tmp_path: Path) -> None:
+    rows = [row(i, net=0.01) for i in range(30)]
+    fraction = make_map({"fields": PLAIN.fields | {"realized_return_pct": "net"}})
+    path = write_rows(tmp_path / "log.csv", rows)
+    with pytest.raises(
+        ImportMapError, match=r"looks like a fraction.*realized_return_pct: 100 \* net .*--trust"
+    ):
+        import_trades(path, fraction, "mine", tmp_path / "run", threshold_pct=0.3)
+    assert not (tmp_path / "run").exists()
+    report = import_trades(path, fraction, "mine", tmp_path / "run", threshold_pct=0.3, trust=True)
+    [record] = (tmp_path / "run").glob("run_*.json")
+    told = json.loads(record.read_text())["import"]
+    assert (report.written, told["trust"], len(told["trusted"]), told["odd"]) == (30, True, 1, 30)
+    assert len(load_columns(tmp_path / "run")[0]) == 30  # the table of odd rows is no trace file

@@ -102,6 +102,11 @@ def closes(draw: st.DrawFn) -> PredictionTrace:
     )
 
 
+def alone(traces: list[PredictionTrace]) -> list[PredictionTrace]:
+    "Ids that make every close a position of its own."
+    return [replace(trace, trace_id=f"{k:016x}") for k, trace in enumerate(traces)]
+
+
 def lines_of(traces: list[PredictionTrace], zone: str) -> Lines:
     lines: Lines = {}
     days = LocalDays(zone)
@@ -119,7 +124,7 @@ def same(a: dict[str, float], b: dict[str, float]) -> bool:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(closes(), max_size=25), st.sampled_from(ZONES), st.randoms(use_true_random=False))
+@given(st.lists(closes(), max_size=25).map(alone), st.sampled_from(ZONES), st.randoms(use_true_random=False))
 def test_rows_and_the_recording_thread_give_the_same_bytes_in_any_split_and_order(
     traces: list[PredictionTrace], zone: str, rng: random.Random
 ) -> None:
@@ -146,7 +151,11 @@ def test_rows_and_the_recording_thread_give_the_same_bytes_in_any_split_and_orde
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(closes(), max_size=25), st.sampled_from(ZONES), st.sampled_from(["swing", "Börse", "nobody"]))
+@given(
+    st.lists(closes(), max_size=25).map(alone),
+    st.sampled_from(ZONES),
+    st.sampled_from(["swing", "Börse", "nobody"]),
+)
 def test_choosing_before_and_after_adding_up_is_the_same(
     traces: list[PredictionTrace], zone: str, name: str
 ) -> None:
@@ -340,11 +349,12 @@ def random_columns(n: int, seed: int = 0, digits: int = 3) -> TraceColumns:
         fees_pct=np.where(rng.random(n) < 0.8, 0.02, np.nan),
         slippage_pct=rng.normal(0.01, 0.02, n),
         holding_minutes=rng.random(n) * 300,
-        trace_id=rng.integers(0, 2**62, n).astype(np.uint64),
+        trace_id=(ids := rng.integers(0, 2**62, n).astype(np.uint64)),
+        position_id=ids,
     )
 
 
-MADE_OF_THE_MATRIX = {
+MADE_OF_THE_MATRIX = {"position_matrix",
     "precision", "recall", "f1_score", "support", "calls", "confusion_matrix", "headline_precision", "headline_recall",
     "headline_f1", "headline_precision_interval", "headline_recall_interval", "headline_calls", "headline_support",
     "hit_ratio", "balanced_accuracy", "mcc", "cohen_kappa",
@@ -359,7 +369,7 @@ SAME_FIGURE = {
     "days_under_water": "days_under_water", "avg_win": "average_win", "avg_loss": "average_loss",
     "fees_total_pct": "fees_total", "slippage_total_pct": "slippage_total",
 }  # fmt: skip
-OTHERWISE = {  # Fields of the record that are no number of their own
+OTHERWISE = {"positions",   # Fields of the record that are no number of their own
     "strategy", "total_trades", "sampled", "sample_rate", "source", "by_strategy", "confidence_rows", "fees_known", "slippage_known",
     "trading_days", "first_exit", "last_exit", "win_rate_interval", "avg_return_interval", "headline_f1_interval",
 }  # fmt: skip
@@ -529,23 +539,11 @@ def test_a_relabelled_ledger_keeps_the_money_and_loses_the_calls(
     )
 
 
-class Told(PredictionTrace):
-    """A trace that says its version and account, as rows of the next schema do."""
-
-    version = "2.1"
-    account = "paper"
-
-
 def test_version_and_account_are_in_the_key_where_a_trace_or_a_row_has_them() -> None:
-    columns = random_columns(200)
-    plain = columns.to_traces()
-    told = [Told(*[getattr(t, f.name) for f in fields(PredictionTrace)]) for t in plain[::2]]
-    by_hand = one_by_one([*plain[1::2], *told])
-    codes = (np.arange(200) % 2 == 0).astype(np.int32)
-    for name, words in (("version", ["", "2.1"]), ("account", ["", "paper"])):
-        object.__setattr__(columns, name, codes)
-        object.__setattr__(columns, f"{name}s", words)
-    assert fold_rows(columns).to_bytes() == by_hand.to_bytes()
+    plain = random_columns(200).to_traces()
+    traces = [*plain[1::2], *(replace(t, version="2.1", account="paper") for t in plain[::2])]
+    by_hand = one_by_one(traces)
+    assert fold_rows(TraceColumns.from_traces(traces)).to_bytes() == by_hand.to_bytes()
     assert restrict(by_hand, versions=["2.1"], accounts=["paper"]).total("closes") == 100
     assert restrict(by_hand, versions=["2.1"], accounts=[""]).total("closes") == 0
 

@@ -148,7 +148,7 @@ def made(
     later = number // per_day * DAY + number % per_day * 3_600_000_000
     return replace(
         rows, extras=None, exit_us=rows.exit_us + later, entry_us=rows.entry_us + later,
-        trace_id=rng.integers(0, 2**64, n, dtype=np.uint64), confidence=np.where(rng.random(n) < 0.8, 0.6, np.nan),
+        trace_id=(ids := rng.integers(0, 2**64, n, dtype=np.uint64)), position_id=ids, confidence=np.where(rng.random(n) < 0.8, 0.6, np.nan),
     )  # fmt: skip
 
 

@@ -345,7 +345,7 @@ def test_the_names_that_were_promised_are_there() -> None:
 
 
 NEED_ROWS = {"max_drawdown", "longest_winning_streak", "longest_losing_streak", "exposure", "mislabelled"}
-ABOUT_ROWS = {"sampled", "sample_rate", "source", "by_strategy", "strategy"}  # no figures
+ABOUT_ROWS = {"positions", "sampled", "sample_rate", "source", "by_strategy", "strategy"}  # no figures
 LEDGER_FIGURES = sorted(set(AccuracyMetrics.__dataclass_fields__) - NEED_ROWS - ABOUT_ROWS)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trade_telemetry.capture.hook import ClosedPosition, TelemetryHook, open_hook
+from trade_telemetry.capture.ledger import MOST_KNOWN, merge_ledgers, read_ledger
 from trade_telemetry.capture.writer import TelemetryWriter
 
 NINE_THIRTY = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
@@ -140,7 +144,7 @@ def test_each_kind_of_failure_is_logged_once_and_counted(
     with open_hook(tmp_path, {"s": 0.3}, sample_rate=1.0) as hook:
         for _ in range(50):
             hook.position_closed(**GOOD, entryprice=1.0)  # TypeError
-            hook.position_closed(**(GOOD | {"direction": "BUY"}))  # ValueError
+            hook.position_closed(**(GOOD | {"direction": "up"}))  # ValueError
             hook.position_closed(**(GOOD | {"strategy": "unknown"}))  # ValueError
             hook.position_closed(**GOOD)
     stats = hook.writer.stats()
@@ -234,3 +238,107 @@ def test_values_are_read_at_the_call_because_the_object_goes_on_living(tmp_path:
     writer.close()
     (row,) = rows(tmp_path)
     assert (row["symbol"], row["exit_price"], row["features_json"]) == ("TCS", "101.0", '{"x":1}')
+
+
+# ---- every exit once
+
+
+def exits(positions: int) -> list[dict[str, Any]]:
+    "Positions of two accounts on the same candles, each closed in three parts, of which two are alike."
+    found = []
+    for k in range(positions):
+        for account in ("u1", "u2"):
+            for minute in (5, 5, 9):
+                times = {
+                    "entry_time": NINE_THIRTY + timedelta(minutes=k),
+                    "account": account,
+                    "quantity": 1.0,
+                }
+                times["exit_time"] = times["entry_time"] + timedelta(minutes=minute)
+                found.append(GOOD | times | {"exit_price": 100.0 + minute + k})
+    return found
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    order=st.permutations(range(18)), cuts=st.lists(st.integers(0, 18), max_size=3), again=st.integers(0, 18)
+)
+def test_exits_count_once_in_any_order_over_any_restarts(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], cuts: list[int], again: int
+) -> None:
+    "Each session says again the last of what the one before had said; twins stay in one session."
+    directory, all_exits = tmp_path_factory.mktemp("again"), exits(3)
+    sorted_exits = [all_exits[k] for k in sorted(order, key=lambda k: (order[k // 3 * 3], k))]
+    bounds = [0, *sorted(c // 3 * 3 for c in cuts), 18]
+    for low, high in pairwise(bounds):
+        with open_hook(directory, {"s": 0.3}, sample_rate=0.5) as hook:
+            for facts in sorted_exits[max(0, low - again // 3 * 3) : high]:
+                hook.position_closed(**facts)
+        stats = hook.writer.stats()
+        assert stats.accounted == stats.offered and stats.repeated == min(low, again // 3 * 3)
+    lines = merge_ledgers(row for path in directory.glob("ledger_*") for row in read_ledger(path))
+    assert sum(sums.closes for sums in lines.values()) == 18
+    kept = {row["trace_id"]: row["position_id"] for row in rows(directory)}
+    assert set(Counter(kept.values()).values()) <= {3}  # whole positions
+
+
+def test_what_an_engine_says_again_beyond_the_window_is_said_in_the_record(tmp_path: Path) -> None:
+    def session(minutes: range) -> dict[str, Any]:
+        with open_hook(tmp_path, {"s": 0.3}, sample_rate=0.0) as hook:
+            for k in minutes:
+                when = NINE_THIRTY + timedelta(minutes=k)
+                hook.position_closed(**(GOOD | {"entry_time": when, "exit_time": when}))
+        record = json.loads(max(tmp_path.glob("run_*.json"), key=lambda p: p.stat().st_mtime_ns).read_text())
+        return dict(record["counters"])
+
+    assert session(range(5000))["repeats_known_since"] == ""
+    again = session(range(4500, 5100))
+    assert (again["repeated"], again["sampled_out"]) == (500, 600)
+    forgotten = NINE_THIRTY + timedelta(minutes=5000 - MOST_KNOWN - 1)
+    assert again["repeats_known_since"] == forgotten.isoformat()
+
+
+def test_a_recorded_id_of_the_engine_names_the_decision_within_its_account(tmp_path: Path) -> None:
+    with open_hook(tmp_path, {"s": 0.3}, sample_rate=1.0) as hook:
+        for ticket, account in (
+            (17, "u1"),
+            ("17", "u1"),
+            (17, "u2"),
+            (None, "u1"),
+            ("None", "u1"),
+            ("", "u1"),
+        ):
+            hook.position_closed(**GOOD, position_id=ticket, account=account)
+    found = rows(tmp_path)
+    assert len({row["trace_id"] for row in found}) == 6
+    assert Counter(Counter(row["position_id"] for row in found).values()) == {3: 1, 2: 1, 1: 1}
+    assert sum('"source_position_id":"17"' in row["metadata_json"] for row in found) == 3
+
+
+def test_optional_facts_arrive_in_their_columns_and_none_is_empty(tmp_path: Path) -> None:
+    more: dict[str, Any] = {
+        "account": "u1", "version": "1.4", "entry_tag": "dip", "decision_time": "2024-01-02T14:29:00Z", "mae_pct": "-0.5",
+        "mfe_pct": Decimal("1.5"), "profit": np.float64(12.5), "currency": "EUR", "multiplier": 50, "funding_pct": 0.01,
+        "leverage": 2.0,
+    }  # fmt: skip
+    with open_hook(tmp_path, {"s": 0.3}, sample_rate=1.0) as hook:
+        hook.position_closed(**GOOD, **more)
+        hook.position_closed(**GOOD, **dict.fromkeys(more), fees_pct=None, confidence=float("nan"))
+        hook.position_object(GOOD | more)
+    told, nothing, as_object = rows(tmp_path)
+    expected = {name: str(value) for name, value in more.items()}
+    expected |= {"decision_time": "2024-01-02T14:29:00+00:00", "multiplier": "50.0"}
+    assert {name: told[name] for name in more} == expected == {name: as_object[name] for name in more}
+    assert {nothing[name] for name in (*more, "fees_pct", "predicted_confidence")} == {""}
+    assert hook.failures.total() == 0
+
+
+def test_a_hook_that_is_handed_fractions_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_hook(tmp_path, {"s": 0.3}, sample_rate=1.0) as hook:
+        for _ in range(300):
+            hook.position_closed(**GOOD, realized_return_pct=0.01, confidence=58)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split("looks like")[1].split(",")[0].strip() for text in said] == ["a fraction", "percent"]
+    assert hook.writer.stats().written == 300

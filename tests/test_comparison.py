@@ -82,7 +82,13 @@ def one_side(
     day = rng.integers(0, days, trades)
     exit_us = template.exit_us[0] + (day // 5 * 7 + day % 5) * DAY + rng.integers(0, DAY, trades)
     returns = draw(rng, trades) + shock * rng.normal(0.0, 1.0, days)[day]
-    return replace_columns(rows, exit_us=exit_us, return_pct=returns, trace_id=rng.integers(0, 2**63, trades))
+    return replace_columns(
+        rows,
+        exit_us=exit_us,
+        return_pct=returns,
+        trace_id=(ids := rng.integers(0, 2**63, trades)),
+        position_id=ids,
+    )
 
 
 def replace_columns(columns: TraceColumns, **changes: Any) -> TraceColumns:
@@ -256,7 +262,7 @@ def test_a_sample_with_its_ledger_compares_like_the_whole_run(
     columns = replace_columns(
         columns, actual=rng.integers(0, 3, len(columns)).astype(np.int8), id_stored=np.ones(len(columns), dtype=np.bool_),
         entry_us=columns.exit_us, threshold_pct=np.full(len(columns), 0.3),
-        trace_id=rng.integers(0, 2**64, len(columns), dtype=np.uint64),  # all of the range that is sampled from
+        trace_id=(ids := rng.integers(0, 2**64, len(columns), dtype=np.uint64)), position_id=ids,  # all of the range that is sampled from
     )  # fmt: skip
     write_run(tmp_path / "tenth", columns, sample_rate=rate)
     write_run(tmp_path / "whole", columns)

@@ -30,6 +30,8 @@ FLAGS = {
     "import": """
         --config:path --telemetry-dir:path file:path --strategy:word --map:path --preset:word
         --threshold-pct:float --mode:backtest|live|paper=backtest
+        --symbol:word --account:word --timezone:word --time-format:word --pair:fifo --append:word --trust:on
+        --dry-run:on
     """,
     "metrics": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word

@@ -46,7 +46,7 @@ def side(
     picked = rows.take(missed.astype(np.int64))
     ids = rng.integers(0, 2**63, len(day)).astype(np.uint64)
     noisy = picked.return_pct + rng.normal(0, 0.1, len(day))
-    return replace(picked, exit_us=picked.exit_us + shift, trace_id=ids, return_pct=noisy)
+    return replace(picked, exit_us=picked.exit_us + shift, trace_id=ids, position_id=ids, return_pct=noisy)
 
 
 def view(*parts: TraceColumns) -> View:

@@ -109,7 +109,10 @@ def world(rng: np.random.Generator, mode: str, days: int, skill: float, weeks: i
     moved = (weeks * 7 + day // 5 * 7 + day % 5) * DAY + rng.integers(0, 10**9, len(day))
     picked = rows.take(pick)
     return replace(
-        picked, exit_us=picked.exit_us + moved, trace_id=rng.integers(0, 2**63, len(day)).astype(np.uint64)
+        picked,
+        exit_us=picked.exit_us + moved,
+        trace_id=(ids := rng.integers(0, 2**63, len(day)).astype(np.uint64)),
+        position_id=ids,
     )
 
 

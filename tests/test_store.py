@@ -642,7 +642,7 @@ def test_files_of_others_are_ignored_with_a_count(tmp_path: Path) -> None:
 
 def test_strict_raises_at_the_first_bad_row(tmp_path: Path) -> None:
     append(write(tmp_path / "traces_intraday_0.csv", trades(0)), "1,2\n")
-    with pytest.raises(ValueError, match=r"traces_intraday_0\.csv:3: expected 22 columns, got 2"):
+    with pytest.raises(ValueError, match=r"traces_intraday_0\.csv:3: expected 34 columns, got 2"):
         tt.load_columns(tmp_path, strict=True)
     with pytest.raises(FileNotFoundError, match="no such file or directory"):
         tt.load_columns(tmp_path / "nowhere")

@@ -459,7 +459,7 @@ def test_a_hook_given_anything_never_raises_and_counts_everything(tmp_path: Path
     account = writer.stats()
     assert (account.offered, account.accounted, account.pending) == (calls, calls, 0)
     assert account.written > calls / 4
-    assert {reason.split()[0] for reason in account.failed} == {"trace", "format"}
+    assert {reason.split()[0] for reason in account.failed} == {"trace"}  # what was read can be formatted
     rows, torn = complete_rows(tmp_path)
     assert (len(rows), torn) == (account.written, 0)
     no_line = sum(n for reason, n in account.failed.items() if reason.startswith("format"))

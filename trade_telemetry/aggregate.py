@@ -28,6 +28,7 @@ from trade_telemetry.aggregate_form import (
     Key,
     Lines,
     canonical_bytes,
+    counted_of,
     digest_of,
     document_of,
     parts_of,
@@ -99,7 +100,7 @@ class Aggregate:
 
     words: tuple[tuple[str, ...], ...]  # Strategies, versions, accounts and symbols, sorted
     keys: Ints  # Shape (7, m): codes of the four words, day, called, actual
-    counts: Ints  # Shape (7, m), as `COUNTS`
+    counts: Ints  # Shape (8, m), as `COUNTS`
     sums: Ints  # Shape (2, 10, m): high and low of each of `SUMS`
     exits: Ints  # Shape (2, m): first and last, microseconds since 1970 UTC
     bits: Ints  # Shape (m,): what is not known, a bit for each of `PARTS`
@@ -142,6 +143,11 @@ class Aggregate:
         column: Ints = self.counts[COUNTS.index(name)]
         return column
 
+    @property
+    def positions(self) -> int:
+        "Positions that were closed, in part or whole; at least one where there is a close."
+        return max(self.total("positions"), min(self.total("closes"), 1))
+
     def values(
         self,
         name: str,  # One of `SUMS`
@@ -172,7 +178,7 @@ class Aggregate:
 # %% ../nbs/14_aggregate.ipynb #empty
 def empty() -> Aggregate:
     "Sum of no trades."
-    shapes: tuple[tuple[int, ...], ...] = ((7, 0), (7, 0), (2, 10, 0), (2, 0), (0,), (3, 0), (4, 0))
+    shapes: tuple[tuple[int, ...], ...] = ((7, 0), (8, 0), (2, 10, 0), (2, 0), (0,), (3, 0), (4, 0))
     a, b, c, d, e, f, g = (np.zeros(shape, dtype=np.int64) for shape in shapes)
     return Aggregate(((), (), (), ()), a, b, c, d, e, f, g)
 
@@ -413,13 +419,16 @@ def _wide_column(values: Sequence[int | str]) -> Ints:
         return wide_of([int(v) for v in values])
     return np.stack([whole >> LOW, whole & MASK])
 
-
+# %% ../nbs/14_aggregate.ipynb #of-document
 def aggregate_of_document(
     document: Mapping[str, Any],  # From `document_of` or a file
 ) -> Aggregate:  # KeyError, TypeError or ValueError where something is missing
     "Read the file form, without any check of its sums."
     lines, words = document["lines"], document["words"]
-    columns = {name: np.array(lines[name], dtype=np.int64) for name in (*Key._fields, *COUNTS, *LAST)}
+    names = (*Key._fields, *COUNTS, *LAST)
+    columns = {
+        name: np.array(c, dtype=np.int64) for name, c in zip(names, counted_of(lines, names), strict=True)
+    }
     m = len(columns["day"])
     if not m:
         return replace(empty(), missing=frozenset(document["missing"]))

@@ -27,7 +27,7 @@ __all__ = ['WORDS', 'CODE_OF', 'PERCENT', 'MINUTE', 'ONE', 'MOST_PERCENT', 'MOST
            'bin_edges', 'confidence_bin', 'log_of', 'log_score', 'Sums', 'parts_of', 'exit_us_of', 'plain_name',
            'Close', 'close_of', 'add_close', 'add_sums', 'merge_lines', 'check_line', 'Row', 'row_of',
            'document_of_rows', 'document_of', 'canonical_bytes', 'digest_of', 'ledger_document', 'version_1_line',
-           'AggregateFile', 'read_aggregate']
+           'counted_of', 'AggregateFile', 'read_aggregate']
 
 # %% ../nbs/10_aggregate_form.ipynb #key
 class Key(NamedTuple):
@@ -156,6 +156,7 @@ class Sums:
     slippage_known: int = 0  # Rows that state their slippage
     held: int = 0  # Rows that state how long they were held
     stated: int = 0  # Rows that state a confidence in [0, 1]
+    positions: int = 0  # Closes that are the first exit of their position
     return_sum: int = 0  # Net returns, 1e-11 %
     gain_sum: int = 0  # Those above 0, 1e-11 %
     square_sum: int = 0  # Squares of returns, (1e-11 %)²
@@ -175,7 +176,7 @@ class Sums:
     )  # Bin → claims, units above its edge
 
 
-COUNTS = ("closes", "wins", "losses", "fees_known", "slippage_known", "held", "stated")
+COUNTS = ("closes", "wins", "losses", "fees_known", "slippage_known", "held", "stated", "positions")
 SUMS = (
     "return_sum", "gain_sum", "square_sum", "fees_sum", "slippage_sum", "slippage_square_sum",
     "holding_sum", "confidence_sum", "confidence_square_sum", "log_score_sum",
@@ -231,6 +232,7 @@ class Close(NamedTuple):
     held: int | None  # Microseconds
     stated: int | None  # Confidence, 1e-9
     log_score: int  # 1e-9 nats; 0 without a confidence
+    first: bool = True  # Is it the first exit of its position?
 
 
 def _stated(value: float | None, unit: int, most: float, name: str) -> int | None:
@@ -245,6 +247,7 @@ def _stated(value: float | None, unit: int, most: float, name: str) -> int | Non
 def close_of(
     trace: PredictionTrace,  # A close
     days: LocalDays,  # Dates of the settings' zone, which naive times are in too
+    first: bool = True,  # Is it the first exit of its position?
 ) -> Close:  # ValueError or TypeError where its numbers or directions are none
     "Bring a trace to the units of the sums."
     t, exit_us = trace, exit_us_of(trace, days.zone)
@@ -252,10 +255,8 @@ def close_of(
         called, actual = CODE_OF[t.predicted_direction], CODE_OF[t.actual_direction]
     except KeyError as error:
         raise ValueError(f"a direction is one of {', '.join(DIRECTIONS)}, got {error}") from None
-    version, account = plain_name(getattr(t, "version", "")), plain_name(getattr(t, "account", ""))
-    key = Key(
-        plain_name(t.strategy), version, account, plain_name(t.symbol), days.day(exit_us), called, actual
-    )
+    strategy, version, account, symbol = map(plain_name, (t.strategy, t.version, t.account, t.symbol))
+    key = Key(strategy, version, account, symbol, days.day(exit_us), called, actual)
     claim, p = t.predicted_confidence, None
     if claim is not None and 0.0 <= (claim := float(claim)) <= 1.0:
         p = round(claim * ONE)
@@ -264,7 +265,7 @@ def close_of(
         _stated(t.fees_pct, PERCENT, MOST_PERCENT, "fees_pct"),
         _stated(t.slippage_pct, PERCENT, MOST_PERCENT, "slippage_pct"),
         _stated(t.holding_period_minutes, MINUTE, MOST_MINUTES, "holding_period_minutes"), p,
-        0 if p is None or claim is None else log_score(claim, called == actual),
+        0 if p is None or claim is None else log_score(claim, called == actual), first,
     )  # fmt: skip
 
 # %% ../nbs/10_aggregate_form.ipynb #add-claim
@@ -292,6 +293,7 @@ def add_close(
         sums = lines[close.key] = Sums()
     earned, at = close.earned, close.exit_us
     sums.closes += 1
+    sums.positions += close.first
     sums.return_sum += earned
     sums.square_sum += earned * earned
     if earned > 0:
@@ -477,7 +479,7 @@ def version_1_line(
     )  # a float sum of squares may be short by its last digit
     square = max(round(Fraction(squares) * PERCENT**2), least)
     sums = Sums(
-        closes=closes, wins=wins, return_sum=total, square_sum=square, held=closes,
+        closes=closes, positions=closes, wins=wins, return_sum=total, square_sum=square, held=closes,
         holding_sum=round(Fraction(minutes) * MINUTE), unknown=UNKNOWN_IN_VERSION_1,
     )  # fmt: skip
     check_line(key, sums)
@@ -507,12 +509,22 @@ def _take(flat: list[Any], entries: list[int]) -> list[list[Any]]:
     return pieces
 
 
+def counted_of(
+    columns: Mapping[str, Any],  # Columns of a file by name
+    names: Iterable[str],  # Which of them
+) -> list[Any]:  # The columns; closes for positions where nobody counted these
+    "Choose columns of a file."
+    return [
+        columns["closes"] if name == "positions" and name not in columns else columns[name] for name in names
+    ]
+
+
 def _lines_of_version_2(document: Mapping[str, Any]) -> list[tuple[Key, Sums]]:
     "All lines of a file of version 2."
     words, columns, lines = document["words"], document["lines"], []
     names = [[words[name][code] for code in columns[name]] for name in WORDS]
     keys = [Key(*row) for row in zip(*names, *(columns[name] for name in Key._fields[4:]), strict=True)]
-    rows = zip(*(columns[name] for name in SCALARS), strict=True)
+    rows = zip(*counted_of(columns, SCALARS), strict=True)
     bins, claims = document["return_bins"], document["confidence_bins"]
     cut = [_take(bins[name], bins["entries"]) for name in ("bin", "closes")]
     cut += [_take(claims[name], claims["entries"]) for name in ("bin", "claims", "excess")]

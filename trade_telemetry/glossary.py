@@ -167,6 +167,7 @@ _ROWS = (
     Term("kept", "rows kept", "count", 0, "Rows that were read and could be used."),
     Term("bad", "rejected rows", "count", 0, "Rows that could not be used, each with file, line and reason."),
     Term("duplicates", "duplicate rows", "count", 0, "Rows whose trade is there already."),
+    Term("corrections", "corrected rows", "count", 0, "Rows in whose place a later row of the same trade stands: the newest counts."),
     Term("mislabelled", "mislabeled rows", "count", 0, "Rows whose stored direction disagrees with their own prices."),
     Term("ignored_files", "ignored files", "count", 0, "Files with the right suffix that hold no traces."),
     Term("filtered", "rows not asked for", "count", 0, "Good rows of another strategy, symbol or date."),

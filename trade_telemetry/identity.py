@@ -5,19 +5,24 @@
 # %% ../nbs/17_identity.ipynb #imports
 from __future__ import annotations
 
-from datetime import datetime
+from collections import OrderedDict
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
 from math import nan
-from struct import pack
+from struct import Struct
 from typing import Any
+from zlib import crc32
 
-from .trace import time_us
+from .trace import EPOCH, MICROSECOND, PredictionTrace, as_utc, exit_time, is_kept
 
 # %% auto #0
-__all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins']
+__all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins', 'twin_of_leg', 'quantity_of', 'Identity', 'is_sampled']
 
 # %% ../nbs/17_identity.ipynb #position-id
+_NOTHING, _ENTRY, _EXIT = blake2b(digest_size=8), Struct("<qdq").pack, Struct("<qddq").pack
+
+
 @lru_cache(maxsize=4096)
 def _of_names(*names: str) -> Any:
     "The hash of what many positions have in common; its copies go on from there."
@@ -35,8 +40,9 @@ def position_id(
 ) -> str:  # 16 hexadecimal digits
     "Name a decision by its content."
     state = _of_names("content", str(strategy), str(symbol), account, direction).copy()
-    state.update(pack("<qdq", time_us(entry_time), entry_price, twin))
-    return str(state.hexdigest())
+    state.update(_ENTRY((entry_time - EPOCH) // MICROSECOND, entry_price, twin))
+    found: str = state.hexdigest()
+    return found
 
 
 def given_position_id(
@@ -57,8 +63,11 @@ def trace_id(
     twin: int = 0,  # 0, 1, … for exits that are alike in all of it
 ) -> str:  # 16 hexadecimal digits
     "Name an exit."
-    content = pack("<qddq", time_us(exit_time), exit_price, nan if quantity is None else quantity, twin)
-    return blake2b(position.encode() + content, digest_size=8).hexdigest()
+    state = _NOTHING.copy()  # faster than a new one
+    state.update(position.encode() if position.isalnum() else position.encode("utf-8", "backslashreplace"))
+    units = nan if quantity is None else quantity
+    state.update(_EXIT((exit_time - EPOCH) // MICROSECOND, exit_price, units, twin))
+    return state.hexdigest()
 
 # %% ../nbs/17_identity.ipynb #twins
 class Twins:
@@ -70,7 +79,7 @@ class Twins:
         self,
         most: int = 65_536,  # Contents that are remembered
     ) -> None:
-        self.most, self.seen = most, dict[str, int]()
+        self.most, self.seen = most, OrderedDict[str, int]()
 
     def number(
         self,
@@ -81,7 +90,68 @@ class Twins:
         if (n := seen.get(content)) is None:
             seen[content] = 0
             if len(seen) > self.most:
-                del seen[next(iter(seen))]
+                seen.popitem(last=False)  # a dict would search for its first entry ever longer
             return 0
         seen[content] = n + 1
         return n + 1
+
+# %% ../nbs/17_identity.ipynb #identity
+def twin_of_leg(
+    trace: PredictionTrace,  # With or without a leg in its metadata
+) -> int:  # 0 without; far from the twins that are counted
+    "Number that the leg of an exit adds to its identity."
+    leg = trace.metadata.get("leg", 0) if type(trace.metadata) is dict else 0
+    if leg == 0:
+        return 0
+    whole = type(leg) is int and abs(leg) < 1 << 30
+    return (leg if whole else crc32(str(leg).encode("utf-8", "backslashreplace"))) << 31
+
+
+def quantity_of(
+    value: Any,  # Units as given
+) -> float | None:  # None where unknown or no number
+    "Read the quantity of an exit for its identity, which needs one fact less than the row."
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+class Identity:
+    "Ids of decisions and exits; twins are told apart in a bounded window."
+
+    __slots__ = ("timezone", "twins")
+
+    def __init__(self, timezone: tzinfo = UTC) -> None:
+        self.timezone, self.twins = timezone, Twins()
+
+    def ids(self, trace: PredictionTrace) -> tuple[str, str, datetime]:
+        "Id of the decision, id of the exit, time of the exit in UTC."
+        t = trace
+        closed = t.exit_timestamp
+        if closed is None or closed.tzinfo is not UTC:
+            closed = exit_time(t, self.timezone)
+        if not (position := t.position_id):
+            opened = t.timestamp if t.timestamp.tzinfo is UTC else as_utc(t.timestamp, self.timezone)
+            position = position_id(
+                t.strategy, t.symbol, t.account, t.predicted_direction, opened, t.entry_price
+            )
+        if t.trace_id:
+            return position, t.trace_id, closed
+        quantity = t.quantity if type(t.quantity) is float else quantity_of(t.quantity)
+        leg = twin_of_leg(t)
+        exit_id = trace_id(position, closed, t.exit_price, quantity, leg)
+        if twin := self.twins.number(exit_id):
+            exit_id = trace_id(position, closed, t.exit_price, quantity, leg + twin)
+        return position, exit_id, closed
+
+# %% ../nbs/17_identity.ipynb #is-sampled
+def is_sampled(
+    position: str,  # Id of the decision
+    rate: float,  # Share of rows to keep
+) -> bool:  # Is its row kept?
+    "Decide by the decision, whatever its id looks like."
+    try:
+        return is_kept(position, rate)
+    except ValueError:
+        return is_kept(given_position_id("trace", "", position), rate)

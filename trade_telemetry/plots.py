@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .glossary import label, show
+from .timezones import MICROSECONDS_A_DAY
 from .wording import plain_text, plural, share
 
 # %% auto #0
@@ -204,7 +205,7 @@ def _step_points(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     if len(x) != len(y):
         raise ValueError(f"a curve needs as many times as values, got {len(x)} and {len(y)}")
-    at = x.astype(np.float64) / 86_400e6 if by == "date" else x.astype(np.float64)  # matplotlib counts days
+    at = x / (MICROSECONDS_A_DAY if by == "date" else 1.0)  # matplotlib counts days
     return np.concatenate([at[:1], at]), np.concatenate([np.zeros(len(y[:1])), y])
 
 
@@ -459,7 +460,7 @@ def rolling_panes(
     fig, axes = new_panes(len(series), PAGE_INCHES, 1.75, columns=1)
     for index, (ax, (name, columns)) in enumerate(zip(axes, series.items(), strict=True)):
         at, value, low, high = (np.asarray(column, dtype=np.float64) for column in columns)
-        color, days = style_of(index)[0], at / 86_400e6
+        color, days = style_of(index)[0], at / MICROSECONDS_A_DAY
         ax.fill_between(days, 100 * low, 100 * high, step="post", color=color, alpha=0.18, linewidth=0)
         ax.step(days, 100 * value, where="post", color=color, linewidth=1.3)
         if np.isfinite(line := backtest.get(name, np.nan)):

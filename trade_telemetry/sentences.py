@@ -5,9 +5,10 @@
 # %% ../nbs/11_sentences.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from math import ceil, isfinite, nan
-from typing import Literal
+from typing import Any, Literal
 
 from .glossary import difference, label, show, show_interval
 from trade_telemetry.wording import (
@@ -27,10 +28,10 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['VerdictCode', 'NeededCode', 'Side', 'NoteCode', 'GainCode', 'GAIN_WORDS', 'CalibrationCode', 'Said',
+__all__ = ['VerdictCode', 'NeededCode', 'Side', 'NoteCode', 'GainCode', 'GAIN_WORDS', 'CalibrationCode', 'DROPPED_WORDS', 'Said',
            'ComparisonVerdict', 'verdict_sentence', 'criterion_text', 'DaysNeeded', 'needed_sentence', 'Shift',
            'LiveVerdict', 'shift_text', 'live_sentence', 'LiveNote', 'note_sentence', 'gain_code', 'CalibrationFinding',
-           'calibration_sentence']
+           'calibration_sentence', 'MissingTraces', 'missing_sentence', 'missing_sentences']
 
 # %% ../nbs/11_sentences.ipynb #said
 @dataclass(frozen=True)
@@ -356,3 +357,71 @@ def calibration_sentence(
         figures += f" AUC {show('auc', f.auc)} (0.5 is a coin)."
     said = "shows no clear gap between predicted and observed" if f.code == "unclear" else f"is {f.code}"
     return Said(f"{who} {said}.", figures)
+
+# %% ../nbs/11_sentences.ipynb #missing-traces
+@dataclass(frozen=True)
+class MissingTraces:
+    "What a run lacks, summed over its writers."
+
+    run: str  # Its name
+    offered: int = 0  # Traces that its writers were given
+    written: int = 0  # Rows that they wrote
+    dropped: Mapping[str, int] = field(default_factory=dict)  # By reason: full, stalled, unwritten, …
+    failed: Mapping[str, int] = field(default_factory=dict)  # By reason: could not be made or written
+    throttled: int = 0  # Left out by throttle_mode="capture"
+    rejected: Mapping[str, int] = field(default_factory=dict)  # Rows of an import, by reason
+    pending: int = 0  # In memory of writers that ended uncleanly: lost at most of those
+    tables: tuple[str, ...] = ()  # Files beside the run with the rejected rows
+
+    @property
+    def anything(self) -> bool:
+        "Is there something to say?"
+        counted = (*self.dropped.values(), *self.failed.values(), *self.rejected.values())
+        return any((*counted, self.throttled, self.pending))
+
+    def to_dict(self) -> dict[str, Any]:
+        "The same for a program, with its sentence."
+        return asdict(self) | {"tables": list(self.tables), "sentence": missing_sentence(self)}
+
+# %% ../nbs/11_sentences.ipynb #missing-sentence
+DROPPED_WORDS = {
+    "full": "dropped because the queue was full",
+    "stalled": "dropped because nothing was written any more",
+    "interrupted": "dropped by an interrupt",
+    "unwritten": "not written when the writer ended",
+    "closed": "dropped because they came after the end",
+}
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    most = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return listed([f"{n:,} × {reason}" for reason, n in most], 3)
+
+
+def missing_sentence(
+    m: MissingTraces,  # Of one run
+) -> str:  # "Missing from live: 3 of 10 traces dropped because the queue was full."; empty where nothing is
+    "Say what the figures of a run lack."
+    parts = [(n, DROPPED_WORDS.get(why, f"dropped ({plain_text(why)})")) for why, n in m.dropped.items() if n]
+    if failed := sum(m.failed.values()):
+        parts.append((failed, f"could not be made or written ({_reasons(m.failed)})"))
+    parts += [(m.throttled, 'left out by throttle_mode="capture"')] * bool(m.throttled)
+    said = [f"{n:,} {words}" for n, words in parts]
+    if parts:
+        said[0] = f"{parts[0][0]:,} of {plural(m.offered, 'trace')} {parts[0][1]}"
+    if rejected := sum(m.rejected.values()):
+        see = f"; see {listed(m.tables, 2)}" if m.tables else ""
+        said.append(f"{plural(rejected, 'row')} of the import rejected ({_reasons(m.rejected)}{see})")
+    if m.pending:
+        said.append(f"at most {plural(m.pending, 'trace')} that waited when a writer ended uncleanly")
+    return f"Missing from {plain_text(m.run)}: {'; '.join(said)}." if said else ""
+
+# %% ../nbs/11_sentences.ipynb #missing-sentences
+def missing_sentences(
+    missing: Iterable[MissingTraces],  # Of the runs that are shown
+    most: int = 3,  # Runs that are named
+) -> str:  # Empty where nothing is missing
+    "Say what the figures of all runs lack."
+    said = [sentence for m in missing if (sentence := missing_sentence(m))]
+    more = [f"Traces are missing from {plural(len(said) - most, 'other run')}, too."] * (len(said) > most)
+    return " ".join(said[:most] + more)

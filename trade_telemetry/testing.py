@@ -5,6 +5,7 @@
 # %% ../nbs/19_testing.ipynb #imports
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from .aggregate_form import Lines, add_close, close_of
+from .capture.rejected import kind_of_reason
 from .capture.run_record import WriterStats
 from .capture.writer import TelemetryWriter
 from .diagnostics import Failures
@@ -240,7 +242,8 @@ def simulate_columns(
     rows = TraceColumns.from_traces(words, run or plan.mode).take(drawn.pop("pick"))
     drawn["entry_us"] = drawn["entry_us"] + rows.entry_us
     drawn["exit_us"] = drawn["entry_us"] + (drawn["holding_minutes"] * 60e6).astype(np.int64)
-    rows = replace(rows, extras=None, id_stored=np.ones(len(rows), dtype=np.bool_), **drawn)
+    named = {"position_id": drawn["trace_id"], "id_stored": np.ones(len(rows), dtype=np.bool_)}
+    rows = replace(rows, extras=None, **named, **drawn)
     return rows.take(np.argsort(rows.exit_us, kind="stable"))
 
 # %% ../nbs/19_testing.ipynb #simulate-run
@@ -295,6 +298,7 @@ class CapturedWriter(TelemetryWriter):
     def __init__(self) -> None:  # not that of the real one, which makes a thread
         self.traces: list[PredictionTrace] = []  # In the order of the calls
         self.failed = Failures()  # What could not be built, by reason
+        self.rejected: list[tuple[int, str, object]] = []  # Line, reason and row of `reject`
         self.dropped, self.end_reason = 0, ""  # Offered after `close`; why it was closed
 
     def write_trace(self, trace: PredictionTrace | tuple[Any, ...]) -> None:
@@ -311,9 +315,14 @@ class CapturedWriter(TelemetryWriter):
         "The account: every trace that was kept counts as written."
         kept, bad = len(self.traces), self.failed.total()
         dropped = {"closed": self.dropped} if self.dropped else {}
+        kinds = dict(Counter(kind_of_reason(reason) for _, reason, _ in self.rejected))
         return WriterStats(
-            offered=kept + bad + self.dropped, written=kept, failed=dict(self.failed), dropped=dropped
-        )
+            offered=kept + bad + self.dropped, written=kept, failed=dict(self.failed), dropped=dropped, rejected=kinds,
+        )  # fmt: skip
+
+    def reject(self, line: int, reason: str, row: object) -> None:
+        "Keep a row that no trace can be made of: `rejected`."
+        self.rejected.append((line, reason, row))
 
     def flush(self, timeout: float = 10.0) -> bool:
         "Nothing waits: True."

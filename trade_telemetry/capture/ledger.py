@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import NamedTuple
+
+import orjson
 
 from trade_telemetry.aggregate_form import (
     Close,
@@ -25,11 +28,13 @@ from trade_telemetry.aggregate_form import (
     read_aggregate,
     row_of,
 )
+from ..identity import Twins
 from ..timezones import LocalDays, date_of_day
-from ..trace import PredictionTrace
+from ..trace import PredictionTrace, time_us, utc_text
 
 # %% auto #0
-__all__ = ['Month', 'Ledger', 'save_month', 'LedgerRow', 'read_ledger', 'merge_ledgers']
+__all__ = ['MOST_KNOWN', 'MOST_READ', 'Month', 'Ledger', 'save_month', 'LedgerRow', 'read_ledger', 'merge_ledgers',
+           'CountedClose', 'CountedCloses', 'in_ledger', 'changed_at', 'known_closes', 'Counting']
 
 # %% ../../nbs/capture/01_ledger.ipynb #month
 class Month:
@@ -70,9 +75,13 @@ class Ledger:
         self.month_of: dict[int, str] = {}  # Of each exit date that occurred
         self.dirty: set[str] = set()  # Months that differ from their files
 
-    def add(self, trace: PredictionTrace) -> None:
+    def add(
+        self,
+        trace: PredictionTrace,  # A close
+        first: bool = True,  # Is it the first exit of its position?
+    ) -> None:
         "Count one close; ValueError or TypeError, and nothing counted, where its numbers are none."
-        close = close_of(trace, self.days)
+        close = close_of(trace, self.days, first)
         if close.held is None:
             raise ValueError(f"holding_period_minutes must be finite, got {trace.holding_period_minutes}")
         day = close.key.day
@@ -134,3 +143,141 @@ def merge_ledgers(
     for row in rows:
         add_sums(merged.setdefault(row.key, Sums()), row.sums)
     return merged
+
+# %% ../../nbs/capture/01_ledger.ipynb #counted-closes
+MOST_KNOWN = 4096  # Closes whose ids are left beside a ledger
+MOST_READ = 64  # Files of earlier writers that are read, the latest ones
+
+
+class CountedClose(NamedTuple):
+    "A close that is in a ledger."
+
+    trace_id: str  # Of the exit
+    position: str  # Of the decision
+    month: str  # YYYY-MM, which file of the ledger has it
+    closed: str  # Exit time, ISO 8601 UTC
+
+
+class CountedCloses:
+    "The last closes of a ledger, left for the writer that comes after it."
+
+    def __init__(
+        self,
+        ledger: Ledger,  # What they are counted in
+        most: int = MOST_KNOWN,  # Closes that are remembered
+    ) -> None:
+        self.ledger, self.path = ledger, ledger.directory / f"closes_{ledger.name}.json"
+        self.last, self.closes = deque[CountedClose](maxlen=most), Counter[str]()
+        self.forgotten = ""  # Latest exit time of the closes that are no longer remembered
+
+    def note(self, trace_id: str, position: str, exit_us: int, exit_time: datetime) -> None:
+        "Remember a close that the ledger has just counted."
+        month = self.ledger.month_of[self.ledger.days.day(exit_us)]
+        if len(self.last) == self.last.maxlen:
+            self.forgotten = max(self.forgotten, self.last[0].closed)
+        self.last.append(CountedClose(trace_id, position, month, utc_text(exit_time)))
+        self.closes[month] += 1
+
+    def save(self) -> None:
+        "Replace the file as a whole; OSError where that cannot be."
+        content = {
+            "schema_version": 1,
+            "kind": "counted closes",
+            "mode": self.ledger.mode,
+            "forgotten_until": self.forgotten,
+            "closes": self.closes,
+            "last": [list(close) for close in self.last],
+        }
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(canonical_bytes(content))
+        os.replace(temporary, self.path)
+
+# %% ../../nbs/capture/01_ledger.ipynb #in-ledger
+def in_ledger(
+    path: Path,  # `closes_….json`
+    mode: str,  # Whose closes are asked for
+) -> tuple[list[CountedClose], str]:  # Those that the ledger beside it has; until when some are forgotten
+    "Read what a writer left; any exception where that cannot be."
+    content = orjson.loads(path.read_bytes())
+    if content["mode"] != mode:
+        return [], ""
+    name, lacking = path.name[len("closes_") : -len(".json")], Counter[str]()
+    for month, closes in content["closes"].items():
+        file = path.with_name(f"ledger_{name}_{month}.json")
+        found = sum(row.sums.closes for row in read_ledger(file)) if file.exists() else 0
+        lacking[month] = max(0, closes - found)
+    known = []
+    for values in reversed(content["last"]):  # a ledger that was not written in time lacks the latest
+        close = CountedClose(*map(str, values))
+        if lacking[close.month]:
+            lacking[close.month] -= 1
+        else:
+            known.append(close)
+    return known, str(content["forgotten_until"])
+
+# %% ../../nbs/capture/01_ledger.ipynb #known-closes
+def changed_at(path: Path) -> str:
+    "When a file was last written, ISO 8601 UTC; empty where it is gone."
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
+    except OSError:
+        return ""
+
+
+def known_closes(
+    ledger: Ledger,  # Of the writer that asks
+) -> tuple[
+    list[CountedClose], str
+]:  # Closes in ledgers of earlier writers; after which exit time all are known
+    "Say what need not be counted again, and how far back that can be told."
+    left = {path.stem.removeprefix("closes_"): path for path in ledger.directory.glob("closes_*.json")}
+    left.pop(ledger.name, None)
+    writers = sorted(left, reverse=True)  # the latest first: names begin with the start of the writer
+    since = [changed_at(left[writer]) for writer in writers[MOST_READ:]]
+    for path in ledger.directory.glob("ledger_*.json"):
+        writer = path.stem.removeprefix("ledger_").rpartition("_")[0]
+        since += [changed_at(path)] if writer not in left and writer != ledger.name else []
+    known: list[CountedClose] = []
+    for writer in writers[:MOST_READ]:
+        try:
+            found, until = in_ledger(left[writer], ledger.mode)
+        except Exception:  # noqa: BLE001  whatever lies there: what it knew is not known
+            found, until = [], changed_at(left[writer])
+        known += found
+        since.append(until)
+    return known, max(since, default="")
+
+# %% ../../nbs/capture/01_ledger.ipynb #counting
+class Counting:
+    "Each close into the ledger, once."
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self.counted = ledger, CountedCloses(ledger)
+        self.positions, self.exits = Twins(), Twins()  # That came to this writer
+        self.known: set[str] | None = None  # Exits that earlier writers counted; read at the first close
+        self.repeated, self.known_since = 0, ""
+
+    def begin(self) -> set[str]:
+        "Learn what earlier writers left."
+        closes, self.known_since = known_closes(self.ledger)
+        for close in closes:
+            self.positions.number(close.position)
+        self.known = {close.trace_id for close in closes}
+        return self.known
+
+    def add(self, trace: PredictionTrace, position: str, exit_id: str, closed: datetime) -> None:
+        "Count a close; an error, and nothing counted, where its numbers are none."
+        known = self.begin() if self.known is None else self.known
+        if exit_id in known or exit_id in self.exits.seen:
+            self.repeated += 1
+            return
+        self.ledger.add(trace, first=position not in self.positions.seen)
+        self.positions.number(position), self.exits.number(exit_id)
+        self.counted.note(exit_id, position, time_us(closed), closed)
+
+    def save(self) -> None:
+        "Write ids and sums, in this order; OSError leaves both to the next call."
+        if self.ledger.dirty:
+            self.counted.save()
+        self.ledger.save()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
+from math import isfinite
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,8 +18,8 @@ from ..jsonable import dumps, json_default
 from ..trace import COLUMNS, PredictionTrace, as_utc, to_row
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'NUMERIC', 'NOTHING', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'numbers', 'json_cell',
-           'quick_csv', 'slow_line', 'line_of']
+__all__ = ['PLAIN_FORM', 'NUMERIC', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell',
+           'id_cell', 'time_cell', 'quick_csv', 'slow_line', 'line_of']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 class LineForm(NamedTuple):
@@ -55,14 +56,11 @@ def jsonl_lines(
     for row in rows:
         cells = dict(zip(names, row, strict=True))
         nested = {name: orjson.Fragment(cells[name]) for name in ("features", "metadata")}
-        texts.append(dumps({**cells, "exit_timestamp": cells["exit_timestamp"] or None, **nested}))
+        times = {name: cells[name] or None for name in ("exit_timestamp", "decision_time")}
+        texts.append(dumps({**cells, **times, **nested}))
     return ("\n".join(texts) + "\n").encode()
 
 # %% ../../nbs/capture/02_line_format.ipynb #quoted
-NUMERIC = b"0123456789.,-+e"  # what numbers in a line are made of
-NOTHING = orjson.Fragment(b"")  # an empty cell
-
-
 @lru_cache(maxsize=4096, typed=True)
 def quoted(
     *cells: Any,  # Names, reasons, numbers that come again
@@ -73,17 +71,27 @@ def quoted(
         '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text for text in texts
     ).encode("utf-8", "backslashreplace")
 
+
+@lru_cache(maxsize=4096, typed=True)
+def quoted_runs(
+    *cells: Any,  # Four cells, three, and one
+) -> tuple[bytes, bytes, bytes]:  # As `quoted`
+    "The three runs of words that hardly change from one line to the next."
+    return quoted(*cells[:4]), quoted(*cells[4:7]), quoted(*cells[7:])
+
 # %% ../../nbs/capture/02_line_format.ipynb #numbers
+NUMERIC = b"0123456789.,-+eT:nul"  # what times, numbers and null are made of
+
+
 def numbers(
-    cells: tuple[Any, ...],  # Numbers, None for an empty cell
-) -> bytes:  # Every digit, with commas between; ValueError where one is no finite number
-    "Format numbers faster than `repr` does."
+    cells: tuple[Any, ...],  # Times and numbers, None for an empty cell, "" for a time that is lacking
+    quotes: int,  # Twice the number of times
+) -> list[bytes]:  # Times and what stands between them, with its commas; ValueError where a cell is neither
+    "Format times and numbers faster than `isoformat` and `repr` do."
     text = orjson.dumps(cells, None, orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-    if not text.translate(None, NUMERIC):
-        return text
-    if None in cells:
-        return numbers(tuple(NOTHING if cell is None else cell for cell in cells))
-    raise ValueError(f"not only numbers: {text[:80]!r}")
+    if text.translate(None, NUMERIC) != b'"' * quotes:
+        raise ValueError(f"not only times and numbers: {text[:80]!r}")
+    return text.translate(None, b"nul").split(b'"')
 
 
 def json_cell(
@@ -91,45 +99,71 @@ def json_cell(
 ) -> bytes:  # Their JSON, quoted for CSV; TypeError where they need the slow road
     "Format what people put into features and metadata."
     text = orjson.dumps(value, json_default) if type(value) is dict else dumps(value).encode()
-    return b'"%b"' % text.replace(b'"', b'""') if len(text) > 2 else text
+    return b'"' + text.replace(b'"', b'""') + b'"' if len(text) > 2 else text
+
+# %% ../../nbs/capture/02_line_format.ipynb #cells
+def id_cell(
+    text: str,  # Id of an exit or of a decision
+) -> bytes:  # As `csv.writer` puts it
+    "Format an id, which is not worth remembering."
+    return text.encode() if text.isalnum() else quoted(text)
+
+
+def time_cell(
+    when: datetime,  # A time
+    timezone: tzinfo,  # Its zone where it has none
+) -> datetime:  # In UTC
+    "Prepare a time."
+    return when if when.tzinfo is UTC else as_utc(when, timezone)
 
 # %% ../../nbs/capture/02_line_format.ipynb #quick-line
 def quick_csv(
     trace: PredictionTrace,  # What is to be written
-    trace_id: str,  # Its id
+    trace_id: str,  # Id of the exit
+    position: str = "",  # Id of the decision
     form: LineForm = PLAIN_FORM,  # Its rate and mode, zone of naive times
 ) -> bytes:  # One line; any exception where a cell is unusual
     "Format one trace by the short road."
-    t, zone, opened, closed = trace, form.timezone, trace.timestamp, trace.exit_timestamp
-    cells: tuple[Any, ...] = (
-        t.predicted_confidence, t.entry_price, t.exit_price, t.holding_period_minutes, t.realized_return_pct,
-        t.quantity, t.fees_pct, t.slippage_pct, t.schema_version,
-    )  # fmt: skip
-    prices, quantity, fees, slippage, version = numbers(cells).rsplit(b",", 4)
-    return b",".join((
-        orjson.dumps(opened if opened.tzinfo is UTC else as_utc(opened, zone))[1:-1],
-        quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction),
-        prices,
-        json_cell(t.features) if form.include_features else b"{}",
-        json_cell(t.metadata),
-        b"" if closed is None else orjson.dumps(closed if closed.tzinfo is UTC else as_utc(closed, zone))[1:-1],
-        quoted(trace_id) if t.trace_id else trace_id.encode(),
-        quoted(form.sample_rate, form.mode, t.label_threshold_pct, t.exit_reason),
-        quantity,
-        fees,
-        slippage,
-        version,
-    )) + b"\n"  # fmt: skip
+    t, zone, decided, start, end = (
+        trace,
+        form.timezone,
+        trace.decision_time,
+        trace.timestamp,
+        trace.exit_timestamp,
+    )
+    _, opened, prices, closed, costs, decision, results, _, money = numbers((
+        start if start.tzinfo is UTC else time_cell(start, zone), t.predicted_confidence, t.entry_price, t.exit_price,
+        t.holding_period_minutes, t.realized_return_pct, "" if end is None else time_cell(end, zone), t.quantity,
+        t.fees_pct, t.slippage_pct, t.schema_version, "" if decided is None else time_cell(decided, zone), t.mae_pct, t.mfe_pct, t.profit, "",
+        t.leverage, t.multiplier, t.funding_pct,
+    ), 8)  # fmt: skip
+    labels, tags, currency = quoted_runs(
+        form.sample_rate,
+        form.mode,
+        t.label_threshold_pct,
+        t.exit_reason,
+        t.account,
+        t.version,
+        t.entry_tag,
+        t.currency,
+    )
+    return b"".join((
+        opened, b",", quoted(t.symbol, t.strategy, t.predicted_direction, t.actual_direction), prices,
+        json_cell(t.features) if form.include_features else b"{}", b",", json_cell(t.metadata), b",", closed, b",",
+        id_cell(trace_id), b",", labels, costs, id_cell(position), b",", tags, b",", decision, results, currency, money,
+        b"\n",
+    ))  # fmt: skip
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-of
 def slow_line(
     trace: PredictionTrace,  # What is to be written
-    trace_id: str,  # Its id
+    trace_id: str,  # Id of the exit
+    position: str = "",  # Id of the decision
     form: LineForm = PLAIN_FORM,  # CSV or JSON lines, rate, mode, features or not
 ) -> bytes:  # One line of a trace file
     "Format one trace by way of `to_row`."
-    row = to_row(trace, form.timezone)
-    row[13:16] = trace_id, form.sample_rate, form.mode
+    row = [None if isinstance(c, float) and not isfinite(c) else c for c in to_row(trace, form.timezone)]
+    row[13:16], row[22] = (trace_id, form.sample_rate, form.mode), position
     if not form.include_features:
         row[10] = "{}"
     return csv_lines([row]) if form.format == "csv" else jsonl_lines([row])
@@ -137,11 +171,12 @@ def slow_line(
 
 def line_of(
     trace: PredictionTrace,  # What is to be written
-    trace_id: str,  # Its id
+    trace_id: str,  # Id of the exit
+    position: str = "",  # Id of the decision
     form: LineForm = PLAIN_FORM,  # CSV or JSON lines, rate, mode, features or not
 ) -> bytes:  # One line of a trace file
     "Format one trace, by the short road where it is open."
     try:
-        return (quick_csv if form.format == "csv" else slow_line)(trace, trace_id, form)
+        return (quick_csv if form.format == "csv" else slow_line)(trace, trace_id, position, form)
     except Exception:  # noqa: BLE001  whatever it is, the slow road knows what to do about it
-        return slow_line(trace, trace_id, form)
+        return slow_line(trace, trace_id, position, form)

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import secrets
+import threading
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
@@ -20,8 +21,8 @@ from ..diagnostics import package_version
 from ..trace import MODES
 
 # %% auto #0
-__all__ = ['SUFFIXES', 'WriterOptions', 'check_options', 'safe_name', 'WriterStats', 'RunRecord', 'run_directory',
-           'live_directory', 'mode_of_run']
+__all__ = ['SUFFIXES', 'ASIDE', 'WriterOptions', 'check_options', 'safe_name', 'set_aside_path', 'is_trace_file', 'WriterStats',
+           'RunRecord', 'run_directory', 'live_directory', 'mode_of_run']
 
 # %% ../../nbs/capture/03_run_record.ipynb #options
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class WriterOptions:
     throttle_mode: str = (
         "flush"  # "capture" drops traces between throttle ticks instead: biased, see the engine
     )
-    max_pending: int = 100_000  # Traces waiting in memory; beyond it new ones are dropped and counted
+    max_pending: int = 100_000  # Traces waiting in memory at most
+    on_full: str | None = None  # Beyond it: "wait", or "drop" and count; None: wait in backtest and replay
     include_features: bool = True  # Write features_json
     timezone: tzinfo = UTC  # Zone of naive times
     poll_seconds: float = 0.0  # How often the thread looks in; 0: a twelfth of the throttle, 0.25 to 5
@@ -47,6 +49,8 @@ class WriterOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.on_full is None:
+            object.__setattr__(self, "on_full", "wait" if self.mode in ("backtest", "replay") else "drop")
         if not self.poll_seconds:
             object.__setattr__(self, "poll_seconds", min(max(self.throttle_seconds / 12, 0.25), 5.0))
 
@@ -56,8 +60,10 @@ def check_options(
 ) -> None:  # ValueError where they cannot be
     "Say what is wrong: the rule and what was given."
     words = {"format": ("csv", "jsonl"), "mode": MODES, "throttle_mode": ("flush", "capture")}
+    words["on_full"] = ("wait", "drop")
     for name, allowed in words.items():
-        if (got := getattr(options, name)) not in allowed:
+        got = getattr(options, name)
+        if got not in allowed and (name, got) != ("on_full", None):
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {got!r}")
     if not 0 <= options.sample_rate <= 1:
         raise ValueError(f"sample_rate must be in [0, 1], got {options.sample_rate}")
@@ -78,6 +84,30 @@ def safe_name(
         return safe
     return f"{safe}-{blake2b(strategy.encode('utf-8', 'backslashreplace'), digest_size=4).hexdigest()}"
 
+# %% ../../nbs/capture/03_run_record.ipynb #trace-files
+SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+ASIDE = ".aside.csv"
+
+
+def set_aside_path(
+    directory: Path,  # Of the run that it belongs to
+    what: str,  # What is in it: rejected, …
+    name: str,  # Of the run's record, or whatever tells it from others of its kind
+) -> Path:  # A CSV that no reader takes for traces; ValueError where its name would not say so
+    "Name a table that lies beside traces and holds none."
+    if what.startswith("traces") or what != safe_name(what):
+        raise ValueError(f"what must be a plain word that does not begin with traces, got {what!r}")
+    return directory / f"{what}_{name}{ASIDE}"
+
+
+def is_trace_file(
+    name: str,  # Of a file, without its directory
+) -> bool:  # May it hold traces? What is in it decides in the end
+    "Say by the name whether a reader looks into a file."
+    return (
+        name.endswith(SUFFIXES) and not name.startswith(".") and not name.removesuffix(".gz").endswith(ASIDE)
+    )
+
 # %% ../../nbs/capture/03_run_record.ipynb #writer-stats
 @dataclass(frozen=True, slots=True)
 class WriterStats:
@@ -85,8 +115,12 @@ class WriterStats:
 
     offered: int = 0  # Calls of `write_trace` and of hooks
     sampled_out: int = 0  # Left out by the sample rate
+    repeated: int = 0  # Of all: said again after a restart, counted in the ledger of an earlier writer
+    repeats_known_since: str = (
+        ""  # Exit time, ISO 8601 UTC, before which nobody can tell; empty: all are known
+    )
     throttled: int = 0  # Left out by throttle_mode="capture"
-    dropped: dict[str, int] = field(default_factory=dict)  # By reason: full, closed
+    dropped: dict[str, int] = field(default_factory=dict)  # By reason: full, stalled, interrupted, …
     failed: dict[str, int] = field(default_factory=dict)  # By reason: could not be built or written
     written: int = 0  # Rows handed to the operating system
     pending: int = 0  # In memory
@@ -97,6 +131,7 @@ class WriterStats:
     segments: int = 0  # Trace files made
     write_seconds_total: float = 0.0  # Time in formatting and writing
     write_seconds_max: float = 0.0  # Longest single flush
+    rejected: dict[str, int] = field(default_factory=dict)  # Rows that no trace could be made of, by reason
 
     @property
     def flushes(self) -> int:
@@ -142,7 +177,7 @@ class RunRecord:
         "Replace the file; OSError if that cannot be done."
         now = datetime.now(UTC).isoformat()
         ending = {"heartbeat_at": now, "ended_at": now if end_reason else None, "end_reason": end_reason}
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        temporary = self.path.with_name(f".{self.path.name}.{threading.get_ident()}.tmp")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(self.fixed | ending | {"counters": asdict(stats)}, indent=1))
         temporary.replace(self.path)
@@ -172,9 +207,6 @@ def live_directory(
 ) -> Path:  # …/live
     "Say where live and paper traces go."
     return base if base.name == "live" else base / "live"
-
-# %% ../../nbs/capture/03_run_record.ipynb #find
-SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 # %% ../../nbs/capture/03_run_record.ipynb #mode-of-run
 def mode_of_run(

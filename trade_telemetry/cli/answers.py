@@ -5,7 +5,7 @@
 # %% ../../nbs/cli/05_answers.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,15 @@ from ..flags import UsageError
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.aggregates import was_sampled
+from ..metrics.positions import position_line
+from ..sentences import missing_sentences
 from ..store.columns import TraceColumns
+from ..store.runs import RunInfo, missing_of
 from ..wording import interval_name, listed, plain_text, plural
 
 # %% auto #0
 __all__ = ['nothing_judged', 'metrics_answer', 'cut', 'cuts_answer', 'sides_answer', 'pairs_answer', 'live_answer', 'find_alerts',
-           'alerts_answer', 'check_answer', 'judge', 'joined']
+           'alerts_answer', 'check_answer', 'judge', 'joined', 'with_missing']
 
 # %% ../../nbs/cli/05_answers.ipynb #nothing
 def nothing_judged(
@@ -58,6 +61,9 @@ def metrics_answer(
         "closed trades only, constant stake, open losses not seen"
     )
     parts: list[Part] = [reading.label, metrics_sheet(metrics), note]
+    sides = list(metrics.by_strategy.values()) or [metrics]
+    told = [(m.strategy, position_line(m.positions)) for m in sides]
+    parts += [f"{plain_text(name)}: {words}" for name, words in told if words]
     parts += filter(None, [sampling_note(metrics)])
     return Answer({"rows_from": reading.label, **metrics.to_dict()}, tuple(parts))
 
@@ -247,3 +253,20 @@ def joined(
     notes = "\n".join(answer.note for answer in answers.values() if answer.note)
     facts = {name: answer.facts for name, answer in told.items()}
     return Answer(facts, tuple(parts[1:]), max(answer.code for answer in answers.values()), notes)
+
+# %% ../../nbs/cli/05_answers.ipynb #missing-answer
+def with_missing(
+    answer: Answer,  # Of any question
+    reading: Reading,  # That it was asked of
+    runs: Iterable[RunInfo] | None = None,  # Behind the answer; None: those of its view
+) -> Answer:  # The same, and what is missing
+    "Say beside an answer what its runs lack."
+    shown = [*reading.view.figure_runs, *reading.view.reference_runs] if runs is None else runs
+    gaps = missing_of(shown)
+    words = missing_sentences(gaps)
+    facts = None if answer.facts is None else answer.facts | {"missing": [gap.to_dict() for gap in gaps]}
+    if not words:
+        return replace(answer, facts=facts)
+    if not answer.parts:
+        return replace(answer, facts=facts, note=f"{answer.note}\n{words}".strip())
+    return replace(answer, facts=facts, parts=(*answer.parts, words))

@@ -195,7 +195,10 @@ LINES: dict[str, tuple[str, ...]] = {
         "backtest --symbols AAPL MSFT --strategy swing --enable-telemetry",
         "backtest --symbols EURUSD --config data/demo.yaml --slippage-pct 0.004 --workers 2",
     ),
-    "import": ("import trades.csv --preset freqtrade --strategy mine --threshold-pct 0.3",),
+    "import": (
+        "import trades.csv", "import trades.csv --strategy mine --threshold-pct 0.3 --dry-run",
+        "import july.csv --map mine.yaml --strategy mine --append backtest_20250112_143022",
+    ),
     "metrics": (
         "metrics", "metrics --symbols AAPL --json", "metrics --run backtest_20250112_143022",
         "metrics --by exit_reason --by hour --session-open 09:30", "metrics --rolling 50", "metrics --features",

@@ -17,6 +17,7 @@ from trade_telemetry.cli.answers import (
     metrics_answer,
     pairs_answer,
     sides_answer,
+    with_missing,
 )
 from .answers import joined as joined_answers
 from .answers import judge as judge_all
@@ -40,7 +41,7 @@ def metrics(
     "Precision, recall, F1 and returns of what was recorded."
     reading = read(settings_of(where), choice, run)
     answer = cuts_answer(reading, cuts) if cuts.wanted else metrics_answer(reading)
-    return deliver(answer, output.as_json)
+    return deliver(with_missing(answer, reading), output.as_json)
 
 # %% ../../nbs/cli/06_judge.ipynb #compare
 def compare(
@@ -53,13 +54,16 @@ def compare(
 ) -> int:  # 0, or 1 where live is worse or a side has no trades
     "Which strategy is better, or is live worse than its backtest?"
     reading = read(settings_of(where), choice, run)
+    runs = None
     if sides.live_vs_backtest:
         answer = live_answer(reading)
+        runs = [*reading.live_view.figure_runs, *reading.live_view.reference_runs]
     elif sides.by or sides.labels:
         answer = pairs_answer(reading, sides.by or "strategy", sides.labels)
+        runs = reading.store.runs() if sides.by == "run" and run is None else None
     else:
         answer = sides_answer(reading, sides.first, sides.second)
-    return deliver(answer, output.as_json)
+    return deliver(with_missing(answer, reading, runs), output.as_json)
 
 # %% ../../nbs/cli/06_judge.ipynb #check
 def check(
@@ -76,7 +80,7 @@ def check(
 
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
     report = find_alerts(reading, rules)
-    answer = alerts_answer(reading, report)
+    answer = with_missing(alerts_answer(reading, report), reading)
     code = deliver(answer, output.as_json)
     told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember)
     if told.failed:
@@ -95,7 +99,7 @@ def judge(
 ) -> int:  # 0, or 1 where there is nothing to judge, live is worse, or an alert is on
     "Metrics, comparisons and alerts, from one look at the files."
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice, run)
-    return deliver(joined_answers(judge_all(reading, rules)), output.as_json)
+    return deliver(with_missing(joined_answers(judge_all(reading, rules)), reading), output.as_json)
 
 # %% ../../nbs/cli/06_judge.ipynb #export
 def export(

@@ -22,7 +22,7 @@ VERBS = {  # name: where its function is
     "demo": "trade_telemetry.cli.run:demo",
     "backtest": "trade_telemetry.cli.run:backtest",
     "engine": "trade_telemetry.engine:session",
-    "import": "trade_telemetry.cli.run:import_log",
+    "import": "trade_telemetry.cli.import_verb:import_log",
     "metrics": "trade_telemetry.cli.judge:metrics",
     "compare": "trade_telemetry.cli.judge:compare",
     "check": "trade_telemetry.cli.judge:check",

@@ -18,10 +18,10 @@ from ..wording import Severity, Source, Status, Trend
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'BACKTEST', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against',
            'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'Trade', 'Trades',
-           'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'ViewFacts',
-           'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state', 'example_share',
-           'example_figures', 'example_against', 'example_alert', 'example_said', 'example_curves', 'example_state',
-           'example_traces']
+           'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
+           'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state',
+           'example_share', 'example_figures', 'example_against', 'example_alert', 'example_said', 'example_curves',
+           'example_state', 'example_traces']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -103,6 +103,8 @@ class Figures(TypedDict):
     max_drawdown_daily_pct: float | None  # From day to day
     sharpe_ratio: float | None
     daily_return_pct: float | None
+    positions: int  # Decisions behind the trades
+    by_position: str  # What rates of positions are, in a line; empty where each has one exit
     runs: list[str]
     recent: Recent
     reference: Figures | None
@@ -270,6 +272,7 @@ class Rows(TypedDict):
     shown: int
     set_aside: int
     duplicates: int
+    corrections: int
     mislabelled: int
 
 
@@ -279,6 +282,21 @@ class Coverage(TypedDict):
     rows: int
     closes: int
     lost: int
+
+
+class Missing(TypedDict):
+    "What a run lacks, and the sentence that says it."
+
+    run: str
+    offered: int
+    written: int
+    dropped: dict[str, int]
+    failed: dict[str, int]
+    throttled: int
+    rejected: dict[str, int]
+    pending: int
+    tables: list[str]
+    sentence: str
 
 # %% ../../nbs/dashboard/01_answers.ipynb #parts
 class ViewFacts(TypedDict):
@@ -293,6 +311,7 @@ class ViewFacts(TypedDict):
     precision_threshold: float
     runs: list[RunFacts]
     coverage: Coverage | None
+    missing: list[Missing]
 
 
 class Choices(TypedDict):
@@ -364,8 +383,8 @@ def empty_state(
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
-        "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "mislabelled": 0},
-        "newest_trace_at": None, "runs": [], "coverage": None, **nothing_drawn(),
+        "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
+        "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})
@@ -402,7 +421,7 @@ def example_figures(
         },
         "win_rate": 0.51, "mean_return_pct": 0.021, "average_holding_minutes": 48.0, "cumulative_return_pct": total_pct,
         "max_drawdown_pct": -2.4, "max_drawdown_daily_pct": -2.1, "sharpe_ratio": 1.21, "daily_return_pct": 0.12,
-        "runs": list(runs), "reference": None, "against": None,
+        "runs": list(runs), "positions": trades, "by_position": "", "reference": None, "against": None,
         "recent": {
             "calls": 50, "precision": example_share(0.46, 50, 0.13), "direction": "down",
             "change": {"difference": -0.145, "low": -0.27, "high": -0.01},
@@ -488,7 +507,7 @@ def example_state(
     state = empty_state(
         generated_at="2025-11-12T10:00:00+00:00", state="live", mode="live", title="Live", message=None,
         directory="data/analytics", symbols=["BAC", "SPY"], available_runs=[live, past],
-        rows={"loaded": 14150, "shown": 10050, "set_aside": 2, "duplicates": 0, "mislabelled": 0},
+        rows={"loaded": 14150, "shown": 10050, "set_aside": 2, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         newest_trace_at="2025-11-12T09:58:00+00:00", coverage={"rows": 10050, "closes": 10052, "lost": 0},
         runs=[live | facts_of_live | ends, past | facts_of_past | ends],
         window={"days": 30, "start": "2025-10-13T09:58:00+00:00", "end": "2025-11-12T09:58:00+00:00"},

@@ -41,6 +41,16 @@ def checksum(
     "Sum up what figures depend on."
     c = columns
     parts = [c.trace_id, c.exit_us, c.return_pct, c.predicted, c.actual, c.holding_minutes, c.sample_rate]
+    parts += [
+        c.position_id,
+        c.entry_us,
+        c.confidence,
+        c.entry_price,
+        c.exit_price,
+        c.quantity,
+        c.threshold_pct,
+        c.exit_reason,
+    ]
     if c.ledger is not None:
         for own in c.ledger.sums.values():
             parts += [own.keys, own.counts, own.sums, own.confidence_bins]

@@ -45,10 +45,10 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MEANING', 'Bar', 'bar_html', 'Headline', 'headline_html', 'facts_of', 'Change',
-           'change_html', 'RecentView', 'recent_html', 'Beside', 'compared_of', 'verdict_html', 'beside_html', 'Card',
-           'card_html', 'Nothing', 'cards_html', 'Header', 'runs_html', 'coverage_words', 'header_html', 'Foot',
-           'foot_html']
+__all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MOST_MISSING', 'MEANING', 'Bar', 'bar_html', 'Headline', 'headline_html',
+           'facts_of', 'Change', 'change_html', 'RecentView', 'recent_html', 'Beside', 'compared_of', 'verdict_html',
+           'beside_html', 'Card', 'card_html', 'Nothing', 'cards_html', 'Header', 'runs_html', 'coverage_words',
+           'header_html', 'Foot', 'foot_html']
 
 # %% ../../nbs/dashboard/08_cards.ipynb #bar
 class Bar(NamedTuple):
@@ -352,12 +352,15 @@ class Header(NamedTuple):
 
     logo: Markup
     parts: Sequence[str]  # What is shown
+    missing: Sequence[str]  # What the shown runs lack, a sentence for each
 
 
 _HEADER = Template[Header]("""
 <div class="tt-brand">{{ logo }}<h1>Trade Telemetry</h1></div>
 <div class="tt-runs">{% for part in parts %}{% if not loop.first %} · {% endif %}{{ part }}{% endfor %}</div>
+{% for sentence in missing %}<div class="tt-missing">{{ sentence }}</div>{% endfor %}
 """)
+MOST_MISSING = 3
 
 
 def runs_html(
@@ -392,7 +395,12 @@ def header_html(
     sources = {str(own["source"]) for own in state["strategies"].values()}
     shown = runs_html(state["runs"], "figure", "Shown") or ["Waiting for traces"]
     reference = runs_html(state["runs"], "reference", "reference")
-    return _HEADER(Header(LOGO, [*shown, *reference, *coverage_words(state["coverage"], sources)]))
+    gaps, coverage = [gap["sentence"] for gap in state["missing"]], state["coverage"]
+    if gaps and coverage is not None:
+        coverage = {**coverage, "lost": 0}  # the sentence says it, with the reason
+    if (more := len(gaps) - MOST_MISSING) > 0:
+        gaps[MOST_MISSING:] = [f"Traces are missing from {plural(more, 'other run')}, too."]
+    return _HEADER(Header(LOGO, [*shown, *reference, *coverage_words(coverage, sources)], gaps))
 
 # %% ../../nbs/dashboard/08_cards.ipynb #foot
 class Foot(NamedTuple):
@@ -421,6 +429,7 @@ def foot_html(
     counts = {
         "set_aside": rows["set_aside"],
         "duplicates": rows["duplicates"],
+        "corrections": rows["corrections"],
         "mislabelled": rows["mislabelled"],
     }
     notes = [f"{number(rows['shown'], 0)} of them in the figures"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 # %% auto #0
-__all__ = ['MINIMUM_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
+__all__ = ['LEAST_CALLS', 'NO_INTERVAL', 'CURVE_POINTS', 'ROLLING_POINTS', 'shared_axis', 'number_or_none', 'share_of',
            'shares_of_rows', 'by_direction', 'difference_of', 'precision_difference', 'recent_of', 'compared_with',
            'against_of', 'verdicts_of', 'daily_mean', 'runs_of', 'figures_of', 'rows_of', 'curves_of',
            'rolling_precision', 'rolling_of', 'calibration_of', 'exits_of', 'details_of', 'window_of']
@@ -36,7 +36,7 @@ from trade_telemetry.dashboard.answers import (
     Share,
 )
 from ..judgement.live_vs_backtest import live_vs_backtest
-from ..metrics.aggregates import fold, was_sampled
+from ..metrics.aggregates import firsts_of, fold, was_sampled
 from trade_telemetry.metrics.classification import (
     brier_score,
     calibration_error,
@@ -45,6 +45,7 @@ from trade_telemetry.metrics.classification import (
 )
 from ..metrics.day_figures import daily_sums
 from ..metrics.intervals import newcombe_difference, wilson_band, wilson_interval
+from ..metrics.positions import position_line
 from ..metrics.record import AccuracyMetrics, measure
 from ..metrics.returns import daily_returns, drawdown
 from ..metrics.steps import ROLLING_CALLS, Steps, last_calls, steps_of
@@ -100,17 +101,23 @@ def by_direction(
 ) -> dict[str, DirectionScores]:  # For LONG and SHORT
     "Scores of LONG and SHORT apart."
     scores: dict[str, DirectionScores] = {}
+    behind = np.array(metrics.position_matrix)
     for k, name in enumerate(DIRECTIONS[:2]):
+        called, came = int(behind[:, k].sum()), int(behind[k].sum())
         right, calls, support = metrics.confusion_matrix[k][k], metrics.calls[name], metrics.support[name]
         scores[name] = {
-            "precision": share_of(metrics.precision[name], wilson_interval(right, calls), calls),
-            "recall": share_of(metrics.recall[name], wilson_interval(right, support), support),
+            "precision": share_of(
+                metrics.precision[name], wilson_interval(right, calls, positions=called), calls
+            ),
+            "recall": share_of(
+                metrics.recall[name], wilson_interval(right, support, positions=came), support
+            ),
             "f1": number_or_none(metrics.f1_score[name]),
         }
     return scores
 
 # %% ../../nbs/dashboard/06_figures.ipynb #difference-of
-MINIMUM_CALLS = 30  # With fewer on a side nothing is said about a difference of precisions
+LEAST_CALLS = 30  # With fewer on a side nothing is said about a difference of precisions
 
 
 def difference_of(
@@ -125,10 +132,11 @@ def difference_of(
 def precision_difference(
     first: tuple[int, int],  # Right calls and calls
     second: tuple[int, int],  # The same of the other side
-) -> Difference:  # First minus second as a fraction; no interval under `MINIMUM_CALLS`
+    positions: tuple[int, int] | None = None,  # Behind the calls of both; None: each call is its own
+) -> Difference:  # First minus second as a fraction; no interval under `LEAST_CALLS`
     "Compare two precisions."
-    found, nan = newcombe_difference(*first, *second), float("nan")
-    sure = min(first[1], second[1]) >= MINIMUM_CALLS
+    found, nan = newcombe_difference(*first, *second, positions=positions), float("nan")
+    sure = min(first[1], second[1]) >= LEAST_CALLS
     return difference_of(found.estimate, *((found.low, found.high) if sure else (nan, nan)))
 
 # %% ../../nbs/dashboard/06_figures.ipynb #recent-of
@@ -137,14 +145,16 @@ def recent_of(
     calls: int = ROLLING_CALLS,  # So many of the latest
 ) -> Recent:  # And how they differ from the earlier ones
     "Compare the last calls with all earlier ones."
-    right, seen = (int(v[0]) if len(v) else 0 for v in last_calls(steps, steps.at_us[-1:], calls))
+    right, seen, behind = (int(v[0]) if len(v) else 0 for v in last_calls(steps, steps.at_us[-1:], calls))
     earlier = int(steps.right.sum()) - right, int(steps.calls.sum()) - seen
-    change = precision_difference((right, seen), earlier)
+    change = precision_difference((right, seen), earlier, (behind, int(steps.positions.sum()) - behind))
     low, high = change["low"], change["high"]
     clear: Trend | None = None
     if low is not None and high is not None:
         clear = "up" if low > 0 else "down" if high < 0 else "unclear"
-    share = share_of(right / seen if seen else float("nan"), wilson_interval(right, seen), seen)
+    share = share_of(
+        right / seen if seen else float("nan"), wilson_interval(right, seen, positions=behind), seen
+    )
     return {"calls": seen, "precision": share, "change": change, "direction": clear}
 
 # %% ../../nbs/dashboard/06_figures.ipynb #against-of
@@ -242,6 +252,8 @@ def figures_of(
         "max_drawdown_daily_pct": number_or_none(m.max_drawdown_daily) if some else None,
         "sharpe_ratio": number_or_none(m.sharpe_ratio),
         "daily_return_pct": daily_mean(columns, timezone),
+        "positions": m.positions.positions,
+        "by_position": position_line(m.positions),
         "runs": runs_of(columns),
         "recent": recent_of(steps_of(columns, timezone)),
         "reference": None,
@@ -295,10 +307,10 @@ def rolling_precision(
     calls: int = ROLLING_CALLS,  # Calls in each window
 ) -> Band:  # At each moment; None until so many calls are closed
     "Precision of the last calls at each moment."
-    right, seen = last_calls(steps, at_us, calls)
+    right, seen, behind = last_calls(steps, at_us, calls)
     enough = seen >= calls
     n = np.maximum(seen, 1)
-    low, high = wilson_band(right, n)
+    low, high = wilson_band(right, n, behind)
 
     def shown(values: Floats) -> list[float | None]:
         return [round(v, 4) if ok else None for v, ok in zip(values.tolist(), enough.tolist(), strict=True)]
@@ -323,7 +335,8 @@ def calibration_of(
 ) -> Calibration:  # Bins that have trades, and what they sum up to
     "Compare stated confidences with what was observed."
     taken = columns.predicted < 2
-    rows = confidence_rows(columns.confidence[taken], columns.actual[taken], columns.predicted[taken])
+    facts = (columns.confidence, columns.actual, columns.predicted, firsts_of(columns))
+    rows = confidence_rows(*(fact[taken] for fact in facts))
     table = reliability_table(rows)
     bins: list[CalibrationBin] = [
         {"stated": b.stated, "observed": share_of(b.observed, b.interval, b.n), "low": b.low, "high": b.high}

@@ -31,6 +31,7 @@ from trade_telemetry.dashboard.answers import (
     Drawn,
     Figures,
     Findings,
+    Missing,
     Rows,
     RunFacts,
     RunName,
@@ -58,8 +59,10 @@ from .trades import trades_csv, trades_of, utc_from_us, utc_text
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..metrics.steps import steps_of
+
+# %% ../../nbs/dashboard/15_state.ipynb #imports-store
 from ..store.columns import TraceColumns
-from ..store.runs import RunInfo
+from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
 from ..store.view import View, called, coverage_of, shown_strategies, view_words
 
@@ -85,6 +88,7 @@ def facts_of(
     shown = [run_facts(run, "figure") for run in view.figure_runs]
     beside = [run_facts(run, "reference") for run in view.reference_runs]
     words = cast(ViewFacts, view_words(view))  # state, mode, title
+    both = [*view.figure_runs, *view.reference_runs]
     return {
         "state": words["state"], "mode": words["mode"], "title": words["title"],
         "directory": ", ".join(str(path) for path in store.paths),
@@ -93,6 +97,7 @@ def facts_of(
         "precision_threshold": settings.dashboard_alert_precision_threshold,
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
+        "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/15_state.ipynb #why-empty
@@ -118,8 +123,9 @@ def rows_read(
     "Count rows by what became of them."
     report = store.report
     return {
-        "loaded": len(store.columns), "shown": shown, "set_aside": len(report.bad) - report.duplicates,
-        "duplicates": report.duplicates, "mislabelled": report.mislabelled,
+        "loaded": len(store.columns), "shown": shown,
+        "set_aside": len(report.bad) - report.duplicates - report.corrections,
+        "duplicates": report.duplicates, "corrections": report.corrections, "mislabelled": report.mislabelled,
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/15_state.ipynb #strategies-of

@@ -339,5 +339,8 @@ def details_html(
     for name, exits in details["exits"].items():
         title = Markup("{} · calibration and exits").format(name_html(name))
         body = _TWO.format(calibration_html(details["calibration"][name]), exits_html(exits))
+        own = state["strategies"].get(name)
+        if words := own and own["by_position"]:
+            body += Markup('<p class="tt-positions">{}</p>').format(capital(f"{words}."))
         panels.append(panel_html(Panel(title, note, body, colors[name])))
     return grid_html(panels)

@@ -171,7 +171,12 @@ def _tests_of_sums(a: Folded, b: Folded, level: float) -> dict[str, Difference]:
         (s.right, s.calls) for s in (headline_scores(fg.matrix(own.calls)) for own in (a, b))
     )
     counts = hits, calls, other_hits, other_calls
-    precision = replace(newcombe_difference(*counts, level), p_value=sg.proportion_p_value(*counts))
+    behind = (
+        headline_scores(fg.matrix(a.calls, "positions")).calls,
+        headline_scores(fg.matrix(b.calls, "positions")).calls,
+    )
+    gap = newcombe_difference(*counts, level, behind)
+    precision = replace(gap, p_value=sg.proportion_p_value(*counts, behind))
     return {"welch_t": sg.welch_of(_moments(a), _moments(b), level), "precision": precision}
 
 

@@ -18,6 +18,7 @@ from ..arrays import Bools, Floats, Ints
 from .alert_rules import MINIMUM_CALLS, Alert, AlertRules, Case, delay_of, iso_time
 from .sequential import YEAR, episodes, learn_baseline
 from .significance import design_effect
+from ..metrics.aggregates import firsts_of
 from ..metrics.classification import NOOP
 from ..metrics.intervals import wilson_interval
 
@@ -121,11 +122,12 @@ def chance_in_a_year(
 # %% ../../nbs/judgement/10_precision_rule.ipynb #looks
 @dataclass(frozen=True, eq=False)
 class _Looks:
-    "Right calls and calls so far at each moment at which a trade closed, arrays of shape (steps,)."
+    "Right calls, calls and positions so far at each moment at which a trade closed, arrays of shape (steps,)."
 
     us: Ints
     right: Floats
     calls: Floats
+    positions: Floats  # Each where its first exit is
     day_end: npt.NDArray[np.intp]  # Last step of each day, shape (days,)
 
     def sums(self, first: int, last: int) -> tuple[Floats, Floats]:
@@ -135,17 +137,25 @@ class _Looks:
         right, calls = (np.diff(np.concatenate([[0.0], x])[edges]) for x in (self.right, self.calls))
         return right, calls
 
+    def behind(self, first: int, last: int) -> float:
+        "Positions between two steps, both included."
+        return float(self.positions[last] - (self.positions[first - 1] if first else 0.0))
 
-def _looks_at(us: Ints, hits: Bools, last_us: Ints) -> _Looks:
+
+def _looks_at(us: Ints, hits: Bools, first: Bools, last_us: Ints) -> _Looks:
     "From trades; `last_us` is the last exit of each day."
     if (us[1:] < us[:-1]).any():
         order = np.argsort(us, kind="stable")
-        us, hits = us[order], hits[order]
-    right, calls = np.cumsum(hits, dtype=np.float64), np.arange(1.0, len(us) + 1)
+        us, hits, first = us[order], hits[order], first[order]
+    right, calls, positions = (
+        np.cumsum(hits, dtype=np.float64),
+        np.arange(1.0, len(us) + 1),
+        np.cumsum(first, dtype=np.float64),
+    )
     moment = np.flatnonzero(np.append(us[1:] != us[:-1], True)) if len(us) else np.empty(0, np.intp)
     if len(moment) < len(us):
-        us, right, calls = us[moment], right[moment], calls[moment]
-    return _Looks(us, right, calls, np.searchsorted(us, last_us, side="right") - 1)
+        us, right, calls, positions = us[moment], right[moment], calls[moment], positions[moment]
+    return _Looks(us, right, calls, positions, np.searchsorted(us, last_us, side="right") - 1)
 
 # %% ../../nbs/judgement/10_precision_rule.ipynb #looks-of
 def _looks_of(case: Case, strategy: str) -> _Looks | None:
@@ -155,16 +165,18 @@ def _looks_of(case: Case, strategy: str) -> _Looks | None:
         return None
     if strategy not in case.live.by_row:
         us = np.minimum(days.last_us, case.now_us)  # where only the date is known, today is not over
-        right, calls = np.cumsum(days.right, dtype=np.float64), np.cumsum(days.calls, dtype=np.float64)
-        return _Looks(us, right, calls, np.arange(len(us)))
+        right, calls, behind = (
+            np.cumsum(part, dtype=np.float64) for part in (days.right, days.calls, days.positions)
+        )
+        return _Looks(us, right, calls, behind, np.arange(len(us)))
     rows = case.figure
     mine = rows.predicted != NOOP
     if len(rows.strategies) > 1:
         mine &= rows.strategy == rows.strategies.index(strategy)
     every = bool(mine.all())
     us = rows.exit_us if every else rows.exit_us[mine]
-    hits = rows.predicted == rows.actual
-    return _looks_at(us, hits if every else hits[mine], days.last_us)
+    hits, first = rows.predicted == rows.actual, firsts_of(rows)
+    return _looks_at(us, hits if every else hits[mine], first if every else first[mine], days.last_us)
 
 # %% ../../nbs/judgement/10_precision_rule.ipynb #calls-to-show
 def calls_to_show(
@@ -215,7 +227,7 @@ def _precision_alert(
     if rules.window is not None:
         first = int(np.searchsorted(looks.calls, looks.calls[at] - rules.window, side="right"))
     right, calls = looks.sums(first, at)
-    n, worth = int(calls.sum()), effective_size_of_days(right, calls)
+    n, worth = int(calls.sum()), min(effective_size_of_days(right, calls), max(looks.behind(first, at), 1.0))
     low, high = _share_interval(share, worth)
     evidence = PrecisionEvidence(share, low, high, n, len(calls), worth, line, line + rules.hysteresis)
     false_alarm, delay = _precision_error(case, strategy, worth, calls)
@@ -234,7 +246,7 @@ def _precision_error(
     if base is None:
         return FalseAlarm("no backtest"), DetectionDelay("unknown", None, rules.loss, rate)
     right, of = base.right.astype(np.float64), base.calls.astype(np.float64)
-    n, known = int(of.sum()), effective_size_of_days(right, of)
+    n, known = int(of.sum()), min(effective_size_of_days(right, of), max(float(base.positions.sum()), 1.0))
     share, promised, in_a_year = float(right.sum()) / n, learn_baseline(right, of, 0.5), None
     if promised is not None:
         rule = max(1, round(rate)), case.line, rules.minimum_calls, rules.window

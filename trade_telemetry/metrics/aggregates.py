@@ -29,13 +29,14 @@ from trade_telemetry.aggregate import (
     used_words,
 )
 from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, plain_name
+from .returns import first_exits
 from ..store.columns import WORDS, TraceColumns
 from ..store.days import exit_days
 
 # %% auto #0
 __all__ = ['BLOCK', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'PIECE', 'ranks_of', 'joined_ranks', 'raised', 'added', 'LineSums',
            'check_column', 'add_returns', 'add_stated', 'log_scores', 'add_claims', 'claim_bins', 'return_bins_of',
-           'return_key', 'return_histogram', 'fold_rows', 'Folded', 'was_sampled', 'fold', 'names_known']
+           'return_key', 'return_histogram', 'firsts_of', 'fold_rows', 'Folded', 'was_sampled', 'fold', 'names_known']
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #ranks
 def ranks_of(
@@ -297,16 +298,11 @@ Groups = tuple[npt.NDArray[Any], Sequence[str]]  # Code of each row, and the nam
 
 def _words_of(columns: TraceColumns, by: Groups | None) -> list[tuple[tuple[str, ...], Ints]]:
     "Sorted names and codes of strategy, version, account and symbol."
+    own = [
+        (getattr(columns, name), getattr(columns, WORDS[name])) for name in ("strategy", "version", "account")
+    ]
     groups = (columns.symbol, columns.symbols) if by is None else by
-    pairs = [(columns.strategy, columns.strategies)]
-    for name in ("version", "account"):
-        codes = getattr(columns, name, None)
-        pairs.append(
-            (np.zeros(len(columns), np.int64), [""])
-            if codes is None
-            else (codes, getattr(columns, f"{name}s"))
-        )
-    return [used_words([plain_name(word) for word in words], codes) for codes, words in (*pairs, groups)]
+    return [used_words([plain_name(word) for word in words], codes) for codes, words in (*own, groups)]
 
 
 def _lines_of(
@@ -353,17 +349,31 @@ def _sum_rows(columns: TraceColumns, line: Ints, lines: int) -> tuple[LineSums, 
         keys[rows] = return_key(own, units)
     return sums, return_histogram(keys, lines), claim_bins(np.concatenate(claims))
 
+# %% ../../nbs/metrics/02_aggregates.ipynb #firsts-of
+def firsts_of(
+    columns: TraceColumns,  # Rows of any runs
+    by: Groups | None = None,  # What they are counted by: a position counts in each of its groups
+) -> Bools:  # Is it the first exit of its position? shape (n,)
+    "Find one row for each position of a run."
+    c = columns
+    return first_exits(
+        c.position_id, c.trace_id, c.exit_us, c.return_pct, c.run, *(() if by is None else by[:1])
+    )
+
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold-rows
 def fold_rows(
     columns: TraceColumns,  # Rows in any order; the ledger beside them is not looked at
     timezone: str | tzinfo = "UTC",  # Zone of the exit dates
     by: Groups | None = None,  # What to count by in place of the symbol; None: the symbol
+    first: Bools | None = None,  # Which rows are the first exit of their position; None: to be found
 ) -> Aggregate:  # ValueError where a return is not finite or beyond the bounds
     "Sum rows; strategies with sampled rows are marked as missing closes."
-    n = len(columns)
+    n, first = len(columns), firsts_of(columns, by) if first is None else first
     if n > BLOCK:
         slices = [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
-        return merge(*(fold_rows(columns.take(s), timezone, by and (by[0][s], by[1])) for s in slices))
+        return merge(
+            *(fold_rows(columns.take(s), timezone, by and (by[0][s], by[1]), first[s]) for s in slices)
+        )
     if not n:
         return empty()
     words = _words_of(columns, by)
@@ -372,12 +382,13 @@ def fold_rows(
     sums, return_bins, confidence_bins = _sum_rows(columns, line, lines)
     closes, both = np.bincount(line, minlength=lines).astype(np.int64), sums.small("wins and losses")
     stated = np.bincount(confidence_bins[0], confidence_bins[2], lines).astype(np.int64)
+    positions = closes if first.all() else np.bincount(line[first], minlength=lines).astype(np.int64)
     known = [closes - sums.small(f"no {name}") for name in ("fees_pct", "slippage_pct", "holding_minutes")]
     sampled = columns.strategy[columns.sample_rate < 1]
     names = {plain_name(columns.strategies[code]) for code in np.flatnonzero(np.bincount(sampled)).tolist()}
     return Aggregate(
         tuple(own for own, _ in words), keys,
-        np.stack([closes, both & 0xFFFFFFFF, both >> 32, *known, stated]),
+        np.stack([closes, both & 0xFFFFFFFF, both >> 32, *known, stated, positions]),
         np.stack([sums.wide(name) for name in SUMS], axis=1), _exits_of(line, lines, columns.exit_us),
         np.zeros(lines, dtype=np.int64), return_bins, confidence_bins, (str(timezone),), frozenset(names),
     )  # fmt: skip
@@ -454,13 +465,13 @@ def _by_rate(
     columns: TraceColumns, known: Bools, timezone: str | tzinfo, by: Groups | None
 ) -> list[tuple[float, bool, Aggregate]]:
     "Sums of rows by sample rate, and apart those of runs that a ledger completes."
-    rates, parts = np.minimum(columns.sample_rate, 1.0), []
+    rates, parts, first = np.minimum(columns.sample_rate, 1.0), [], firsts_of(columns, by)
     for rate in sorted(set(rates.tolist())):
         for completed in (False, True):
             rows = (rates == rate) & (known == completed)
             if rows.any():
                 own = by and (by[0][rows], by[1])
-                parts.append((rate, completed, fold_rows(columns.take(rows), timezone, own)))
+                parts.append((rate, completed, fold_rows(columns.take(rows), timezone, own, first[rows])))
     return parts
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold-all
@@ -489,16 +500,14 @@ def fold(
 # %% ../../nbs/metrics/02_aggregates.ipynb #names-known
 def names_known(
     columns: TraceColumns,  # Rows, and ledgers where there are some
-    by: str = "strategy",  # strategy, symbol, run or mode; exit_reason and source, of which no ledger knows
+    by: str = "strategy",  # One of `WORDS`; of exit reasons, entry tags and sources no ledger knows
 ) -> list[str]:  # Names of those that have closes, sorted
     "Name the groups of some trades."
     words, ledger = getattr(columns, WORDS[by]), columns.ledger
     present = np.bincount(getattr(columns, by), minlength=len(words))
     names = {words[code] for code in np.flatnonzero(present).tolist()}
-    if by in ("exit_reason", "source") or ledger is None:
+    if by in ("exit_reason", "entry_tag", "source") or ledger is None:
         return sorted(names)
     if by in ("run", "mode"):
         return sorted(names | {key[by == "mode"] for key in ledger.sums})
-    return sorted(
-        names.union(*(part.strategies if by == "strategy" else part.symbols for part in ledger.sums.values()))
-    )
+    return sorted(names.union(*(part.words[form.WORDS.index(by)] for part in ledger.sums.values())))

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from ..aggregate import Aggregate
 from ..aggregate_form import PERCENT
-from .aggregates import fold, fold_rows
+from .aggregates import firsts_of, fold, fold_rows, was_sampled
 from .classification import NOOP
 from .figures import share
-from .intervals import mean_interval, wilson_interval
+from .intervals import mean_interval, wilson_interval, worth
 from .rank_figures import WeightedLines, weighted_lines
 from .returns import exit_order
 from ..store.columns import TraceColumns, words_of
@@ -108,23 +108,26 @@ class Group:
     trades: int  # Closed positions; where `sampled`, those that were kept
     calls: int  # LONG and SHORT calls
     precision: float  # Right calls / calls; nan without calls
-    precision_interval: tuple[float, float]  # Wilson, 95 %
+    precision_interval: tuple[float, float]  # Wilson over positions, 95 %
     win_rate: float  # Trades above 0 / trades
-    win_rate_interval: tuple[float, float]  # Wilson, 95 %
+    win_rate_interval: tuple[float, float]  # Wilson over positions, 95 %
     avg_return: float  # Mean return, %
     avg_return_interval: tuple[float, float]  # Bootstrap of days, 95 %; nan under two days
     total_return_pct: float  # Sum, % of the stake; nan where `sampled`
     sampled: bool = False  # Are these kept rows of a sample, of which no ledger knows the rest?
+    positions: int = 0  # Decisions behind the trades, each once in a group
 
 # %% ../../nbs/metrics/09_breakdown.ipynb #lines
 def _group(name: str, lines: WeightedLines, own: npt.NDArray[np.intp], sampled: bool) -> Group:
     day, closes, earned = lines.day[own], lines.closes[own], lines.return_sum[own]
     wins, calls, right = (int(part[own].sum()) for part in (lines.wins, lines.calls, lines.right))
+    positions, called = lines.positions[own], lines.called[own] != NOOP
+    every, of_calls = int(positions.sum()), int(positions[called].sum())
     n, units = int(closes.sum()), round(float(earned.sum()) * PERCENT)  # the sum was whole units
     return Group(
-        name, n, calls, right / calls if calls else nan, wilson_interval(right, calls), wins / n if n else nan,
-        wilson_interval(wins, n), share(units, n * PERCENT), mean_interval(day, earned, closes),
-        nan if sampled else units / PERCENT, sampled,
+        name, n, calls, right / calls if calls else nan, wilson_interval(right, calls, positions=of_calls),
+        wins / n if n else nan, wilson_interval(wins, n, positions=every), share(units, n * PERCENT), mean_interval(day, earned, closes),
+        nan if sampled else units / PERCENT, sampled, round(worth(n, every)),
     )  # fmt: skip
 
 # %% ../../nbs/metrics/09_breakdown.ipynb #groups
@@ -165,7 +168,8 @@ def breakdown(
     session_open: str | None = None,  # HH:MM: hours are counted from here
 ) -> list[Group]:  # Groups that have trades, in their natural order
     "Cut trades into groups and measure each; ValueError for an unknown key."
-    if by not in LEDGER_KEYS:
+    parted = by in ("month", "exit_weekday") and not was_sampled(columns) and not firsts_of(columns).all()
+    if by not in LEDGER_KEYS or parted:  # a position may end in two months, and counts in each
         return _by_rows(columns, keys_of(columns, by, timezone, session_open), timezone)
     known = fold(columns, timezone).calls
     return _groups(known, _keys_of_lines(known, by))
@@ -182,6 +186,7 @@ class Rolling:
     precision: npt.NDArray[np.float64]  # Right calls / calls; nan without calls
     win_rate: npt.NDArray[np.float64]  # Trades above 0 / N
     avg_return: npt.NDArray[np.float64]  # Mean return, %
+    positions: npt.NDArray[np.int64]  # Positions behind the N, each where its first exit is
     sampled: bool = False  # Are these the last N kept rows of a sample? A ledger knows no single trades
 
 
@@ -206,6 +211,7 @@ def rolling(
         precision,
         sums(columns.return_pct > 0) / window,
         sums(columns.return_pct) / window,
+        sums(firsts_of(columns)).astype(np.int64),
         bool((columns.sample_rate < 1).any()),
     )
 

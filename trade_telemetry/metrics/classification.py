@@ -11,7 +11,7 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from .intervals import mean_interval, wilson_interval
+from .intervals import mean_interval, wilson_interval, worth
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
 from ..trace import DIRECTIONS, Direction
@@ -172,12 +172,14 @@ class ConfidenceRows:
     right: npt.NDArray[np.bool_]  # Was the call right? shape (m,)
     missing: int  # Rows without a confidence
     outside: int  # Rows with one outside [0, 1]
+    positions: float = 1.0  # Positions for each row, in (0, 1]; 1 where each row is its own
 
 
 def confidence_rows(
     confidence: npt.ArrayLike,  # Stated confidence, nan where unknown, shape (n,)
     actual: npt.ArrayLike,  # Direction codes, shape (n,)
     predicted: npt.ArrayLike,  # Direction codes, shape (n,)
+    first: npt.ArrayLike | None = None,  # Is it the first exit of its position? shape (n,); None: each is
 ) -> ConfidenceRows:  # Usable rows and how many are not
     "Pick the rows whose confidence can be judged."
     stated = np.asarray(confidence, dtype=np.float64)
@@ -185,9 +187,12 @@ def confidence_rows(
     missing = np.isnan(stated)
     inside = (stated >= 0) & (stated <= 1)
     n_missing = int(np.count_nonzero(missing))
+    usable = int(np.count_nonzero(inside))
+    decisions = usable if first is None else int(np.count_nonzero(np.asarray(first)[inside]))
     return ConfidenceRows(
-        stated[inside], right[inside], n_missing, len(stated) - n_missing - int(np.count_nonzero(inside))
-    )
+        stated[inside], right[inside], n_missing, len(stated) - n_missing - usable,
+        worth(usable, decisions) / usable if usable else 1.0,
+    )  # fmt: skip
 
 
 def brier_score(
@@ -223,7 +228,7 @@ def reliability_table(
     return [
         ReliabilityBin(
             k / bins, (k + 1) / bins, n[k], _share(stated[k], n[k], float("nan")),
-            _share(right[k], n[k], float("nan")), wilson_interval(right[k], n[k]),
+            _share(right[k], n[k], float("nan")), wilson_interval(right[k], n[k], positions=n[k] * rows.positions),
         )
         for k in range(bins)
     ]  # fmt: skip

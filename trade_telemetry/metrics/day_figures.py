@@ -43,6 +43,7 @@ class DayTotals:
     right: Ints  # Right calls
     stated: Ints  # Calls with a confidence in [0, 1]
     gap: Floats  # Sum of confidence minus right over those
+    positions: Ints  # Positions behind the calls, each on the day of its first exit
 
     def part(
         self,
@@ -81,17 +82,18 @@ def _totals_by_day(a: Aggregate, axes: list[int]) -> tuple[DayTotals, Ints]:
         closes * calls,
         closes * (calls & right),
         stated,
+        a.count("positions") * calls,
         stated * right,
     ]
-    *counted, claimed, true = np.add.reduceat(np.stack(counts).take(order, axis=1), starts, axis=1)
+    *counted, true = np.add.reduceat(np.stack(counts).take(order, axis=1), starts, axis=1)
     sums = a.sums[:, [SUMS.index("return_sum"), SUMS.index("confidence_sum")]] * np.stack(
         [np.ones_like(calls), calls]
     )
     earned, claim = floats_of(sum_wide(sums.take(order, axis=2), starts))
     last, at = np.maximum.reduceat(_last_exits(a)[order], starts), order[starts]
-    n, wins, losses, moves, called, hits = counted
+    n, wins, losses, moves, called, hits, claims, positions = counted
     totals = DayTotals(
-        day[at], last, n, wins, losses, earned / PERCENT, moves, called, hits, claimed, claim / ONE - true
+        day[at], last, n, wins, losses, earned / PERCENT, moves, called, hits, claims, claim / ONE - true, positions
     )  # fmt: skip
     return totals, at
 
@@ -137,7 +139,7 @@ def days_of(
 ) -> DayTotals:  # Of all closes together; empty without any
     "Sum all closes by exit date."
     none, some = np.zeros(0, dtype=np.int64), np.zeros(0)
-    empty = DayTotals(none, none, none, none, none, some, none, none, none, none, some)
+    empty = DayTotals(none, none, none, none, none, some, none, none, none, none, some, none)
     return by_day(aggregate).get((), empty)
 
 # %% ../../nbs/metrics/06_day_figures.ipynb #daily

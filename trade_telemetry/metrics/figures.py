@@ -72,10 +72,11 @@ def share(
 # %% ../../nbs/metrics/05_figures.ipynb #matrix
 def matrix(
     aggregate: Aggregate,  # Any
+    of: str = "closes",  # What is counted; "positions": each decision once, where its first exit is
 ) -> cl.Matrix:  # Counts, shape (3, 3), rows actual, columns predicted
     "Count calls against outcomes."
     counts = np.zeros(9, dtype=np.int64)
-    np.add.at(counts, aggregate.key("actual") * 3 + aggregate.key("called"), aggregate.count("closes"))
+    np.add.at(counts, aggregate.key("actual") * 3 + aggregate.key("called"), aggregate.count(of))
     return counts.reshape(3, 3)
 
 
@@ -298,13 +299,22 @@ def reliability_table(
     "Compare claims with outcomes (Murphy & Winkler 1977); ValueError where bins would cut a thousandth."
     if bins < 1 or CONFIDENCE_BINS % bins:
         raise ValueError(f"bins must divide {CONFIDENCE_BINS}, got {bins}")
-    found, width = claims(aggregate), CONFIDENCE_BINS // bins
+    found, width, each = (
+        claims(aggregate),
+        CONFIDENCE_BINS // bins,
+        share(aggregate.positions, trades(aggregate)),
+    )
     sums = np.zeros((3, bins), dtype=np.int64)
     for own, values in zip(sums, (found.n, found.right, found.stated), strict=True):
         np.add.at(own, found.number // width, values)
     return [
         cl.ReliabilityBin(
-            k / bins, (k + 1) / bins, n, share(stated, n * ONE), share(right, n), wilson_interval(right, n)
+            k / bins,
+            (k + 1) / bins,
+            n,
+            share(stated, n * ONE),
+            share(right, n),
+            wilson_interval(right, n, positions=n * each),
         )
         for k, (n, right, stated) in enumerate(sums.T.tolist())
     ]

@@ -18,7 +18,7 @@ from ..arrays import Floats, Ints
 from .returns import finite_values
 
 # %% auto #0
-__all__ = ['DRAWS', 'Z_95', 'day_places', 'day_weights', 'mean_interval', 'wilson_interval', 'Difference', 'as_sample',
+__all__ = ['DRAWS', 'Z_95', 'day_places', 'day_weights', 'mean_interval', 'worth', 'wilson_interval', 'Difference', 'as_sample',
            'check_confidence', 'newcombe_difference', 'wilson_band']
 
 # %% ../../nbs/metrics/03_intervals.ipynb #constants
@@ -72,10 +72,19 @@ def mean_interval(
     return float(low), float(high)
 
 # %% ../../nbs/metrics/03_intervals.ipynb #wilson
+def worth(
+    n: float,  # Trials, > 0
+    positions: float,  # First exits among them
+) -> float:  # Independent cases, in [1, n]
+    "Say how many cases some trials are worth; where the first exits lie elsewhere, there is still one."
+    return min(max(positions, 1), n)
+
+
 def wilson_interval(
     right: int,  # Successes, 0 <= right <= n
     n: int,  # Trials
     level: float = 0.95,  # Confidence level, in (0, 1)
+    positions: float | None = None,  # Independent cases behind the trials; None: each is its own
 ) -> tuple[float, float]:  # Lower and upper bound in [0, 1]; (nan, nan) without trials
     "Score interval for a proportion (Wilson 1927); ValueError where right or level is out of range."
     if not 0 <= right <= n:
@@ -84,9 +93,13 @@ def wilson_interval(
         raise ValueError(f"level must lie in (0, 1), got {level}")
     if n == 0:
         return float("nan"), float("nan")
-    z, p = NormalDist().inv_cdf(0.5 + level / 2), right / n
-    center, scale = p + z * z / (2 * n), 1 + z * z / n
-    half = z * float(np.sqrt(p * (1 - p) / n + z * z / (4.0 * n * n)))
+    z, p, m = (
+        NormalDist().inv_cdf(0.5 + level / 2),
+        right / n,
+        n if positions is None else worth(n, positions),
+    )
+    center, scale = p + z * z / (2 * m), 1 + z * z / m
+    half = z * float(np.sqrt(p * (1 - p) / m + z * z / (4.0 * m * m)))
     return (
         0.0 if right == 0 else (center - half) / scale,
         1.0 if right == n else (center + half) / scale,
@@ -141,14 +154,16 @@ def newcombe_difference(
     hits_second: int,  # Correct calls of the second
     calls_second: int,  # Its calls
     confidence: float = 0.95,  # Coverage of the interval, fraction
+    positions: tuple[float, float] | None = None,  # Behind the calls of both; None: each call is its own
 ) -> Difference:  # Difference of the proportions as a fraction; [-1, 1] when a side has no calls
     "Compare two proportions with Newcombe's interval."
     check_confidence(confidence)
     if min(calls_first, calls_second) == 0:
         return Difference("newcombe", nan, -1.0, 1.0, nan, nan, calls_first, calls_second, confidence)
     p1, p2 = hits_first / calls_first, hits_second / calls_second
-    l1, u1 = wilson_interval(hits_first, calls_first, confidence)
-    l2, u2 = wilson_interval(hits_second, calls_second, confidence)
+    behind = positions or (None, None)
+    l1, u1 = wilson_interval(hits_first, calls_first, confidence, behind[0])
+    l2, u2 = wilson_interval(hits_second, calls_second, confidence, behind[1])
     low = p1 - p2 - sqrt((p1 - l1) ** 2 + (u2 - p2) ** 2)
     high = p1 - p2 + sqrt((u1 - p1) ** 2 + (p2 - l2) ** 2)
     return Difference("newcombe", p1 - p2, low, high, nan, nan, calls_first, calls_second, confidence)
@@ -157,10 +172,11 @@ def newcombe_difference(
 def wilson_band(
     right: Ints,  # Right calls of each window, shape (m,)
     n: int | Ints,  # Calls in each window, > 0
+    positions: Ints | None = None,  # Behind the calls of each; None: each call is its own
 ) -> tuple[Floats, Floats]:  # Lower and upper bounds of the 95 % intervals, in [0, 1]
     "Wilson's interval for many shares at once."
-    p, z = right / n, Z_95
-    scale = 1 + z * z / n
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4.0 * n * n))
-    center = p + z * z / (2 * n)
+    p, z, m = right / n, Z_95, n if positions is None else np.minimum(np.maximum(positions, 1), n)
+    scale = 1 + z * z / m
+    half = z * np.sqrt(p * (1 - p) / m + z * z / (4.0 * m * m))
+    center = p + z * z / (2 * m)
     return np.maximum((center - half) / scale, 0.0), np.minimum((center + half) / scale, 1.0)

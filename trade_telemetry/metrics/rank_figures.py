@@ -112,6 +112,7 @@ class WeightedLines:
     wins: Ints  # Return above 0
     calls: Ints  # LONG and SHORT calls
     right: Ints  # Right calls
+    positions: Ints  # Closes that are the first exit of their position
 
 
 def weighted_lines(
@@ -121,7 +122,7 @@ def weighted_lines(
     called, actual, closes = (aggregate.key("called"), aggregate.key("actual"), aggregate.count("closes"))
     calls = closes * (called != cl.NOOP)
     return WeightedLines(
-        aggregate.key("day"), called, actual, closes, aggregate.values("return_sum"), aggregate.count("wins"), calls, calls * (called == actual)
+        aggregate.key("day"), called, actual, closes, aggregate.values("return_sum"), aggregate.count("wins"), calls, calls * (called == actual), aggregate.count("positions")
     )  # fmt: skip
 
 # %% ../../nbs/metrics/08_rank_figures.ipynb #all-figures

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from datetime import tzinfo
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Floats, Ints
+from ..arrays import Bools, Floats, Ints
 from ..store.days import exit_days
 
 # %% auto #0
-__all__ = ['Days', 'finite_values', 'exit_order', 'curve', 'drawdown', 'deepest_fall', 'max_drawdown', 'max_drawdown_compounded',
-           'by_instant', 'fill_days', 'daily_returns', 'days_per_year', 'sharpe_of_days', 'sharpe_ratio',
-           'sharpe_per_trade', 'cumulative_return', 'average_return', 'win_rate', 'profit_factor', 'payoff_ratio',
-           'sortino_of_days', 'calmar_of_days', 'probabilistic_sharpe_ratio', 'average_win', 'average_loss',
-           'longest_streak', 'exposure', 'days_under_water', 'cost_total']
+__all__ = ['Days', 'finite_values', 'exit_order', 'curve', 'named_within', 'first_exits', 'drawdown', 'deepest_fall',
+           'max_drawdown', 'max_drawdown_compounded', 'by_instant', 'fill_days', 'daily_returns', 'days_per_year',
+           'sharpe_of_days', 'sharpe_ratio', 'sharpe_per_trade', 'cumulative_return', 'average_return', 'win_rate',
+           'profit_factor', 'payoff_ratio', 'sortino_of_days', 'calmar_of_days', 'probabilistic_sharpe_ratio',
+           'average_win', 'average_loss', 'longest_streak', 'exposure', 'days_under_water', 'cost_total']
 
 # %% ../../nbs/metrics/01_returns.ipynb #dates
 Days = npt.NDArray[np.datetime64]
@@ -82,6 +83,36 @@ def curve(
     "Cumulative return on a constant stake, in exit order; ValueError where a return is not finite."
     order, r = exit_order(exit_us, trace_id, return_pct), finite_values(return_pct)
     return order, np.cumsum(r if _ascending(exit_us) else r[order], dtype=np.float64)
+
+# %% ../../nbs/metrics/01_returns.ipynb #first-exits
+def named_within(
+    ids: npt.NDArray[np.uint64],  # Ids, shape (n,)
+    *apart: npt.NDArray[np.integer[Any]],  # Codes of what the ids hold within: runs, groups; shape (n,)
+) -> npt.NDArray[np.uint64]:  # Other ids, equal where all of it is, shape (n,)
+    "Tell equal ids of different groups apart."
+    for codes in apart:
+        ids = ids * np.uint64(0x9E3779B97F4A7C15) + codes.astype(np.uint64)
+    return ids
+
+
+def first_exits(
+    position_id: npt.NDArray[np.uint64],  # Decisions, shape (n,)
+    trace_id: npt.NDArray[np.uint64],  # Exits, shape (n,)
+    exit_us: Ints,  # Exit times, microseconds since 1970 UTC, shape (n,)
+    return_pct: Floats,  # Returns, percent, shape (n,)
+    *apart: npt.NDArray[np.integer[Any]],  # Codes within which positions count anew: runs, groups; shape (n,)
+) -> Bools:  # Is it the first exit of its position? shape (n,)
+    "Find one row for each position."
+    first = np.ones(len(trace_id), dtype=np.bool_)
+    shared = np.flatnonzero(position_id != trace_id)
+    key = named_within(position_id[shared], *(codes[shared] for codes in apart))
+    ranked = np.sort(key)
+    if (ranked[1:] == ranked[:-1]).any():
+        order = exit_order(exit_us[shared], trace_id[shared], return_pct[shared])
+        _, at = np.unique(key[order], return_index=True)
+        first[shared] = False
+        first[shared[order[at]]] = True
+    return first
 
 # %% ../../nbs/metrics/01_returns.ipynb #drawdown
 def drawdown(

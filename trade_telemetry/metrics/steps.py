@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arrays import Floats, Ints
-from .aggregates import Folded, fold, was_sampled
+from .aggregates import Folded, firsts_of, fold, was_sampled
 from .classification import NOOP
 from .day_figures import days_of
 from .returns import exit_order
@@ -30,6 +30,7 @@ class Steps:
     return_sum: Floats  # Percent
     calls: Ints  # LONG and SHORT calls
     right: Ints  # Those that were right
+    positions: Ints  # Positions behind the calls, each where its first exit is
     source: str  # rows, ledger, or sample: rows that no ledger completes
 
 # %% ../../nbs/metrics/07_steps.ipynb #steps-of
@@ -39,11 +40,11 @@ def steps_of_days(
 ) -> Steps:  # One step a day
     "Sum closes by day."
     days, called = days_of(folded.returns), days_of(folded.calls)
-    calls, right = np.zeros(len(days.day), dtype=np.int64), np.zeros(len(days.day), dtype=np.int64)
+    calls, right, positions = np.zeros((3, len(days.day)), dtype=np.int64)
     place = np.searchsorted(days.day, called.day)
-    calls[place], right[place] = called.calls, called.right
+    calls[place], right[place], positions[place] = called.calls, called.right, called.positions
     at = from_local((days.day + 1) * MICROSECONDS_A_DAY - 1, timezone)
-    return Steps(at, days.return_sum, calls, right, "ledger")
+    return Steps(at, days.return_sum, calls, right, positions, "ledger")
 
 
 def steps_of(
@@ -57,10 +58,9 @@ def steps_of(
     order = exit_order(columns.exit_us, columns.trace_id, columns.return_pct)
     calls = (columns.predicted != NOOP)[order]
     right = calls & (columns.predicted == columns.actual)[order]
+    counts = np.stack([calls, right, calls & firsts_of(columns)[order]]).astype(np.int64)
     source = "sample" if sampled else "rows"
-    return Steps(
-        columns.exit_us[order], columns.return_pct[order], calls.astype(np.int64), right.astype(np.int64), source
-    )  # fmt: skip
+    return Steps(columns.exit_us[order], columns.return_pct[order], counts[0], counts[1], counts[2], source)
 
 # %% ../../nbs/metrics/07_steps.ipynb #last-calls
 ROLLING_CALLS = 50  # The rolling precision looks back on so many calls
@@ -70,9 +70,11 @@ def last_calls(
     steps: Steps,  # In time order
     at_us: Ints,  # Moments
     least: int = ROLLING_CALLS,  # So many calls, more where a day is one step; all where there are not so many
-) -> tuple[Ints, Ints]:  # Right calls and calls of the latest steps at each moment
+) -> tuple[Ints, Ints, Ints]:  # Right calls, calls and positions of the latest steps at each moment
     "Look back on the last calls."
-    calls, right = (np.concatenate([[0], np.cumsum(v)]) for v in (steps.calls, steps.right))
+    calls, right, positions = (
+        np.concatenate([[0], np.cumsum(v)]) for v in (steps.calls, steps.right, steps.positions)
+    )
     end = np.searchsorted(steps.at_us, at_us, side="right")
     start = np.maximum(np.searchsorted(calls, calls[end] - least, side="right") - 1, 0)
-    return right[end] - right[start], calls[end] - calls[start]
+    return right[end] - right[start], calls[end] - calls[start], positions[end] - positions[start]

@@ -22,8 +22,8 @@ def read_counts(
     "Count what was read."
     read, cover = report.loaded, coverage_of(report.view.figure_runs)
     counts = {
-        "files": read.files, "rows": read.rows, "kept": read.kept, "bad": len(read.bad) - read.duplicates,
-        "duplicates": read.duplicates, "mislabelled": read.mislabelled, "ignored_files": read.ignored_files,
+        "files": read.files, "rows": read.rows, "kept": read.kept, "bad": len(read.bad) - read.duplicates - read.corrections,
+        "duplicates": read.duplicates, "corrections": read.corrections, "mislabelled": read.mislabelled, "ignored_files": read.ignored_files,
     }  # fmt: skip
     return counts if cover is None else counts | {"closes": cover["closes"], "lost": cover["lost"]}
 

@@ -187,7 +187,7 @@ def rolling_section(
     series = {}
     for name, path in paths.items():
         right = np.round(np.nan_to_num(path.precision) * window).astype(np.int64)
-        kept, (low, high) = thin(path.precision, CURVE_POINTS), wilson_band(right, window)
+        kept, (low, high) = thin(path.precision, CURVE_POINTS), wilson_band(right, window, path.positions)
         if len(kept):
             series[name] = (path.exit_us[kept], path.precision[kept], low[kept], high[kept])
     short = [name for name in report.names if name not in series]

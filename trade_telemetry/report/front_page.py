@@ -32,8 +32,14 @@ from trade_telemetry.report.blocks import (
     together,
 )
 from .scope import Report, exit_dates
-from ..sentences import GAIN_WORDS, gain_code, live_sentence, verdict_sentence
-from ..store.runs import RunInfo
+from trade_telemetry.sentences import (
+    GAIN_WORDS,
+    gain_code,
+    live_sentence,
+    missing_sentences,
+    verdict_sentence,
+)
+from ..store.runs import RunInfo, missing_of
 from ..store.view import view_words
 from trade_telemetry.wording import (
     DASH,
@@ -247,9 +253,10 @@ def executive_summary(
     report: Report,  # What is judged
 ) -> Block:  # Cards and sentences
     "Say the most important things first."
+    lacks = missing_sentences(missing_of([*report.view.figure_runs, *report.view.reference_runs]))
     if why := missing_sentence(report):
-        return paragraph(why, kind="missing")
-    lines = [kind_sentence(report)]
+        return paragraph(why, lacks, kind="missing")
+    lines = [kind_sentence(report), *filter(None, [lacks])]
     lines += [
         f"{plain_text(name)}: {live_sentence(found.verdict)}"
         for name, found in report.beside_backtest.items()

@@ -15,12 +15,14 @@ import trade_telemetry.plots as pl
 import trade_telemetry.report.blocks as bl
 from ..arrays import thin
 from ..glossary import Term, figure, label, show, show_interval
+from ..metrics.aggregates import firsts_of
 from trade_telemetry.metrics.classification import (
     brier_terms,
     calibration_gap,
     confidence_rows,
     reliability_table,
 )
+from ..metrics.positions import position_line
 from ..metrics.record import AccuracyMetrics, return_curves
 from .blocks import NOTHING, Block, Cell, Row
 from .scope import Report
@@ -115,9 +117,13 @@ def performance_table(
         for part in in_parts(columns, 4)
     ]
     ends = f"Small print: {interval_name()}s, Wilson for shares, days resampled for F1 and the average trade."
+    parted = [
+        f"{plain_text(title)}: {words}." for title, m in columns if (words := position_line(m.positions))
+    ]
     return bl.together(
         [
             *tables,
+            *(bl.paragraph(words, kind="note") for words in parted),
             bl.paragraph(
                 "Closed trades only, on a constant stake; open losses are not seen.", ends, kind="note"
             ),
@@ -243,7 +249,7 @@ def reliability_columns(
     columns: TraceColumns,  # Trades of one strategy
 ) -> tuple[list[float], ...]:  # predicted, observed, n, low, high of the groups that have trades
     "Reliability table as columns."
-    rows = confidence_rows(columns.confidence, columns.actual, columns.predicted)
+    rows = confidence_rows(columns.confidence, columns.actual, columns.predicted, firsts_of(columns))
     table = [(b.stated, b.observed, float(b.n), *b.interval) for b in reliability_table(rows) if b.n]
     return tuple(list(column) for column in zip(*table, strict=True)) or ([], [], [], [], [])
 

@@ -111,6 +111,8 @@ def kernel_surroundings(
     base = dict(os.environ if environment is None else environment)
     if (PACKAGE.parent / "nbs").is_dir():  # a checkout, perhaps not installed
         base["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE.parent), base.get("PYTHONPATH")]))
+    if named := base.get("TELEMETRY_CONFIG"):  # meant from here: the kernel works in another folder
+        base["TELEMETRY_CONFIG"] = str(Path(named).absolute())
     return base | {"IPYTHONDIR": folder, "MPLBACKEND": "agg", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 # %% ../../nbs/report/03_render.ipynb #execute

@@ -9,9 +9,7 @@ import binascii
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, tzinfo
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,18 @@ import numpy.typing as npt
 import orjson
 
 from ..arrays import Codes, Floats, Ints
-from .columns import CODE_OF, NUMBERS, WORDS, TraceColumns, coded_words, id_code
+from trade_telemetry.store.columns import (
+    CODE_OF,
+    NUMBERS,
+    TRACE_WORDS,
+    WORDS,
+    TraceColumns,
+    coded_words,
+    id_code,
+    named,
+)
 from .days import from_local
-from .records import TIMES, WORD_COLUMNS, Block, Origin, Unclean, arrow_read
+from .records import IDS, TIMES, WORD_COLUMNS, Block, Origin, Unclean, arrow_read
 from ..trace import DIRECTIONS, as_utc, time_us
 
 # %% auto #0
@@ -69,13 +76,15 @@ def _arrow_times(column: Any, timezone: tzinfo, naive: bool) -> Ints:
     return from_local(us, timezone) if naive else us
 
 
-def _arrow_ids(column: Any) -> npt.NDArray[np.uint64]:
-    "Sixteen hexadecimal digits each to 64 bits, all at once where they are regular."
+def _arrow_ids(column: Any) -> npt.NDArray[np.uint64] | None:
+    "Sixteen hexadecimal digits each to 64 bits, all at once where they are regular; None where all are empty."
     texts = column.combine_chunks()
     ends = np.frombuffer(texts.buffers()[1], dtype=np.int32, count=len(texts) + 1, offset=4 * texts.offset)
     lengths = np.diff(ends)
+    if not lengths.any():
+        return None
     if (lengths == 0).any():
-        raise Unclean("a row without trace id")
+        raise Unclean("a row without id")
     if (lengths == 16).all():
         try:
             raw = binascii.unhexlify(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
@@ -132,10 +141,11 @@ def _fast_words(
     origin: Origin,  # Its file
     reasons: list[str] | None,  # Exit reasons found in the metadata
 ) -> dict[str, Any]:  # Word columns and their lists
-    "Symbols, strategies, modes and exit reasons of a table."
+    "All words of a table but the directions."
     n = table.num_rows
     words: dict[str, Any] = {}
-    for name, default in (("symbol", ""), ("strategy", ""), ("mode", origin.mode), ("exit_reason", "")):
+    for name in TRACE_WORDS:
+        default = origin.mode if name == "mode" else ""
         if name in table.column_names:
             codes, listed = _arrow_words(table[name], default)
         else:
@@ -150,24 +160,24 @@ def _fast_words(
 
 # %% ../../nbs/store/05_arrow_reader.ipynb #vouch
 def _vouch(columns: TraceColumns) -> TraceColumns:
-    "Let pass what the careful road would have let pass, and compute ids where the file has none."
+    "Let pass what the careful road would have let pass."
     c = columns
     needed = (c.entry_price, c.exit_price, c.holding_minutes, c.return_pct)
-    lowest = np.minimum(c.entry_price, c.exit_price)
-    if not (
-        all(np.isfinite(x).all() for x in needed) and (lowest > 0).all() and (c.holding_minutes >= 0).all()
-    ):
+    if not (all(np.isfinite(x).all() for x in needed) and (c.holding_minutes >= 0).all()):
         raise Unclean("a number out of range")
     if (c.exit_us < c.entry_us).any():
         raise Unclean("an exit before the entry")
-    if c.id_stored.all():
-        return c
-    rows = zip(c.strategy.tolist(), c.symbol.tolist(), c.entry_us.tolist(), c.predicted.tolist(), strict=True)
-    texts = (f"{c.strategies[s]}|{c.symbols[y]}|{t}|{DIRECTIONS[d]}|0" for s, y, t, d in rows)
-    ids = (
-        int.from_bytes(blake2b(t.encode("utf-8", "backslashreplace"), digest_size=8).digest()) for t in texts
-    )
-    return replace(c, trace_id=np.fromiter(ids, dtype=np.uint64, count=len(c)))
+    return c
+
+
+def _fast_ids(table: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
+    "Names of exits and positions: as stored, else by content."
+    n, found = table.num_rows, []
+    for name in IDS:
+        ids = _arrow_ids(table[name]) if name in table.column_names else None
+        stored = np.full(n, ids is not None)
+        found.append((np.zeros(n, dtype=np.uint64) if ids is None else ids, stored))
+    return named(facts, *found)
 
 # %% ../../nbs/store/05_arrow_reader.ipynb #parse-fast
 def parse_fast(
@@ -180,7 +190,7 @@ def parse_fast(
     if not origin.header or len(set(origin.header)) < len(origin.header):
         raise Unclean("not CSV with distinct column names")
     read = {"naive": _is_naive(data, origin), "newlines": newlines}
-    wanted = [*TIMES, *WORD_COLUMNS, *NUMBERS.values(), "trace_id"]
+    wanted = [*TIMES, *WORD_COLUMNS, *NUMBERS.values(), *IDS]
     try:
         table = arrow_read(origin.header, data, wanted, **read)
     except ImportError:
@@ -196,14 +206,12 @@ def parse_fast(
     numbers["sample_rate"] = np.where(np.isnan(numbers["sample_rate"]), 1.0, numbers["sample_rate"])
     entry_us = _arrow_times(table["timestamp"], origin.timezone, read["naive"])
     exit_us, reasons = _fast_exits(data, origin, table, entry_us, numbers["holding_minutes"], read)
-    columns = TraceColumns(
-        entry_us=entry_us, exit_us=exit_us,
-        predicted=_arrow_directions(table["predicted_direction"]),
-        actual=_arrow_directions(table["actual_direction"]),
-        trace_id=_arrow_ids(table["trace_id"]) if "trace_id" in table.column_names else np.zeros(n, dtype=np.uint64),
-        id_stored=np.full(n, "trace_id" in table.column_names), line=lines,
-        run=np.zeros(n, dtype=np.int32), runs=[origin.run],
-        source=np.zeros(n, dtype=np.int32), sources=[origin.path],
+    facts: dict[str, Any] = {
+        "entry_us": entry_us, "exit_us": exit_us, "line": lines,
+        "predicted": _arrow_directions(table["predicted_direction"]),
+        "actual": _arrow_directions(table["actual_direction"]),
+        "run": np.zeros(n, dtype=np.int32), "runs": [origin.run],
+        "source": np.zeros(n, dtype=np.int32), "sources": [origin.path],
         **numbers, **_fast_words(table, origin, reasons),
-    )  # fmt: skip
-    return _vouch(columns)
+    }  # fmt: skip
+    return _vouch(TraceColumns(**facts, **_fast_ids(table, facts)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
-from ..capture.run_record import SUFFIXES, mode_of_run
+from ..capture.run_record import is_trace_file, mode_of_run
 from .columns import TraceColumns
 from .record_reader import BadRow, parse_bytes
 from .records import NEEDED, Origin, cells_of, header_of
@@ -54,6 +55,11 @@ class FoundFile:
     run: str  # Name of its run
     directory: Path  # Directory of its run
 
+# %% ../../nbs/store/09_files.ipynb #sequence
+def _in_sequence(name: str) -> list[str | int]:
+    "Sorts segment 9 before segment 10: the later of two rows of a trade counts."
+    return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))]
+
 # %% ../../nbs/store/09_files.ipynb #walk
 def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str]]]:
     "Every directory below the roots (or the directory of a root that is a file) with its file names."
@@ -63,7 +69,7 @@ def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str]]]:
             continue
         for directory, below, names in os.walk(root):
             below[:] = sorted(name for name in below if not name.startswith("."))
-            yield root, Path(directory), sorted(names)
+            yield root, Path(directory), sorted(names, key=_in_sequence)
 
 
 def _run_name(root: Path, directory: Path, taken: dict[str, Path]) -> str:
@@ -89,7 +95,7 @@ def find_files(
             if name.startswith(("run_", "ledger_")) and name.endswith(".json"):
                 found = records.setdefault(_run_name(root, directory, taken), [])
                 found += [path] if path not in found else []
-            elif name.endswith(SUFFIXES) and not name.startswith("."):
+            elif is_trace_file(name):
                 key = os.path.abspath(path).removesuffix(".gz")
                 if key not in files:  # the plain form sorts first: both are there while one is being made
                     files[key] = FoundFile(key, path, _run_name(root, directory, taken), directory)

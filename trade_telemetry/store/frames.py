@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from .columns import NUMBERS, WORDS, TraceColumns
-from ..timezones import MICROSECONDS_A_MINUTE, utc_of
-from ..trace import COLUMNS, DIRECTIONS, PredictionTrace, make_trace_id
+from .columns import NUMBERS, WORDS, Ids, TraceColumns, id_codes, named
+from ..timezones import MICROSECONDS_A_MINUTE
+from ..trace import COLUMNS, DIRECTIONS, PredictionTrace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,8 @@ def _frame_words(frame: pd.DataFrame, name: str, default: str) -> tuple[npt.NDAr
 
     if name not in frame:
         return np.zeros(len(frame), dtype=np.int32), [default]
-    codes, words = pd.factorize(frame[name].astype(str))
+    told = frame[name].astype(object)
+    codes, words = pd.factorize(told.where(told.notna(), default).astype(str))
     return codes.astype(np.int32), [str(word) for word in words]
 
 
@@ -65,16 +66,11 @@ def _frame_numbers(frame: pd.DataFrame, name: str, default: float) -> npt.NDArra
     return frame[name].to_numpy(dtype=np.float64, na_value=nan)
 
 
-def _frame_ids(frame: pd.DataFrame, entry_us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    "Ids as stored, else as of a trace."
-    if "trace_id" in frame:
-        return np.array([int(text, 16) for text in frame["trace_id"]], dtype=np.uint64)
-    named = zip(
-        frame["strategy"], frame["symbol"], entry_us.tolist(), frame["predicted_direction"], strict=True
-    )
-    return np.array(
-        [int(make_trace_id(s, symbol, utc_of(us), d), 16) for s, symbol, us, d in named], dtype=np.uint64
-    )
+def _frame_ids(frame: pd.DataFrame, name: str) -> Ids:
+    "Ids as stored, and which are there."
+    if name not in frame:
+        return np.zeros(len(frame), dtype=np.uint64), np.zeros(len(frame), dtype=np.bool_)
+    return id_codes(frame[name].fillna("").astype(str))
 
 # %% ../../nbs/store/06_frames.ipynb #frame-columns
 def columns_of_frame(
@@ -94,13 +90,14 @@ def columns_of_frame(
         words[name], words[listed] = _frame_words(frame, name, "backtest" if name == "mode" else "")
     entry = _frame_times(frame, "timestamp", zone)
     held = np.round(numbers["holding_minutes"] * MICROSECONDS_A_MINUTE).astype(np.int64)
-    return TraceColumns(
-        entry_us=entry,
-        exit_us=_frame_times(frame, "exit_timestamp", zone) if "exit_timestamp" in frame else entry + held,
-        trace_id=_frame_ids(frame, entry), id_stored=np.full(n, "trace_id" in frame),
-        predicted=_frame_directions(frame, "predicted_direction"), actual=_frame_directions(frame, "actual_direction"),
-        line=np.arange(n), **numbers, **words,
-    )  # fmt: skip
+    facts: dict[str, Any] = {
+        "entry_us": entry,
+        "exit_us": _frame_times(frame, "exit_timestamp", zone) if "exit_timestamp" in frame else entry + held,
+        "predicted": _frame_directions(frame, "predicted_direction"), "actual": _frame_directions(frame, "actual_direction"),
+        "line": np.arange(n), **numbers, **words,
+    }  # fmt: skip
+    ids = (_frame_ids(frame, name) for name in ("trace_id", "position_id"))
+    return TraceColumns(**facts, **named(facts, *ids))
 
 # %% ../../nbs/store/06_frames.ipynb #as-columns
 def as_columns(

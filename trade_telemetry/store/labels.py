@@ -17,7 +17,7 @@ from .columns import TraceColumns
 from ..trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['LabelRule', 'thresholds_of', 'market_labels', 'count_mislabelled', 'relabel']
+__all__ = ['LabelRule', 'thresholds_of', 'market_moves', 'market_labels', 'count_mislabelled', 'relabel']
 
 # %% ../../nbs/store/07_labels.ipynb #types-labels
 LabelRule = Literal["market", "position"]
@@ -36,14 +36,30 @@ def thresholds_of(
             out = np.where(np.isnan(values) if wins else ~np.isnan(out), out, values)
     return out
 
+# %% ../../nbs/store/07_labels.ipynb #market-moves
+def market_moves(
+    entry_price: Floats,  # Opening fills, finite, shape (n,)
+    exit_price: Floats,  # Closing fills, finite, shape (n,)
+) -> Floats:  # Percent of the absolute entry price; nan where that is 0
+    "Moves of the market between the fills."
+    with np.errstate(
+        over="ignore", divide="ignore", invalid="ignore"
+    ):  # a move beyond all bounds is still LONG
+        move: Floats = (exit_price / entry_price - 1.0) * 100.0
+        odd = entry_price <= 0
+        if odd.any():
+            below = np.where(entry_price < 0, (exit_price - entry_price) / -entry_price * 100.0, np.nan)
+            move = np.where(odd, below, move)
+    return move
+
 # %% ../../nbs/store/07_labels.ipynb #market-labels
 def market_labels(
     columns: TraceColumns,  # Rows
     threshold_pct: Floats,  # Threshold per row, percent
 ) -> npt.NDArray[np.int8]:  # Direction codes; NOOP at and within the threshold
-    "Label rows by the market's move between the fills."
-    with np.errstate(over="ignore"):  # a move beyond all bounds is still LONG
-        return _labels((columns.exit_price / columns.entry_price - 1.0) * 100.0, threshold_pct)
+    "Label rows by the market's move between the fills; one from an entry at 0 cannot be known and keeps its label."
+    move = market_moves(columns.entry_price, columns.exit_price)
+    return np.where(np.isnan(move), columns.actual, _labels(move, threshold_pct))
 
 
 def _labels(move_pct: Floats, threshold_pct: Floats) -> npt.NDArray[np.int8]:

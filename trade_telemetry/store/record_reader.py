@@ -15,7 +15,7 @@ import orjson
 from ..arrays import Ints
 from .arrow_reader import parse_fast
 from .columns import TraceColumns, facts_of_traces
-from .records import Block, Origin, Unclean, cells_of, parse_record
+from .records import DETAILS, Block, Origin, Unclean, cells_of, parse_record
 from ..trace import PredictionTrace
 
 # %% auto #0
@@ -163,6 +163,8 @@ def _looks_whole(tail: bytes, origin: Origin) -> bool:
     try:
         parse_record(tail, origin.header, origin.mode, origin.timezone)
         name, cell = list(cells_of(tail, origin.header).items())[-1]
+        if name in DETAILS:
+            return not origin.header or not cell  # at most a fact that no figure is made of is cut off
         return not origin.header or (
             bool(cell) if name == "schema_version" else isinstance(orjson.loads(cell), dict)
         )

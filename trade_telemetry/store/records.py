@@ -10,8 +10,9 @@ import gzip
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from math import isfinite
 from typing import Any
 
@@ -21,12 +22,25 @@ import orjson
 from ..trace import COLUMNS, PredictionTrace, as_utc, exit_time, from_row
 
 # %% auto #0
-__all__ = ['TIMES', 'WORD_COLUMNS', 'NEEDED', 'Block', 'header_of', 'cells_of', 'parse_record', 'Unclean', 'arrow_read', 'Origin',
-           'json_object', 'rows_at']
+__all__ = ['TIMES', 'WORD_COLUMNS', 'IDS', 'DETAILS', 'NEEDED', 'Block', 'header_of', 'cells_of', 'parse_record', 'Unclean',
+           'arrow_read', 'Origin', 'details_of', 'json_object', 'rows_at']
 
 # %% ../../nbs/store/02_records.ipynb #names-records
 TIMES = ("timestamp", "exit_timestamp")
-WORD_COLUMNS = ("symbol", "strategy", "predicted_direction", "actual_direction", "mode", "exit_reason")
+WORD_COLUMNS = (
+    "symbol", "strategy", "predicted_direction", "actual_direction", "mode", "exit_reason", "account", "version", "entry_tag",
+)  # fmt: skip
+IDS = ("trace_id", "position_id")
+DETAILS = (
+    "decision_time",
+    "mae_pct",
+    "mfe_pct",
+    "profit",
+    "currency",
+    "leverage",
+    "multiplier",
+    "funding_pct",
+)
 NEEDED = COLUMNS[:10]  # without these ten a file holds no traces
 
 # %% ../../nbs/store/02_records.ipynb #header
@@ -107,8 +121,8 @@ def parse_record(
 def _check(trace: PredictionTrace) -> None:
     "Refuse what cannot be."
     for name in ("entry_price", "exit_price"):
-        if not (isfinite(price := getattr(trace, name)) and price > 0):
-            raise ValueError(f"{name} must be positive, got {price}")
+        if not isfinite(price := getattr(trace, name)):
+            raise ValueError(f"{name} must be finite, got {price}")
     if not isfinite(trace.realized_return_pct):
         raise ValueError(f"realized_return_pct must be finite, got {trace.realized_return_pct}")
     if not (isfinite(trace.holding_period_minutes) and trace.holding_period_minutes >= 0):
@@ -135,7 +149,7 @@ def arrow_read(
     stamp = pa.timestamp("us") if naive else pa.timestamp("us", "UTC")
     word = pa.dictionary(pa.int32(), pa.string())
     special = dict.fromkeys(TIMES, stamp) | dict.fromkeys(WORD_COLUMNS, word)
-    special |= dict.fromkeys(("trace_id", "features_json", "metadata_json"), pa.string())
+    special |= dict.fromkeys((*IDS, "features_json", "metadata_json", *DETAILS), pa.string())
     names = [name for name in names if name in header]
     try:
         return pa_csv.read_csv(
@@ -171,16 +185,34 @@ def _extras_fast(
     header: list[str],  # Its column names
     lines: int,  # Lines in it, the header counted, and what stands behind the last line feed
 ) -> Callable[[int], dict[str, str]] | None:  # Line → features and metadata; None where a record spans lines
-    "Read only the columns that hold JSON, all rows at once."
+    "Read only what is no column of ours, all rows at once."
     body = memoryview(data)[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
     try:
-        table = arrow_read(header, body, ["features_json", "metadata_json"])
+        table = arrow_read(header, body, ["features_json", "metadata_json", *DETAILS])
     except (ImportError, Unclean):
         return None
     if table.num_rows != lines - 2:
         return None
     columns = {name: table[name].to_pylist() for name in table.column_names}
     return lambda line: {name: values[line - 2] or "" for name, values in columns.items()}
+
+# %% ../../nbs/store/02_records.ipynb #details
+def details_of(
+    row: Mapping[str, str],  # Cells
+) -> dict[str, Any]:  # By name, as a trace has them; what is empty or cannot be read is left out
+    "Read the facts of a row that are no columns."
+    known: dict[str, Any] = {}
+    for name in DETAILS:
+        if text := row.get(name):
+            with suppress(ValueError):
+                known[name] = (
+                    text
+                    if name == "currency"
+                    else as_utc(datetime.fromisoformat(text))
+                    if name == "decision_time"
+                    else float(text)
+                )
+    return known
 
 # %% ../../nbs/store/02_records.ipynb #rows-at
 def json_object(

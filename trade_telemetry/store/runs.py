@@ -18,7 +18,8 @@ import orjson
 from ..aggregate import Aggregate, Ledgers, Read, merge, read
 from ..aggregate_form import plain_name
 from ..arrays import Ints
-from ..capture.run_record import mode_of_run
+from ..capture.run_record import mode_of_run, set_aside_path
+from ..sentences import MissingTraces
 from .columns import TraceColumns, facts_html, names_in
 from .days import WEEK_SECONDS, exit_days
 from .record_reader import BadRow
@@ -28,8 +29,8 @@ from ..wording import listed, plural
 # %% auto #0
 __all__ = ['RunState', 'GIVEN_UP_SECONDS', 'LoadReport', 'RunFacts', 'run_facts', 'WriterInfo', 'seconds_of', 'record_state',
            'read_record', 'writer_info', 'add_counters', 'last_seen', 'mark_replaced', 'RunInfo', 'started_at',
-           'mode_of', 'run_info_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'ledger_of', 'read_ledger_file',
-           'LedgerFiles', 'is_complete', 'trusted_ledger']
+           'mode_of', 'run_info_of', 'missing_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger', 'ledger_of',
+           'read_ledger_file', 'LedgerFiles', 'is_complete', 'trusted_ledger']
 
 # %% ../../nbs/store/10_runs.ipynb #load-report
 @dataclass(frozen=True)
@@ -44,13 +45,17 @@ class LoadReport:
     duplicates: int = 0  # Rows whose trade is already there in the same run; they are listed in `bad` too
     mislabelled: int = 0  # Kept rows whose stored label disagrees with their prices
     filtered: int = 0  # Good rows that the caller did not ask for
+    corrections: int = (
+        0  # Rows in whose place a later one of the same trade stands; they are listed in `bad` too
+    )
 
     def summary(self) -> str:
         "One line for people."
         text = f"{plural(self.kept, 'trace')} from {plural(self.files, 'file')}"
         if self.bad:
-            reasons = f", first: {self.bad[0]}"
-            text += f"; {plural(len(self.bad), 'bad row')} set aside ({plural(self.duplicates, 'duplicate')}{reasons})"
+            kinds = plural(self.duplicates, "duplicate")
+            kinds += f", {plural(self.corrections, 'correction')}" if self.corrections else ""
+            text += f"; {plural(len(self.bad), 'bad row')} set aside ({kinds}, first: {self.bad[0]})"
         if self.ignored_files:
             text += f"; {plural(self.ignored_files, 'other file')} ignored"
         if self.mislabelled:
@@ -331,6 +336,36 @@ def run_info_of(
         counters=counters,
         records=writers,
     )
+
+# %% ../../nbs/store/10_runs.ipynb #missing
+def missing_of(
+    runs: Iterable[RunInfo],  # That are shown
+) -> list[MissingTraces]:  # Of those that lack something, in their order
+    "Say what the figures of some runs lack."
+    found = []
+    for run in {run.name: run for run in runs}.values():
+        kinds = {kind: _whole(run.counters.get(kind)) for kind in ("dropped", "failed", "rejected")}
+        left = sum(w.pending for w in run.records if w.state == "ended" and w.pending > 0)
+        if left:
+            kinds["dropped"]["unwritten"] = kinds["dropped"].get("unwritten", 0) + left
+        tables = [
+            set_aside_path(Path(), "rejected", w.name).name for w in run.records if w.counters.get("rejected")
+        ]
+        counts = _whole(run.counters)
+        found.append(
+            MissingTraces(
+                run.name, counts.get("offered", 0), counts.get("written", 0), throttled=counts.get("throttled", 0),
+                pending=sum(max(w.pending, 0) for w in run.records if w.state == "ended uncleanly"),
+                tables=tuple(tables), **kinds,
+            )
+        )  # fmt: skip
+    return [missing for missing in found if missing.anything]
+
+
+def _whole(counts: Any) -> dict[str, int]:
+    "Those of some counters that are whole numbers above zero; a record may say anything."
+    told = counts.items() if isinstance(counts, Mapping) else ()
+    return {str(name): n for name, n in told if isinstance(n, int) and not isinstance(n, bool) and n > 0}
 
 # %% ../../nbs/store/10_runs.ipynb #ledger-facts
 def ledger_facts(

@@ -10,11 +10,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 
-from .columns import GrowingColumns, SeenIds, TraceColumns, choose, identity_of
+from ..arrays import Bools, Ints
+from .columns import ARRAYS, WORDS, TraceColumns, choose
 from .days import Moment
 from .files import FollowedFiles, PathLike, Progress, expand_paths, find_files
 from .labels import LabelRule, count_mislabelled, relabel
@@ -32,20 +35,136 @@ from trade_telemetry.store.runs import (
 )
 
 # %% auto #0
-__all__ = ['RunSoFar', 'KeptRows', 'TraceStore', 'load_columns']
+__all__ = ['NOT_SAID', 'GrowingColumns', 'SeenIds', 'same_content', 'RunSoFar', 'places_of', 'KeptRows', 'TraceStore',
+           'load_columns']
+
+# %% ../../nbs/store/11_store.ipynb #growing
+class GrowingColumns:
+    "Rows of all files in growing buffers."
+
+    def __init__(self, columns: TraceColumns) -> None:
+        self.rows = len(columns)
+        self.buffers = {name: getattr(columns, name) for name in ARRAYS}
+        self.places = {name: {w: i for i, w in enumerate(getattr(columns, WORDS[name]))} for name in WORDS}
+
+    def reserve(self, rows: int) -> None:
+        "Make room for so many more rows; what is there is copied only when the room is used up."
+        for name, buffer in self.buffers.items():
+            if self.rows + rows > len(buffer):
+                wider = np.empty((self.rows + rows) * 5 // 4 + 1024, dtype=buffer.dtype)
+                wider[: self.rows] = buffer[: self.rows]
+                self.buffers[name] = wider
+
+    def append(self, columns: TraceColumns) -> None:
+        "Add rows at the end; the cost is that of the new rows."
+        self.reserve(len(columns))
+        start, self.rows = self.rows, self.rows + len(columns)
+        for name, buffer in self.buffers.items():
+            values = getattr(columns, name)
+            if name in WORDS:
+                place = self.places[name]
+                table = [place.setdefault(word, len(place)) for word in getattr(columns, WORDS[name])]
+                values = np.asarray(table, dtype=np.int32)[values]
+            buffer[start : self.rows] = values
+
+    def columns(self) -> TraceColumns:
+        "All rows, as views."
+        facts: dict[str, Any] = {name: buffer[: self.rows] for name, buffer in self.buffers.items()}
+        facts |= {WORDS[name]: list(place) for name, place in self.places.items()}
+        return TraceColumns(**facts)
+
+    def detach(self) -> None:
+        "Leave the present buffers to those who look at them: what is changed next, they do not see."
+        self.buffers = {name: buffer.copy() for name, buffer in self.buffers.items()}
+
+    def overwrite(self, row: int, other: int) -> None:
+        "Put one row in the place of another."
+        for buffer in self.buffers.values():
+            buffer[row] = buffer[other]
+
+# %% ../../nbs/store/11_store.ipynb #seen
+class SeenIds:
+    "Identities of one run: a sorted base and a small set of recent ones."
+
+    def __init__(self) -> None:
+        self.base: npt.NDArray[np.uint64] = np.zeros(0, dtype=np.uint64)
+        self.recent: set[int] = set()
+
+    def fresh(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+        "Which of these come for the first time? They are remembered."
+        ranked = np.sort(keys)
+        new = np.ones(len(keys), dtype=np.bool_)
+        if (ranked[1:] == ranked[:-1]).any():  # only then the positions matter, which cost ten times as much
+            order = np.argsort(keys, kind="stable")
+            new[order[1:][np.diff(keys[order]) == 0]] = False
+        if len(self.base):
+            new &= self.base[np.minimum(np.searchsorted(self.base, keys), len(self.base) - 1)] != keys
+        if self.recent:
+            new &= ~np.fromiter((k in self.recent for k in keys.tolist()), dtype=np.bool_, count=len(keys))
+        if len(keys) > 10_000 or len(self.recent) > 100_000:
+            recent = np.fromiter(self.recent, dtype=np.uint64, count=len(self.recent))
+            alone = new.all() and not len(self.base) and not len(recent)
+            self.base = ranked if alone else np.sort(np.concatenate([self.base, recent, keys[new]]))
+            self.recent = set()
+        else:
+            self.recent.update(keys[new].tolist())
+        return new
+
+# %% ../../nbs/store/11_store.ipynb #same-content
+NOT_SAID = (
+    "source",
+    "line",
+    "run",
+    "mode",
+    "sample_rate",
+    "id_stored",
+    "trace_id",
+)  # Where a row stands, not what it says
+
+
+def same_content(
+    columns: TraceColumns,  # Rows
+    first: Ints,  # Positions, shape (k,)
+    second: Ints,  # Others, shape (k,)
+) -> Bools:  # Do both say the same? shape (k,)
+    "Compare rows fact by fact."
+    same = np.ones(len(first), dtype=np.bool_)
+    for name in ARRAYS:
+        if name not in NOT_SAID:
+            a, b = (getattr(columns, name)[rows] for rows in (first, second))
+            same &= (a == b) | ((a != a) & (b != b))
+    return same
 
 # %% ../../nbs/store/11_store.ipynb #run-so-far
 @dataclass
 class RunSoFar:
     "What the files of one run have given so far."
 
-    seen: SeenIds = field(default_factory=SeenIds)  # Identities of its trades
-    twice: list[BadRow] = field(default_factory=list)  # Rows whose trade was there already
+    seen: SeenIds = field(default_factory=SeenIds)  # Identities of its exits
+    twice: list[BadRow] = field(default_factory=list)  # Rows that only said again what was there already
+    corrected: list[BadRow] = field(default_factory=list)  # Rows in whose place a later one stands
     facts: RunFacts = field(default_factory=RunFacts)  # Of the rows that were kept
+
+
+def places_of(
+    columns: TraceColumns,  # Rows
+    kept: Bools,  # Those that stand: each exit of a run once, shape (n,)
+    rows: Ints,  # Positions of others with the same exits, shape (k,)
+) -> Ints:  # Where each of these exits stands, shape (k,)
+    "Find the rows that say the same trade."
+    found = np.zeros(len(rows), dtype=np.int64)
+    for code in np.unique(columns.run[rows]).tolist():
+        own = columns.run[rows] == code
+        wanted = columns.trace_id[rows[own]]
+        there = np.flatnonzero(kept & (columns.run == code))
+        there = there[np.isin(columns.trace_id[there], wanted)]
+        there = there[np.argsort(columns.trace_id[there])]
+        found[own] = there[np.searchsorted(columns.trace_id[there], wanted)]
+    return found
 
 # %% ../../nbs/store/11_store.ipynb #kept-rows
 class KeptRows:
-    "Rows of all runs, each trade once."
+    "Rows of all runs, each exit once, as it was told last."
 
     def __init__(self) -> None:
         self.growing = GrowingColumns(TraceColumns.from_traces([]))
@@ -55,7 +174,7 @@ class KeptRows:
     def add(
         self,
         parts: Sequence[TraceColumns],  # New rows, in the order in which they are to count
-    ) -> int:  # Rows that were kept
+    ) -> int:  # Rows that were kept, or that corrected another
         "Add rows without their duplicates."
         if not parts:
             return 0
@@ -63,26 +182,56 @@ class KeptRows:
         growing.reserve(sum(map(len, parts)))
         for part in parts:
             growing.append(part)
-        new = growing.columns().take(slice(start, None))
+        new, corrected = growing.columns().take(slice(start, None)), set[str]()
         fresh = self._fresh(new)
         if not fresh.all():
-            new, growing.rows = new.take(fresh), start
+            corrected = self._settle(fresh, start)
+            new, growing.rows = growing.columns().take(slice(start, None)).take(fresh), start
             growing.append(new)
         self.mislabelled += count_mislabelled(new)
         for run, facts in run_facts(new).items():
             self.runs[run].facts += facts
-        return len(new)
+        if corrected:
+            self._look_again(corrected)
+        return len(new) + len(corrected)
 
-    def _fresh(self, new: TraceColumns) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        "Which rows are of trades that their run does not have yet? The others are written down."
-        keys, fresh = identity_of(new), np.ones(len(new), dtype=np.bool_)
+    def _fresh(self, new: TraceColumns) -> Bools:
+        "Which rows are of exits that their run does not have yet?"
+        fresh = np.ones(len(new), dtype=np.bool_)
         for code, run in enumerate(new.runs):
             if len(rows := np.flatnonzero(new.run == code)):
-                fresh[rows] = self.runs.setdefault(run, RunSoFar()).seen.fresh(keys[rows])
-        for i in np.flatnonzero(~fresh).tolist():
-            row = BadRow(new.sources[new.source[i]], int(new.line[i]), "duplicate of a trade of the same run")
-            self.runs[new.runs[new.run[i]]].twice.append(row)
+                fresh[rows] = self.runs.setdefault(run, RunSoFar()).seen.fresh(new.trace_id[rows])
         return fresh
+
+    def _settle(self, fresh: Bools, start: int) -> set[str]:
+        "Write down what came twice, and let corrections take their places; the runs that have some."
+        columns, changed = self.growing.columns(), set[str]()
+        kept = np.concatenate([np.ones(start, dtype=np.bool_), fresh])
+        rows = np.flatnonzero(~kept)
+        places = places_of(columns, kept, rows)
+        same = same_content(columns, places, rows)
+        doubted = np.isin(places, places[~same])  # a trade that was corrected once may be corrected back
+        if doubted.any():
+            self.growing.detach()
+        for row, place, doubt in zip(rows.tolist(), places.tolist(), doubted.tolist(), strict=True):
+            run = self.runs[columns.runs[columns.run[row]]]
+            now = self.growing.columns() if doubt else columns
+            if not doubt or same_content(now, np.array([place]), np.array([row])).all():
+                run.twice.append(_row_at(now, row, "duplicate of a trade of the same run"))
+            else:
+                later = _row_at(now, row, "")
+                run.corrected.append(_row_at(now, place, f"corrected by {later.file}:{later.line}"))
+                self.growing.overwrite(place, row)
+                changed.add(columns.runs[columns.run[row]])
+        return changed
+
+    def _look_again(self, names: Collection[str]) -> None:
+        "Find out once more what the rows of some runs say."
+        columns = self.growing.columns()
+        self.mislabelled = count_mislabelled(columns)
+        for run, facts in run_facts(columns).items():
+            if run in names:
+                self.runs[run].facts = facts
 
     def forget(self, names: Collection[str]) -> None:
         "Drop the rows of some runs and all that is known of them."
@@ -92,9 +241,15 @@ class KeptRows:
         self.growing, self.mislabelled = GrowingColumns(kept), count_mislabelled(kept)
         self.runs = {name: run for name, run in self.runs.items() if name not in names}
 
-    def twice(self) -> list[BadRow]:
-        "Rows that were left out because their trade was there already."
-        return [row for run in self.runs.values() for row in run.twice]
+    def left_out(self) -> tuple[list[BadRow], list[BadRow]]:
+        "Rows that only came twice, and rows that were corrected."
+        runs = self.runs.values()
+        return [row for run in runs for row in run.twice], [row for run in runs for row in run.corrected]
+
+
+def _row_at(columns: TraceColumns, row: int, reason: str) -> BadRow:
+    "Name a row that is left out."
+    return BadRow(columns.sources[columns.source[row]], int(columns.line[row]), reason)
 
 # %% ../../nbs/store/11_store.ipynb #trace-store
 class TraceStore:
@@ -140,8 +295,12 @@ class TraceStore:
     @property
     def report(self) -> LoadReport:
         "What was read so far and what was set aside."
-        files, twice, kept = list(self.files.known.values()), self.rows.twice(), len(self.columns)
-        bad = [*self.files.bad(), *self.ledgers.bad(), *twice]
+        files, kept, (twice, corrected) = (
+            list(self.files.known.values()),
+            len(self.columns),
+            self.rows.left_out(),
+        )
+        bad = [*self.files.bad(), *self.ledgers.bad(), *twice, *corrected]
         return LoadReport(
             files=sum(not file.foreign for file in files),
             rows=kept + len(bad),
@@ -149,6 +308,7 @@ class TraceStore:
             bad=sorted(bad, key=lambda row: (row.file, row.line)),
             ignored_files=sum(file.foreign and not file.bad for file in files),
             duplicates=len(twice),
+            corrections=len(corrected),
             mislabelled=self.rows.mislabelled,
         )
 

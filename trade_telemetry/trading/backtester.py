@@ -25,6 +25,7 @@ from ..capture.writer import TelemetryWriter
 from ..config import Settings, thresholds_pct
 from ..diagnostics import log
 from ..progress import counted, progress_bar
+from ..trace import as_utc
 from .bar_files import BarReport, find_bars, load_bars
 from .bars import Bars
 from .sessions import MarketError
@@ -187,7 +188,9 @@ def trade_facts(
     "Say what telemetry wants to know about a closed position."
     return {
         "symbol": t.symbol, "strategy": t.strategy, "direction": t.direction,
-        "entry_time": t.entry_time, "exit_time": t.exit_time,
+        "entry_time": as_utc(t.entry_time), "exit_time": as_utc(t.exit_time), "leverage": 1.0,
+        "decision_time": None if t.decision_time is None else as_utc(t.decision_time),
+        "mae_pct": t.mae_pct, "mfe_pct": t.mfe_pct,
         "entry_price": t.entry_price, "exit_price": t.exit_price,
         "confidence": t.confidence, "quantity": t.quantity,
         "fees_pct": t.fees_pct, "slippage_pct": t.slippage_pct, "exit_reason": t.exit_reason, "features": t.features,

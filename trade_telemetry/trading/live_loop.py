@@ -324,7 +324,7 @@ class Engine:
         return self._hook is not None
 
     def _build_prediction_trace(self, trade: Trade) -> PredictionTrace:
-        facts = ClosedPosition(**live_facts(trade), leverage=1.0, realized_return_pct=None, leg=0)
+        facts = ClosedPosition(**live_facts(trade))
         return build_trace(facts, trade.threshold_pct, ZoneInfo(self.config.settings.timezone))
 
     def _start_telemetry(self) -> None:

@@ -22,8 +22,8 @@ from .sessions import MINUTE
 from .strategy import Signal, Strategy
 
 # %% auto #0
-__all__ = ['NO_BAR', 'NO_COSTS', 'Costs', 'fill_price', 'Position', 'check_signal', 'open_position', 'Trade', 'close_position',
-           'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Trader']
+__all__ = ['NO_BAR', 'NO_COSTS', 'Costs', 'fill_price', 'Position', 'check_signal', 'open_position', 'Trade', 'excursions',
+           'close_position', 'touched_exit', 'bar_exit', 'entry_allowed', 'next_order', 'Trader']
 
 # %% ../../nbs/trading/07_trader.ipynb #constants
 NO_BAR = Bar(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, -1, False)  # what a trader has seen before its first bar
@@ -76,6 +76,11 @@ class Position:
     floor: float  # The lower of stop and target, -inf where there is none: nothing happens above it
     ceiling: float  # The higher one, inf where there is none: nothing happens below it
     bars_held: int = 0  # Bars lived through, the entry bar included
+    decision_time: int | None = None  # When the order was decided, µs since 1970 UTC; None: not said
+    lowest: float = (
+        inf  # Lowest price of the bars lived through, the one of the exit only if it ended at its close
+    )
+    highest: float = -inf  # Highest
 
 # %% ../../nbs/trading/07_trader.ipynb #check-signal
 def check_signal(
@@ -148,6 +153,9 @@ class Trade:
     take_profit: float | None  # Absolute price
     bars_held: int  # Bars lived through
     features: dict[str, float]  # Inputs of the decision
+    decision_time: int | None = None  # When it was decided, µs since 1970 UTC; None: not said
+    mae_pct: float | None = None  # Maximum adverse excursion, percent of the entry price, <= 0
+    mfe_pct: float | None = None  # Maximum favorable excursion, percent of the entry price, >= 0
 
     def _repr_html_(self) -> str:
         t = self
@@ -155,6 +163,16 @@ class Trade:
             t.strategy, t.symbol, (t.direction, t.actual_direction), t.confidence, (t.entry_time, t.exit_time),
             (t.entry_price, t.exit_price), t.realized_return_pct, t.fees_pct, t.holding_period_minutes, t.exit_reason,
         )  # fmt: skip
+
+# %% ../../nbs/trading/07_trader.ipynb #excursions
+def excursions(
+    p: Position,  # With the extremes of its bars
+    fill: float,  # Exit fill
+) -> tuple[float, float]:  # Adverse, <= 0, and favorable, >= 0, percent of the entry price
+    "Say how far the price went against a position and for it."
+    low, high = (market_move_pct(p.entry_price, seen) for seen in (min(p.lowest, fill), max(p.highest, fill)))
+    worst, best = (low, high) if p.direction == "LONG" else (-high, -low)
+    return min(worst, 0.0), max(best, 0.0)
 
 # %% ../../nbs/trading/07_trader.ipynb #close-position
 def close_position(
@@ -176,6 +194,7 @@ def close_position(
         move, position_return_pct(p.direction, move, fees), (time - p.entry_time) / MINUTE,
         fees, p.slippage_pct + abs(fill - price) / p.entry_price * 100, threshold_pct,
         p.quantity, p.confidence, p.decision_price, p.stop_loss, p.take_profit, p.bars_held, p.features,
+        p.decision_time, *excursions(p, fill),
     )  # fmt: skip
 
 # %% ../../nbs/trading/07_trader.ipynb #touched-exit
@@ -269,6 +288,8 @@ class Trader:
         if (held := self.position) is not None:
             held.bars_held += 1
             touched = low <= held.floor or high >= held.ceiling
+            if not touched:
+                held.lowest, held.highest = min(held.lowest, low), max(held.highest, high)
             if (touched or last or held.bars_held == held.max_bars) and (
                 found := bar_exit(held, bar, self.strategy.intraday)
             ) is not None:
@@ -292,6 +313,8 @@ class Trader:
             self.rejected_entries += 1
         else:
             self.enter(order, bar)
+            if self.position is not None:
+                self.position.decision_time = self.bar.end
 
     def end_session(self) -> None:
         "An intraday strategy goes home: its order dies, its position is squared off at the last price seen."
