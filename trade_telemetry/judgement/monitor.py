@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..arrays import Bools, Floats
-from .bar import NO_BAR, bar_of
+from .bar import LEAST_HEIGHT, NO_BAR, bar_of
 from trade_telemetry.judgement.evidence import (
     LEAST_DAYS,
     STAND_IN_DAYS,
@@ -115,7 +115,7 @@ class StreamReading:
     evidence: float  # Logarithm; nan where there is nothing to watch yet
     bar: float  # Evidence that raises the alarm
     watch_bar: float  # Evidence that is worth a look
-    drawn: bool  # The bars are drawn from the reference, not from theory
+    drawn: bool  # The bars are drawn from the reference, or none could be reached by what there is; else from theory
     on: bool  # Is the alarm on?
     path: Floats  # Evidence of each evening, shape (days,); nan while live days stood for a reference
     alarm: Bools  # Evenings with the alarm on, shape (days,)
@@ -195,6 +195,12 @@ def _paths(watches: Sequence[_Watch]) -> list[Floats]:
             found[k] = path[: len(w.sums)]
     return found
 
+# %% ../../nbs/judgement/15_monitor.ipynb #may-matter
+def _may_matter(path: Floats, share: tuple[float, float]) -> bool:
+    "Could a drawn bar be reached by this evidence?"
+    least, low = (LEAST_HEIGHT if budget <= 0.1 else 0.0 for budget in share)
+    return bool(path.max() >= least or path[-1] >= low)
+
 # %% ../../nbs/judgement/15_monitor.ipynb #read-stream
 def _unread(stream: Stream, taken: int, share: tuple[float, float]) -> StreamReading:
     "A stream that has no live day to be watched yet."
@@ -211,7 +217,8 @@ def _read_stream(
 ) -> StreamReading:
     "One stream in the calendar of the strategy; `share`: its budgets for degraded and for watch."
     rate, promised = float(watch.counts.mean()), watch.known()
-    bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw)
+    matters = _may_matter(path, share)
+    bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw and matters)
     height, low = (bar.height(b) for b in share)
     path, on, now, start = _follow(watch, path, height)
     closed = stream.counts > 0
@@ -227,7 +234,7 @@ def _read_stream(
     if excluded == inf:
         more = max(more, 1.0, days_to_exclude(now.known(), rate, asked) - len(now.sums))
     return StreamReading(
-        stream.name, float(path[-1]), height, low, bar is not NO_BAR, bool(on[-1]), shown,
+        stream.name, float(path[-1]), height, low, bar is not NO_BAR or not matters, bool(on[-1]), shown,
         (at >= 0) & on[np.maximum(at, 0)], (low_day, day, high_day), (low_loss, loss, high_loss),
         float(promised.mean[0]), excluded, more,
     )  # fmt: skip
