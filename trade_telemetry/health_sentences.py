@@ -136,7 +136,7 @@ def score_text(
         return number(score, 3)
     return percent(-score, 3, signed=False) if code == "cost" else percent(score, 3)
 
-# %% ../nbs/22_health_sentences.ipynb #lead
+# %% ../nbs/22_health_sentences.ipynb #parts-of-lead
 def _figures(h: Health) -> str:
     "40 % right since, 52 % promised."
     what, before = SCORES[h.carrier], "promised" if h.referenced else "at first"
@@ -153,7 +153,7 @@ def _when(h: Health) -> str:
     at = day_text(middle, h.as_of)
     return at if low == high else f"{at} ({ends})"
 
-
+# %% ../nbs/22_health_sentences.ipynb #lead
 def _lead(h: Health) -> str:
     who, loss = plain_text(h.strategy, 40), f"{number(100 * h.size, 0, 'points')}"
     about, promise = (

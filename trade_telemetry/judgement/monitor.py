@@ -245,9 +245,9 @@ def _state(readings: Sequence[StreamReading], referenced: bool) -> tuple[State, 
     seen = [r for r in readings if not np.isnan(r.evidence)]
     lead = readings[0]
     if on := [r for r in seen if r.on]:
-        return "degraded", max(on, key=lambda r: r.evidence - r.bar)
+        return "degraded", lead if on[0] is lead else max(on, key=lambda r: r.evidence - r.bar)
     if raised := [r for r in seen if r.evidence >= r.watch_bar]:
-        return "watch", max(raised, key=lambda r: r.evidence - r.watch_bar)
+        return "watch", lead if raised[0] is lead else max(raised, key=lambda r: r.evidence - r.watch_bar)
     if past := [r for r in seen if r.alarm[-RECOVERED_DAYS:].any()]:
         return "recovered", past[0]
     if lead.days_more > 0:
