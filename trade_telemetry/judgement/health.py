@@ -144,11 +144,13 @@ def health_of(
     now: datetime | None = None,  # Tells which days are over; None: the clock
     draw: bool = True,  # False: answer at once, bars from memory or theory
     find: bool = False,  # Tell how fast losses are found?
-) -> dict[str, Health]:  # By strategy, the worst first; empty where nothing is live
+) -> dict[
+    str, Health
+]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
     "Say of every live strategy whether it still works."
-    if view.state != "live":
-        return {}
     rules = find_rules(settings) if rules is None else rules
+    if view.state != "live" or "lost_skill" in rules.disabled:
+        return {}
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
     case = case_of(view.figure, reference, settings.timezone, rules, now=now)
     return health_of_case(case, draw, find)
