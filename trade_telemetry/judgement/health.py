@@ -9,7 +9,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from math import log, nan
 from threading import Lock
 from typing import cast
@@ -27,38 +26,45 @@ from ..store.view import View
 from ..timezones import date_of_day
 
 # %% auto #0
-__all__ = ['LOSSES', 'KEPT', 'find_days', 'read_desk', 'health_from', 'health_of', 'health_of_case']
+__all__ = ['LOSSES', 'FOUND', 'Delays', 'KEPT', 'find_days', 'read_desk', 'health_from', 'health_of', 'health_of_case']
 
 # %% ../../nbs/judgement/17_health.ipynb #find-days
 LOSSES = (0.05, 0.10, 0.20)  # Of the share of right calls
 
 
-@lru_cache(maxsize=256)
-def _delays(sums: bytes, counts: bytes, step: int, height: float) -> tuple[tuple[float, float], ...]:
-    "Median delay of each of `LOSSES`."
-    past_sums, past_counts = (np.frombuffer(part, dtype=np.float64) for part in (sums, counts))
-    known, rate = learn(past_sums[None], past_counts[None]), RATE_STEP**step
-    return tuple((loss, expected_days(known, past_counts, rate, loss, height).median) for loss in LOSSES)
+FOUND = 512  # References whose delays are kept
+Delays = tuple[tuple[float, float], ...]
+_lock = Lock()
+_found: OrderedDict[tuple[bytes, bytes, int, float], Delays] = OrderedDict()
 
 
 def find_days(
     stream: Stream,  # Right and wrong, with a reference
     budget: float,  # Of this stream, in (0, 1)
-) -> tuple[
-    tuple[float, float], ...
-]:  # Loss, and trading days until half of such losses are found; inf: rarely
+    draw: bool = True,  # False: only what is known from before, else ()
+) -> Delays:  # Loss, and trading days until half of such losses are found; inf: rarely
     "Tell how fast losses are found at the present rate of trades."
     some = stream.counts > 0
     rate = float(stream.counts[some].mean()) if some.any() else 1.0
     past = stream.reference_counts > 0
     sums, counts = stream.reference_sums[past], stream.reference_counts[past]
-    height = bar_of(sums, counts, rate).height(budget)
-    return _delays(sums.tobytes(), counts.tobytes(), round(log(rate) / log(RATE_STEP)), round(height, 6))
+    step = round(log(rate) / log(RATE_STEP))
+    key = (sums.tobytes(), counts.tobytes(), step, budget)
+    with _lock:
+        if key in _found or not draw:
+            return _found.get(key, ())
+    height, known = bar_of(sums, counts, rate).height(budget), learn(sums[None], counts[None])
+    delays = [expected_days(known, counts, RATE_STEP**step, loss, height) for loss in LOSSES]
+    found = tuple((loss, delay.median) for loss, delay in zip(LOSSES, delays, strict=True))
+    with _lock:
+        _found[key] = found
+        while len(_found) > FOUND:
+            _found.popitem(last=False)
+    return found
 
 # %% ../../nbs/judgement/17_health.ipynb #kept-readings
 KEPT = 16  # Readings of a desk
 _readings: OrderedDict[str, dict[str, Reading]] = OrderedDict()
-_lock = Lock()
 
 
 def _digest(desk: Mapping[str, list[Stream]], *settings: object) -> str:
@@ -110,7 +116,8 @@ def health_from(
     strategy: str,  # Its name
     watched: Watchable,  # Its streams
     reading: Reading,  # What the monitor says
-    find: bool = False,  # Tell how fast losses are found? Takes half a second for each reference
+    find: bool = False,  # Tell how fast losses are found?
+    draw: bool = True,  # Find it out where it is not known? Takes half a second for each reference
 ) -> Health:  # Codes and numbers
     "Say what a reading means."
     days = [str(date_of_day(day)) for day in watched.days.tolist()]
@@ -131,7 +138,7 @@ def health_from(
         right_now=_mean(right, middle) if right else nan, right_promised=readings["right"].promised if right else nan,
         chance=reading.chance, episode=_episode(carrier, days), false_alarm=reading.budget,
         watch_false_alarm=reading.watch_budget, size=reading.size, excluded_days=lead.excluded, days_more=lead.days_more,
-        find_days=find_days(first, budget) if find and reading.referenced and first.name == "right" else (),
+        find_days=find_days(first, budget, draw) if find and reading.referenced and first.name == "right" else (),
         referenced=reading.referenced, stand_in_days=reading.stand_in_days, drawn=all(r.drawn for r in reading.streams),
     )  # fmt: skip
 
@@ -165,7 +172,7 @@ def health_of_case(
     watched = streams_of(case.live, case.past, case.whole)
     desk = {name: one.streams for name, one in watched.items()}
     readings = read_desk(desk, case.rules.budget, case.rules.loss, draw)
-    found = [health_from(name, watched[name], r, find and draw) for name, r in readings.items()]
+    found = [health_from(name, watched[name], r, find, draw) for name, r in readings.items()]
     rank = list(HEALTH)
     return {
         h.strategy: h

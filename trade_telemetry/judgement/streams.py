@@ -187,7 +187,8 @@ def day_scores(
     "Bring the returns of days to an average number of trades."
     usual, n = float(base.closes.mean()), float(base.closes.sum())
     mean = float(base.earned.sum()) / n
-    surplus = (sums.earned - mean * sums.closes) * np.sqrt(usual / sums.closes)
+    ratio = usual / sums.closes
+    surplus = (sums.earned - mean * sums.closes) * np.minimum(np.sqrt(ratio), ratio)
     return np.asarray(mean * usual + surplus, dtype=np.float64)
 
 
@@ -273,7 +274,7 @@ def _day_stream(live: DaySums, past: DaySums) -> Stream | None:
         Cases(side.day, np.ones(len(side.day), dtype=np.int64), day_scores(side, base))
         for side in (live, past)
     )
-    return _stream("day_return", now, then, live.day, past.day, cut=True)
+    return _stream("day_return", now, then, live.day, past.day, cut=False)
 
 # %% ../../nbs/judgement/16_streams.ipynb #streams-of
 STREAMS = ("right", "return", "day_return", "log_score", "cost", "outcomes")  # The leading one first
