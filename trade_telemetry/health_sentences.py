@@ -213,6 +213,7 @@ def _second(h: Health) -> str:
         carried = f"carried by {CARRIERS[h.carrier]}, lower by {loss_text(h)}"
         parts += [carried.replace("lower", "higher") if h.carrier == "cost" else carried]
         right = isfinite(h.right_now) and h.carrier != "right"
+        parts += ["calls count where the market moved"] * (h.carrier == "right")
         parts += [f"right calls {share(h.right_now)}, promised {share(h.right_promised)}"] * right
     if isfinite(h.chance):
         parts.append(f"chance that it still is {promise} {probability(h.chance)}")
