@@ -14,11 +14,10 @@ from zoneinfo import ZoneInfo
 # %% auto #0
 __all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'runs_table', 'named_interval', 'drawdown_code',
            'performance_sentences', 'status_badge', 'card_of', 'strategy_cards', 'missing_sentence', 'kind_sentence',
-           'alerts_sentence', 'health_sentences', 'executive_summary']
+           'alerts_sentence', 'health_lines', 'executive_summary']
 
 # %% ../../nbs/report/05_front_page.ipynb #imports-own
 from ..glossary import figure, label, show, show_interval, term
-from ..health_sentences import health_sentence
 from ..metrics.record import AccuracyMetrics
 from trade_telemetry.report.blocks import (
     NOTHING,
@@ -42,6 +41,9 @@ from trade_telemetry.sentences import (
 )
 from ..store.runs import RunInfo, missing_of
 from ..store.view import view_words
+
+# %% ../../nbs/report/05_front_page.ipynb #imports-words
+from ..health_sentences import health_sentence
 from trade_telemetry.wording import (
     DASH,
     MODES,
@@ -250,7 +252,7 @@ def alerts_sentence(
     return f"{plural(len(active), 'active alert')}: {listed(titles, MOST_ALERTS)}."
 
 
-def health_sentences(
+def health_lines(
     report: Report,  # What is judged
 ) -> list[str]:  # One for each strategy, the worst first; none where nothing is live
     "Say which strategies still work."
@@ -264,7 +266,7 @@ def executive_summary(
     lacks = missing_sentences(missing_of([*report.view.figure_runs, *report.view.reference_runs]))
     if why := missing_sentence(report):
         return paragraph(why, lacks, kind="missing")
-    lines = [kind_sentence(report), *filter(None, [lacks]), *health_sentences(report)]
+    lines = [kind_sentence(report), *filter(None, [lacks]), *health_lines(report)]
     lines += [
         f"{plain_text(name)}: {live_sentence(found.verdict)}"
         for name, found in report.beside_backtest.items()
