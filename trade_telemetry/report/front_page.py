@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 # %% auto #0
 __all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'runs_table', 'named_interval', 'drawdown_code',
            'performance_sentences', 'status_badge', 'card_of', 'strategy_cards', 'missing_sentence', 'kind_sentence',
-           'alerts_sentence', 'health_lines', 'executive_summary']
+           'health_lines', 'alerts_sentence', 'executive_summary']
 
 # %% ../../nbs/report/05_front_page.ipynb #imports-own
 from ..glossary import figure, label, show, show_interval, term
@@ -235,6 +235,13 @@ def kind_sentence(
     trades = f"{plural(n, 'trade')} of {MODES[report.mode].trading}"
     return f"Judged: {trades}{stored}, by {listed(report.names)}; {beside}.{more}"
 
+# %% ../../nbs/report/05_front_page.ipynb #health-lines
+def health_lines(
+    report: Report,  # What is judged
+) -> list[str]:  # One for each strategy, the worst first; none where nothing is live
+    "Say which strategies still work."
+    return [str(health_sentence(h)) for name, h in report.health.items() if name in report.names]
+
 # %% ../../nbs/report/05_front_page.ipynb #summary
 MOST_ALERTS = 4
 
@@ -250,13 +257,6 @@ def alerts_sentence(
         return "No active alerts."
     titles = dict.fromkeys(f"{a.strategy}: {a.title}" if a.strategy else a.title for a in active)
     return f"{plural(len(active), 'active alert')}: {listed(titles, MOST_ALERTS)}."
-
-
-def health_lines(
-    report: Report,  # What is judged
-) -> list[str]:  # One for each strategy, the worst first; none where nothing is live
-    "Say which strategies still work."
-    return [str(health_sentence(h)) for name, h in report.health.items() if name in report.names]
 
 
 def executive_summary(
