@@ -289,7 +289,7 @@ class HealthView(NamedTuple):
 
 
 _HEALTH = Template[HealthView]("""
-<div class="{{ 'tt-missing' if tone == 'warn' else 'tt-recent' }} tt-health" data-health="{{ state }}" title="{{ figures }}">
+<div class="{{ 'tt-missing' if tone == 'warn' else 'tt-recent' }} tt-health" data-health="{{ state }}"{% if not small %} title="{{ figures }}"{% endif %}>
 {% if tone == 'bad' %}<b class="tt-loss">{{ sentence }}</b>{% else %}{{ sentence }}{% endif %}</div>
 {% if small %}<div class="tt-note">{{ figures }}</div>{% endif %}
 """)
