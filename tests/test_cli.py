@@ -165,9 +165,14 @@ def test_tables_fit_the_terminal_and_lose_nothing(healthy: Path, width: int) -> 
 def test_check_ends_with_zero_one_and_two(healthy: Path, degraded: Path, tmp_path: Path) -> None:
     good = call("check", "--telemetry-dir", healthy, cwd=healthy)
     assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout == "no active alerts; judged: 240 trades of intraday\n"
+    health, calm = good.stdout.splitlines()
+    assert re.match("[▲○] intraday( is healthy: |: too early)", health)
+    assert calm == "no active alerts; judged: 240 trades of intraday"
     bad = call("check", "--telemetry-dir", degraded, cwd=degraded)
     assert (bad.returncode, bad.stderr) == (1, "")
+    assert re.match(
+        r"▼ intraday lost its edge around \d+ \w+ .*: \d+ % right since, \d+ % promised\.\n", bad.stdout
+    )
     assert "CRITICAL intraday: skill lost, since 2025-" in bad.stdout
     assert "10-point loss" in bad.stdout
     missing = call("check", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)

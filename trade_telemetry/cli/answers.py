@@ -17,11 +17,13 @@ from trade_telemetry.cli.tables import (
     comparison_parts,
     cut_sheets,
     cuts_note,
+    health_line,
     live_parts,
     metrics_sheet,
     sampling_note,
 )
 from ..flags import UsageError
+from ..health_sentences import Health
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.aggregates import was_sampled
@@ -33,7 +35,7 @@ from ..wording import interval_name, listed, plain_text, plural
 
 # %% auto #0
 __all__ = ['nothing_judged', 'metrics_answer', 'cut', 'cuts_answer', 'sides_answer', 'pairs_answer', 'live_answer', 'find_alerts',
-           'alerts_answer', 'check_answer', 'judge', 'joined', 'with_missing']
+           'find_health', 'alerts_answer', 'check_answer', 'judge', 'joined', 'with_missing']
 
 # %% ../../nbs/cli/05_answers.ipynb #nothing
 def nothing_judged(
@@ -191,35 +193,53 @@ def find_alerts(
     return alert_report(reading.view, reading.settings, rules=asked, runs=reading.store.runs())
 
 
+def find_health(
+    reading: Reading,  # What is live; without a run of its own
+    rules: Path | None = None,  # As `find_alerts`
+    find: bool = False,  # Tell how fast losses are found? Takes a second for each new reference
+) -> dict[str, Health]:  # By strategy, the worst first
+    "Ask of every live strategy whether it still works."
+    from trade_telemetry.judgement.health import health_of
+
+    asked = find_rules(reading.settings) if rules is None else load_rules(rules)
+    return health_of(reading.view, reading.settings, asked, find=find)
+
+# %% ../../nbs/cli/05_answers.ipynb #alerts-answer
 def alerts_answer(
     reading: Reading,  # What was judged
     report: AlertReport,  # What was found
-) -> Answer:  # Code 1 with an alert, or without anything live
+    health: Mapping[str, Health] | None = None,  # By strategy, the worst first; None: nobody asked
+) -> Answer:  # Code 1 with an alert or a degraded strategy, or without anything live
     "Say what is wrong."
+    well = health or {}
     view, settings, alerts, cleared = reading.view, reading.settings, report.current, report.cleared
     live = view.state == "live"
     lists = {"alerts": alerts, "cleared": cleared}
     facts: dict[str, Any] = {"rows_from": view.label, "judged": report.judged}
     facts |= {name: [alert.to_dict() for alert in some] for name, some in lists.items()}
-    parts = [alert_text(alert, settings.timezone) for alert in (*alerts, *cleared)]
+    facts["health"] = {name: one.to_dict() for name, one in well.items()}
+    parts = [health_line(one) for one in well.values()]
     if live and not alerts:
         trades = ", ".join(f"{plural(n, 'trade')} of {plain_text(name)}" for name, n in report.judged.items())
-        parts.insert(0, f"no active alerts; judged: {trades}")
+        parts.append(f"no active alerts; judged: {trades}")
+    parts += [alert_text(alert, settings.timezone) for alert in (*alerts, *cleared)]
+    degraded = any(one.state == "degraded" for one in well.values())
     silent = not live and not alerts
     note = (
         f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge"
         if silent
         else ""
     )
-    return Answer(facts, tuple(parts), int(bool(alerts) or not live), note)
+    return Answer(facts, tuple(parts), int(bool(alerts) or degraded or not live), note)
 
 # %% ../../nbs/cli/05_answers.ipynb #check-answer
 def check_answer(
     reading: Reading,  # What is live
     rules: Path | None = None,  # Alert rules; None: alerts.yaml in the directory, else the defaults
-) -> Answer:  # Code 1 with an alert, or without anything live
+    find: bool = False,  # As `find_health`
+) -> Answer:  # As `alerts_answer`
     "Judge what is live now, and say it."
-    return alerts_answer(reading, find_alerts(reading, rules))
+    return alerts_answer(reading, find_alerts(reading, rules), find_health(reading, rules, find))
 
 # %% ../../nbs/cli/05_answers.ipynb #judge-answers
 def judge(
@@ -242,7 +262,7 @@ def judge(
     if live and reading.view.reference is not None:
         found["live_vs_backtest"] = live_answer(reading)
     if live:
-        found["check"] = check_answer(reading, rules)
+        found["check"] = check_answer(reading, rules, find=True)
     return found
 
 

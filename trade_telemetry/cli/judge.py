@@ -13,6 +13,7 @@ from trade_telemetry.cli.answers import (
     alerts_answer,
     cuts_answer,
     find_alerts,
+    find_health,
     live_answer,
     metrics_answer,
     pairs_answer,
@@ -74,13 +75,14 @@ def check(
     rules: RulesFile = None,
     hook: Hook = Hook(),
     output: Output = Output(),
-) -> int:  # 0 nothing wrong, 1 alerts or nothing to judge
+) -> int:  # 0 nothing wrong, 1 alerts, a degraded strategy or nothing to judge
     "Is anything wrong now? Exit code 1 with an alert, for cron."
     from trade_telemetry.judgement.notify import notify
 
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
     report = find_alerts(reading, rules)
-    answer = with_missing(alerts_answer(reading, report), reading)
+    health = find_health(reading, rules, find=output.as_json)
+    answer = with_missing(alerts_answer(reading, report, health), reading)
     code = deliver(answer, output.as_json)
     told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember)
     if told.failed:

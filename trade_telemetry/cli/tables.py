@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..alert_sentences import alert_sentence, error_text, evidence_text
 from ..glossary import Term, difference, figure, label, show, show_interval
+from ..health_sentences import HEALTH, Health, health_sentence
 from ..sentences import live_sentence, needed_sentence, note_sentence, verdict_sentence
 from trade_telemetry.wording import (
     DASH,
     MODES,
     SAMPLED,
+    SIGNS,
     SOURCES,
     capital,
     interval,
@@ -39,7 +41,8 @@ if TYPE_CHECKING:  # each verb loads only what it shows
 # %% auto #0
 __all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
            'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
-           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text']
+           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text',
+           'health_line']
 
 # %% ../../nbs/cli/01_tables.ipynb #table
 def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
@@ -308,3 +311,10 @@ def alert_text(
         return f"CLEARED  {said.short}"
     lines = (capital(evidence_text(facts)), capital(error_text(facts)))
     return "\n".join([f"{alert.severity.upper():<9}{said.short}", *(f"{'':<9}{line}." for line in lines)])
+
+
+def health_line(
+    health: Health,  # Of one strategy
+) -> str:  # "▼ swing lost its edge around 17 Aug (12–21 Aug): 40 % right since, 52 % promised."
+    "Show how a strategy is."
+    return f"{SIGNS[HEALTH[health.state].tone]} {health_sentence(health).short}"

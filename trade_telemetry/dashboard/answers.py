@@ -11,17 +11,18 @@ from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
 from ..alert_sentences import WATCHED
+from ..health_sentences import Health, HealthState, StreamCode
 from ..metrics.steps import ROLLING_CALLS
 from ..trace import PredictionTrace
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'BACKTEST', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against',
-           'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'Trade', 'Trades',
-           'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
-           'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state',
-           'example_share', 'example_figures', 'example_against', 'example_alert', 'example_said', 'example_curves',
-           'example_state', 'example_traces']
+           'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'HealthEntry', 'Trade',
+           'Trades', 'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage',
+           'Missing', 'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn',
+           'empty_state', 'example_share', 'example_figures', 'example_against', 'example_alert', 'example_said',
+           'example_health', 'example_curves', 'example_state', 'example_traces']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -178,6 +179,37 @@ class Said(TypedDict):
     alerts: list[AlertEntry]
     cleared: list[AlertEntry]
     watched: Watched | None  # None: nothing is live
+
+# %% ../../nbs/dashboard/01_answers.ipynb #health
+class HealthEntry(TypedDict):
+    "Is a strategy still what its backtest promised?"
+
+    strategy: str
+    state: HealthState
+    carrier: StreamCode
+    as_of: str
+    live_days: int
+    trades: int
+    per_day: float | None
+    since: list[str] | None
+    loss: list[float] | None
+    now: float | None
+    promised: float | None
+    right_now: float | None
+    right_promised: float | None
+    chance: float | None
+    episode: list[str] | None
+    false_alarm: float
+    watch_false_alarm: float
+    size: float
+    excluded_days: float | None
+    days_more: float | None
+    find_days: list[list[float | None]]
+    referenced: bool
+    stand_in_days: int
+    drawn: bool
+    sentence: str
+    figures: str
 
 # %% ../../nbs/dashboard/01_answers.ipynb #lists
 class Trade(TypedDict):
@@ -350,9 +382,10 @@ class State(ViewFacts, Choices, Findings):
 
     schema_version: int
     generated_at: str
-    complete: bool  # False while the comparison with the backtest is being made
+    complete: bool  # False while the comparison with the backtest or the health is being made
     message: str | None  # Why there is nothing to show
     rows: Rows
+    health: dict[str, HealthEntry]  # By strategy, the worst first; empty where nothing is live
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema
@@ -387,7 +420,7 @@ def empty_state(
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
-        "alerts": [], "cleared": [], "watched": None, "errors": [],
+        "alerts": [], "cleared": [], "watched": None, "health": {}, "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})
 
@@ -470,6 +503,16 @@ def example_said() -> Said:  # One alert on, one over
     }  # fmt: skip
     return {"alerts": [example_alert()], "cleared": [over], "watched": watched}
 
+
+def example_health() -> HealthEntry:  # Of intraday
+    "Make the health of a strategy that lost its edge."
+    since = ("2025-10-20", "2025-10-24", "2025-10-29")
+    lost = Health(
+        "intraday", "degraded", "right", "2025-11-11", 40, 8025, 200.6, since=since, loss=(0.03, 0.057, 0.08), now=0.524,
+        promised=0.581, right_now=0.524, right_promised=0.581, chance=0.01, excluded_days=21.0, days_more=0.0,
+    )  # fmt: skip
+    return cast(HealthEntry, lost.to_dict())
+
 # %% ../../nbs/dashboard/01_answers.ipynb #example-curves
 def example_curves() -> tuple[Curve, Rolling]:  # Of two strategies
     "Make curves."
@@ -514,7 +557,7 @@ def example_state(
         runs=[live | facts_of_live | ends, past | facts_of_past | ends],
         window={"days": 30, "start": "2025-10-13T09:58:00+00:00", "end": "2025-11-12T09:58:00+00:00"},
         strategies={"intraday": intraday, "swing": example_figures(0.602, 2025, 17.5)},
-        curve=curve, rolling=rolling, **example_said(),
+        curve=curve, rolling=rolling, health={"intraday": example_health()}, **example_said(),
     )  # fmt: skip
     return cast(State, {**state, **facts})
 

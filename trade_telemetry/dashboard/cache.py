@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 from cachetools import LRUCache
 
-from .answers import Against, Figures, Said
+from .answers import Against, Figures, HealthEntry, Said
 from .query import Query
 from ..store.columns import TraceColumns
 
@@ -68,12 +68,29 @@ class PageCache:
         self.alerts: LRUCache[Hashable, Said] = LRUCache(6)  # By run and mode, for all symbols
         self.compared: LRUCache[Hashable, tuple[int, dict[str, Against]]] = LRUCache(6)  # By filters
 
+        self.health: LRUCache[Hashable, tuple[bool, dict[str, HealthEntry]]] = LRUCache(6)  # By run and mode
+
     def see(self, columns: TraceColumns) -> None:
         "Forget what was said of other rows."
         if columns is not self.columns:
             self.columns, self.number = columns, self.number + 1
             self.judged.clear()
             self.alerts.clear()
+            self.health.clear()
+
+    def healths(
+        self,
+        key: Hashable,  # Run, mode, and what else it depends on beside the rows
+        hurry: bool,  # Does the viewer wait?
+        find: Callable[[bool], dict[str, HealthEntry]],  # Asks the monitor, thoroughly or at once
+    ) -> tuple[dict[str, HealthEntry], bool]:  # By strategy; is that all that can be said?
+        "Say how each strategy is, in a hurry without what takes long."
+        thorough, known = self.health.get(key, (False, None))
+        if known is None or not (thorough or hurry):
+            known = find(not hurry)
+            thorough = not hurry or not known
+            self.health[key] = (thorough, known)
+        return known, thorough
 
     def verdicts(
         self,

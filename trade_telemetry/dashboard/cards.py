@@ -16,6 +16,7 @@ from trade_telemetry.dashboard.answers import (
     Coverage,
     Difference,
     Figures,
+    HealthEntry,
     Recent,
     RunFacts,
     Share,
@@ -31,7 +32,16 @@ from trade_telemetry.dashboard.markup import (
     set_html,
     strategy_colors,
 )
+
+# %% auto #0
+__all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MOST_MISSING', 'MEANING', 'Bar', 'bar_html', 'Headline', 'headline_html',
+           'facts_of', 'Change', 'change_html', 'RecentView', 'recent_html', 'Beside', 'compared_of', 'verdict_html',
+           'beside_html', 'HealthView', 'health_html', 'Card', 'card_html', 'Nothing', 'cards_html', 'Header',
+           'runs_html', 'coverage_words', 'header_html', 'Foot', 'foot_html']
+
+# %% ../../nbs/dashboard/08_cards.ipynb #imports-words
 from ..glossary import difference, label, show, show_interval
+from ..health_sentences import HEALTH
 from trade_telemetry.wording import (
     DASH,
     SAMPLED,
@@ -43,12 +53,6 @@ from trade_telemetry.wording import (
     number,
     plural,
 )
-
-# %% auto #0
-__all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MOST_MISSING', 'MEANING', 'Bar', 'bar_html', 'Headline', 'headline_html',
-           'facts_of', 'Change', 'change_html', 'RecentView', 'recent_html', 'Beside', 'compared_of', 'verdict_html',
-           'beside_html', 'Card', 'card_html', 'Nothing', 'cards_html', 'Header', 'runs_html', 'coverage_words',
-           'header_html', 'Foot', 'foot_html']
 
 # %% ../../nbs/dashboard/08_cards.ipynb #bar
 class Bar(NamedTuple):
@@ -273,10 +277,38 @@ def beside_html(
     word = STATUS[against["status"]].text
     return _BESIDE(Beside(runs, n, against["status"], word, rows, verdict_html(figures, against)))
 
+# %% ../../nbs/dashboard/08_cards.ipynb #health
+class HealthView(NamedTuple):
+    "How a strategy is."
+
+    state: str
+    tone: str  # Of the word: bad and warn are colored
+    sentence: str
+    figures: str
+    small: bool  # Show the figures, too, and not only where one points?
+
+
+_HEALTH = Template[HealthView]("""
+<div class="{{ 'tt-missing' if tone == 'warn' else 'tt-recent' }} tt-health" data-health="{{ state }}"{% if not small %} title="{{ figures }}"{% endif %}>
+{% if tone == 'bad' %}<b class="tt-loss">{{ sentence }}</b>{% else %}{{ sentence }}{% endif %}</div>
+{% if small %}<div class="tt-note">{{ figures }}</div>{% endif %}
+""")
+
+
+def health_html(
+    health: HealthEntry | None,  # None: nothing is known
+) -> Markup:  # One line, two where something is wrong; empty where nothing is known
+    "Say whether a strategy still works."
+    if health is None:
+        return Markup("")
+    state, sentence, figures = health["state"], set_html(health["sentence"]), set_html(health["figures"])
+    return _HEALTH(HealthView(state, HEALTH[state].tone, sentence, figures, state in ("degraded", "watch")))
+
 # %% ../../nbs/dashboard/08_cards.ipynb #card
 class Card(NamedTuple):
     "What one card shows below its heading."
 
+    health: Markup
     figures: Sequence[Markup]  # Three
     recent: Markup
     facts: Sequence[tuple[str, str]]
@@ -284,6 +316,7 @@ class Card(NamedTuple):
 
 
 _CARD = Template[Card]("""
+{{ health }}
 <div class="tt-figures">{% for figure in figures %}{{ figure }}{% endfor %}</div>
 {{ recent }}
 <div class="tt-facts">{% for name, text in facts %}<div>{{ name }} <b>{{ text }}</b></div>{% endfor %}</div>
@@ -296,6 +329,7 @@ def card_html(
     figures: Figures,  # Its figures
     color: str,  # CSS color
     is_low: bool = False,  # Is there an alert on its precision?
+    health: HealthEntry | None = None,  # Whether it still works
 ) -> Markup:  # One card
     "Draw a strategy."
     then = figures["reference"]
@@ -304,7 +338,8 @@ def card_html(
         headline_html("recall", figures["recall"], then and then["recall"]["value"]),
         headline_html("f1", figures["f1"], then and then["f1"]["value"]),
     ]
-    body = _CARD(Card(three, recent_html(figures["recent"]), facts_of(figures), beside_html(figures)))
+    recent, facts, beside = recent_html(figures["recent"]), facts_of(figures), beside_html(figures)
+    body = _CARD(Card(health_html(health), three, recent, facts, beside))
     note = plural(figures["trades"], "closed trade")
     return panel_html(Panel(name_html(name), note, body, color, "tt-card"))
 
@@ -334,10 +369,12 @@ def cards_html(
         three = [headline_html(code, none) for code in ("precision", "recall", "f1")]
         return _NOTHING(Nothing(state["message"] or "No closed trades to show.", state["directory"], three))
     colors = strategy_colors(list(state["strategies"]))
-    low = {a["strategy"] for a in state["alerts"] if a["rule"] == PRECISION_RULE}
+    low, health = {a["strategy"] for a in state["alerts"] if a["rule"] == PRECISION_RULE}, state["health"]
     if state["symbol"] is not None or state["direction"] is not None:
-        low = set()  # the alert speaks of all signals, the card does not
-    return grid_html([card_html(n, own, colors[n], n in low) for n, own in state["strategies"].items()])
+        low, health = set(), {}  # they speak of all signals, the card does not
+    return grid_html(
+        [card_html(n, own, colors[n], n in low, health.get(n)) for n, own in state["strategies"].items()]
+    )
 
 # %% ../../nbs/dashboard/08_cards.ipynb #header
 LOGO = Markup(

@@ -18,8 +18,8 @@ from cachetools import LRUCache
 
 # %% auto #0
 __all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of', 'watched_by',
-           'alert_facts', 'alerts_of', 'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'drawn_of', 'Judgement',
-           'judgement_of', 'situation_of', 'dashboard_state', 'StateSource']
+           'alert_facts', 'alerts_of', 'health_entries', 'alerts_about', 'symbols_of', 'choices_of', 'views_of',
+           'drawn_of', 'health_known', 'Judgement', 'judgement_of', 'situation_of', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/15_state.ipynb #imports-own
 from ..config import Settings, SettingsError, project_root, settings_at
@@ -31,6 +31,7 @@ from trade_telemetry.dashboard.answers import (
     Drawn,
     Figures,
     Findings,
+    HealthEntry,
     Missing,
     Rows,
     RunFacts,
@@ -58,6 +59,7 @@ from .query import Query, as_query, view_asked
 from .trades import trades_csv, trades_of, utc_from_us, utc_text
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
+from ..judgement.health import health_of
 from ..metrics.steps import steps_of
 
 # %% ../../nbs/dashboard/15_state.ipynb #imports-store
@@ -195,6 +197,16 @@ def alerts_of(
         "watched": watched_by(rules, view, report.judged, settings) if live else None,
     }
 
+# %% ../../nbs/dashboard/15_state.ipynb #health-entries
+def health_entries(
+    view: View,  # Selected trades of both directions, all symbols
+    settings: Settings,  # Rules, time zone
+    thorough: bool = True,  # Draw what takes long?
+) -> dict[str, HealthEntry]:  # By strategy, the worst first; empty where nothing is live
+    "Say of each strategy whether it still works."
+    found = health_of(view, settings, draw=thorough, find=True)
+    return {name: cast(HealthEntry, one.to_dict()) for name, one in found.items()}
+
 # %% ../../nbs/dashboard/15_state.ipynb #alerts-about
 def alerts_about(
     said: Said,  # Of all symbols
@@ -269,6 +281,22 @@ def drawn_of(
         "details": details_of(view.figure, names) if query.details else None,
     }
 
+# %% ../../nbs/dashboard/15_state.ipynb #health-known
+def health_known(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone, alert rules
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What an answer depends on beside the rows
+) -> tuple[dict[str, HealthEntry], bool]:  # By strategy; is that all that can be said?
+    "Say how each strategy is, as far as there is time."
+
+    def find(thorough: bool) -> dict[str, HealthEntry]:
+        return health_entries(views_of(columns, runs, query)[0], settings, thorough)
+
+    return cache.healths((query.run, query.run_mode, situation), query.hurry, find)
+
 # %% ../../nbs/dashboard/15_state.ipynb #judgement
 class Judgement(NamedTuple):
     "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
@@ -327,6 +355,7 @@ def dashboard_state(
     columns, runs = store.columns, store.runs()
     cache.see(columns)
     situation = situation_of(runs, settings)
+    health, known = health_known(columns, runs, settings, query, cache, situation)
     judgement = recall(
         cache.judged,
         (replace(query, hurry=False), situation),
@@ -337,13 +366,9 @@ def dashboard_state(
     shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
     rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
     state: State = {
-        **empty_state(),
-        **shown,
-        **choices_of(query, runs),
-        **judgement.found,
-        "rows": rows,
-        "message": None,
-    }
+        **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
+        "rows": rows, "health": health, "complete": known, "message": None,
+    }  # fmt: skip
     if not strategies:
         return {**state, "message": why_empty(store, query.symbol)}
     if not judgement.has_reference:
@@ -354,7 +379,7 @@ def dashboard_state(
 
     against, complete = cache.verdicts(query, compare)
     both: dict[str, Figures] = {n: {**own, "against": against.get(n)} for n, own in strategies.items()}
-    return {**state, "strategies": both, "complete": complete}
+    return {**state, "strategies": both, "complete": complete and known}
 
 # %% ../../nbs/dashboard/15_state.ipynb #state-source
 class StateSource:

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -256,6 +257,17 @@ def count_closes(
 
 LONG, SHORT = DIRECTIONS.index("LONG"), DIRECTIONS.index("SHORT")
 
+# %% ../../nbs/judgement/02_alert_rules.ipynb #judged-once
+_KNOWN: WeakKeyDictionary[TraceColumns, dict[str, Judged]] = WeakKeyDictionary()
+
+
+def _judged(columns: TraceColumns, timezone: str) -> Judged:
+    "What is known of some trades; asked again of the same, the same answer."
+    known = _KNOWN.setdefault(columns, {})
+    if timezone not in known:
+        known[timezone] = judged_of(fold(columns, timezone))
+    return known[timezone]
+
 # %% ../../nbs/judgement/02_alert_rules.ipynb #a-case
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -290,7 +302,7 @@ def case_of(
     mode: Mode = "live",  # What is judged
 ) -> Case:
     "Put a case together."
-    live, past = (judged_of(fold(side, timezone)) for side in (figure, reference))
+    live, past = (_judged(side, timezone) for side in (figure, reference))
     now_us = int((datetime.now(UTC) if now is None else now).timestamp() * 1e6)
     today = int(exit_days(np.array([now_us]), timezone)[0]) if clock else 0
     days = by_day(live.money).get(())

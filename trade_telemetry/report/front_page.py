@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 # %% auto #0
 __all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'runs_table', 'named_interval', 'drawdown_code',
            'performance_sentences', 'status_badge', 'card_of', 'strategy_cards', 'missing_sentence', 'kind_sentence',
-           'alerts_sentence', 'executive_summary']
+           'health_lines', 'alerts_sentence', 'executive_summary']
 
 # %% ../../nbs/report/05_front_page.ipynb #imports-own
 from ..glossary import figure, label, show, show_interval, term
@@ -41,6 +41,9 @@ from trade_telemetry.sentences import (
 )
 from ..store.runs import RunInfo, missing_of
 from ..store.view import view_words
+
+# %% ../../nbs/report/05_front_page.ipynb #imports-words
+from ..health_sentences import health_sentence
 from trade_telemetry.wording import (
     DASH,
     MODES,
@@ -232,6 +235,13 @@ def kind_sentence(
     trades = f"{plural(n, 'trade')} of {MODES[report.mode].trading}"
     return f"Judged: {trades}{stored}, by {listed(report.names)}; {beside}.{more}"
 
+# %% ../../nbs/report/05_front_page.ipynb #health-lines
+def health_lines(
+    report: Report,  # What is judged
+) -> list[str]:  # One for each strategy, the worst first; none where nothing is live
+    "Say which strategies still work."
+    return [str(health_sentence(h)) for name, h in report.health.items() if name in report.names]
+
 # %% ../../nbs/report/05_front_page.ipynb #summary
 MOST_ALERTS = 4
 
@@ -256,7 +266,7 @@ def executive_summary(
     lacks = missing_sentences(missing_of([*report.view.figure_runs, *report.view.reference_runs]))
     if why := missing_sentence(report):
         return paragraph(why, lacks, kind="missing")
-    lines = [kind_sentence(report), *filter(None, [lacks])]
+    lines = [kind_sentence(report), *filter(None, [lacks]), *health_lines(report)]
     lines += [
         f"{plain_text(name)}: {live_sentence(found.verdict)}"
         for name, found in report.beside_backtest.items()

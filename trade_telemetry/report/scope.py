@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Settings, project_root, settings_at
+from ..health_sentences import Health
 from ..judgement.alert_rules import AlertReport
 from ..judgement.alerts import alert_report
 from ..judgement.comparison import Comparison, compare
+from ..judgement.health import health_of
 from ..judgement.live_vs_backtest import AgainstBacktest, LiveVsBacktest, live_vs_backtest
 from ..metrics.aggregates import fold
 from ..metrics.day_figures import days_of
@@ -132,6 +134,11 @@ class Report:
     def watched(self) -> AlertReport:
         "Alerts that are on, and those that were; none where nothing is live."
         return alert_report(self.view, self.settings)
+
+    @cached_property
+    def health(self) -> dict[str, Health]:
+        "Whether each strategy still works, the worst first; none where nothing is live."
+        return health_of(self.view, self.settings, find=True)
 
     @cached_property
     def beside_backtest(self) -> dict[str, AgainstBacktest]:

@@ -1,0 +1,570 @@
+"""How soon the monitor speaks, and how often in vain: simulated worlds that it knows nothing of, beside an oracle and the old rule.
+
+`python benchmarks/detection.py [--quick] [--only delay,seen,streams,curve,desk,cost] [--backtests N] [--years N] [--draws N]` prints
+tables.
+
+Worlds: trades of a day are Poisson, the precision of a day is p + sqrt(rho p (1 - p)) z, calls are binomial. *iid*: rho = 0. *day*:
+rho = 0.05. *mood*: rho = 0.05 and z follows the day before so that daily shares have a correlation of 0.2 (z's own at most 0.6).
+The oracle is a CUSUM that knows both precisions, rho and the discount for moods, its bar simulated to the same budget: nobody can be
+faster, except where the loss is there from the first day. Delays are evenings with the first alarm on or after the change, among
+years without one before it; a year in which it never comes counts as infinite. False alarms: healthy years with an alarm, Wilson's
+95 % interval with years of one backtest counted as one cluster (design effect, at least 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, replace
+from math import ceil, inf, log, sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trade_telemetry.judgement.bar import RATE_STEP, Bar, draw_bar
+from trade_telemetry.judgement.evidence import Learned, chance_as_promised, change, evidence_path, learn
+from trade_telemetry.judgement.monitor import Stream, budgets, monitor
+from trade_telemetry.judgement.sequential import Series, watch_shares
+from trade_telemetry.testing import simulate_columns
+
+Floats = npt.NDArray[np.float64]
+YEAR = 252
+REFERENCES = ((5000, 500), (1000, 120), (250, 60))
+
+
+@dataclass(frozen=True)
+class World:
+    "A kind of market."
+
+    name: str
+    rho: float = 0.0  # Correlation of two trades of a day
+    alike: float = 0.0  # Of the shares of successive days
+
+    def luck(self, rng: np.random.Generator, series: int, days: int, per_day: float) -> Floats:
+        "Standard normal luck of each day, shape (series, days)."
+        z = rng.standard_normal((days, series))
+        follow = min(0.6, self.alike * (self.rho + (1 - self.rho) / per_day) / self.rho) if self.rho else 0.0
+        for day in range(1, days if follow else 0):
+            z[day] = follow * z[day - 1] + sqrt(1 - follow**2) * z[day]
+        return np.asarray(z.T, dtype=np.float64)
+
+    def calls(
+        self, rng: np.random.Generator, series: int, days: int, per_day: float, share: npt.ArrayLike
+    ) -> tuple[Floats, Floats]:
+        "Right calls and calls of each day, shape (series, days)."
+        p = np.asarray(share, dtype=np.float64)
+        p = np.clip(p + np.sqrt(self.rho * p * (1 - p)) * self.luck(rng, series, days, per_day), 0.001, 0.999)
+        counts = rng.poisson(per_day, (series, days))
+        return rng.binomial(counts, p).astype(np.float64), counts.astype(np.float64)
+
+
+WORLDS = (World("iid"), World("day", 0.05), World("mood", 0.05, 0.2))
+
+
+def wilson(hits: float, n: float) -> tuple[float, float]:
+    "95 % interval of a share."
+    z, p = 1.96, hits / n
+    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+def false_rate(alarmed: npt.NDArray[np.bool_], backtests: int) -> tuple[float, float, float]:
+    "Share of healthy years with an alarm and its interval; years of one backtest are alike."
+    p, n = float(alarmed.mean()), len(alarmed)
+    own = alarmed.reshape(backtests, -1).mean(axis=1)
+    effect = (
+        max(1.0, float(own.var(ddof=1)) * n / backtests / max(p * (1 - p), 1e-9)) if backtests > 1 else 1.0
+    )
+    return (p, *wilson(p * n / effect, n / effect))
+
+
+def first_alarm(raised: npt.NDArray[np.bool_], after: int) -> Floats:
+    "Delays in the years that were quiet before; inf: never."
+    quiet = ~raised[:, :after].any(axis=1)
+    late = raised[quiet, after:]
+    return np.where(late.any(axis=1), late.argmax(axis=1) + 1.0, inf)
+
+
+def median(delays: Floats, level: float = 0.5) -> float:
+    "A delay that this share of the years does not exceed."
+    return float(np.sort(delays)[ceil(level * len(delays)) - 1]) if len(delays) else inf
+
+
+def days_text(days: float) -> str:
+    "A number of days, or never."
+    return "never" if days == inf else f"{days:.0f}"
+
+
+def oracle(
+    world: World,
+    rng: np.random.Generator,
+    per_day: float,
+    p: float,
+    loss: float,
+    after: int,
+    budget: float = 0.05,
+) -> Floats:
+    "Delays of somebody who knows everything but the day."
+    follow = min(0.6, world.alike * (world.rho + (1 - world.rho) / per_day) / world.rho) if world.rho else 0.0
+
+    def level(calls: tuple[Floats, Floats]) -> Floats:
+        s, m = calls
+        if world.rho:
+            variance = p * (1 - p) * (1 + np.maximum(m - 1, 0) * world.rho)
+            seen = (
+                world.rho * m / (1 + np.maximum(m - 1, 0) * world.rho)
+            )  # share of a day's variance that is its luck
+            discount = 1 + 2 * follow / (1 - follow) * seen.mean()
+            gain = (loss * (m * p - s) - loss**2 * m / 2) / (variance * discount)
+        else:
+            gain = s * log((p - loss) / p) + (m - s) * log((1 - p + loss) / (1 - p))
+        out = np.zeros_like(gain)
+        for day in range(gain.shape[1]):
+            out[:, day] = np.maximum(0.0, (out[:, day - 1] if day else 0.0) + gain[:, day])
+        return out
+
+    height = np.quantile(level(world.calls(rng, 4000, YEAR, per_day, p)).max(axis=1), 1 - budget)
+    share = np.where(np.arange(YEAR) < after, p, p - loss)
+    return first_alarm(level(world.calls(rng, 2000, YEAR, per_day, share)) >= height, after)
+
+
+def bar_for(known: Learned, row: int, counts: Floats, per_day: float, draws: int) -> Bar:
+    "The bar of one of many references, its rate in steps as the product has it."
+    with_trades = per_day / (1 - np.exp(-per_day))
+    rate = RATE_STEP ** round(log(with_trades) / log(RATE_STEP))
+    return draw_bar(known.take([row]), counts, rate, draws, seed=row)
+
+
+@dataclass(frozen=True)
+class Cell:
+    "Backtests of one kind with their bars."
+
+    known: Learned  # One row for each live year
+    bars: list[Bar]  # One for each backtest
+    years: int
+
+    def heights(self, budget: float) -> Floats:
+        "Bar of each live year, shape (series, 1)."
+        return np.repeat([bar.height(budget) for bar in self.bars], self.years)[:, None]
+
+
+def make_cell(
+    world: World, rng: np.random.Generator, reference: tuple[int, int], per_day: float, p: float,
+    backtests: int, years: int, draws: int,
+) -> Cell:  # fmt: skip
+    "Draw backtests, learn from them, and draw their bars."
+    trades, days = reference
+    sums, counts = world.calls(rng, backtests, days, trades / days, p)
+    known = learn(sums, counts)
+    bars = [bar_for(known, row, counts[row], per_day, draws) for row in range(backtests)]
+    return Cell(known.take(np.repeat(np.arange(backtests), years)), bars, years)
+
+
+def old_rule(
+    sums: Floats, counts: Floats, past: tuple[Floats, Floats], budget: float
+) -> npt.NDArray[np.bool_]:
+    "Evenings with the alarm on by the bets against the bound, shape (series, days)."
+    rows = [Series(s[m > 0], m[m > 0], a[b > 0], b[b > 0], budget) for s, m, a, b in zip(sums, counts, *past, strict=True)]  # fmt: skip
+    raised = np.zeros(sums.shape, dtype=np.bool_)
+    for row, found in enumerate(watch_shares(rows)):
+        if found is not None:
+            raised[row, counts[row] > 0] = found.on
+    return raised
+
+
+def delay_row(
+    world: World,
+    reference: tuple[int, int],
+    per_day: float,
+    p: float,
+    counts: tuple[int, int, int],
+    seed: int = 0,
+) -> dict[str, Any]:
+    "False alarms and delays of right/wrong alone, of the whole budget, beside the oracle."
+    rng, (backtests, years, draws) = np.random.default_rng(seed), counts
+    cell = make_cell(world, rng, reference, per_day, p, backtests, years, draws)
+    heights, n = cell.heights(0.05), backtests * years
+    tops = evidence_path(*world.calls(rng, n, YEAR, per_day, p), cell.known)
+    row: dict[str, Any] = {"false": false_rate((tops >= heights).any(axis=1), backtests), "n": n}
+    row["theory"] = float((tops.max(axis=1) >= log(20)).mean())
+    row["watch"] = float((tops >= cell.heights(0.5)).any(axis=1).mean())
+    for loss in (0.2, 0.1, 0.05):
+        share = np.where(np.arange(YEAR) < 60, p, p - loss)
+        path = evidence_path(*world.calls(rng, n, YEAR, per_day, share), cell.known)
+        row[loss] = median(oracle(world, rng, per_day, p, loss, 60)), median(first_alarm(path >= heights, 60))
+    share = p - 0.1 * np.clip((np.arange(YEAR) - 60) / 60, 0, 1)
+    path = evidence_path(*world.calls(rng, n, YEAR, per_day, share), cell.known)
+    row["drift"] = median(first_alarm(path >= heights, 60))
+    return row
+
+
+def print_delays(
+    counts: tuple[int, int, int], rates: list[float], worlds: list[str], p: float = 0.52
+) -> None:
+    "The grid: change on day 60."
+    print(
+        "\n| world | backtest | a day | -20: oracle / ours | -10 | -5 | drift to -10 | false a year | at 20 : 1 | watch | n |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for world in (w for w in WORLDS if w.name in worlds):
+        for reference in REFERENCES:
+            for per_day in rates:
+                row = delay_row(world, reference, per_day, p, counts)
+                cells = []
+                for loss in (0.2, 0.1, 0.05):
+                    best, own = row[loss]
+                    ratio = f" ({own / best:.1f})" if own < inf else ""
+                    cells.append(f"{days_text(best)} / {days_text(own)}{ratio}")
+                rate, low, high = row["false"]
+                print(
+                    f"| {world.name} | {reference[0]}/{reference[1]} | {per_day:g} | {' | '.join(cells)} | {days_text(row['drift'])} "
+                    f"| {rate:.1%} ({low:.1%}–{high:.1%}) | {row['theory']:.1%} | {row['watch']:.0%} | {row['n']} |",
+                    flush=True,
+                )
+
+
+def seen_case(world: World, counts: tuple[int, int, int], seed: int = 1) -> dict[str, Any]:
+    "Precision 0.52 → 0.40 on day 30, ten a day, backtest of 120 days: delays and the verdict of one look on day 60."
+    rng, (backtests, years, draws) = np.random.default_rng(seed), counts
+    cell = make_cell(world, rng, (1200, 120), 10, 0.52, backtests, years, draws)
+    n, share = backtests * years, np.where(np.arange(YEAR) < 30, 0.52, 0.40)
+    path = evidence_path(*world.calls(rng, n, YEAR, 10, share), cell.known)
+    healthy = evidence_path(*world.calls(rng, n, YEAR, 10, 0.52), cell.known)
+    looks = np.repeat([bar.looks[59] for bar in cell.bars], years)
+    row: dict[str, Any] = {"n": n, "verdict": float((path[:, 59] > looks).mean())}
+    row["verdict size"] = float((healthy[:, 59] > looks).mean())
+    for name, budget in (
+        ("degraded, 5 %", 0.05),
+        ("2 of a desk, 2 %", 0.02),
+        ("half of 5 %", 0.025),
+        ("watch, 50 %", 0.5),
+    ):
+        found = first_alarm(path >= cell.heights(budget), 30)
+        row[name] = median(found), median(found, 0.8), [float((found <= d).mean()) for d in (20, 30, 60)]
+    found = oracle(world, rng, 10, 0.52, 0.12, 30)
+    row["oracle"] = median(found), median(found, 0.8), [float((found <= d).mean()) for d in (20, 30, 60)]
+    past = world.calls(rng, 240, 120, 10, 0.52)
+    found = first_alarm(old_rule(*world.calls(rng, 240, YEAR, 10, share), past, 0.05 / 3), 30)
+    row["old rule"] = median(found), median(found, 0.8), [float((found <= d).mean()) for d in (20, 30, 60)]
+    return row
+
+
+def print_seen(counts: tuple[int, int, int]) -> None:
+    "The case that was seen."
+    print(
+        "\n| -12 points after day 30 | world | median | 80 % | found in 20 / 30 / 60 days |\n|---|---|---|---|---|"
+    )
+    for world in WORLDS[:2]:
+        row = seen_case(world, counts)
+        for name in ("oracle", "degraded, 5 %", "half of 5 %", "2 of a desk, 2 %", "watch, 50 %", "old rule"):
+            mid, most, within = row[name]
+            text = " / ".join(f"{x:.0%}" for x in within)
+            print(f"| {name} | {world.name} | {days_text(mid)} | {days_text(most)} | {text} |")
+        print(
+            f"| one look on day 60 says worse | {world.name} | {row['verdict']:.0%} | healthy: {row['verdict size']:.1%} | n = {row['n']} |",
+            flush=True,
+        )
+
+
+@dataclass(frozen=True)
+class Trades:
+    "What a trade is like, by live day; every field is a number or has shape (days,)."
+
+    precision: Any = 0.52
+    slippage: Any = 0.02  # Mean, in percent
+    informed: Any = 1.0  # 1: the confidence is calibrated; 0: it says nothing
+    wins: Any = 1.0  # Size of a win over that of the backtest
+    losses: Any = 1.0
+    outcomes: Any = 0.8  # Share of trades with a directional outcome
+
+
+CLIPS = {"return": (-0.55, 0.55), "slippage": 0.06}  # 5 and 95 % of a backtest of these worlds
+
+
+def day_sums(
+    rng: np.random.Generator, world: World, series: int, days: int, per_day: float, like: Trades
+) -> dict[str, tuple[Floats, Floats, Floats]]:
+    "Sums, counts and summed squares by day of every stream, shape (series, days)."
+    counts = rng.poisson(per_day, (series, days))
+    day = np.repeat(np.arange(series * days), counts.ravel())
+
+    def each(value: Any) -> Floats:
+        return np.broadcast_to(np.asarray(value, dtype=np.float64), (series, days)).ravel()[day]
+
+    p = each(like.precision)
+    luck = each(np.sqrt(world.rho * 0.25) * world.luck(rng, series, days, per_day))
+    told = rng.normal(0, 0.12, len(day))
+    confidence = np.clip(0.52 + told, 0.05, 0.95)
+    right = rng.random(len(day)) < np.clip(p + each(like.informed) * told + luck, 0.01, 0.99)
+    size = 0.2 * np.abs(rng.standard_t(3, len(day)))
+    gain = np.where(right, size * each(like.wins), -size * each(like.losses))
+    slip = rng.exponential(1.0, len(day)) * each(like.slippage)
+    directional = rng.random(len(day)) < each(like.outcomes)
+    scores = {
+        "right": right.astype(np.float64),
+        "return": np.clip(gain, *CLIPS["return"]),
+        "log_score": np.where(right, np.log(confidence), np.log(1 - confidence)),
+        "slippage": -np.minimum(slip, CLIPS["slippage"]),
+        "outcomes": directional.astype(np.float64),
+    }
+
+    def summed(x: Floats) -> Floats:
+        return np.bincount(day, x, series * days).reshape(series, days)
+
+    m = counts.astype(np.float64)
+    found = {name: (summed(x), m, summed(x * x)) for name, x in scores.items()}
+    total = summed(gain - slip)
+    return {**found, "day_return": (total, (m > 0).astype(np.float64), total**2)}
+
+
+STREAMS = ("right", "return", "day_return", "log_score", "slippage", "outcomes")
+SHARES = ("right", "outcomes")
+CHANGES: dict[str, Trades] = {
+    "nothing": Trades(),
+    "precision -20": Trades(precision=0.32),
+    "precision -10": Trades(precision=0.42),
+    "precision -12": Trades(precision=0.40),
+    "slippage doubled": Trades(slippage=0.04),
+    "confidence says nothing, -5": Trades(precision=0.47, informed=0.0),
+    "confidence says nothing": Trades(informed=0.0),
+    "losses grow by 30 %": Trades(losses=1.3),
+}
+
+
+def stream_table(
+    world: World, counts: tuple[int, int, int], changes: tuple[str, ...], reference: tuple[int, int] = (1200, 120),
+    after: int = 30, seed: int = 2,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    "All streams on one budget, and each alone with the whole of it."
+    rng, (backtests, years, draws) = np.random.default_rng(seed), counts
+    trades, days = reference
+    past = day_sums(rng, world, backtests, days, trades / days, Trades())
+    cells = {}
+    for name in STREAMS:
+        sums, m, squares = past[name]
+        n = m.sum(axis=1)
+        variance = None if name in SHARES else squares.sum(axis=1) / n - (sums.sum(axis=1) / n) ** 2
+        known = learn(sums, m, variance)
+        rate = 1.0 if name == "day_return" else 10.0
+        bars = [draw_bar(known.take([row]), m[row], rate, draws, seed=row) for row in range(backtests)]
+        cells[name] = Cell(known.take(np.repeat(np.arange(backtests), years)), bars, years)
+    found: dict[str, dict[str, Any]] = {}
+    for label in changes:
+        like, now = CHANGES[label], Trades()
+        mixed = replace(like, **{
+            field: np.where(np.arange(YEAR) < after, getattr(now, field), getattr(like, field))
+            for field in ("precision", "slippage", "informed", "wins", "losses", "outcomes")
+        })  # fmt: skip
+        live = day_sums(rng, world, backtests * years, YEAR, 10, mixed)
+        joint, row = None, {}
+        for name, budget in zip(STREAMS, budgets(len(STREAMS), 0.05), strict=True):
+            path = evidence_path(*live[name][:2], cells[name].known)
+            alone, raised = path >= cells[name].heights(0.05), path >= cells[name].heights(budget)
+            joint = raised if joint is None else joint | raised
+            row[name] = (
+                false_rate(alone.any(axis=1), backtests)
+                if label == "nothing"
+                else median(first_alarm(alone, after))
+            )
+        assert joint is not None
+        row["all"] = (
+            false_rate(joint.any(axis=1), backtests)
+            if label == "nothing"
+            else median(first_alarm(joint, after))
+        )
+        found[label] = row
+    return found
+
+
+def print_streams(counts: tuple[int, int, int]) -> None:
+    "What each stream finds."
+    print(f"\n| backtest 1200/120, 10 a day, day 30 | world | {' | '.join(STREAMS)} | all on one budget |")
+    print("|---" * (len(STREAMS) + 3) + "|")
+    for world in WORLDS[:2]:
+        for label, row in stream_table(world, counts, tuple(CHANGES)).items():
+            cells = [
+                f"{x[0]:.1%} ({x[1]:.1%}–{x[2]:.1%})" if isinstance(x, tuple) else days_text(x)
+                for x in row.values()
+            ]
+            print(
+                f"| {'*false a year*' if label == 'nothing' else label} | {world.name} | {' | '.join(cells)} |",
+                flush=True,
+            )
+
+
+def curve(world: World, series: int, seed: int = 3) -> dict[str, Any]:
+    "Said against true chance, and how often the interval of the day covers, in a world drawn from the prior."
+    rng = np.random.default_rng(seed)
+    known = learn(*world.calls(rng, series, 120, 10, 0.52))
+    begin = np.where(rng.random(series) < 0.3, 0, rng.integers(0, YEAR, series))
+    begin = np.where(rng.random(series) < 0.3, begin, 999)
+    loss = rng.choice([0.05, 0.1, 0.2], series)
+    live = world.calls(rng, series, YEAR, 10, 0.52 - loss[:, None] * (np.arange(YEAR) >= begin[:, None]))
+    path, asked = evidence_path(*live, known), rng.integers(0, YEAR, series)
+    said, true = chance_as_promised(path[np.arange(series), asked], asked + 1), begin > asked
+    bins = []
+    for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 0.97), (0.97, 1.01)):
+        own = (said >= low) & (said < high)
+        bins.append((float(said[own].mean()), float(true[own].mean()), int(own.sum())))
+    sure = np.flatnonzero((said < 0.1) & ~true)
+    inside = {}
+    for size in (0.05, 0.1, 0.2):
+        rows = [k for k in sure if loss[k] == size]
+        hits, lost = [], []
+        for k in rows:
+            n = asked[k] + 1
+            one = change(live[0][[k], :n], live[1][[k], :n], known.take([k]))
+            hits.append(one.day[0, 0] <= begin[k] <= one.day[0, 2])
+            lost.append(one.loss[0, 0] <= size <= one.loss[0, 2])
+        inside[size] = (
+            (float(np.mean(hits)), float(np.mean(lost)), len(rows)) if rows else (np.nan, np.nan, 0)
+        )
+    return {"bins": bins, "inside": inside}
+
+
+def print_curve(series: int) -> None:
+    "The chance that it still is as promised."
+    for world in WORLDS[:2]:
+        found = curve(world, series)
+        print(
+            f"\n{world.name}: said / true (n): "
+            + ", ".join(f"{a:.0%} / {b:.0%} ({n})" for a, b, n in found["bins"])
+        )
+        print("covers (day, size, n) where it is clear: " + ", ".join(
+            f"-{100 * size:.0f}: {a:.0%}, {b:.0%}, {n}" for size, (a, b, n) in found["inside"].items()
+        ), flush=True)  # fmt: skip
+
+
+def desks(world: World, repeats: int, seed: int = 4) -> dict[str, Any]:
+    "Twelve strategies of which two lost 18 points 25 days ago, six a day; and one that lost 18 points, ten a day."
+    rng = np.random.default_rng(seed)
+    head, quiet, degraded, watch = [], [], [], []
+    for _ in range(repeats):
+        past = world.calls(rng, 12, 250, 6, 0.60)
+        share = np.full((12, 85), 0.60)
+        share[:2, 60:] = 0.42
+        live = world.calls(rng, 12, 85, 6, share)
+        desk = {str(k): [Stream("right", live[0][k], live[1][k], past[0][k], past[1][k])] for k in range(12)}
+        read = monitor(desk)
+        order = sorted(read, key=lambda name: read[name].chance)
+        raised = {name for name, r in read.items() if r.state in ("degraded", "watch")}
+        head.append(set(order[:2]) == {"0", "1"} and {"0", "1"} <= raised)
+        quiet.append(sum(read[name].state == "degraded" for name in order if name not in "01"))
+        watch.append(sum(read[name].state == "watch" for name in order if name not in "01"))
+        degraded.append(sum(read[name].state == "degraded" for name in "01"))
+    return {
+        "head": np.mean(head),
+        "false": np.mean(quiet),
+        "watch": np.mean(watch),
+        "found": np.mean(degraded) / 2,
+    }
+
+
+def print_desks(repeats: int) -> None:
+    "A desk of twelve."
+    for correlation in (0.0, 0.05):
+        found = planted(12 if repeats < 10 else 24, correlation)
+        print(
+            f"\nplanted, correlation {correlation}: " + ", ".join(f"{k} {v:.3g}" for k, v in found.items()),
+            flush=True,
+        )
+    for world in WORLDS[:2]:
+        row = desks(world, repeats)
+        print(
+            f"\ndesk of twelve, {world.name}, {repeats} desks: both head the list and are raised in {row['head']:.0%}; degraded of the "
+            f"broken {row['found']:.0%}; of the ten others {row['false']:.2f} degraded and {row['watch']:.2f} on watch",
+            flush=True,
+        )
+
+
+def planted_stream(seed: int, days: int, lost_on: int | None, correlation: float = 0.0) -> Stream:
+    "Right/wrong of a run of `trade_telemetry.testing` and of its backtest of 250 days, ten trades a day."
+    rows = []
+    for length, drop, own in ((days, lost_on, 2 * seed), (250, None, 2 * seed + 1)):
+        c = simulate_columns(
+            length, 10, 0.60, loss_of_skill_on_day=drop, precision_after=None if drop is None else 0.42,
+            day_correlation=correlation, seed=own,
+        )  # fmt: skip
+        told = c.actual < 2  # a direction came of it
+        _, day = np.unique(c.exit_us // 86_400_000_000, return_inverse=True)
+        right = np.bincount(day, told & (c.actual == c.predicted), length)
+        rows += [right.astype(np.float64), np.bincount(day, told, length).astype(np.float64)]
+    return Stream("right", *rows)
+
+
+def planted(seeds: int, correlation: float = 0.0) -> dict[str, float]:
+    "A desk that loses 18 points on day 60, and healthy ones, as the package's own simulation makes them."
+    lost = monitor({str(k): [planted_stream(k, 130, 60, correlation)] for k in range(seeds)})
+    fine = monitor({str(k): [planted_stream(500 + k, 130, None, correlation)] for k in range(2 * seeds)})
+    alarms = [first_alarm(r.streams[0].alarm[None], 60) for r in lost.values()]
+    looks = [first_alarm(r.streams[0].path[None, 60:] >= r.streams[0].watch_bar, 0) for r in lost.values()]
+    return {
+        "degraded within 35 days": float(np.mean([len(x) > 0 and x[0] <= 35 for x in alarms])),
+        "watch within 20 days": float(np.mean([x[0] <= 20 for x in looks])),
+        "healthy ones degraded": float(np.mean([r.streams[0].alarm.any() for r in fine.values()])),
+        "seeds": seeds,
+    }
+
+
+def cost() -> dict[str, float]:
+    "CPU seconds of an evening for 5,000 pairs, of a year from scratch for 500, and of a bar."
+    rng, world = np.random.default_rng(5), WORLDS[1]
+    known = learn(*world.calls(rng, 5000, 120, 10, 0.52))
+    live = world.calls(rng, 5000, YEAR, 10, 0.52)
+    past = world.calls(rng, 1, 500, 10, 0.52)
+    one = learn(*past)
+
+    def best(call: Any, rounds: int = 3) -> float:
+        took = []
+        for _ in range(rounds):
+            began = time.process_time()
+            call()
+            took.append(time.process_time() - began)
+        return min(took)
+
+    return {
+        "an evening for 5,000 pairs": best(lambda: evidence_path(*live, known, first=YEAR - 1)),
+        "a year of 500 from scratch": best(
+            lambda: evidence_path(live[0][:500], live[1][:500], known.take(slice(500)))
+        ),
+        "a bar": best(lambda: draw_bar(one, past[1][0], 10)),
+    }
+
+
+def main() -> int:
+    "Print the tables."
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small counts, a minute or two")
+    parser.add_argument(
+        "--only", default="cost,seen,delay,streams,curve,desk", help="tables, with commas between"
+    )
+    parser.add_argument("--backtests", type=int, default=100)
+    parser.add_argument("--years", type=int, default=10)
+    parser.add_argument("--worlds", default="iid,day,mood", help="worlds of the grid")
+    parser.add_argument("--draws", type=int, default=499, help="drawn years of a bar")
+    parser.add_argument("--rates", default="10,50", help="trades a day of the grid")
+    args = parser.parse_args()
+    counts = (20, 5, 199) if args.quick else (args.backtests, args.years, args.draws)
+    asked = args.only.split(",")
+    if "cost" in asked:
+        took = cost()
+        print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items()))
+        if took["an evening for 5,000 pairs"] > 0.3 or took["a bar"] > 0.5:
+            print("slower than 0.3 s and 0.5 s")
+    if "seen" in asked:
+        print_seen(counts)
+    if "delay" in asked:
+        print_delays(counts, [float(x) for x in args.rates.split(",")], args.worlds.split(","))
+    if "streams" in asked:
+        print_streams(counts)
+    if "curve" in asked:
+        print_curve(500 if args.quick else 4000)
+    if "desk" in asked:
+        print_desks(5 if args.quick else 40)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
