@@ -240,15 +240,18 @@ def _read_stream(
     )  # fmt: skip
 
 # %% ../../nbs/judgement/15_monitor.ipynb #state
+SURROUNDINGS = ("outcomes",)  # A quieter market is not the fault of a strategy: at most *watch*
+
+
 def _state(readings: Sequence[StreamReading], referenced: bool) -> tuple[State, StreamReading]:
     "The state and the stream that carries it."
     seen = [r for r in readings if not np.isnan(r.evidence)]
     lead = readings[0]
-    if on := [r for r in seen if r.on]:
+    if on := [r for r in seen if r.on and r.name not in SURROUNDINGS]:
         return "degraded", lead if on[0] is lead else max(on, key=lambda r: r.evidence - r.bar)
-    if raised := [r for r in seen if r.evidence >= r.watch_bar]:
+    if raised := [r for r in seen if r.on or r.evidence >= r.watch_bar]:
         return "watch", lead if raised[0] is lead else max(raised, key=lambda r: r.evidence - r.watch_bar)
-    if past := [r for r in seen if r.alarm[-RECOVERED_DAYS:].any()]:
+    if past := [r for r in seen if r.alarm[-RECOVERED_DAYS:].any() and r.name not in SURROUNDINGS]:
         return "recovered", past[0]
     if lead.days_more > 0:
         return "too_early", lead
