@@ -156,7 +156,7 @@ def test_a_correction_is_seen_by_who_followed_the_file_and_by_whatever_was_remem
     assert store.refresh()
     assert (store.report.corrections, store.report.duplicates, store.report.kept) == (1, 0, 18)
     assert str(store.report.bad[0]).endswith(f"traces_mine_0.csv:6: corrected by {path}:20")
-    assert "(0 duplicates, 1 correction," in store.report.summary()
+    assert "set aside: 1 corrected row (first: " in store.report.summary()
     assert (before.return_pct == paid).all()  # whoever holds the old rows sees what they were
     changed = np.flatnonzero(store.columns.return_pct != paid)
     assert changed.tolist() == [4]
