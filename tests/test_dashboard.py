@@ -1146,6 +1146,7 @@ def test_an_empty_page_fills_survives_hostile_rows_and_errors_and_announces_the_
         expect(page.locator(".tt-card")).to_have_count(2)
         expect(page.locator(".tt-cards")).to_contain_text(EVIL)
         page.select_option(".tt-symbol select", label=EVIL)
+        expect(page.locator(".tt-card")).to_have_count(1)  # one of the two strategies trades it
         expect(page.locator(".tt-alerts")).to_contain_text(EVIL)
         assert page.locator(".tt-app img").count() == 0
         assert page.evaluate("window.hacked") is None
