@@ -20,7 +20,7 @@ from ..trace import COLUMNS, PredictionTrace, as_utc, to_row
 
 # %% auto #0
 __all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs',
-           'numbers', 'json_cell', 'id_cell', 'time_cell', 'quick_csv', 'slow_line', 'line_of']
+           'numbers', 'json_cell', 'quick_csv', 'slow_line', 'line_of']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 @dataclass(frozen=True, slots=True)
@@ -112,21 +112,6 @@ def json_cell(
     "Format what people put into features and metadata."
     text = orjson.dumps(value, json_default) if type(value) is dict else dumps(value).encode()
     return b'"' + text.replace(b'"', b'""') + b'"' if len(text) > 2 else text
-
-# %% ../../nbs/capture/02_line_format.ipynb #cells
-def id_cell(
-    text: str,  # Id of an exit or of a decision
-) -> bytes:  # As `csv.writer` puts it
-    "Format an id, which is not worth remembering."
-    return text.encode() if text.isalnum() else quoted(text)
-
-
-def time_cell(
-    when: datetime,  # A time
-    timezone: tzinfo,  # Its zone where it has none
-) -> datetime:  # In UTC
-    "Prepare a time."
-    return when if type(when) is datetime and when.tzinfo is UTC else as_utc(when, timezone)
 
 # %% ../../nbs/capture/02_line_format.ipynb #quick-line
 def quick_csv(
