@@ -186,7 +186,7 @@ def test_a_sample_without_a_ledger_says_that_its_daily_return_is_an_estimate() -
     full = side(rng, "live", 30, 0.6, weeks=40, per_day=20)
     thin = replace(full.take(slice(None, None, 10)), sample_rate=np.full(len(full) // 10, 0.1))
     answer = live_vs_backtest(view(side(rng, "backtest", 150, 0.6), thin), rule=RULE).strategies["s"]
-    assert [note.code for note in answer.notes] == ["incomplete sample"]
+    assert [note.code for note in answer.notes] == ["incomplete sample", "daily split"]
     assert "The daily return is an estimate." in answer["notes"][0]
 
 

@@ -79,7 +79,7 @@ def gee_difference(
         return Difference(name, gap, -inf, inf, nan, nan, n, m, confidence)
     variances = trade_variances(sides)
     scale = max(abs(live.mean), abs(reference.mean), 1e-300)
-    if max(variances) <= (1e-9 * scale) ** 2:  # constants on both sides: equal or not, nothing to infer
+    if max(variances) <= (1e-7 * scale) ** 2:  # constants on both sides: equal or not, nothing to infer
         same = abs(gap) <= 1e-9 * scale
         return Difference(name, gap, gap, gap, 1.0 if same else 0.0, nan, n, m, confidence)
     agree = day_agreement(sides, variances)

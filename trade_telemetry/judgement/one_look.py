@@ -56,8 +56,9 @@ def mixing(
         for s, k in zip(streams, known, strict=True)
     ])  # fmt: skip
     missed -= missed.mean(axis=1, keepdims=True)
-    length = np.maximum(np.sqrt((missed**2).sum(axis=1)), 1e-300)
-    alike = missed @ missed.T / np.outer(length, length)
+    length = np.sqrt((missed**2).sum(axis=1, keepdims=True))
+    missed /= np.where(length > 0, length, 1.0)
+    alike = missed @ missed.T
     np.fill_diagonal(alike, 1.0)
     size, turned = np.linalg.eigh(alike)
     root = turned * np.sqrt(np.maximum(size, 0.0))
@@ -157,16 +158,20 @@ def drawn_evidence(
             found[at, k] = evidence_path(sign * now, counts, turned(taught, sign), days - 1)[:, -1]
     return found
 
-# %% ../../nbs/judgement/19_one_look.ipynb #one-look
+# %% ../../nbs/judgement/19_one_look.ipynb #look-at
 Plain = tuple[str, bytes, bytes, bytes, bytes, str]
+
+
+def _bytes(values: Floats) -> bytes:
+    return np.asarray(values, dtype=np.float64).tobytes()
 
 
 @lru_cache(maxsize=256)
 def _look(plain: tuple[Plain, ...], draws: int, seed: int) -> Look:
     "The same days, the same answer."
     streams = [
-        Stream(name, *(np.frombuffer(part) for part in parts), float(variance))
-        for name, *parts, variance in plain
+        Stream(name, np.frombuffer(a), np.frombuffer(b), np.frombuffer(c), np.frombuffer(d), float(variance))
+        for name, a, b, c, d, variance in plain
     ]
     known = [learn(s.reference_sums[None], s.reference_counts[None], np.array([s.variance])) for s in streams]
     days, weights = len(streams[0].counts), look_weights(len(streams))
@@ -193,7 +198,7 @@ def _look(plain: tuple[Plain, ...], draws: int, seed: int) -> Look:
         shift=(low, loss, high),
     )
 
-
+# %% ../../nbs/judgement/19_one_look.ipynb #one-look
 def one_look(
     streams: Sequence[Stream],  # The leading one first, on one calendar of live days and one of the reference
     draws: int = 999,  # Worlds in which nothing changed, >= 99
@@ -207,8 +212,15 @@ def one_look(
         raise ValueError(
             f"one look needs streams on the same live days and 10 or more of a reference, got {sizes}"
         )
-    plain = tuple(
-        (s.name, *(np.asarray(part, dtype=np.float64).tobytes() for part in s[1:5]), repr(float(s.variance)))
+    plain = [
+        (
+            s.name,
+            _bytes(s.sums),
+            _bytes(s.counts),
+            _bytes(s.reference_sums),
+            _bytes(s.reference_counts),
+            repr(float(s.variance)),
+        )
         for s in streams
-    )
-    return _look(plain, draws, seed)
+    ]
+    return _look(tuple(plain), draws, seed)
