@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from scipy import stats
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.judgement.clustered_means import clustered_mean, day_difference
 from trade_telemetry.judgement.comparison import VerdictRule
-from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
+from trade_telemetry.judgement.gee import gee_difference
+from trade_telemetry.judgement.live_vs_backtest import compare_strategy, live_vs_backtest
 from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.runs import RunInfo
 from trade_telemetry.store.store import TraceStore
 from trade_telemetry.store.view import View, select_view
+from trade_telemetry.testing import simulate_columns
 from trade_telemetry.trace import PredictionTrace
 
 START = datetime(2025, 1, 6, 15, tzinfo=UTC)
@@ -186,7 +189,7 @@ def test_a_sample_without_a_ledger_says_that_its_daily_return_is_an_estimate() -
     full = side(rng, "live", 30, 0.6, weeks=40, per_day=20)
     thin = replace(full.take(slice(None, None, 10)), sample_rate=np.full(len(full) // 10, 0.1))
     answer = live_vs_backtest(view(side(rng, "backtest", 150, 0.6), thin), rule=RULE).strategies["s"]
-    assert [note.code for note in answer.notes] == ["incomplete sample"]
+    assert [note.code for note in answer.notes] == ["incomplete sample", "daily split"]
     assert "The daily return is an estimate." in answer["notes"][0]
 
 
@@ -199,3 +202,95 @@ def test_a_new_symbol_and_a_missing_side_are_told() -> None:
         live_vs_backtest(view(base), rule=RULE)["strategies"]["s"]["verdict"]
         == "Not comparable: no live trades."
     )
+
+
+LATER = datetime(2026, 1, 6, 14, tzinfo=UTC)
+HALFWAY = {"loss_of_skill_on_day": 30}
+WORLDS = {"independent": {}, "correlated": {"day_correlation": 0.05}}
+
+
+def looks(times: int, world: str, seed: int, live: dict[str, Any], past: int = 120) -> list[str]:
+    """Verdicts after sixty live days beside a backtest at 52 % right, ten trades a day."""
+    told: dict[str, Any] = {"slippage_pct": 0.02, "fees_pct": 0.01, **WORLDS[world]}
+    plan = {"precision": 0.52, "days": 60, "trades_a_day": 10.0} | live
+    found = []
+    for k in range(times):
+        base = simulate_columns(past, 10, 0.52, seed=10_000 * seed + k, **told)
+        figure = simulate_columns(mode="live", start=LATER, seed=10_000 * seed + 5_000 + k, **plan, **told)
+        found.append(compare_strategy(figure, base, rule=RULE).status)
+    return found
+
+
+@pytest.mark.parametrize(("world", "least"), [("independent", 0.85), ("correlated", 0.75)])
+def test_thirty_good_days_do_not_hide_thirty_bad_ones(
+    world: str, least: float, counts: Callable[[int, int], int]
+) -> None:
+    times = counts(60, 2000)
+    found = looks(times, world, 1, HALFWAY | {"precision_after": 0.40})
+    assert found.count("worse") >= stats.binom.ppf(0.001, times, least), found.count("worse")
+    assert found.count("better") == 0
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_strategy_that_stays_as_it_was_is_seldom_called_worse_or_better(
+    world: str, counts: Callable[[int, int], int]
+) -> None:
+    times = counts(100, 2000)
+    found = looks(times, world, 2, {})
+    assert found.count("worse") <= stats.binom.ppf(0.999, times, 0.04), found.count("worse")
+    assert found.count("better") <= stats.binom.ppf(0.999, times, 0.01), found.count("better")
+
+
+def test_thirty_bad_days_do_not_hide_thirty_good_ones(counts: Callable[[int, int], int]) -> None:
+    times = counts(40, 1000)
+    found = looks(times, "independent", 3, HALFWAY | {"precision_after": 0.68})
+    assert found.count("better") >= 0.6 * times and found.count("worse") == 0
+
+
+def test_more_trades_a_day_alone_are_never_better(counts: Callable[[int, int], int]) -> None:
+    times = counts(30, 1000)
+    found = looks(times, "correlated", 4, {"trades_a_day": 30.0})
+    assert found.count("better") <= stats.binom.ppf(0.999, times, 0.01), found.count("better")
+
+
+def test_the_day_of_a_change_is_told_and_the_present_begins_there() -> None:
+    told = {"slippage_pct": 0.02, "fees_pct": 0.01}
+    figure = simulate_columns(
+        80,
+        20,
+        0.55,
+        mode="live",
+        start=LATER,
+        seed=3,
+        loss_of_skill_on_day=40,
+        precision_after=0.35,
+        **told,
+    )
+    answer = compare_strategy(figure, simulate_columns(250, 20, 0.55, seed=4, **told), rule=RULE)
+    assert answer.status == "worse" and answer.recent is not None and answer.recent.since is not None
+    assert 25 <= answer.recent.days <= 45
+    assert answer.recent.measures["precision"].live < answer.measures["precision"].live - 0.05
+    assert answer.verdict.since == answer.recent.since
+    facts = answer.to_dict()
+    assert facts["recent"]["since"]["day"] in facts["verdict"]
+    assert facts["look"]["direction"] == "worse"
+
+
+@pytest.mark.parametrize(("mood", "most"), [(0.0, 0.05), (0.5, 0.08)])
+def test_a_pooled_difference_holds_its_five_percent(
+    mood: float, most: float, counts: Callable[[int, int], int]
+) -> None:
+    """Ten trades a day that agree (correlation 0.05), and days of which each is like the day before."""
+    times, named = counts(300, 4000), 0
+    for k in range(times):
+        rng = np.random.default_rng([9, k])
+        sides = []
+        for days in (60, 120):
+            luck = rng.standard_normal(days)
+            for day in range(1, days):
+                luck[day] = mood * luck[day - 1] + np.sqrt(1 - mood**2) * luck[day]
+            m = np.maximum(rng.poisson(10, days), 1)
+            right = rng.binomial(m, np.clip(0.52 + np.sqrt(0.05 * 0.25) * luck, 0.001, 0.999))
+            sides.append(clustered_mean(right, m, np.arange(days), True))
+        named += gee_difference(sides[0], sides[1]).p_value < 0.05
+    assert named <= stats.binom.ppf(0.999, times, most), f"{named} of {times}"

@@ -126,6 +126,7 @@ _RETURNS = (
     Term("avg_return", "average trade", "percent", 3, "Mean net return of a trade (the expectancy), on a constant stake.", "avg trade", True),
     Term("cumulative_return_pct", "cumulative return", "percent", 2, "Sum of the net returns on a constant stake.", "total", True),
     Term("daily_return", "daily return", "percent", 3, "Mean net return of a trading day, days without a trade counted as 0.", "per day", True),
+    Term("trades_a_day", "trades a day", "number", 1, "Trades divided by trading days, days without a trade counted."),
     Term("sharpe_ratio", "Sharpe ratio", "ratio", 2, "Mean over standard deviation of daily returns, annualized by √252 (√365 with weekend trades), risk-free rate 0.", "Sharpe"),
     Term("sharpe_per_trade", "Sharpe ratio per trade", "ratio", 3, "Mean over standard deviation of the trades, not annualized.", "Sharpe/trade"),
     Term("sortino_ratio", "Sortino ratio", "ratio", 2, "Like the Sharpe ratio, over downside deviation only.", "Sortino"),
@@ -227,6 +228,20 @@ _COMPARISON = (
     Term("trades", "trades needed", "count", 0, "Trades of each side until the edge would show."),
     Term("reachable", "within two years", "flag", 0, "Would the edge show within two years at the present rate?"),
 )  # fmt: skip
+
+# %% ../nbs/08_glossary.ipynb #look
+_LOOK = (
+    Term("recent", "recent days", "parts", 0, "Live against backtest on the days since an estimated change, or on the last ones where none is told."),
+    Term("first_day", "first day", "text", 0, "First exit date that counts."),
+    Term("look", "one look", "parts", 0, "The one look that decides live against backtest."),
+    Term("direction", "direction", "text", 0, "Worse or better: what stands out."),
+    Term("carrier", "carrier", "text", 0, "The score that says most: right, return or cost."),
+    Term("p_worse", "p of worse", "p-value", 3, "Chance of at least so much evidence of a loss where nothing changed."),
+    Term("p_better", "p of better", "p-value", 3, "Chance of at least so much evidence of a gain where nothing changed."),
+    Term("daily_return_split", "split of the daily return", "parts", 0, "What the difference of the daily return comes from."),
+    Term("by_trades_a_day", "by trades a day", "points", 3, "Part of the difference of the daily return.", signed=True),
+    Term("by_return_of_a_trade", "by the return of a trade", "points", 3, "Part of the difference of the daily return.", signed=True),
+)  # fmt: skip
 _LIVE = (
     Term("state", "state", "text", 0, "What is judged: live, replay or historical."),
     Term("status", "status", "text", 0, "How a strategy stands against its backtest."),
@@ -270,7 +285,8 @@ _ALERTS = (
 
 # %% ../nbs/08_glossary.ipynb #aliases
 _TERMS = {
-    t.code: t for t in (*_CALLS, *_CONFIDENCE, *_RETURNS, *_ROWS, *_EVIDENCE, *_COMPARISON, *_LIVE, *_ALERTS)
+    t.code: t
+    for t in (*_CALLS, *_CONFIDENCE, *_RETURNS, *_ROWS, *_EVIDENCE, *_COMPARISON, *_LOOK, *_LIVE, *_ALERTS)
 }
 ALIASES = {
     "precision": "headline_precision", "recall": "headline_recall", "f1": "headline_f1", "f1_score": "headline_f1",

@@ -210,7 +210,7 @@ class Shift:
     estimate: float  # What is judged minus the backtest, as it is stored
     low: float  # Its interval
     high: float
-    p_holm: float  # After the correction
+    p_holm: float  # After the correction; nan: not tested
     confidence: float = 0.95  # Coverage of the interval
 
 
@@ -220,7 +220,9 @@ class LiveVerdict:
 
     status: Status  # The code
     mode: Mode = "live"  # What is judged
-    shifts: tuple[Shift, ...] = ()  # What decides; for "held" and "no difference" the precision
+    shifts: tuple[
+        Shift, ...
+    ] = ()  # Of the whole run: what is clear; for "held" and "no difference" the precision
     missing: tuple[Side, ...] = ()  # "not comparable": sides without trades
     side: Side = "figure"  # "too early": the side that is too short
     trades: int = 0  # Its trades and days with a trade
@@ -229,6 +231,10 @@ class LiveVerdict:
     minimum_days: int = 10
     edge: float = 5.0  # Loss of precision that would matter, points
     needed: DaysNeeded | None = None  # "no difference": when such a loss would show
+    recent: tuple[Shift, ...] = ()  # Of the days since the change, or of the last days; not tested
+    recent_days: int = 0  # With a trade
+    since: tuple[str, str, str] | None = None  # Dates: 5, 50, 95 % of when it changed; None: not told
+    p_holm: float = nan  # Of the one look that decides, after the correction for all strategies
 
 # %% ../nbs/11_sentences.ipynb #shift
 def shift_text(
@@ -236,21 +242,41 @@ def shift_text(
 ) -> str:  # "precision −9.6 points (95 % interval −14.1 to −5.1), p < 0.001"
     "Say how one measure differs."
     t = difference(s.measure)
-    ends = show_interval(t, s.low, s.high)
-    size = with_interval(show(t, s.estimate), ends, interval_name(s.confidence))
-    return f"{label(s.measure)} {size}, {p_text(s.p_holm)}"
+    ends = show_interval(t, s.low, s.high) if isfinite(s.high - s.low) else ""
+    size = (
+        with_interval(show(t, s.estimate), ends, interval_name(s.confidence)) if ends else show(t, s.estimate)
+    )
+    return f"{label(s.measure)} {size}{f', {p_text(s.p_holm)}' if s.p_holm == s.p_holm else ''}"
 
-# %% ../nbs/11_sentences.ipynb #live-sentence
+# %% ../nbs/11_sentences.ipynb #live-figures
 def _side(v: LiveVerdict, side: Side) -> str:
     return MODES[v.mode if side == "figure" else "backtest"].trades
 
 
+def _figures(v: LiveVerdict) -> str:
+    "The present, then the whole run."
+    now, whole = ("; ".join(map(shift_text, shifts)) for shifts in (v.recent, v.shifts))
+    span = f"{'Since then, on' if v.since else 'Last'} {plural(v.recent_days, 'day')}"
+    said = f"{span}: {now}."
+    parts = [said] * bool(now) + [f"Whole run: {whole}." if now else f"{capital(whole)}."] * bool(whole)
+    decided = v.p_holm == v.p_holm and v.status in ("worse", "better")
+    return " ".join(parts + [f"Evidence over all days: {p_text(v.p_holm)}."] * decided)
+
+
+def _changed(v: LiveVerdict) -> str:
+    "Worse than the backtest since about 2025-08-17 (2025-08-12 to 2025-08-21): precision."
+    which = listed(dict.fromkeys(label(s.measure) for s in (*v.recent, *v.shifts)))
+    first, middle, last = v.since or ("",) * 3
+    ends = f" ({first} to {last})" if first != last else ""
+    when = f" since about {middle}{ends}" if v.since else ""
+    return f"{capital(v.status)} than the backtest{when}: {which}."
+
+# %% ../nbs/11_sentences.ipynb #live-sentence
 def live_sentence(
     v: LiveVerdict,  # From the comparison with the backtest
 ) -> Said:  # How it stands; the figures where there are any
     "Say how a strategy stands against its backtest."
-    figures = f"{capital('; '.join(map(shift_text, v.shifts)))}." if v.shifts else ""
-    edge = f"{number(v.edge, 0, apart_from=[v.edge])}-point loss of precision"
+    figures, edge = _figures(v), f"{number(v.edge, 0, apart_from=[v.edge])}-point loss of precision"
     match v.status:
         case "not comparable":
             return Said(f"Not comparable: no {' and no '.join(_side(v, side) for side in v.missing)}.")
@@ -260,8 +286,7 @@ def live_sentence(
                 f"Too early to say: {have}, at least {v.minimum_trades} on {v.minimum_days} days needed."
             )
         case "worse" | "better":
-            which = listed(label(s.measure) for s in v.shifts)
-            return Said(f"{capital(v.status)} than the backtest: {which}.", figures)
+            return Said(_changed(v), figures)
         case "held":
             return Said(f"As good as the backtest: a {edge} is excluded.", figures)
         case "no difference":
@@ -269,7 +294,7 @@ def live_sentence(
             return Said("No clear difference from the backtest.", f"{figures} {when}".strip())
 
 # %% ../nbs/11_sentences.ipynb #note
-NoteCode = Literal["new symbols", "counted by the ledger", "incomplete sample"]
+NoteCode = Literal["new symbols", "counted by the ledger", "incomplete sample", "daily split"]
 
 
 @dataclass(frozen=True)
@@ -282,6 +307,11 @@ class LiveNote:
     trades: int = 0  # Closes that were counted
     rows: int = 0  # Rows that were kept
     of_rows: tuple[str, ...] = ("calibration", "costs", "exit reasons")  # What is known of those only
+    a_day: tuple[float, float] = (nan, nan)  # Trades a day: what is judged, and the backtest
+    parts: tuple[float, float] = (
+        nan,
+        nan,
+    )  # Of the difference of the daily return, percent: by trades a day, by the return of a trade
 
 
 def note_sentence(
@@ -294,6 +324,11 @@ def note_sentence(
     if n.code == "counted by the ledger":
         kept = f"{n.trades:,} {trades} counted by the ledger, {rows} kept."
         return Said(kept, f"{capital(listed(n.of_rows))} are of the kept rows.")
+    if n.code == "daily split":
+        whole, pace, trade = (show(difference("daily_return"), x) for x in (sum(n.parts), *n.parts))
+        now, then = (number(x, 1) for x in n.a_day)
+        split = f"{trade} by the return of a trade, {pace} by trades a day ({now}, backtest {then})"
+        return Said(f"Daily return {whole} against the backtest: {split}.")
     kept = f"{capital(MODES[n.mode].side)}: {rows} of a sample that no ledger completes."
     return Said(kept, "The daily return is an estimate.")
 

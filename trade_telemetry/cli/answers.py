@@ -163,7 +163,8 @@ def live_answer(
     reading: Reading,  # What is live, and its backtest
 ) -> Answer:  # Measures and a verdict for each strategy; code 1 where one is worse or none can be compared
     "Compare what is live with what the backtest promised."
-    from trade_telemetry.judgement.live_vs_backtest import RULE, live_vs_backtest
+    from trade_telemetry.judgement.live_measures import RULE
+    from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
 
     answer = live_vs_backtest(reading.live_view, timezone=reading.settings.timezone)
     sides, facts = answer.strategies, to_json_value(answer)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:  # each verb loads only what it shows
     from trade_telemetry.judgement.alert_rules import Alert
     from trade_telemetry.judgement.comparison import Comparison, Tested
     from trade_telemetry.judgement.features import Estimate, FeatureEffect
-    from trade_telemetry.judgement.live_vs_backtest import AgainstBacktest, Compared
+    from trade_telemetry.judgement.live_measures import Compared
+    from trade_telemetry.judgement.live_vs_backtest import AgainstBacktest
     from trade_telemetry.metrics.breakdown import Group
     from trade_telemetry.metrics.record import AccuracyMetrics
 

@@ -12,7 +12,7 @@ from math import inf, isfinite, nan, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Floats
+from ..arrays import Floats, Ints
 from .significance import Z_SUM
 from ..metrics.intervals import DRAWS, Difference, day_places, day_weights
 
@@ -27,11 +27,24 @@ class ClusteredMean:
     sums: Floats  # Sum of each day with a trade, shape (days,)
     counts: Floats  # Trades of each day, > 0, shape (days,)
     share: bool = False  # A share of trades, in [0, 1]?
+    squares: Floats | None = None  # Sum of squares of each day; None: unknown, of a share the sums themselves
+    day: Ints | None = None  # Which days these are, ascending; None: nobody asks
 
     @property
     def days(self) -> int:
         "Days with a trade."
         return len(self.sums)
+
+    def since(
+        self,
+        first: int,  # Day, as in `day`
+    ) -> ClusteredMean:  # All of it where the days are not known
+        "The same from a day on."
+        if self.day is None:
+            return self
+        own, squares = self.day >= first, self.squares
+        kept = None if squares is None else squares[own]
+        return ClusteredMean(self.sums[own], self.counts[own], self.share, kept, self.day[own])
 
     @cached_property
     def trades(self) -> int:
@@ -60,13 +73,16 @@ def clustered_mean(
     count_of: npt.ArrayLike,  # Trades of the line, shape (m,); 0: the line does not count
     day: npt.ArrayLike,  # Its day, any integers, shape (m,)
     share: bool = False,  # Is every trade 0 or 1?
+    square_of: npt.ArrayLike | None = None,  # Sum of the squares, shape (m,); None: unknown
 ) -> ClusteredMean:  # By day
     "Average over trades that were summed in lines of any kind; a trade by itself is a line of one."
-    x, c = (np.asarray(values, dtype=np.float64) for values in (sum_of, count_of))
+    given = [sum_of, count_of] if square_of is None else [sum_of, count_of, square_of]
     present, place = day_places(np.asarray(day, dtype=np.int64))
-    sums, counts = (np.bincount(place, values, len(present)).astype(np.float64) for values in (x, c))
+    columns = [np.bincount(place, np.asarray(x, dtype=np.float64), len(present)) for x in given]
+    sums, counts, *squares = (column.astype(np.float64) for column in columns)
     there = counts > 0
-    return ClusteredMean(sums[there], counts[there], share)
+    known = squares[0][there] if squares else None
+    return ClusteredMean(sums[there], counts[there], share, known, present[there])
 
 # %% ../../nbs/judgement/07_clustered_means.ipynb #resampled
 def resampled_means(
