@@ -5,12 +5,14 @@
 # %% ../../nbs/judgement/20_alerts.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any, cast
 
 from ..alert_sentences import WriterEvidence
 from ..config import Settings
+from ..health_sentences import HEALTH, Health
 from trade_telemetry.judgement.alert_rules import (
     RULES,
     Alert,
@@ -22,11 +24,12 @@ from trade_telemetry.judgement.alert_rules import (
     find_rules,
     iso_time,
 )
+from .health import health_of_case
 from .other_rules import drawdown_alerts, heartbeat_alerts, share_alerts
 from .precision_rule import precision_alerts
 from ..store.runs import RunInfo
 from ..store.view import View
-from ..wording import Mode
+from ..wording import Mode, Severity
 
 # %% auto #0
 __all__ = ['alert_report', 'current_alerts']
@@ -42,21 +45,30 @@ def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | Non
     return case_of(view.figure, reference, settings.timezone, rules, line, now, not running, mode)
 
 
-def _alerts(case: Case) -> list[Alert]:
+def _alerts(case: Case, health: Mapping[str, Health]) -> list[Alert]:
     "What the rules say of the trades, cleared alerts included."
     found = share_alerts(case)
     for strategy in case.live.days:
-        found += precision_alerts(case, strategy)
+        found += precision_alerts(case, strategy, health.get(strategy))
         if strategy in case.past.days and "drawdown" not in case.rules.disabled:
             found += drawdown_alerts(case, strategy)
     return found
 
 
-def _place(alert: Alert) -> tuple[bool, str, int, str, str]:
+LOUD: tuple[Severity, ...] = ("critical", "warning", "info")
+STATES = list(HEALTH)  # The worst first
+
+
+def _place(alert: Alert, health: Mapping[str, Health]) -> tuple[int | float | str, ...]:
     "Where an alert stands in a list."
-    e, rank = alert.facts.evidence, RULES.index(alert.rule)
+    e, rank, loud = alert.facts.evidence, RULES.index(alert.rule), LOUD.index(alert.severity)
     about = e.run if isinstance(e, WriterEvidence) else alert.symbol
-    return alert.severity != "critical", alert.strategy, rank, about, alert.since
+    known = health.get(alert.strategy)
+    state = len(STATES) if known is None else STATES.index(known.state)
+    if isinstance(e, WriterEvidence):
+        state = -1
+    chance = known.chance if known is not None and isfinite(known.chance) else 1.0
+    return min(loud, max(state, 0)), state, loud, chance, alert.strategy, rank, about, alert.since
 
 
 def _is_recent(cleared_at: str, newest: str, rules: AlertRules) -> bool:
@@ -74,18 +86,26 @@ def alert_report(
     rules: AlertRules | None = None,  # None: `alerts.yaml` of the telemetry directory, else the defaults
     runs: Sequence[RunInfo] | None = None,  # Whose writers are looked after; None: the runs that are shown
     now: datetime | None = None,  # Tells which days are over; None: the clock
+    draw: bool = True,  # False: ask the monitor for what it can say at once, bars from memory or theory
 ) -> AlertReport:  # What is on, and what was on lately
     "Judge what is live, now and as it went."
     rules = find_rules(settings) if rules is None else rules
     given = {"minimum_calls": minimum_calls, "window": window}
     rules = rules.changed(**{name: value for name, value in given.items() if value is not None})
     found, judged = heartbeat_alerts(view.figure_runs if runs is None else runs), dict[str, int]()
-    newest = max((alert.cleared_at or alert.since for alert in found), default="")
+    newest, health = (
+        max((alert.cleared_at or alert.since for alert in found), default=""),
+        dict[str, Health](),
+    )
     if view.state == "live" or (judge_replay and view.state == "replay"):
         case = _case(view, settings, rules, now)
-        found, judged = [*found, *_alerts(case)], count_closes(case.live.money)
+        if view.state == "live" and "lost_skill" not in rules.disabled:
+            health = health_of_case(case, draw)
+        found, judged = [*found, *_alerts(case, health)], count_closes(case.live.money)
         newest = max(newest, iso_time(case.newest_us))
-    found = sorted((alert for alert in found if alert.rule not in rules.disabled), key=_place)
+    found = sorted(
+        (alert for alert in found if alert.rule not in rules.disabled), key=lambda a: _place(a, health)
+    )
     lately = [a for a in found if a.cleared_at is not None and _is_recent(a.cleared_at, newest, rules)]
     lately.sort(key=lambda alert: alert.cleared_at or "", reverse=True)
     return AlertReport([alert for alert in found if alert.cleared_at is None], lately, judged)
@@ -95,6 +115,6 @@ def current_alerts(
     view: View,  # As `alert_report`
     settings: Settings,  # As `alert_report`
     **options: Any,  # As `alert_report`
-) -> list[Alert]:  # Active alerts, critical ones first
+) -> list[Alert]:  # Active alerts, the worst first
     "Judge what is live now."
     return alert_report(view, settings, **options).current

@@ -15,16 +15,18 @@ import numpy.typing as npt
 
 from ..alert_sentences import AlertFacts, DetectionDelay, FalseAlarm, PrecisionEvidence
 from ..arrays import Bools, Floats, Ints
+from ..health_sentences import Health
 from .alert_rules import MINIMUM_CALLS, Alert, AlertRules, Case, delay_of, iso_time
 from .sequential import YEAR, episodes, learn_baseline
 from .significance import design_effect
 from ..metrics.aggregates import firsts_of
 from ..metrics.classification import NOOP
 from ..metrics.intervals import wilson_interval
+from ..wording import Severity
 
 # %% auto #0
-__all__ = ['precision_path', 'below_since', 'effective_size_of_days', 'effective_sample_size', 'chance_below', 'chance_in_a_year',
-           'calls_to_show']
+__all__ = ['OFTEN', 'precision_path', 'below_since', 'effective_size_of_days', 'effective_sample_size', 'chance_below',
+           'chance_in_a_year', 'severity_of', 'calls_to_show']
 
 # %% ../../nbs/judgement/19_precision_rule.ipynb #precision-path
 def precision_path(
@@ -119,6 +121,22 @@ def chance_in_a_year(
         path[:, days:] = (right[:, days:] - right[:, :-days]) / (days * per_day)
     return float((path[:, first:] < line).any(axis=1).mean())
 
+# %% ../../nbs/judgement/19_precision_rule.ipynb #severity
+OFTEN = 0.10  # Share of healthy years with an evening below the line, beyond which that is no news
+
+
+def severity_of(
+    seen: PrecisionEvidence,  # Precision, its interval and the line
+    chance: FalseAlarm,  # Of a healthy strategy
+    degraded: bool = False,  # Does the monitor say that it has degraded?
+) -> Severity:  # critical, warning or info
+    "Say by the evidence how loudly an alert is to be told."
+    least = seen.line if chance.expected is None else min(seen.line, chance.expected)
+    if degraded or seen.high < least:
+        return "critical"
+    by_chance = chance.per_look if chance.per_year is None else chance.per_year
+    return "info" if (by_chance or 0.0) > OFTEN else "warning"
+
 # %% ../../nbs/judgement/19_precision_rule.ipynb #looks
 @dataclass(frozen=True, eq=False)
 class _Looks:
@@ -199,8 +217,8 @@ def _share_interval(share: float, calls: float) -> tuple[float, float]:
     return wilson_interval(cast(int, min(share, 1.0) * calls), cast(int, calls))
 
 # %% ../../nbs/judgement/19_precision_rule.ipynb #precision-alert
-def precision_alerts(case: Case, strategy: str) -> list[Alert]:
-    "Stays of one strategy below the line, the present one and those that are remembered."
+def precision_alerts(case: Case, strategy: str, health: Health | None = None) -> list[Alert]:
+    "Stays of one strategy below the line, the present one and those that are remembered; `health`: what the monitor says of it."
     looks, rules = _looks_of(case, strategy), case.rules
     if looks is None:
         return []
@@ -212,15 +230,15 @@ def precision_alerts(case: Case, strategy: str) -> list[Alert]:
     seen = path[first:]
     stays = episodes(seen < case.line, seen >= case.line + rules.hysteresis)
     return [
-        _precision_alert(case, strategy, looks, path, first + a, None if b is None else first + b)
+        _precision_alert(case, strategy, looks, path, first + a, None if b is None else first + b, health)
         for a, b in stays
         if b is None or case.remembers(int(looks.us[first + b]))
     ]
 
 # %% ../../nbs/judgement/19_precision_rule.ipynb #one-precision-alert
 def _precision_alert(
-    case: Case, strategy: str, looks: _Looks, path: Floats, start: int, end: int | None
-) -> Alert:
+    case: Case, strategy: str, looks: _Looks, path: Floats, start: int, end: int | None, health: Health | None
+) -> Alert:  # fmt: skip
     "Describe one stay: as it is now, or as it was at its worst moment."
     at = len(path) - 1 if end is None else start + int(path[start:end].argmin())
     rules, line, share, first = case.rules, case.line, float(path[at]), 0
@@ -231,8 +249,9 @@ def _precision_alert(
     low, high = _share_interval(share, worth)
     evidence = PrecisionEvidence(share, low, high, n, len(calls), worth, line, line + rules.hysteresis)
     false_alarm, delay = _precision_error(case, strategy, worth, calls)
+    degraded = end is None and health is not None and health.state == "degraded"
     facts = AlertFacts(
-        "precision_below_threshold", "critical" if high < line else "warning", evidence, false_alarm, delay,
+        "precision_below_threshold", severity_of(evidence, false_alarm, degraded), evidence, false_alarm, delay,
         iso_time(looks.us[start]), strategy, "", None if end is None else iso_time(looks.us[end]), case.mode,
     )  # fmt: skip
     return Alert(facts, n)
