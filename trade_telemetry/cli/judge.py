@@ -84,7 +84,7 @@ def check(
     health = find_health(reading, rules, find=output.as_json)
     answer = with_missing(alerts_answer(reading, report, health), reading)
     code = deliver(answer, output.as_json)
-    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember)
+    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
     if told.failed:
         remark(f"--on-alert ended with {told.exit_code}: {hook.on_alert}")
     return code
