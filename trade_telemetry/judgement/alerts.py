@@ -24,7 +24,7 @@ from trade_telemetry.judgement.alert_rules import (
     find_rules,
     iso_time,
 )
-from .health import health_of_case
+from .health import health_of
 from .other_rules import drawdown_alerts, heartbeat_alerts, share_alerts
 from .precision_rule import precision_alerts
 from ..store.runs import RunInfo
@@ -99,8 +99,7 @@ def alert_report(
     )
     if view.state == "live" or (judge_replay and view.state == "replay"):
         case = _case(view, settings, rules, now)
-        if view.state == "live" and "lost_skill" not in rules.disabled:
-            health = health_of_case(case, draw)
+        health = health_of(view, settings, rules, now, draw)
         found, judged = [*found, *_alerts(case, health)], count_closes(case.live.money)
         newest = max(newest, iso_time(case.newest_us))
     found = sorted(
