@@ -345,7 +345,7 @@ def odds(
 # %% ../nbs/05_wording.ipynb #status
 Tone = Literal["good", "bad", "warn", "plain"]
 Status = Literal["worse", "better", "held", "no difference", "too early", "not comparable"]
-Severity = Literal["critical", "warning", "error", "cleared"]
+Severity = Literal["critical", "warning", "info", "error", "cleared"]
 Trend = Literal["up", "down", "unclear"]
 
 
@@ -367,7 +367,7 @@ STATUS: dict[Status, Word] = {  # of a strategy against its backtest
     "not comparable": Word("not comparable", "plain"),
 }
 SEVERITY: dict[Severity, Word] = {
-    "critical": Word("critical", "bad"), "warning": Word("warning", "warn"),
+    "critical": Word("critical", "bad"), "warning": Word("warning", "warn"), "info": Word("info", "plain"),
     "error": Word("error", "bad"), "cleared": Word("cleared", "plain"),
 }  # fmt: skip
 TREND: dict[Trend, Word] = {  # of the last signals against the earlier ones

@@ -111,12 +111,12 @@ RulesFile = Annotated[
 @Parameter(name="*", group=ALERTS)
 @dataclass(frozen=True)
 class Hook:
-    "Who hears of alerts."
+    "Who hears of alerts and of health."
 
     on_alert: Annotated[
-        str | None, flag("run this in a shell when there are alerts, JSON on its stdin", "CMD")
+        str | None, flag("run this in a shell on alerts and changes of health, JSON on its stdin", "CMD")
     ] = None
-    remember: Annotated[Path | None, flag("run it only for alerts that are not in FILE yet", "FILE")] = None
+    remember: Annotated[Path | None, flag("run it only for what is not in FILE yet", "FILE")] = None
 
 # %% ../../nbs/cli/02_flags.ipynb #report
 @Parameter(name="*", group=JUDGED)

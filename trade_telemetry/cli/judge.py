@@ -76,7 +76,12 @@ def check(
     hook: Hook = Hook(),
     output: Output = Output(),
 ) -> int:  # 0 nothing wrong, 1 alerts, a degraded strategy or nothing to judge
-    "Is anything wrong now? Exit code 1 with an alert, for cron."
+    """Is anything wrong now? Exit code 1 with an alert, for cron.
+
+    One line for each strategy says whether it still works, then come the
+    alerts, the worst first. How that is decided, how fast and how often
+    wrongly: see the guide "How the monitor decides".
+    """
     from trade_telemetry.judgement.notify import notify
 
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
@@ -84,7 +89,7 @@ def check(
     health = find_health(reading, rules, find=output.as_json)
     answer = with_missing(alerts_answer(reading, report, health), reading)
     code = deliver(answer, output.as_json)
-    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember)
+    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
     if told.failed:
         remark(f"--on-alert ended with {told.exit_code}: {hook.on_alert}")
     return code

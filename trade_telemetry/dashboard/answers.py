@@ -370,14 +370,14 @@ class Drawn(TypedDict):
     details: Details | None
 
 
-class Findings(Drawn, Said):
+class Findings(Drawn):
     "What was found out; it holds as long as nothing new is written."
 
     symbols: list[str]
     newest_trace_at: str | None
 
 # %% ../../nbs/dashboard/01_answers.ipynb #state
-class State(ViewFacts, Choices, Findings):
+class State(ViewFacts, Choices, Findings, Said):
     "Everything that the page shows."
 
     schema_version: int

@@ -19,7 +19,8 @@ from cachetools import LRUCache
 # %% auto #0
 __all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of', 'watched_by',
            'alert_facts', 'alerts_of', 'health_entries', 'alerts_about', 'symbols_of', 'choices_of', 'views_of',
-           'drawn_of', 'health_known', 'Judgement', 'judgement_of', 'situation_of', 'dashboard_state', 'StateSource']
+           'drawn_of', 'health_known', 'alerts_known', 'Judgement', 'judgement_of', 'situation_of', 'dashboard_state',
+           'StateSource']
 
 # %% ../../nbs/dashboard/15_state.ipynb #imports-own
 from ..config import Settings, SettingsError, project_root, settings_at
@@ -189,7 +190,7 @@ def alerts_of(
 ) -> Said:  # What the rules say
     "Judge what is live."
     rules = find_rules(settings)
-    report = alert_report(view, settings, rules=rules, runs=runs)
+    report = alert_report(view, settings, rules=rules, runs=runs, draw=False)  # health was asked before
     live = view.state == "live"
     return {
         "alerts": [alert_facts(alert) for alert in report.current],
@@ -297,6 +298,20 @@ def health_known(
 
     return cache.healths((query.run, query.run_mode, situation), query.hurry, find)
 
+# %% ../../nbs/dashboard/15_state.ipynb #alerts-known
+def alerts_known(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Rules, threshold, time zone
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What alerts depend on beside the rows
+) -> Said:  # Of the symbol that was asked for
+    "Say what the rules say, once."
+    whole = (query.run, query.run_mode, situation)  # no symbol, no direction
+    said = recall(cache.alerts, whole, lambda: alerts_of(views_of(columns, runs, query)[0], runs, settings))
+    return alerts_about(said, query.symbol)
+
 # %% ../../nbs/dashboard/15_state.ipynb #judgement
 class Judgement(NamedTuple):
     "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
@@ -312,19 +327,14 @@ def judgement_of(
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     settings: Settings,  # Time zone, alert rules
     query: Query,  # What the viewer asked for
-    cache: PageCache,  # Figures and alerts that are known
-    situation: Hashable = None,  # What alerts depend on beside the rows
-) -> Judgement:  # Everything but the comparison with the backtest
+    cache: PageCache,  # Figures that are known
+) -> Judgement:  # Everything but alerts, health and the comparison with the backtest
     "Judge the trades that the viewer asked for."
     everything, view = views_of(columns, runs, query)
-    whole = (query.run, query.run_mode, situation)  # no symbol, no direction
-    said = alerts_about(
-        recall(cache.alerts, whole, lambda: alerts_of(everything, runs, settings)), query.symbol
-    )
     some = shown_strategies(view.figure)[0]
     drawn = drawn_of(everything, view, query, settings.timezone, cache.figures) if some else nothing_drawn()
     found: Findings = {
-        **drawn, **said,
+        **drawn,
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
         "newest_trace_at": utc_from_us(int(everything.figure.exit_us.max()) if len(everything.figure) else None),
     }  # fmt: skip
@@ -359,15 +369,16 @@ def dashboard_state(
     judgement = recall(
         cache.judged,
         (replace(query, hurry=False), situation),
-        lambda: judgement_of(columns, runs, settings, query, cache, situation),
+        lambda: judgement_of(columns, runs, settings, query, cache),
     )
+    said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
     shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
     rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
-        "rows": rows, "health": health, "complete": known, "message": None,
+        **said, "rows": rows, "health": health, "complete": known, "message": None,
     }  # fmt: skip
     if not strategies:
         return {**state, "message": why_empty(store, query.symbol)}

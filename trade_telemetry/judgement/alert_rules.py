@@ -56,7 +56,7 @@ class Alert:
 
     @property
     def severity(self) -> Severity:
-        "critical: even the upper end of the interval is below the line."
+        "critical, warning or info, by the evidence."
         return self.facts.severity
 
     @property
@@ -123,7 +123,7 @@ KEYS = (
 class AlertReport:
     "What is on, and what was on."
 
-    current: list[Alert]  # Critical ones first
+    current: list[Alert]  # The worst first
     cleared: list[Alert]  # Of the last days (`AlertRules.remembered_days`), latest end first
     judged: dict[str, int]  # Closed trades that were judged, by strategy
 
