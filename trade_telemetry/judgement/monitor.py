@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, log, nan
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -146,6 +147,7 @@ class Reading:
     budget: float  # Chance of any false alarm in a year
     watch_budget: float
     streams: tuple[StreamReading, ...]
+    evidence: float = nan  # Against the reference, all streams together, logarithm
 
 # %% ../../nbs/judgement/15_monitor.ipynb #days-more
 def days_to_exclude(
@@ -213,12 +215,13 @@ def _unread(stream: Stream, taken: int, share: tuple[float, float]) -> StreamRea
 
 
 def _read_stream(
-    stream: Stream, watch: _Watch, path: Floats, share: tuple[float, float], size: float, draw: bool
-) -> StreamReading:
+    stream: Stream, watch: _Watch, path: Floats, share: tuple[float, float], size: float, draw: bool,
+    folder: Path | None,
+) -> StreamReading:  # fmt: skip
     "One stream in the calendar of the strategy; `share`: its budgets for degraded and for watch."
     rate, promised = float(watch.counts.mean()), watch.known()
     matters = _may_matter(path, share)
-    bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw and matters)
+    bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw and matters, folder)
     height, low = (bar.height(b) for b in share)
     path, on, now, start = _follow(watch, path, height)
     closed = stream.counts > 0
@@ -258,15 +261,14 @@ def _state(readings: Sequence[StreamReading], referenced: bool) -> tuple[State, 
     return ("healthy" if referenced else "unchanged"), lead
 
 
-def _chances(readings: Sequence[StreamReading], weights: Sequence[float]) -> Floats:
-    "Chance that nothing has changed, on each evening, of all streams together."
+def _joint(readings: Sequence[StreamReading], weights: Sequence[float]) -> Floats:
+    "Evidence of all streams together on each evening, logarithm; nan where nothing is watched yet."
     paths = np.array([r.path for r in readings])
     money = np.exp(np.minimum(paths, 690.0)) * np.array(weights)[:, None]
     there = np.where(np.isnan(paths), 0.0, np.array(weights)[:, None]).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         joint = np.log(np.nansum(money, axis=0) / there)
-    chance = chance_as_promised(np.nan_to_num(joint, nan=0.0), np.arange(1, len(joint) + 1))
-    return np.asarray(np.where(there > 0, chance, nan), dtype=np.float64)
+    return np.asarray(np.where(there > 0, joint, nan), dtype=np.float64)
 
 # %% ../../nbs/judgement/15_monitor.ipynb #monitor
 def monitor(
@@ -276,30 +278,37 @@ def monitor(
     budget: float = 0.05,  # Chance of any false *degraded* of a strategy in a year, in (0, 1)
     watch_budget: float = 0.5,  # The same of *watch*
     size: float = 0.10,  # Loss that *healthy* excludes, in units of a share; of other scores 0.2 deviations
-    variants_tried: int = 1,  # Variants among which a reference was picked
+    variants_tried: int
+    | Mapping[
+        str, int
+    ] = 1,  # Variants among which a reference was picked; by strategy, 1 where none is named
     draw: bool = True,  # False: bars from theory where none was drawn yet
+    folder: Path | None = None,  # Where bars outlive the process; None: nowhere
 ) -> dict[str, Reading]:
     "Read every strategy as of its last evening."
     for name, streams in desk.items():
         if not streams or len({len(s.counts) for s in streams}) > 1:
             raise ValueError(f"streams of a strategy must share one calendar of live days, see {name!r}")
-    watches = {name: [_watch_of(s, variants_tried) for s in streams] for name, streams in desk.items()}
+    tried = variants_tried if isinstance(variants_tried, Mapping) else dict.fromkeys(desk, variants_tried)
+    watches = {name: [_watch_of(s, tried.get(name, 1)) for s in streams] for name, streams in desk.items()}
     paths = iter(_paths([w for row in watches.values() for w, _ in row]))
     found = {}
     for name, streams in desk.items():
         shares = list(zip(budgets(len(streams), budget), budgets(len(streams), watch_budget), strict=True))
         readings = [
-            _read_stream(s, w, path, share, size, draw) if len(path) else _unread(s, taken, share)
+            _read_stream(s, w, path, share, size, draw, folder) if len(path) else _unread(s, taken, share)
             for s, (w, taken), share in zip(streams, watches[name], shares, strict=True)
             for path in [next(paths)]
         ]
         taken = watches[name][0][1]
         state, carrier = _state(readings, not taken)
-        chances = _chances(readings, budgets(len(streams), 1.0))
+        joint = _joint(readings, budgets(len(streams), 1.0))
+        chances = chance_as_promised(joint, np.arange(1, len(joint) + 1))
         lead = readings[0]
         found[name] = Reading(
             state, carrier.name, carrier.since, carrier.loss, float(chances[-1]) if len(chances) else nan, chances,
             lead.excluded, lead.days_more, not taken, taken, size, budget, watch_budget, tuple(readings),
+            float(joint[-1]) if len(joint) else nan,
         )  # fmt: skip
     return found
 
