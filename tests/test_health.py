@@ -249,19 +249,19 @@ def test_a_new_version_begins_anew_and_the_old_one_is_kept(desk: Path, tmp_path:
     own = tmp_path / "desk"
     shutil.copytree(desk / "backtest_20250106_000000", own / "backtest_20250106_000000")
     lost = live(0, 75, strategies=("intraday",), loss_of_skill_on_day=40, precision_after=0.38)
-    changed = lost.exit_us.max() - 12 * 86_400_000_000
-    rows = [replace(t, features={}, metadata={}) for t in lost.to_traces()]
-    at = [t.exit_timestamp or t.timestamp for t in rows]
+    again = live(1, 13, strategies=("intraday",), start=LATER + timedelta(weeks=14, days=4))  # its last day
     rows = [
-        replace(t, version="2" if moment.timestamp() * 1e6 > changed else "1")
-        for t, moment in zip(rows, at, strict=True)
+        replace(t, version=version, features={}, metadata={})
+        for version, part in (("1", lost), ("2", again))
+        for t in part.to_traces()
     ]
     write_run(own / "live", rows, mode="live", sample_rate=0.2)
     report = StateSource(Settings(telemetry_storage_path=own)).read(Query(hurry=False))
     found = report["health"]["intraday"]
     before = found["earlier"]
-    assert (found["version"], found["state"], [e["version"] for e in before]) == ("2", "too_early", ["1"])
-    assert before[0]["state"] == "degraded" and before[0]["last"] <= found["version_since"]
+    assert (found["version"], [e["version"] for e in before]) == ("2", ["1"])
+    assert found["state"] in ("too_early", "healthy") and found["live_days"] == 13
+    assert before[0]["state"] == "degraded" and before[0]["last"] == found["version_since"]
     assert found["trades"] == sum(t.version == "2" for t in rows)
     assert "version 1 was degraded since" in found["figures"]
 

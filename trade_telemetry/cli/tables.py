@@ -37,6 +37,13 @@ from trade_telemetry.wording import (
     with_interval,
 )
 
+# %% auto #0
+__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
+           'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
+           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text',
+           'health_line', 'health_parts']
+
+# %% ../../nbs/cli/01_tables.ipynb #imports-types
 if TYPE_CHECKING:  # each verb loads only what it shows
     from trade_telemetry.judgement.alert_rules import Alert
     from trade_telemetry.judgement.comparison import Comparison, Tested
@@ -44,12 +51,6 @@ if TYPE_CHECKING:  # each verb loads only what it shows
     from trade_telemetry.judgement.live_vs_backtest import AgainstBacktest, Compared
     from trade_telemetry.metrics.breakdown import Group
     from trade_telemetry.metrics.record import AccuracyMetrics
-
-# %% auto #0
-__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
-           'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
-           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text',
-           'health_line', 'health_parts']
 
 # %% ../../nbs/cli/01_tables.ipynb #table
 def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:

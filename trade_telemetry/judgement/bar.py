@@ -204,7 +204,7 @@ def _kept_bar(folder: Path | None, key: str) -> Bar | None:
         return None
     return Bar(**parts)
 
-
+# %% ../../nbs/judgement/14_bar.ipynb #bar-of
 def bar_of(
     sums: Floats,  # Summed score of each day of the reference, shape (days,)
     counts: Floats,  # Trades of those days, shape (days,)

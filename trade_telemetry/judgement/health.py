@@ -32,6 +32,12 @@ from trade_telemetry.judgement.bar import (
     write_kept,
 )
 from .evidence import learn
+
+# %% auto #0
+__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'WATCH', 'Finding', 'find_days', 'read_desk', 'health_from',
+           'health_of_case', 'health_of', 'desk_of']
+
+# %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from trade_telemetry.judgement.monitor import (
     Reading,
     Stream,
@@ -44,10 +50,6 @@ from trade_telemetry.judgement.monitor import (
 from .streams import Watchable, streams_of
 from ..store.view import View
 from ..timezones import date_of_day
-
-# %% auto #0
-__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'WATCH', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of', 'health_of_case', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #find-days
 LOSSES = (0.05, 0.10, 0.20)  # Of the share of right calls
@@ -217,27 +219,7 @@ def health_from(
         version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier),
     )  # fmt: skip
 
-# %% ../../nbs/judgement/17_health.ipynb #health-of
-def health_of(
-    view: View,  # What is shown: figure, reference and whether it is live
-    settings: Settings,  # Time zone of days, place of the rules
-    rules: AlertRules
-    | None = None,  # Budget and size of a loss; None: `alerts.yaml` of the directory, else the defaults
-    now: datetime | None = None,  # Tells which days are over; None: the clock
-    draw: bool = True,  # False: answer at once, bars from memory or theory
-    find: bool = False,  # Tell how fast losses are found?
-) -> dict[
-    str, Health
-]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
-    "Say of every live strategy whether it still works."
-    rules = find_rules(settings) if rules is None else rules
-    if view.state != "live" or "lost_skill" in rules.disabled:
-        return {}
-    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
-    case = case_of(view.figure, reference, settings.timezone, rules, now=now)
-    return health_of_case(case, draw, find, settings.telemetry_storage_path / FOLDER)
-
-
+# %% ../../nbs/judgement/17_health.ipynb #health-of-case
 WATCH = 0.5  # Chance of any false *watch* in a year
 
 
@@ -277,6 +259,26 @@ def health_of_case(
         h.strategy: h
         for h in sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
     }
+
+# %% ../../nbs/judgement/17_health.ipynb #health-of
+def health_of(
+    view: View,  # What is shown: figure, reference and whether it is live
+    settings: Settings,  # Time zone of days, place of the rules
+    rules: AlertRules
+    | None = None,  # Budget and size of a loss; None: `alerts.yaml` of the directory, else the defaults
+    now: datetime | None = None,  # Tells which days are over; None: the clock
+    draw: bool = True,  # False: answer at once, bars from memory or theory
+    find: bool = False,  # Tell how fast losses are found?
+) -> dict[
+    str, Health
+]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
+    "Say of every live strategy whether it still works."
+    rules = find_rules(settings) if rules is None else rules
+    if view.state != "live" or "lost_skill" in rules.disabled:
+        return {}
+    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
+    case = case_of(view.figure, reference, settings.timezone, rules, now=now)
+    return health_of_case(case, draw, find, settings.telemetry_storage_path / FOLDER)
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(
