@@ -662,7 +662,7 @@ def curve(world: World, series: int, seed: int = 3) -> dict[str, Any]:
     begin = np.where(rng.random(series) < 0.3, begin, 999)
     loss = rng.choice([0.05, 0.1, 0.2], series)
     live = world.calls(rng, series, YEAR, 10, 0.52 - loss[:, None] * (np.arange(YEAR) >= begin[:, None]))
-    path, asked = evidence_path(*live, known), rng.integers(0, YEAR, series)
+    path, asked = evidence_path(*live, known, likely=True), rng.integers(0, YEAR, series)
     said, true = chance_as_promised(path[np.arange(series), asked], asked + 1), begin > asked
     bins = []
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 0.97), (0.97, 1.01)):

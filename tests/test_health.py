@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +23,8 @@ from trade_telemetry.dashboard.cards import cards_html
 from trade_telemetry.dashboard.query import Query
 from trade_telemetry.dashboard.state import StateSource
 from trade_telemetry.health_sentences import HEALTH, Health, HealthState, StreamCode, health_sentence
+from trade_telemetry.judgement import bar
+from trade_telemetry.judgement import health as asked
 from trade_telemetry.judgement.alert_rules import AlertRules, Case, case_of, judged_of
 from trade_telemetry.judgement.health import health_of_case
 from trade_telemetry.judgement.streams import Watchable, streams_of
@@ -197,8 +202,68 @@ def test_check_leads_with_one_line_for_each_strategy_and_ends_with_1(
     facts = json.loads(capsys.readouterr().out)["health"]
     assert lines[:2] == [f"▼ {facts['intraday']['sentence']}", f"▲ {facts['swing']['sentence']}"]
     assert [loss for loss, _ in facts["swing"]["find_days"]] == [0.05, 0.1, 0.2]
+    assert lines[2].startswith("2 strategies, 5 % a year each: 0.10 false alarms a year expected over all")
     assert main(["judge", "--format", "json", "--telemetry-dir", str(desk)]) == 1
     assert json.loads(capsys.readouterr().out)["check"]["health"] == facts
+
+
+COUNTING = """
+import sys
+from trade_telemetry.judgement import bar, health
+drawn = []
+def counted(module, name):
+    real = getattr(module, name)
+    setattr(module, name, lambda *a, **k: drawn.append(name) or real(*a, **k))
+counted(bar, "draw_bar"), counted(health, "expected_days"), counted(health, "limit_days")
+from trade_telemetry.cli.main import main
+main(["check", "--verbose", "--telemetry-dir", sys.argv[1]])
+print("drawn:", len(drawn))
+"""
+
+
+def test_a_second_process_draws_nothing_until_the_reference_changes(desk: Path, tmp_path: Path) -> None:
+    own = tmp_path / "desk"
+    shutil.copytree(desk, own, ignore=shutil.ignore_patterns(bar.FOLDER))
+
+    def ask() -> tuple[str, int]:
+        done = subprocess.run(
+            [sys.executable, "-c", COUNTING, str(own)], capture_output=True, text=True, check=True
+        )
+        said, _, count = done.stdout.rpartition("drawn:")
+        return said, int(count)
+
+    first, again = ask(), ask()
+    assert first[1] >= 7 and again == (first[0], 0)
+    torn = next(path for path in (own / bar.FOLDER).iterdir() if '"limit"' in path.read_text())
+    torn.write_text("{}")  # it is drawn again, the others are not
+    said, few = ask()
+    assert said == first[0] and 0 < few < first[1]
+    past = own / "backtest_20250106_000000"
+    shutil.rmtree(past)
+    write_run(past, simulate_run(120, 10, 0.6, strategies=("intraday", "swing"), seed=8))
+    assert ask()[1] == first[1]
+
+
+def test_a_new_version_begins_anew_and_the_old_one_is_kept(desk: Path, tmp_path: Path) -> None:
+    """The run is a sample with its ledger, so that days of a change must not be cut."""
+    own = tmp_path / "desk"
+    shutil.copytree(desk / "backtest_20250106_000000", own / "backtest_20250106_000000")
+    lost = live(0, 75, strategies=("intraday",), loss_of_skill_on_day=40, precision_after=0.38)
+    again = live(1, 13, strategies=("intraday",), start=LATER + timedelta(weeks=14, days=4))  # its last day
+    rows = [
+        replace(t, version=version, features={}, metadata={})
+        for version, part in (("1", lost), ("2", again))
+        for t in part.to_traces()
+    ]
+    write_run(own / "live", rows, mode="live", sample_rate=0.2)
+    report = StateSource(Settings(telemetry_storage_path=own)).read(Query(hurry=False))
+    found = report["health"]["intraday"]
+    before = found["earlier"]
+    assert (found["version"], [e["version"] for e in before]) == ("2", ["1"])
+    assert found["state"] in ("too_early", "healthy") and found["live_days"] == 13
+    assert before[0]["state"] == "degraded" and before[0]["last"] == found["version_since"]
+    assert found["trades"] == sum(t.version == "2" for t in rows)
+    assert "version 1 was degraded since" in found["figures"]
 
 
 def test_a_degraded_strategy_alone_ends_check_with_1(
@@ -215,14 +280,18 @@ def test_a_degraded_strategy_alone_ends_check_with_1(
     assert capsys.readouterr().out.startswith("no active alerts")
 
 
+def forget(folder: Path | None = None) -> None:
+    "Begin as a process that knows nothing; of `folder` what is on disk goes, too."
+    for memory in (bar._drawn, asked._found, asked._readings):
+        memory.clear()
+    if folder is not None:
+        shutil.rmtree(folder / bar.FOLDER, ignore_errors=True)
+
+
 def test_the_first_paint_of_the_page_draws_no_bar_and_the_next_answer_is_complete(
     desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trade_telemetry.judgement import bar
-    from trade_telemetry.judgement import health as asked
-
-    for memory in (bar._drawn, asked._found, asked._readings):
-        memory.clear()
+    forget(desk)
     drawn: list[bool] = []
     real = bar.draw_bar
     monkeypatch.setattr(bar, "draw_bar", lambda *a, **k: drawn.append(True) or real(*a, **k))
@@ -253,5 +322,6 @@ def test_the_report_says_it_on_its_first_page(desk: Path) -> None:
     report = open_report(desk, settings=Settings(telemetry_storage_path=desk))
     lines = repr(executive_summary(report)).splitlines()
     told = [line for line in lines if "lost its edge" in line or "is healthy" in line]
+    assert sum("0.10 false alarms a year" in line for line in lines) == 1
     assert len(told) == 2 and told[0].startswith("- intraday lost its edge")
     assert all("false-alarm probability 5 % per year" in line for line in told)

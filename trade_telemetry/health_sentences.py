@@ -18,6 +18,7 @@ from trade_telemetry.wording import (
     capital,
     days,
     interval,
+    listed,
     number,
     percent,
     plain_text,
@@ -29,8 +30,10 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'Health', 'day_text', 'range_text',
-           'score_text', 'loss_text', 'find_text', 'health_sentence']
+__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'SHORT_BACKTEST', 'MOST_NAMED',
+           'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text', 'loss_text', 'find_text',
+           'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'health_details', 'DeskHealth',
+           'desk_sentence']
 
 # %% ../nbs/23_health_sentences.ipynb #codes
 HealthState = Literal["degraded", "watch", "recovered", "too_early", "healthy", "unchanged"]
@@ -39,6 +42,32 @@ HEALTH: dict[HealthState, Word] = {  # the worst first
     "degraded": Word("degraded", "bad"), "watch": Word("watch", "warn"), "recovered": Word("recovered", "warn"),
     "too_early": Word("too early", "plain"), "unchanged": Word("unchanged", "plain"), "healthy": Word("healthy", "good"),
 }  # fmt: skip
+
+# %% ../nbs/23_health_sentences.ipynb #parts
+@dataclass(frozen=True)
+class EarlierVersion:
+    "How a version of a strategy was when it made its last trade."
+
+    version: str  # "" where it had no name
+    state: HealthState
+    first: str  # First exit date, YYYY-MM-DD
+    last: str  # Last exit date
+    since: str | None = None  # When a loss began, if one did, middle
+    chance: float = nan  # That it still was what the reference promised
+
+
+@dataclass(frozen=True)
+class SymbolHealth:
+    "One symbol of a strategy."
+
+    symbol: str
+    chance: float  # That it still is what the reference promised, by its own trades and those of the others
+    per_day: float  # Trades a live day
+    trades: int  # Live ones with an outcome
+    right_now: float  # Right calls, fraction, over all live days
+    right_promised: float  # The same of the reference
+    on: bool = False  # Has it an alarm of its own?
+    budget: float | None = None  # Of that alarm, a year; None: too few trades a day for one of its own
 
 # %% ../nbs/23_health_sentences.ipynb #record
 @dataclass(frozen=True)
@@ -71,12 +100,24 @@ class Health:
     referenced: bool = True  # Is there a backtest?
     stand_in_days: int = 0  # Live days that stand for it
     drawn: bool = True  # Are all bars that matter drawn, none from theory?
+    evidence: float = nan  # Against the reference, all scores together, logarithm
+    limit_days: tuple[tuple[float, float], ...] = ()  # Loss, and the days that nobody can beat
+    backtest_days: int = 0  # Days with a trade in the reference
+    backtest_trades: int = 0  # Trades in it
+    backtest_error: float = nan  # Half of the 95 % interval of its share of right calls
+    desk_wide: bool = False  # Do all strategies share one budget?
+    variants_tried: int = 1  # Variants among which the backtest was picked
+    version: str = ""  # Of the strategy; "" where nobody says
+    version_since: str = ""  # Its first exit date, where there was another version before; else ""
+    promised_by: tuple[str, ...] = ()  # Versions of the backtest, where they are others
+    earlier: tuple[EarlierVersion, ...] = ()  # Versions before it, oldest first
+    symbols: tuple[SymbolHealth, ...] = ()  # The least likely as promised first
 
     def to_dict(self) -> dict[str, Any]:  # Key → plain value, with the words
         "Say the health as JSON does."
         said = health_sentence(self)
         facts: dict[str, Any] = to_json_value(asdict(self))
-        return {**facts, "sentence": said.short, "figures": said.figures}
+        return {**facts, "sentence": said.short, "figures": said.figures, "details": health_details(self)}
 
     def _repr_markdown_(self) -> str:
         return health_sentence(self)._repr_markdown_()
@@ -195,15 +236,21 @@ def loss_text(
     return with_interval(percent(middle, 3, signed=False), interval(low, high, 3), "90 % interval")
 
 
+def _days_text(found: tuple[tuple[float, float], ...]) -> str:
+    "93, 28, 10."
+    return ", ".join(number(d, 0) if isfinite(d) else "over 190" for _, d in found)
+
+
 def find_text(
     h: Health,  # Any
-) -> str:  # "half of all losses of 5, 10, 20 points are found within 93, 28, 10 days at 10.0 signals/day"; "" where unknown
-    "Say how fast a loss is found."
+) -> str:  # "a loss of 5, 10, 20 points is found after about 93, 28, 10 days at 10.0 signals/day; nobody could find it before about 71, 24, 8"
+    "Say how fast a loss is found, and how fast it could be at best; nothing where that is unknown."
     if not h.find_days:
         return ""
     sizes = ", ".join(number(100 * loss, 0) for loss, _ in h.find_days)
-    found = ", ".join(number(d, 0) if isfinite(d) else "over 190" for _, d in h.find_days)
-    return f"half of all losses of {sizes} points are found within {found} days at {number(h.per_day, 1)} signals/day"
+    rate = f"{number(h.per_day, 1)} signals/day"
+    text = f"a loss of {sizes} points is found after about {_days_text(h.find_days)} days at {rate}"
+    return f"{text}; nobody could find it before about {_days_text(h.limit_days)}" if h.limit_days else text
 
 # %% ../nbs/23_health_sentences.ipynb #sentence
 def _second(h: Health) -> str:
@@ -219,9 +266,11 @@ def _second(h: Health) -> str:
         parts.append(f"chance that it still is {promise} {probability(h.chance)}")
     rate = h.watch_false_alarm if h.state == "watch" else h.false_alarm
     theory = "" if h.drawn else ", bar from theory"
+    theory += f", backtest read lower as the best of {h.variants_tried:,}" * (h.variants_tried > 1)
     parts.append(f"{label('false_alarm')} {probability(rate)} per year{theory}")
     parts += [find_text(h)] * bool(h.find_days)
     parts += ["there is no backtest to hold it against"] * (not h.referenced)
+    parts += [version_text(h)] * bool(h.earlier)
     return f"{capital('; '.join(parts))}."
 
 
@@ -230,3 +279,104 @@ def health_sentence(
 ) -> Said:  # At most 25 words for a name of one word; then the figures
     "Say how a strategy is."
     return Said(_lead(h), _second(h))
+
+# %% ../nbs/23_health_sentences.ipynb #version-text
+SHORT_BACKTEST = 120  # days, below which it is said what cannot be known
+
+
+def _version_name(version: str) -> str:
+    return f"version {plain_text(version, 24)}" if version else "the version without a name"
+
+
+def version_text(
+    h: Health,  # Of the newest version
+) -> str:  # "version 2 since 3 Aug; version 1 was degraded since 17 Jul"; "" where there is one version only
+    "Say what became of the versions before."
+    if not h.earlier:
+        return ""
+    parts = [f"{_version_name(h.version)} since {day_text(h.version_since, h.as_of)}"]
+    for old in reversed(h.earlier):
+        since = f" since {day_text(old.since, h.as_of)}" if old.since else ""
+        parts.append(f"{_version_name(old.version)} was {HEALTH[old.state].text}{since}")
+    return "; ".join(parts)
+
+
+def backtest_text(
+    h: Health,  # Any
+) -> str:  # "" where the backtest is long enough
+    "Say what a short backtest cannot tell."
+    if not (h.referenced and 0 < h.backtest_days < SHORT_BACKTEST):
+        return ""
+    days_of = plural(h.backtest_days, "day")
+    text = (
+        f"days that repeat each other cannot be told from {days_of} of backtest; "
+        "if they do, false alarms may come up to four times as often as stated"
+    )
+    blind = [loss for loss, found in h.find_days if not isfinite(found)]
+    if not blind or not isfinite(h.backtest_error):
+        return text
+    known = f"{plural(h.backtest_trades, 'trade')} of backtest are known to ±{points(100 * h.backtest_error, signed=False)}"
+    return (
+        f"{known}: a loss of {number(100 * max(blind), 0, 'points')} is rarely found whatever is done; {text}"
+    )
+
+# %% ../nbs/23_health_sentences.ipynb #symbol-text
+MOST_NAMED = 5  # symbols
+
+
+def symbol_text(
+    h: Health,  # Any
+) -> str:  # "least likely as promised: EURUSD 12 % (40 % right, 52 % promised)"; "" where none stands out
+    "Name the symbols that are more likely changed than not."
+    some = [s for s in h.symbols if s.on or s.chance < 0.5]
+    if not some:
+        return ""
+    named = []
+    for s in some[:MOST_NAMED]:
+        right = f"{share(s.right_now, 0)} right, {share(s.right_promised, 0)} promised"
+        named.append(f"{plain_text(s.symbol, 24)} {probability(s.chance)} ({'own alarm, ' * s.on}{right})")
+    more = f", {len(some) - len(named)} more" if len(some) > len(named) else ""
+    return f"symbols that are least likely as promised: {', '.join(named)}{more}"
+
+# %% ../nbs/23_health_sentences.ipynb #details
+def health_details(
+    h: Health,  # Of one strategy
+) -> list[str]:  # Sentences; none where there is nothing to add
+    "Say what else is known."
+    others = listed(map(_version_name, h.promised_by))
+    told = f"the backtest is of {others}" if h.promised_by else ""
+    parts = [told, symbol_text(h), backtest_text(h)]
+    return [f"{capital(part)}." for part in parts if part]
+
+# %% ../nbs/23_health_sentences.ipynb #desk
+@dataclass(frozen=True)
+class DeskHealth:
+    "All live strategies together."
+
+    strategies: int
+    desk_wide: bool  # Is the budget that of the desk, shared by its strategies?
+    false_alarm: float  # Chance of any false "degraded" of one strategy in a year
+    expected_false_alarms: float  # False "degraded" in a year over all of them, if all are as promised
+    any_false_alarm: float  # Chance of at least one, if they are independent
+    expected_false_watch: float  # False "watch" in a year over all of them
+    named: tuple[str, ...] = ()  # Strategies that are not as promised at a stated share of false ones
+    named_rate: float = 0.1  # That share, at most
+
+    def to_dict(self) -> dict[str, Any]:  # Key → plain value, with the words
+        "Say it as JSON does."
+        facts: dict[str, Any] = to_json_value(asdict(self))
+        return {**facts, "sentence": desk_sentence(self).short, "figures": desk_sentence(self).figures}
+
+
+def desk_sentence(
+    desk: DeskHealth,  # At least one strategy
+) -> Said:  # At most 25 words; then which of them
+    "Say how often the whole desk is wrong, and which strategies stand out."
+    n, each = plural(desk.strategies, "strategy"), probability(desk.false_alarm)
+    shared = "sharing one budget, " if desk.desk_wide else ""
+    expected = number(desk.expected_false_alarms, 2)
+    lead = f"{n}, {shared}{each} a year each: {expected} false alarms a year expected over all, {probability(desk.any_false_alarm)} chance of any."
+    watch = f"False watch: {number(desk.expected_false_watch, 1)} a year"
+    names = listed((plain_text(name, 40) for name in desk.named), MOST_NAMED)
+    rate = f"of those named at most {probability(desk.named_rate)} by chance"
+    return Said(lead, f"{watch}; not as promised ({rate}): {names}.")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from .common import Answer, Part, Reading, choice_note
-from .flags import Cuts, Side
+from .flags import Cuts, Side, Watch
 from trade_telemetry.cli.tables import (
     alert_text,
     comparison_parts,
     cut_sheets,
     cuts_note,
-    health_line,
+    health_parts,
     live_parts,
     metrics_sheet,
     sampling_note,
@@ -198,20 +198,24 @@ def find_health(
     reading: Reading,  # What is live; without a run of its own
     rules: Path | None = None,  # As `find_alerts`
     find: bool = False,  # Tell how fast losses are found? Takes a second for each new reference
+    watch: Watch = Watch(),  # What takes the place of the rules
 ) -> dict[str, Health]:  # By strategy, the worst first
     "Ask of every live strategy whether it still works."
     from trade_telemetry.judgement.health import health_of
 
     asked = find_rules(reading.settings) if rules is None else load_rules(rules)
-    return health_of(reading.view, reading.settings, asked, find=find)
+    return health_of(reading.view, reading.settings, watch.apply(asked), find=find)
 
 # %% ../../nbs/cli/05_answers.ipynb #alerts-answer
 def alerts_answer(
     reading: Reading,  # What was judged
     report: AlertReport,  # What was found
     health: Mapping[str, Health] | None = None,  # By strategy, the worst first; None: nobody asked
+    verbose: bool = False,  # Say what each health rests on?
 ) -> Answer:  # Code 1 with an alert or a degraded strategy, or without anything live
     "Say what is wrong."
+    from trade_telemetry.judgement.health import desk_of
+
     well = health or {}
     view, settings, alerts, cleared = reading.view, reading.settings, report.current, report.cleared
     live = view.state == "live"
@@ -219,12 +223,14 @@ def alerts_answer(
     facts: dict[str, Any] = {"rows_from": view.label, "judged": report.judged}
     facts |= {name: [alert.to_dict() for alert in some] for name, some in lists.items()}
     facts["health"] = {name: one.to_dict() for name, one in well.items()}
-    parts = [health_line(one) for one in well.values()]
+    desk = desk_of(well)
+    facts["health_desk"] = None if desk is None else desk.to_dict()
+    parts = health_parts(well, desk, verbose)
     if live and not alerts:
         trades = ", ".join(f"{plural(n, 'trade')} of {plain_text(name)}" for name, n in report.judged.items())
         parts.append(f"no active alerts; judged: {trades}")
     parts += [alert_text(alert, settings.timezone) for alert in (*alerts, *cleared)]
-    degraded = any(one.state == "degraded" for one in well.values())
+    degraded = any(one.state == "degraded" or any(s.on for s in one.symbols) for one in well.values())
     silent = not live and not alerts
     note = (
         f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge"
@@ -238,14 +244,18 @@ def check_answer(
     reading: Reading,  # What is live
     rules: Path | None = None,  # Alert rules; None: alerts.yaml in the directory, else the defaults
     find: bool = False,  # As `find_health`
+    watch: Watch = Watch(),  # As `find_health`
+    verbose: bool = False,  # As `alerts_answer`
 ) -> Answer:  # As `alerts_answer`
     "Judge what is live now, and say it."
-    return alerts_answer(reading, find_alerts(reading, rules), find_health(reading, rules, find))
+    health = find_health(reading, rules, find, watch)
+    return alerts_answer(reading, find_alerts(reading, rules), health, verbose)
 
 # %% ../../nbs/cli/05_answers.ipynb #judge-answers
 def judge(
     reading: Reading,  # What is judged
     rules: Path | None = None,  # Alert rules; None: alerts.yaml in the directory, else the defaults
+    watch: Watch = Watch(),  # What takes the place of the rules
 ) -> dict[
     str, Answer
 ]:  # By question: metrics, comparison, live_vs_backtest, check; only metrics where there is nothing
@@ -263,7 +273,7 @@ def judge(
     if live and reading.view.reference is not None:
         found["live_vs_backtest"] = live_answer(reading)
     if live:
-        found["check"] = check_answer(reading, rules, find=True)
+        found["check"] = check_answer(reading, rules, find=True, watch=watch, verbose=True)
     return found
 
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from ..flags import ANSWER, flag, several
 
+if TYPE_CHECKING:  # a verb that shows nothing of it does not load it
+    from trade_telemetry.judgement.alert_rules import AlertRules
+
 # %% auto #0
-__all__ = ['JUDGED', 'Run', 'Key', 'PARTS', 'Side', 'SIDES', 'ALERTS', 'PrecisionLine', 'RulesFile', 'PAGE', 'ACCESS', 'LINES',
-           'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Scope', 'Page', 'Visitors']
+__all__ = ['JUDGED', 'Run', 'Key', 'PARTS', 'Side', 'SIDES', 'ALERTS', 'PrecisionLine', 'RulesFile', 'Verbose', 'PAGE', 'ACCESS',
+           'LINES', 'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Watch', 'Scope', 'Page', 'Visitors']
 
 # %% ../../nbs/cli/02_flags.ipynb #choice
 JUDGED = Group("What is judged", sort_key=2)
@@ -117,6 +120,28 @@ class Hook:
         str | None, flag("run this in a shell on alerts and changes of health, JSON on its stdin", "CMD")
     ] = None
     remember: Annotated[Path | None, flag("run it only for what is not in FILE yet", "FILE")] = None
+
+# %% ../../nbs/cli/02_flags.ipynb #watch
+@Parameter(name="*", group=ALERTS)
+@dataclass(frozen=True)
+class Watch:
+    "How the monitor watches; what is not given is as in the rules."
+
+    variants_tried: Annotated[
+        int | None, flag("each backtest is the best of N that were tried (default: 1)", "N")
+    ] = None
+    desk_wide: Annotated[bool, flag("the yearly budget of false alarms is shared by all strategies")] = False
+
+    def apply(
+        self,
+        rules: AlertRules,  # Of a file, or the defaults
+    ) -> AlertRules:  # ValueError for a number below 1
+        "Put the flags in the place of what the rules say."
+        given: dict[str, Any] = {"variants_tried": self.variants_tried, "desk_wide": self.desk_wide or None}
+        return rules.changed(**{name: value for name, value in given.items() if value is not None})
+
+
+Verbose = Annotated[bool, flag("say what the health of each strategy rests on", group=ANSWER)]
 
 # %% ../../nbs/cli/02_flags.ipynb #report
 @Parameter(name="*", group=JUDGED)

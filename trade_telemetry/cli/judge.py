@@ -23,7 +23,19 @@ from trade_telemetry.cli.answers import (
 from .answers import joined as joined_answers
 from .answers import judge as judge_all
 from .common import deliver, read, settings_of, telemetry_folder, to_json
-from .flags import Choice, Cuts, Hook, Output, PrecisionLine, RulesFile, Run, Scope, Sides
+from trade_telemetry.cli.flags import (
+    Choice,
+    Cuts,
+    Hook,
+    Output,
+    PrecisionLine,
+    RulesFile,
+    Run,
+    Scope,
+    Sides,
+    Verbose,
+    Watch,
+)
 from ..flags import ANSWER, Where, flag, remark
 from ..progress import progress_bar
 
@@ -73,8 +85,10 @@ def check(
     choice: Choice = Choice(),
     alert_precision_threshold: PrecisionLine = None,
     rules: RulesFile = None,
+    watch: Watch = Watch(),
     hook: Hook = Hook(),
     output: Output = Output(),
+    verbose: Verbose = False,
 ) -> int:  # 0 nothing wrong, 1 alerts, a degraded strategy or nothing to judge
     """Is anything wrong now? Exit code 1 with an alert, for cron.
 
@@ -86,8 +100,8 @@ def check(
 
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
     report = find_alerts(reading, rules)
-    health = find_health(reading, rules, find=output.as_json)
-    answer = with_missing(alerts_answer(reading, report, health), reading)
+    health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
+    answer = with_missing(alerts_answer(reading, report, health, verbose), reading)
     code = deliver(answer, output.as_json)
     told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
     if told.failed:
@@ -102,11 +116,12 @@ def judge(
     run: Run = None,
     alert_precision_threshold: PrecisionLine = None,
     rules: RulesFile = None,
+    watch: Watch = Watch(),
     output: Output = Output(),
 ) -> int:  # 0, or 1 where there is nothing to judge, live is worse, or an alert is on
     "Metrics, comparisons and alerts, from one look at the files."
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice, run)
-    return deliver(with_missing(joined_answers(judge_all(reading, rules)), reading), output.as_json)
+    return deliver(with_missing(joined_answers(judge_all(reading, rules, watch)), reading), output.as_json)
 
 # %% ../../nbs/cli/06_judge.ipynb #export
 def export(

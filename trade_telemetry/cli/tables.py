@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..alert_sentences import alert_sentence, error_text, evidence_text
 from ..glossary import Term, difference, figure, label, show, show_interval
-from ..health_sentences import HEALTH, Health, health_sentence
+from trade_telemetry.health_sentences import (
+    HEALTH,
+    DeskHealth,
+    Health,
+    desk_sentence,
+    health_details,
+    health_sentence,
+)
 from ..sentences import live_sentence, needed_sentence, note_sentence, verdict_sentence
 from trade_telemetry.wording import (
     DASH,
@@ -30,6 +37,13 @@ from trade_telemetry.wording import (
     with_interval,
 )
 
+# %% auto #0
+__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
+           'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
+           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text',
+           'health_line', 'health_parts']
+
+# %% ../../nbs/cli/01_tables.ipynb #imports-types
 if TYPE_CHECKING:  # each verb loads only what it shows
     from trade_telemetry.judgement.alert_rules import Alert
     from trade_telemetry.judgement.comparison import Comparison, Tested
@@ -38,12 +52,6 @@ if TYPE_CHECKING:  # each verb loads only what it shows
     from trade_telemetry.judgement.live_vs_backtest import AgainstBacktest
     from trade_telemetry.metrics.breakdown import Group
     from trade_telemetry.metrics.record import AccuracyMetrics
-
-# %% auto #0
-__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
-           'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
-           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text',
-           'health_line']
 
 # %% ../../nbs/cli/01_tables.ipynb #table
 def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
@@ -319,3 +327,14 @@ def health_line(
 ) -> str:  # "▼ swing lost its edge around 17 Aug (12–21 Aug): 40 % right since, 52 % promised."
     "Show how a strategy is."
     return f"{SIGNS[HEALTH[health.state].tone]} {health_sentence(health).short}"
+
+
+def health_parts(
+    health: Mapping[str, Health],  # By strategy, the worst first
+    desk: DeskHealth | None,  # All of them; None where nothing is live
+    verbose: bool = False,  # Say what each sentence rests on?
+) -> list[str]:  # One line for each strategy and one for the desk; lines below them begin with a space
+    "Show how the strategies are."
+    said = [(health_line(h), [health_sentence(h).figures, *health_details(h)]) for h in health.values()]
+    said += [] if desk is None else [(desk_sentence(desk).short, [desk_sentence(desk).figures])]
+    return [line for first, more in said for line in (first, *(f"  {text}" for text in more if verbose))]

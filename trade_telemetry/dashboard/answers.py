@@ -11,18 +11,19 @@ from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
 from ..alert_sentences import WATCHED
-from ..health_sentences import Health, HealthState, StreamCode
+from ..health_sentences import DeskHealth, Health, HealthState, StreamCode
 from ..metrics.steps import ROLLING_CALLS
 from ..trace import PredictionTrace
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'BACKTEST', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against',
-           'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'HealthEntry', 'Trade',
-           'Trades', 'CalibrationBin', 'Calibration', 'Exit', 'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage',
-           'Missing', 'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn',
-           'empty_state', 'example_share', 'example_figures', 'example_against', 'example_alert', 'example_said',
-           'example_health', 'example_curves', 'example_state', 'example_traces']
+           'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
+           'SymbolEntry', 'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit',
+           'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing', 'ViewFacts', 'Choices', 'Drawn', 'Findings',
+           'State', 'state_schema', 'nothing_drawn', 'empty_state', 'example_share', 'example_figures',
+           'example_against', 'example_alert', 'example_said', 'example_health', 'example_desk', 'example_curves',
+           'example_state', 'example_traces']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -181,6 +182,30 @@ class Said(TypedDict):
     watched: Watched | None  # None: nothing is live
 
 # %% ../../nbs/dashboard/01_answers.ipynb #health
+class VersionEntry(TypedDict):
+    "How an earlier version of a strategy ended."
+
+    version: str
+    state: HealthState
+    first: str
+    last: str
+    since: str | None
+    chance: float | None
+
+
+class SymbolEntry(TypedDict):
+    "One symbol of a strategy."
+
+    symbol: str
+    chance: float
+    per_day: float
+    trades: int
+    right_now: float | None
+    right_promised: float | None
+    on: bool
+    budget: float | None
+
+
 class HealthEntry(TypedDict):
     "Is a strategy still what its backtest promised?"
 
@@ -208,6 +233,34 @@ class HealthEntry(TypedDict):
     referenced: bool
     stand_in_days: int
     drawn: bool
+    evidence: float | None
+    limit_days: list[list[float | None]]
+    backtest_days: int
+    backtest_trades: int
+    backtest_error: float | None
+    desk_wide: bool
+    variants_tried: int
+    version: str
+    version_since: str
+    promised_by: list[str]
+    earlier: list[VersionEntry]
+    symbols: list[SymbolEntry]
+    sentence: str
+    figures: str
+    details: list[str]
+
+
+class DeskEntry(TypedDict):
+    "How often the monitor is wrong over all strategies, and which of them stand out."
+
+    strategies: int
+    desk_wide: bool
+    false_alarm: float
+    expected_false_alarms: float
+    any_false_alarm: float
+    expected_false_watch: float
+    named: list[str]
+    named_rate: float
     sentence: str
     figures: str
 
@@ -386,6 +439,7 @@ class State(ViewFacts, Choices, Findings, Said):
     message: str | None  # Why there is nothing to show
     rows: Rows
     health: dict[str, HealthEntry]  # By strategy, the worst first; empty where nothing is live
+    health_desk: DeskEntry | None  # All of them; None where nothing is live
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema
@@ -420,7 +474,7 @@ def empty_state(
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
-        "alerts": [], "cleared": [], "watched": None, "health": {}, "errors": [],
+        "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})
 
@@ -513,6 +567,11 @@ def example_health() -> HealthEntry:  # Of intraday
     )  # fmt: skip
     return cast(HealthEntry, lost.to_dict())
 
+
+def example_desk() -> DeskEntry:  # Of intraday and swing
+    "Make the line above the cards."
+    return cast(DeskEntry, DeskHealth(2, False, 0.05, 0.1, 0.0975, 1.0, ("intraday",)).to_dict())
+
 # %% ../../nbs/dashboard/01_answers.ipynb #example-curves
 def example_curves() -> tuple[Curve, Rolling]:  # Of two strategies
     "Make curves."
@@ -557,7 +616,8 @@ def example_state(
         runs=[live | facts_of_live | ends, past | facts_of_past | ends],
         window={"days": 30, "start": "2025-10-13T09:58:00+00:00", "end": "2025-11-12T09:58:00+00:00"},
         strategies={"intraday": intraday, "swing": example_figures(0.602, 2025, 17.5)},
-        curve=curve, rolling=rolling, health={"intraday": example_health()}, **example_said(),
+        curve=curve, rolling=rolling, health={"intraday": example_health()},
+        health_desk=example_desk(), **example_said(),
     )  # fmt: skip
     return cast(State, {**state, **facts})
 

@@ -12,12 +12,12 @@ from zlib import crc32
 import numpy as np
 from cachetools import LRUCache
 
-from .answers import Against, Figures, HealthEntry, Said
+from .answers import Against, DeskEntry, Figures, HealthEntry, Said
 from .query import Query
 from ..store.columns import TraceColumns
 
 # %% auto #0
-__all__ = ['Answer', 'recall', 'checksum', 'PageCache']
+__all__ = ['Answer', 'Healths', 'recall', 'checksum', 'PageCache']
 
 # %% ../../nbs/dashboard/11_cache.ipynb #recall
 Answer = TypeVar("Answer")
@@ -57,6 +57,9 @@ def checksum(
     return tuple(crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in parts)
 
 # %% ../../nbs/dashboard/11_cache.ipynb #page-cache
+Healths = tuple[dict[str, HealthEntry], DeskEntry | None]  # By strategy, and all of them
+
+
 class PageCache:
     "What one page knows already. It keeps answers, never rows: these would be kept alive by it."
 
@@ -68,7 +71,7 @@ class PageCache:
         self.alerts: LRUCache[Hashable, Said] = LRUCache(6)  # By run and mode, for all symbols
         self.compared: LRUCache[Hashable, tuple[int, dict[str, Against]]] = LRUCache(6)  # By filters
 
-        self.health: LRUCache[Hashable, tuple[bool, dict[str, HealthEntry]]] = LRUCache(6)  # By run and mode
+        self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
 
     def see(self, columns: TraceColumns) -> None:
         "Forget what was said of other rows."
@@ -82,13 +85,13 @@ class PageCache:
         self,
         key: Hashable,  # Run, mode, and what else it depends on beside the rows
         hurry: bool,  # Does the viewer wait?
-        find: Callable[[bool], dict[str, HealthEntry]],  # Asks the monitor, thoroughly or at once
-    ) -> tuple[dict[str, HealthEntry], bool]:  # By strategy; is that all that can be said?
+        find: Callable[[bool], Healths],  # Asks the monitor, thoroughly or at once
+    ) -> tuple[Healths, bool]:  # By strategy, and all; is that all that can be said?
         "Say how each strategy is, in a hurry without what takes long."
         thorough, known = self.health.get(key, (False, None))
         if known is None or not (thorough or hurry):
             known = find(not hurry)
-            thorough = not hurry or not known
+            thorough = not hurry or not known[0]
             self.health[key] = (thorough, known)
         return known, thorough
 

@@ -14,6 +14,7 @@ from trade_telemetry.dashboard.answers import (
     Against,
     Compared,
     Coverage,
+    DeskEntry,
     Difference,
     Figures,
     HealthEntry,
@@ -36,8 +37,8 @@ from trade_telemetry.dashboard.markup import (
 # %% auto #0
 __all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MOST_MISSING', 'MEANING', 'Bar', 'bar_html', 'Headline', 'headline_html',
            'facts_of', 'Change', 'change_html', 'RecentView', 'recent_html', 'Beside', 'compared_of', 'verdict_html',
-           'beside_html', 'HealthView', 'health_html', 'Card', 'card_html', 'Nothing', 'cards_html', 'Header',
-           'runs_html', 'coverage_words', 'header_html', 'Foot', 'foot_html']
+           'beside_html', 'HealthView', 'health_html', 'Desk', 'desk_html', 'Card', 'card_html', 'Nothing',
+           'cards_html', 'Header', 'runs_html', 'coverage_words', 'header_html', 'Foot', 'foot_html']
 
 # %% ../../nbs/dashboard/08_cards.ipynb #imports-words
 from ..glossary import difference, label, show, show_interval
@@ -285,24 +286,47 @@ class HealthView(NamedTuple):
     tone: str  # Of the word: bad and warn are colored
     sentence: str
     figures: str
-    small: bool  # Show the figures, too, and not only where one points?
+    small: bool  # Show the figures, too, and not only where one asks?
+    more: Sequence[str]  # What else is known
 
 
 _HEALTH = Template[HealthView]("""
 <div class="{{ 'tt-missing' if tone == 'warn' else 'tt-recent' }} tt-health" data-health="{{ state }}"{% if not small %} title="{{ figures }}"{% endif %}>
 {% if tone == 'bad' %}<b class="tt-loss">{{ sentence }}</b>{% else %}{{ sentence }}{% endif %}</div>
 {% if small %}<div class="tt-note">{{ figures }}</div>{% endif %}
+{% if more %}<details class="tt-note"><summary>what this rests on</summary>{% for text in more %}<div>{{ text }}</div>{% endfor %}</details>{% endif %}
 """)
 
 
 def health_html(
     health: HealthEntry | None,  # None: nothing is known
-) -> Markup:  # One line, two where something is wrong; empty where nothing is known
+) -> Markup:  # One line, two where something is wrong, the rest folded up; empty where nothing is known
     "Say whether a strategy still works."
     if health is None:
         return Markup("")
     state, sentence, figures = health["state"], set_html(health["sentence"]), set_html(health["figures"])
-    return _HEALTH(HealthView(state, HEALTH[state].tone, sentence, figures, state in ("degraded", "watch")))
+    small = state in ("degraded", "watch")
+    more = [*([] if small else [figures]), *map(set_html, health["details"])]
+    return _HEALTH(HealthView(state, HEALTH[state].tone, sentence, figures, small, more))
+
+
+class Desk(NamedTuple):
+    "All strategies together."
+
+    sentence: str
+    figures: str
+
+
+_DESK = Template[Desk]('<div class="tt-note tt-desk" title="{{ figures }}">{{ sentence }}</div>')
+
+
+def desk_html(
+    desk: DeskEntry | None,  # None: nothing is live
+) -> Markup:  # One line; empty where nothing is live
+    "Say how often the monitor is wrong over all strategies."
+    if desk is None:
+        return Markup("")
+    return _DESK(Desk(set_html(desk["sentence"]), set_html(desk["figures"])))
 
 # %% ../../nbs/dashboard/08_cards.ipynb #card
 class Card(NamedTuple):
@@ -372,9 +396,8 @@ def cards_html(
     low, health = {a["strategy"] for a in state["alerts"] if a["rule"] == PRECISION_RULE}, state["health"]
     if state["symbol"] is not None or state["direction"] is not None:
         low, health = set(), {}  # they speak of all signals, the card does not
-    return grid_html(
-        [card_html(n, own, colors[n], n in low, health.get(n)) for n, own in state["strategies"].items()]
-    )
+    cards = [card_html(n, own, colors[n], n in low, health.get(n)) for n, own in state["strategies"].items()]
+    return desk_html(state["health_desk"] if health else None) + grid_html(cards)
 
 # %% ../../nbs/dashboard/08_cards.ipynb #header
 LOGO = Markup(

@@ -29,6 +29,7 @@ from trade_telemetry.dashboard.answers import (
     AlertEntry,
     Choices,
     Coverage,
+    DeskEntry,
     Drawn,
     Figures,
     Findings,
@@ -44,7 +45,7 @@ from trade_telemetry.dashboard.answers import (
     empty_state,
     nothing_drawn,
 )
-from .cache import PageCache, checksum, recall
+from .cache import Healths, PageCache, checksum, recall
 from trade_telemetry.dashboard.figures import (
     curves_of,
     details_of,
@@ -60,7 +61,7 @@ from .query import Query, as_query, view_asked
 from .trades import trades_csv, trades_of, utc_from_us, utc_text
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
-from ..judgement.health import health_of
+from ..judgement.health import desk_of, health_of
 from ..metrics.steps import steps_of
 
 # %% ../../nbs/dashboard/15_state.ipynb #imports-store
@@ -203,10 +204,12 @@ def health_entries(
     view: View,  # Selected trades of both directions, all symbols
     settings: Settings,  # Rules, time zone
     thorough: bool = True,  # Draw what takes long?
-) -> dict[str, HealthEntry]:  # By strategy, the worst first; empty where nothing is live
+) -> Healths:  # By strategy, the worst first; empty where nothing is live; and all of them
     "Say of each strategy whether it still works."
     found = health_of(view, settings, draw=thorough, find=True)
-    return {name: cast(HealthEntry, one.to_dict()) for name, one in found.items()}
+    desk = desk_of(found)
+    entries = {name: cast(HealthEntry, one.to_dict()) for name, one in found.items()}
+    return entries, None if desk is None else cast(DeskEntry, desk.to_dict())
 
 # %% ../../nbs/dashboard/15_state.ipynb #alerts-about
 def alerts_about(
@@ -290,10 +293,10 @@ def health_known(
     query: Query,  # What the viewer asked for
     cache: PageCache,  # What is known
     situation: Hashable,  # What an answer depends on beside the rows
-) -> tuple[dict[str, HealthEntry], bool]:  # By strategy; is that all that can be said?
+) -> tuple[Healths, bool]:  # By strategy, and all; is that all that can be said?
     "Say how each strategy is, as far as there is time."
 
-    def find(thorough: bool) -> dict[str, HealthEntry]:
+    def find(thorough: bool) -> Healths:
         return health_entries(views_of(columns, runs, query)[0], settings, thorough)
 
     return cache.healths((query.run, query.run_mode, situation), query.hurry, find)
@@ -365,7 +368,7 @@ def dashboard_state(
     columns, runs = store.columns, store.runs()
     cache.see(columns)
     situation = situation_of(runs, settings)
-    health, known = health_known(columns, runs, settings, query, cache, situation)
+    (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
     judgement = recall(
         cache.judged,
         (replace(query, hurry=False), situation),
@@ -378,7 +381,7 @@ def dashboard_state(
     rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
-        **said, "rows": rows, "health": health, "complete": known, "message": None,
+        **said, "rows": rows, "health": health, "health_desk": desk, "complete": known, "message": None,
     }  # fmt: skip
     if not strategies:
         return {**state, "message": why_empty(store, query.symbol)}

@@ -166,6 +166,10 @@ class AlertRules(BaseModel, frozen=True, extra="forbid"):
     loss: float = Field(
         0.10, gt=0, lt=1
     )  # Size of a lasting loss of precision whose detection time is told, fraction
+    desk_wide: bool = False  # Is `budget` of the monitor one for all strategies together, not for each?
+    variants_tried: int | dict[str, int] = (
+        1  # Variants among which a backtest was picked, >= 1; or by strategy, 1 for those not named
+    )
     remembered_days: int = Field(30, ge=0)  # Cleared alerts are listed for so many days; 0: not at all
     disabled: tuple[RuleName, ...] = ()  # Rules that are not applied
 
@@ -185,6 +189,22 @@ class AlertRules(BaseModel, frozen=True, extra="forbid"):
                 hint = f"did you mean {near[0]!r}" if near else f"there are: {', '.join(RULES)}"
                 raise ValueError(f"names no rule {name!r}; {hint}")
         return names
+
+    @field_validator("variants_tried", mode="before")
+    @classmethod
+    def _positive(cls, given: Any) -> Any:
+        for n in given.values() if isinstance(given, Mapping) else [given]:
+            if type(n) is not int or n < 1:
+                raise ValueError(f"counts from 1, for all or by strategy, got {n!r}")
+        return given
+
+    def tried(
+        self,
+        strategy: str,  # Its name
+    ) -> int:  # >= 1
+        "Variants among which its backtest was picked."
+        given = self.variants_tried
+        return given if isinstance(given, int) else given.get(strategy, 1)
 
     def changed(
         self,

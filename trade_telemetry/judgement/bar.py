@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, inf, log, nan
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -22,11 +27,13 @@ from trade_telemetry.judgement.evidence import (
     evidence_path,
     learn,
     mood_factor,
+    read_lower,
 )
 
 # %% auto #0
-__all__ = ['LEAST_BUDGET', 'LEAST_HEIGHT', 'RATE_STEP', 'KEPT', 'NO_BAR', 'moody_noise', 'Worlds', 'draw_worlds', 'Bar',
-           'draw_bar', 'bar_of', 'Delay', 'expected_days', 'limit_days']
+__all__ = ['LEAST_BUDGET', 'LEAST_HEIGHT', 'RATE_STEP', 'FORM', 'FOLDER', 'MOST_FILES', 'KEPT', 'NO_BAR', 'moody_noise', 'Worlds',
+           'draw_worlds', 'Bar', 'draw_bar', 'content_key', 'read_kept', 'write_kept', 'bar_of', 'Delay',
+           'expected_days', 'limit_days']
 
 # %% ../../nbs/judgement/14_bar.ipynb #moody-noise
 def moody_noise(
@@ -121,36 +128,107 @@ def draw_bar(
     paths = evidence_path(worlds.sums, worlds.counts, worlds.known)
     return Bar(np.sort(paths.max(axis=1))[::-1], np.quantile(paths, 0.95, axis=0))
 
+# %% ../../nbs/judgement/14_bar.ipynb #content-key
+FORM = 1  # of what is kept; raised whenever the same content would be drawn differently
+FOLDER = ".bars"  # in the telemetry directory
+MOST_FILES = 512  # about 10 kB each
+
+
+def content_key(
+    kind: str,  # What is kept
+    *content: object,  # Numbers and arrays that it depends on
+) -> str:  # 40 hexadecimal digits
+    "Name what is kept by all that it depends on."
+    digest = hashlib.sha1(f"{kind} {FORM}".encode(), usedforsecurity=False)
+    for part in content:
+        digest.update(np.ascontiguousarray(part, dtype=np.float64).tobytes() + b";")
+    return digest.hexdigest()
+
+# %% ../../nbs/judgement/14_bar.ipynb #read-kept
+def read_kept(
+    folder: Path | None,  # None: nothing is kept
+    key: str,  # From `content_key`
+    names: Sequence[str],  # What must be there
+) -> dict[str, Floats] | None:  # Numbers by name; None where they are not there or not ours
+    "Look up what was drawn before."
+    if folder is None:
+        return None
+    try:
+        known = json.loads((folder / f"{key}.json").read_bytes())
+        if known["key"] != key:
+            return None
+        found = {name: np.array(known[name], dtype=np.float64) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if any(part.ndim != 1 or np.isnan(part).any() for part in found.values()):
+        return None
+    return found
+
+
+def write_kept(
+    folder: Path | None,  # None: nothing is kept
+    key: str,  # From `content_key`
+    values: Mapping[str, Floats],  # Numbers by name, shape (n,)
+) -> None:
+    "Keep what was drawn, whole or not at all; where that is impossible nothing happens."
+    if folder is None:
+        return
+    text = json.dumps({"key": key} | {name: own.tolist() for name, own in values.items()})
+    part = folder / f"{key}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(exist_ok=True)
+        part.write_text(text)
+        os.replace(part, folder / f"{key}.json")
+        kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        for path in kept[: max(0, len(kept) - MOST_FILES)]:
+            path.unlink(missing_ok=True)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
 # %% ../../nbs/judgement/14_bar.ipynb #cache
 KEPT = 1024  # bars, about 6 kB each
 NO_BAR = Bar(np.empty(0), np.empty(0))  # until one is drawn: the height from theory
-_drawn: OrderedDict[tuple[str, int], Bar] = OrderedDict()
+_drawn: OrderedDict[str, Bar] = OrderedDict()
 _lock = Lock()
 
 
+def _kept_bar(folder: Path | None, key: str) -> Bar | None:
+    "The bar that another process has drawn."
+    parts = read_kept(folder, key, ["tops", "looks"])
+    if (
+        parts is None
+        or len(parts["looks"]) != YEAR
+        or not (len(parts["tops"]) and np.all(np.diff(parts["tops"]) <= 0))
+    ):
+        return None
+    return Bar(**parts)
+
+# %% ../../nbs/judgement/14_bar.ipynb #bar-of
 def bar_of(
     sums: Floats,  # Summed score of each day of the reference, shape (days,)
     counts: Floats,  # Trades of those days, shape (days,)
     per_day: float,  # Trades on a live day with trades, mean, > 0
     variance: float = nan,  # Of one score; nan: the score is a share
     draw: bool = True,  # False: take what is there, or the bar from theory
+    folder: Path | None = None,  # Where bars outlive the process; None: nowhere
 ) -> Bar:
     "Look up the bar of a reference, or draw it."
     if not per_day > 0:
         raise ValueError(f"per_day must be > 0, got {per_day}")
-    content = hashlib.sha1(usedforsecurity=False)
-    for part in (sums, counts, np.array([variance])):
-        content.update(np.ascontiguousarray(part, dtype=np.float64).tobytes())
     step = round(log(per_day) / log(RATE_STEP))
-    key = (content.hexdigest(), step)
+    key = content_key("bar", sums, counts, variance, step)
     with _lock:
         if key in _drawn:
             _drawn.move_to_end(key)
             return _drawn[key]
-    if not draw or np.count_nonzero(counts) < 2:
-        return NO_BAR
-    known = learn(sums[None], counts[None], np.array([variance]))
-    bar = draw_bar(known, counts, RATE_STEP**step)
+    bar = _kept_bar(folder, key)
+    if bar is None:
+        if not draw or np.count_nonzero(counts) < 2:
+            return NO_BAR
+        known = learn(sums[None], counts[None], np.array([variance]))
+        bar = draw_bar(known, counts, RATE_STEP**step)
+        write_kept(folder, key, {"tops": bar.tops, "looks": bar.looks})
     with _lock:
         _drawn[key] = bar
         while len(_drawn) > KEPT:
@@ -185,11 +263,12 @@ def expected_days(
     height: float,  # Of the bar
     after: int = 60,  # Good live days before it, in [0, YEAR)
     draws: int = 99,
+    variants_tried: int = 1,  # As `read_lower`
 ) -> Delay:
     "Replay drawn years with a loss put in."
     worlds = draw_worlds(known, counts, per_day, draws, seed=1)
     fall = loss / known.deviation[0] * worlds.counts * (np.arange(YEAR) >= after)
-    path = evidence_path(worlds.sums - fall, worlds.counts, worlds.known)
+    path = evidence_path(worlds.sums - fall, worlds.counts, read_lower(worlds.known, variants_tried))
     return _first_after(path >= height, after)
 
 # %% ../../nbs/judgement/14_bar.ipynb #limit-days

@@ -17,8 +17,8 @@ from ..arrays import Bools, Floats, Ints
 
 # %% auto #0
 __all__ = ['YEAR', 'SIZES', 'DECAY', 'MOST_MOOD', 'FIRST_DAY', 'LEAST_DAYS', 'BLOCK', 'STAND_IN_DAYS', 'FAR', 'LIVE_TRUST',
-           'PRIOR', 'Learned', 'mood_factor', 'learn_mood', 'learn', 'live_mood', 'live_correlation', 'evidence_path',
-           'Change', 'change', 'chance_as_promised', 'read_lower', 'stand_in']
+           'FINE', 'PRIOR', 'Learned', 'mood_factor', 'learn_mood', 'learn', 'live_mood', 'live_correlation',
+           'likely_mood', 'evidence_path', 'Change', 'change', 'chance_as_promised', 'read_lower', 'stand_in']
 
 # %% ../../nbs/judgement/13_evidence.ipynb #types-evidence
 YEAR = 252  # trading days that a rate of false alarms is stated for
@@ -184,12 +184,24 @@ def _gap(information: Floats, gained: Floats, base: Floats, before: Ints) -> tup
     y = i * (1 - i / total)
     return gained[-1] * (i / total) - gained[-1] + gained[before], y
 
+# %% ../../nbs/judgement/13_evidence.ipynb #likely-mood
+def likely_mood(
+    mood: Floats,  # As it was measured, any shape
+    days: Floats,  # It was measured on, the same shape or one that fits
+) -> Floats:  # In [0, MOST_MOOD]
+    "Shrink a measured mood towards none."
+    kept, error = np.clip(mood, 0, MOST_MOOD), 0.8 / np.sqrt(np.maximum(days, 1))
+    none = MOST_MOOD / error * np.exp(-((kept / error) ** 2) / 2) / np.sqrt(2 * np.pi)
+    return np.asarray(kept / (1 + none), dtype=np.float64)
+
 # %% ../../nbs/judgement/13_evidence.ipynb #live
 class _Live:
     "Live days of many series in rows, in units of their references, with what is known on each evening."
 
-    def __init__(self, sums: Floats, counts: Floats, known: Learned) -> None:
+    def __init__(self, sums: Floats, counts: Floats, known: Learned, likely: bool = False) -> None:
         mood = live_mood(sums, counts, known)
+        if likely:
+            mood = likely_mood(mood, known.days[:, None] + LIVE_TRUST * np.cumsum(counts > 0, axis=1))
         self.agree = live_correlation(sums, counts, known, mood).T
         self.factor = mood_factor(mood).T
         self.counts = np.ascontiguousarray(counts.T)
@@ -215,16 +227,19 @@ def evidence_path(
     counts: Floats,  # Trades of each live day, the same shape; a day without one changes nothing
     known: Learned,  # From the references
     first: int = 0,  # Evenings before this position are left out, >= 0
+    likely: bool = False,  # Take the mood for what it most likely is: for a chance, not for an alarm
 ) -> Floats:  # Evidence on each evening, logarithm, shape (series, days - first)
     "Weigh a lasting loss that began on some live day against none, on every evening."
     series, days = sums.shape
     if series > BLOCK:
         parts = [slice(k, k + BLOCK) for k in range(0, series, BLOCK)]
-        return np.concatenate([evidence_path(sums[p], counts[p], known.take(p), first) for p in parts])
+        return np.concatenate(
+            [evidence_path(sums[p], counts[p], known.take(p), first, likely) for p in parts]
+        )
     path = np.zeros((max(0, days - first), series))
     if not path.size:
         return path.T
-    live = _Live(sums, counts, known)
+    live = _Live(sums, counts, known, likely)
     for week in range(first - first % 5, days, 5):
         end = min(week + 5, days)
         information, gained, base = live.sums_so_far(end)
@@ -245,6 +260,16 @@ class Change:
     excluded: Floats  # A loss of the asked size is excluded if older than this many days; inf: not at all
 
 
+FINE = np.geomspace(0.05, 4.0, 60)  # sizes among which a loss is sought, in standard deviations
+
+
+def _points(chance: Floats) -> Floats:
+    "5, 50 and 95 % points of the size of each series, from chances of shape (series, sizes)."
+    middle = (np.cumsum(chance, axis=1) - chance / 2) / chance.sum(axis=1, keepdims=True)
+    rows = [np.exp(np.interp((0.05, 0.5, 0.95), own, np.log(FINE))) for own in middle]
+    return np.asarray(rows, dtype=np.float64).reshape(-1, 3)
+
+
 def change(
     sums: Floats,  # Summed score of each live day, shape (series, days), days >= 1
     counts: Floats,  # Trades of each live day, the same shape
@@ -256,19 +281,19 @@ def change(
     information, gained, base = _Live(sums, counts, known).sums_so_far(days)
     x, y = _gap(information, gained, base, np.arange(days))
     weight = np.where(np.arange(days) == 0, FIRST_DAY, (1 - FIRST_DAY) / YEAR)[:, None]
-    logs = [d * x - d * d / 2 * y for d in SIZES]
-    top = np.maximum.reduce(logs).max(axis=0)
-    chance = weight * sum(np.exp(term - top) for term in logs)
-    chance /= chance.sum(axis=0)
-    so_far = np.cumsum(chance, axis=0)
+    top = np.maximum.reduce([(d * x - d * d / 2 * y).max(axis=0) for d in FINE])
+    by_day, by_size = np.zeros_like(x), np.zeros((x.shape[1], len(FINE)))
+    for k, d in enumerate(FINE):
+        chance = weight * np.exp(d * x - d * d / 2 * y - top)
+        by_day += chance
+        by_size[:, k] = chance.sum(axis=0)
+    so_far = np.cumsum(by_day, axis=0) / by_day.sum(axis=0)
     day = np.stack([(so_far < level - 1e-12).sum(axis=0) for level in (0.05, 0.5, 0.95)], axis=1)
     y = np.maximum(y, 1e-12)
-    middle = (chance * x / y).sum(axis=0)
-    spread = np.sqrt(np.maximum((chance * (1 / y + (x / y) ** 2)).sum(axis=0) - middle**2, 0))
-    loss = known.deviation[:, None] * (middle[:, None] + np.array([-1.645, 0, 1.645]) * spread[:, None])
     least = np.asarray(size, dtype=np.float64) / known.deviation
     open_ = x / y + 1.645 / np.sqrt(y) >= least
     excluded = np.where(open_[0], inf, days - 1.0 * np.argmax(open_, axis=0))
+    loss = known.deviation[:, None] * _points(by_size)
     return Change(np.minimum(day, days - 1), loss, np.where(open_.any(axis=0), excluded, 0.0))
 
 # %% ../../nbs/judgement/13_evidence.ipynb #chance
@@ -276,7 +301,7 @@ PRIOR = 0.3  # chance that a strategy loses its edge within a year
 
 
 def chance_as_promised(
-    evidence: npt.ArrayLike,  # Logarithm, from `evidence_path`
+    evidence: npt.ArrayLike,  # Logarithm, from `evidence_path` with `likely`
     day: npt.ArrayLike,  # Live days behind it, >= 1, same shape or scalar
 ) -> Floats:  # In [0, 1]
     "Turn evidence into the chance that nothing has changed, with the stated prior."

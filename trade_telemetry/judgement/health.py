@@ -7,55 +7,109 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from math import log, nan
+from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
+from ..arrays import Floats
 from ..config import Settings
-from ..health_sentences import HEALTH, Health, StreamCode
+from ..health_sentences import HEALTH, DeskHealth, EarlierVersion, Health, StreamCode
 from .alert_rules import AlertRules, Case, case_of, find_rules
-from .bar import RATE_STEP, bar_of, expected_days
+from trade_telemetry.judgement.bar import (
+    FOLDER,
+    RATE_STEP,
+    bar_of,
+    content_key,
+    expected_days,
+    limit_days,
+    read_kept,
+    write_kept,
+)
 from .evidence import learn
-from .monitor import Reading, Stream, StreamReading, monitor
+
+# %% auto #0
+__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'WATCH', 'Finding', 'find_days', 'read_desk', 'health_from',
+           'health_of_case', 'health_of', 'desk_of']
+
+# %% ../../nbs/judgement/17_health.ipynb #imports-monitor
+from trade_telemetry.judgement.monitor import (
+    Reading,
+    Stream,
+    StreamReading,
+    desk_budget,
+    e_bh,
+    expected_false_alarms,
+    monitor,
+)
 from .streams import Watchable, streams_of
 from ..store.view import View
 from ..timezones import date_of_day
 
-# %% auto #0
-__all__ = ['LOSSES', 'FOUND', 'Delays', 'KEPT', 'find_days', 'read_desk', 'health_from', 'health_of', 'health_of_case']
-
 # %% ../../nbs/judgement/17_health.ipynb #find-days
 LOSSES = (0.05, 0.10, 0.20)  # Of the share of right calls
-
-
 FOUND = 512  # References whose delays are kept
-Delays = tuple[tuple[float, float], ...]
+Delays = tuple[
+    tuple[float, float], ...
+]  # Loss, and trading days until half of such losses are found; inf: rarely
+
+
+class Finding(NamedTuple):
+    "How fast losses are found."
+
+    days: Delays = ()  # By the monitor
+    limit: Delays = ()  # By nobody earlier
+
+
+NOTHING_FOUND = Finding()
 _lock = Lock()
-_found: OrderedDict[tuple[bytes, bytes, int, float], Delays] = OrderedDict()
+_found: OrderedDict[str, Finding] = OrderedDict()
+
+
+def _find(
+    sums: Floats, counts: Floats, rate: float, height: float, budget: float, tried: int
+) -> list[Floats]:
+    "Days for each loss: of the monitor, and at best."
+    known = learn(sums[None], counts[None])
+    days = [expected_days(known, counts, rate, loss, height, variants_tried=tried).median for loss in LOSSES]
+    best = [limit_days(known, rate, loss, budget).median for loss in LOSSES]
+    return [np.array(days), np.minimum(best, days)]  # two medians of draws may cross
 
 
 def find_days(
     stream: Stream,  # Right and wrong, with a reference
     budget: float,  # Of this stream, in (0, 1)
-    draw: bool = True,  # False: only what is known from before, else ()
-) -> Delays:  # Loss, and trading days until half of such losses are found; inf: rarely
+    draw: bool = True,  # False: only what is known from before, else nothing
+    folder: Path | None = None,  # Where it outlives the process; None: nowhere
+    variants_tried: int = 1,  # As `read_lower`
+) -> Finding:
     "Tell how fast losses are found at the present rate of trades."
-    some = stream.counts > 0
-    rate = float(stream.counts[some].mean()) if some.any() else 1.0
-    past = stream.reference_counts > 0
+    some, past = stream.counts > 0, stream.reference_counts > 0
     sums, counts = stream.reference_sums[past], stream.reference_counts[past]
-    step = round(log(rate) / log(RATE_STEP))
-    key = (sums.tobytes(), counts.tobytes(), step, budget)
+    step = round(log(float(stream.counts[some].mean()) if some.any() else 1.0) / log(RATE_STEP))
+    key = content_key("days", sums, counts, step, budget, variants_tried, LOSSES)
     with _lock:
-        if key in _found or not draw:
-            return _found.get(key, ())
-    height, known = bar_of(sums, counts, rate).height(budget), learn(sums[None], counts[None])
-    delays = [expected_days(known, counts, RATE_STEP**step, loss, height) for loss in LOSSES]
-    found = tuple((loss, delay.median) for loss, delay in zip(LOSSES, delays, strict=True))
+        if key in _found:
+            return _found[key]
+    kept = read_kept(folder, key, ["days", "limit"])
+    if kept is None or any(len(part) != len(LOSSES) for part in kept.values()):
+        if not draw:
+            return NOTHING_FOUND
+        height = bar_of(sums, counts, RATE_STEP**step, folder=folder).height(budget)
+        kept = dict(
+            zip(
+                ("days", "limit"),
+                _find(sums, counts, RATE_STEP**step, height, budget, variants_tried),
+                strict=True,
+            )
+        )
+        write_kept(folder, key, kept)
+    found = Finding(*(tuple(zip(LOSSES, kept[name].tolist(), strict=True)) for name in ("days", "limit")))
     with _lock:
         _found[key] = found
         while len(_found) > FOUND:
@@ -82,13 +136,18 @@ def read_desk(
     budget: float = 0.05,  # As `monitor`
     size: float = 0.10,  # As `monitor`
     draw: bool = True,  # False: what takes long is left out, bars are from memory or theory
+    *,
+    watch_budget: float = 0.5,  # As `monitor`
+    variants_tried: Mapping[str, int] | None = None,  # By strategy; None: one each
+    folder: Path | None = None,  # Where bars outlive the process; None: nowhere
 ) -> dict[str, Reading]:  # As `monitor`
     "Ask the monitor, once for the same days."
-    key = _digest(desk, budget, size)
+    tried = dict(variants_tried or {})
+    key = _digest(desk, budget, size, watch_budget, sorted(tried.items()))
     with _lock:
         if key in _readings:
             return _readings[key]
-    found = monitor(desk, budget=budget, size=size, draw=draw)
+    found = monitor(desk, budget, watch_budget, size, tried, draw, folder)
     if all(stream.drawn for reading in found.values() for stream in reading.streams):
         with _lock:
             _readings[key] = found
@@ -111,13 +170,30 @@ def _episode(reading: StreamReading, days: list[str]) -> tuple[str, str] | None:
     breaks = np.flatnonzero(np.diff(on) > 1)
     return days[int(on[breaks[-1] + 1 if len(breaks) else 0])], days[int(on[-1])]
 
+# %% ../../nbs/judgement/17_health.ipynb #backtest-error
+def _error(stream: Stream | None) -> float:
+    "Half of the 95 % interval of a reference's share."
+    if stream is None or np.count_nonzero(stream.reference_counts) < 2:
+        return nan
+    known = learn(stream.reference_sums[None], stream.reference_counts[None])
+    agree, n = max(float(known.correlation[0]), 0.0), float(known.trades[0])
+    return float(1.96 * known.deviation[0] * np.sqrt((1 + (known.company[0] - 1) * agree) / n))
+
+
+def _earlier(watched: Watchable, reading: Reading) -> EarlierVersion:
+    "How a version was on its last day."
+    days = [str(date_of_day(day)) for day in watched.days.tolist()]
+    lost = reading.since is not None and reading.state in ("degraded", "watch")
+    since = days[reading.since[1]] if lost and reading.since else None
+    return EarlierVersion(watched.version, reading.state, days[0], days[-1], since, reading.chance)
+
 # %% ../../nbs/judgement/17_health.ipynb #health-from
 def health_from(
     strategy: str,  # Its name
     watched: Watchable,  # Its streams
     reading: Reading,  # What the monitor says
-    find: bool = False,  # Tell how fast losses are found?
-    draw: bool = True,  # Find it out where it is not known? Takes half a second for each reference
+    earlier: Sequence[EarlierVersion] = (),  # Versions before it, oldest first
+    found: Finding = NOTHING_FOUND,  # How fast losses are found
 ) -> Health:  # Codes and numbers
     "Say what a reading means."
     days = [str(date_of_day(day)) for day in watched.days.tolist()]
@@ -128,8 +204,6 @@ def health_from(
     since = reading.since if lost else None
     middle, right = since[1] if since else 0, streams.get("right")
     on = right.counts[right.counts > 0] if right else np.empty(0)
-    first = watched.streams[0]
-    budget = reading.budget / (1 if len(readings) == 1 else 2)
     return Health(
         strategy, reading.state, cast(StreamCode, carrier.name), days[-1], len(days), watched.closes,
         float(on.mean()) if len(on) else nan,
@@ -138,9 +212,53 @@ def health_from(
         right_now=_mean(right, middle) if right else nan, right_promised=readings["right"].promised if right else nan,
         chance=reading.chance, episode=_episode(carrier, days), false_alarm=reading.budget,
         watch_false_alarm=reading.watch_budget, size=reading.size, excluded_days=lead.excluded, days_more=lead.days_more,
-        find_days=find_days(first, budget, draw) if find and reading.referenced and first.name == "right" else (),
-        referenced=reading.referenced, stand_in_days=reading.stand_in_days, drawn=all(r.drawn for r in reading.streams),
+        find_days=found.days, referenced=reading.referenced, stand_in_days=reading.stand_in_days,
+        drawn=all(r.drawn for r in reading.streams), evidence=reading.evidence, limit_days=found.limit,
+        backtest_days=max(int(np.count_nonzero(s.reference_counts)) for s in watched.streams),
+        backtest_trades=watched.past_closes, backtest_error=_error(right), version=watched.version,
+        version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier),
     )  # fmt: skip
+
+# %% ../../nbs/judgement/17_health.ipynb #health-of-case
+WATCH = 0.5  # Chance of any false *watch* in a year
+
+
+def _finding(watched: Watchable, reading: Reading, draw: bool, folder: Path | None, tried: int) -> Finding:
+    "How fast losses of right calls are found, where there is a promise of them."
+    first = watched.streams[0]
+    if not reading.referenced or first.name != "right":
+        return NOTHING_FOUND
+    budget = reading.budget / (1 if len(reading.streams) == 1 else 2)
+    return find_days(first, budget, draw, folder, tried)
+
+
+def health_of_case(
+    case: Case,  # Live and past
+    draw: bool = True,  # As `health_of`
+    find: bool = False,  # As `health_of`
+    folder: Path | None = None,  # Where bars outlive the process; None: nowhere
+) -> dict[str, Health]:  # As `health_of`
+    "Say of every strategy of a case whether it still works."
+    rules, watched = case.rules, streams_of(case.live, case.past, case.whole)
+    parts = {f"{name}\0{w.version}": (name, w) for name, one in watched.items() for w in (*one.earlier, one)}
+    share = max(len(watched), 1) if rules.desk_wide else 1
+    readings = read_desk(
+        {key: w.streams for key, (_, w) in parts.items()}, desk_budget(share, rules.budget), rules.loss, draw,
+        watch_budget=desk_budget(share, WATCH), variants_tried={key: rules.tried(name) for key, (name, _) in parts.items()},
+        folder=folder,
+    )  # fmt: skip
+    found = []
+    for name, one in watched.items():
+        own, tried = readings[f"{name}\0{one.version}"], rules.tried(name)
+        before = [_earlier(w, readings[f"{name}\0{w.version}"]) for w in one.earlier]
+        finding = _finding(one, own, draw, folder, tried) if find else NOTHING_FOUND
+        known = health_from(name, one, own, before, finding)
+        found.append(replace(known, variants_tried=tried, desk_wide=rules.desk_wide))
+    rank = list(HEALTH)
+    return {
+        h.strategy: h
+        for h in sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
+    }
 
 # %% ../../nbs/judgement/17_health.ipynb #health-of
 def health_of(
@@ -160,21 +278,17 @@ def health_of(
         return {}
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
     case = case_of(view.figure, reference, settings.timezone, rules, now=now)
-    return health_of_case(case, draw, find)
+    return health_of_case(case, draw, find, settings.telemetry_storage_path / FOLDER)
 
-
-def health_of_case(
-    case: Case,  # Live and past
-    draw: bool = True,  # As `health_of`
-    find: bool = False,  # As `health_of`
-) -> dict[str, Health]:  # As `health_of`
-    "Say of every strategy of a case whether it still works."
-    watched = streams_of(case.live, case.past, case.whole)
-    desk = {name: one.streams for name, one in watched.items()}
-    readings = read_desk(desk, case.rules.budget, case.rules.loss, draw)
-    found = [health_from(name, watched[name], r, find, draw) for name, r in readings.items()]
-    rank = list(HEALTH)
-    return {
-        h.strategy: h
-        for h in sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
-    }
+# %% ../../nbs/judgement/17_health.ipynb #desk-of
+def desk_of(
+    health: Mapping[str, Health],  # By strategy, from `health_of`
+) -> DeskHealth | None:  # None where nothing is live
+    "Say what the budgets of all strategies come to, and which of them stand out."
+    if not health:
+        return None
+    one = next(iter(health.values()))
+    expected, any_ = expected_false_alarms(len(health), one.false_alarm)
+    named = e_bh({name: h.evidence for name, h in health.items()})
+    watch = expected_false_alarms(len(health), one.watch_false_alarm)[0]
+    return DeskHealth(len(health), one.desk_wide, one.false_alarm, expected, any_, watch, tuple(named))

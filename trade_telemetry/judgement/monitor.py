@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, log, nan
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -87,9 +88,10 @@ def _fallen(path: Floats, height: float) -> tuple[int, int] | None:
     return rise, rise + int(below[0]) if len(below) else len(path)
 
 
-def _follow(watch: _Watch, path: Floats, height: float) -> tuple[Floats, Bools, _Watch, int]:
-    "The path as it was said, the evenings with the alarm on, and what is watched now from which position."
-    path, on, start = path.copy(), np.zeros(len(path), dtype=np.bool_), 0
+def _follow(watch: _Watch, paths: Floats, height: float) -> tuple[Floats, Bools, _Watch, int]:
+    "Both paths as they were said, the evenings with the alarm on, and what is watched now from which position."
+    paths, on, start = paths.copy(), np.zeros(paths.shape[1], dtype=np.bool_), 0
+    path = paths[0]
     while (found := _fallen(path[start:], height)) is not None:
         rise, clear = found
         on[start + rise : start + clear] = True
@@ -99,8 +101,9 @@ def _follow(watch: _Watch, path: Floats, height: float) -> tuple[Floats, Bools, 
         began = change(watch.sums[None, :until], watch.counts[None, :until], watch.known()).day[0, 1]
         watch = watch.after(clear + 1, int(began))
         start += clear + 1
-        path[start:] = evidence_path(watch.sums[None], watch.counts[None], watch.known())[0]
-    return path, on, watch, start
+        for row, likely in zip(paths, (False, True), strict=True):
+            row[start:] = evidence_path(watch.sums[None], watch.counts[None], watch.known(), likely=likely)[0]
+    return paths, on, watch, start
 
 # %% ../../nbs/judgement/15_monitor.ipynb #reading
 State = Literal["degraded", "watch", "recovered", "too_early", "healthy", "unchanged"]
@@ -126,6 +129,7 @@ class StreamReading:
     days_more: (
         float  # Days with trades until one from the first day is likely to be excluded; 0: enough is known
     )
+    likely: Floats  # As `path`, with the mood as it most likely is: what chances are made of
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,7 @@ class Reading:
     budget: float  # Chance of any false alarm in a year
     watch_budget: float
     streams: tuple[StreamReading, ...]
+    evidence: float = nan  # Against the reference, all streams together, logarithm
 
 # %% ../../nbs/judgement/15_monitor.ipynb #days-more
 def days_to_exclude(
@@ -182,8 +187,8 @@ def _table(rows: Sequence[Floats]) -> Floats:
 
 
 def _paths(watches: Sequence[_Watch]) -> list[Floats]:
-    "Evidence of many streams, those of like length in one table."
-    found: list[Floats] = [np.empty(0)] * len(watches)
+    "Evidence of many streams, for an alarm and for a chance, those of like length in one table."
+    found: list[Floats] = [np.empty((2, 0))] * len(watches)
     order = sorted((k for k, w in enumerate(watches) if len(w.sums)), key=lambda k: len(watches[k].sums))
     for part in (order[k : k + 512] for k in range(0, len(order), 512)):
         own = [watches[k] for k in part]
@@ -191,8 +196,9 @@ def _paths(watches: Sequence[_Watch]) -> list[Floats]:
         known = learn(*past, np.array([w.variance for w in own]))
         lower = read_lower(known, [w.variants_tried for w in own])
         live = _table([w.sums for w in own]), _table([w.counts for w in own])
-        for k, w, path in zip(part, own, evidence_path(*live, lower), strict=True):
-            found[k] = path[: len(w.sums)]
+        rows = zip(*(evidence_path(*live, lower, likely=likely) for likely in (False, True)), strict=True)
+        for k, w, pair in zip(part, own, rows, strict=True):
+            found[k] = np.array(pair)[:, : len(w.sums)]
     return found
 
 # %% ../../nbs/judgement/15_monitor.ipynb #may-matter
@@ -208,23 +214,24 @@ def _unread(stream: Stream, taken: int, share: tuple[float, float]) -> StreamRea
     more = float(STAND_IN_DAYS - taken + 1 if taken else 1)
     empty, off = np.full(days, nan), np.zeros(days, dtype=np.bool_)
     return StreamReading(
-        stream.name, nan, bar, low, False, False, empty, off, None, None, nan, inf, more
+        stream.name, nan, bar, low, False, False, empty, off, None, None, nan, inf, more, empty
     )  # fmt: skip
 
 
 def _read_stream(
-    stream: Stream, watch: _Watch, path: Floats, share: tuple[float, float], size: float, draw: bool
-) -> StreamReading:
+    stream: Stream, watch: _Watch, paths: Floats, share: tuple[float, float], size: float, draw: bool,
+    folder: Path | None,
+) -> StreamReading:  # fmt: skip
     "One stream in the calendar of the strategy; `share`: its budgets for degraded and for watch."
     rate, promised = float(watch.counts.mean()), watch.known()
-    matters = _may_matter(path, share)
-    bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw and matters)
+    matters = _may_matter(paths[0], share)
+    bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw and matters, folder)
     height, low = (bar.height(b) for b in share)
-    path, on, now, start = _follow(watch, path, height)
+    (path, likely), on, now, start = _follow(watch, paths, height)
     closed = stream.counts > 0
     days = np.flatnonzero(closed)[-len(path) :]
     at = np.cumsum(closed) - 1 - (int(closed.sum()) - len(path))  # the last evening with a trade, on each day
-    shown = np.where(at >= 0, path[np.maximum(at, 0)], nan)
+    shown, chance = (np.where(at >= 0, row[np.maximum(at, 0)], nan) for row in (path, likely))
     asked = size if np.isnan(watch.variance) else 2 * size * float(promised.deviation[0])
     one = change(now.sums[None], now.counts[None], now.known(), asked)
     low_day, day, high_day = (int(days[start + p]) for p in one.day[0])
@@ -236,7 +243,7 @@ def _read_stream(
     return StreamReading(
         stream.name, float(path[-1]), height, low, bar is not NO_BAR or not matters, bool(on[-1]), shown,
         (at >= 0) & on[np.maximum(at, 0)], (low_day, day, high_day), (low_loss, loss, high_loss),
-        float(promised.mean[0]), excluded, more,
+        float(promised.mean[0]), excluded, more, chance,
     )  # fmt: skip
 
 # %% ../../nbs/judgement/15_monitor.ipynb #state
@@ -258,15 +265,13 @@ def _state(readings: Sequence[StreamReading], referenced: bool) -> tuple[State, 
     return ("healthy" if referenced else "unchanged"), lead
 
 
-def _chances(readings: Sequence[StreamReading], weights: Sequence[float]) -> Floats:
-    "Chance that nothing has changed, on each evening, of all streams together."
-    paths = np.array([r.path for r in readings])
+def _joint(paths: Floats, weights: Sequence[float]) -> Floats:
+    "Evidence of all streams together on each evening, logarithm; nan where nothing is watched yet."
     money = np.exp(np.minimum(paths, 690.0)) * np.array(weights)[:, None]
     there = np.where(np.isnan(paths), 0.0, np.array(weights)[:, None]).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         joint = np.log(np.nansum(money, axis=0) / there)
-    chance = chance_as_promised(np.nan_to_num(joint, nan=0.0), np.arange(1, len(joint) + 1))
-    return np.asarray(np.where(there > 0, chance, nan), dtype=np.float64)
+    return np.asarray(np.where(there > 0, joint, nan), dtype=np.float64)
 
 # %% ../../nbs/judgement/15_monitor.ipynb #monitor
 def monitor(
@@ -276,30 +281,40 @@ def monitor(
     budget: float = 0.05,  # Chance of any false *degraded* of a strategy in a year, in (0, 1)
     watch_budget: float = 0.5,  # The same of *watch*
     size: float = 0.10,  # Loss that *healthy* excludes, in units of a share; of other scores 0.2 deviations
-    variants_tried: int = 1,  # Variants among which a reference was picked
+    variants_tried: int
+    | Mapping[
+        str, int
+    ] = 1,  # Variants among which a reference was picked; by strategy, 1 where none is named
     draw: bool = True,  # False: bars from theory where none was drawn yet
+    folder: Path | None = None,  # Where bars outlive the process; None: nowhere
 ) -> dict[str, Reading]:
     "Read every strategy as of its last evening."
     for name, streams in desk.items():
         if not streams or len({len(s.counts) for s in streams}) > 1:
             raise ValueError(f"streams of a strategy must share one calendar of live days, see {name!r}")
-    watches = {name: [_watch_of(s, variants_tried) for s in streams] for name, streams in desk.items()}
+    tried = variants_tried if isinstance(variants_tried, Mapping) else dict.fromkeys(desk, variants_tried)
+    watches = {name: [_watch_of(s, tried.get(name, 1)) for s in streams] for name, streams in desk.items()}
     paths = iter(_paths([w for row in watches.values() for w, _ in row]))
     found = {}
     for name, streams in desk.items():
         shares = list(zip(budgets(len(streams), budget), budgets(len(streams), watch_budget), strict=True))
         readings = [
-            _read_stream(s, w, path, share, size, draw) if len(path) else _unread(s, taken, share)
+            _read_stream(s, w, own, share, size, draw, folder) if own.size else _unread(s, taken, share)
             for s, (w, taken), share in zip(streams, watches[name], shares, strict=True)
-            for path in [next(paths)]
+            for own in [next(paths)]
         ]
         taken = watches[name][0][1]
         state, carrier = _state(readings, not taken)
-        chances = _chances(readings, budgets(len(streams), 1.0))
+        weights = budgets(len(streams), 1.0)
+        joint, likely = (
+            _joint(np.array([getattr(r, row) for r in readings]), weights) for row in ("path", "likely")
+        )
+        chances = chance_as_promised(likely, np.arange(1, len(likely) + 1))
         lead = readings[0]
         found[name] = Reading(
             state, carrier.name, carrier.since, carrier.loss, float(chances[-1]) if len(chances) else nan, chances,
             lead.excluded, lead.days_more, not taken, taken, size, budget, watch_budget, tuple(readings),
+            float(joint[-1]) if len(joint) else nan,
         )  # fmt: skip
     return found
 

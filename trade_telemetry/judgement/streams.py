@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..aggregate import Aggregate, floats_of, sum_wide
+from ..aggregate import Aggregate, floats_of, restrict, sum_wide
 from ..aggregate_form import BIN_WIDTH, ONE, OUTSIDE_BIN, PERCENT, STEPS, SUMS
 from ..arrays import Bools, Floats, Ints
 from .alert_rules import Judged
@@ -19,8 +19,9 @@ from .monitor import Stream
 from ..metrics.classification import NOOP
 
 # %% auto #0
-__all__ = ['SUREST', 'LEAST_SPREAD', 'STREAMS', 'Cases', 'lines_of', 'share_cases', 'bin_middles', 'return_cases', 'claim_cases',
-           'DaySums', 'day_sums', 'cost_days', 'cost_variance', 'day_scores', 'fifth_points', 'Watchable', 'streams_of']
+__all__ = ['SUREST', 'LEAST_SPREAD', 'MOST_EARLIER', 'STREAMS', 'Cases', 'lines_of', 'share_cases', 'bin_middles', 'return_cases',
+           'claim_cases', 'DaySums', 'day_sums', 'cost_days', 'cost_variance', 'day_scores', 'fifth_points',
+           'Watchable', 'versions_of', 'reference_versions', 'streams_of']
 
 # %% ../../nbs/judgement/16_streams.ipynb #cases
 class Cases(NamedTuple):
@@ -211,6 +212,9 @@ class Watchable(NamedTuple):
     streams: list[Stream]  # The leading one first
     closes: int  # Live trades on those days
     past_closes: int  # Trades of the reference
+    version: str = ""  # Of the strategy; "" where nobody says
+    promised_by: tuple[str, ...] = ()  # Versions of the reference where it is of others only
+    earlier: tuple[Watchable, ...] = ()  # Versions before it, oldest first
 
 
 def _by_day(cases: Cases, days: Ints) -> tuple[Floats, Floats]:
@@ -276,13 +280,70 @@ def _day_stream(live: DaySums, past: DaySums) -> Stream | None:
     )
     return _stream("day_return", now, then, live.day, past.day, cut=False)
 
-# %% ../../nbs/judgement/16_streams.ipynb #streams-of
-STREAMS = ("right", "return", "day_return", "log_score", "cost", "outcomes")  # The leading one first
+# %% ../../nbs/judgement/16_streams.ipynb #versions
+MOST_EARLIER = 3  # Versions before the newest one that are kept
 
 
+def versions_of(
+    calls: Aggregate,  # LONG and SHORT calls
+    strategy: str,  # Its name
+    whole: int = 2**40,  # Days before this one are over
+) -> list[str]:  # Oldest first; "" is a version without a name
+    "Name the versions of a strategy that closed a trade on a day that is over."
+    own = slice(*lines_of(calls, strategy))
+    day, code, at = calls.key("day")[own], calls.key("version")[own], calls.exits[0][own]
+    over = day < whole
+    order = np.lexsort((code[over], at[over], day[over]))
+    return [calls.words[1][k] for k in dict.fromkeys(code[over][order].tolist())]
+
+
+def reference_versions(
+    past: list[str],  # Versions in the reference
+    version: str,  # That is watched
+    newest: bool,  # Is it the newest one?
+) -> list[str]:  # Those that promise something for it; empty: none does
+    "Choose whose promise counts: its own, else one without a name, for the newest else what there is."
+    named = [name for name in (version, "") if name in past]
+    return named[:1] or (past if newest else [])
+
+# %% ../../nbs/judgement/16_streams.ipynb #watchable-of
 def _is_shared(stream: Stream, past_days: int) -> bool:
     "Does the reference have it, if there is one?"
     return past_days < LEAST_DAYS or int(np.count_nonzero(stream.reference_counts)) >= LEAST_DAYS
+
+
+Calls = tuple[Aggregate, Aggregate]  # LONG and SHORT calls, and those whose confidences are known
+
+
+def _watchable(name: str, live: Calls, past: Calls, whole: int) -> Watchable | None:
+    "Score the days of one strategy or version; None where no day is over."
+    now, then = day_sums(live[0], name).before(whole), day_sums(past[0], name)
+    if not len(now.day):
+        return None
+    pairs = {
+        "right": [share_cases(side[0], name, "right") for side in (live, past)],
+        "return": [return_cases(side[0], name) for side in (live, past)],
+        "log_score": [claim_cases(side[1], name) for side in (live, past)],
+        "outcomes": [share_cases(side[0], name, "outcomes") for side in (live, past)],
+    }
+    own = {
+        key: _stream(key, a.some(a.day < whole), b, now.day, then.day, key == "return")
+        for key, (a, b) in pairs.items()
+    }
+    own |= {"day_return": _day_stream(now, then), "cost": _cost_stream(now, then)}
+    chosen = [own[key] for key in STREAMS]
+    streams = [s for s in chosen if s is not None and _is_shared(s, len(then.day))]
+    closes = int(now.closes.sum()), int(then.closes.sum())
+    return Watchable(now.day, streams, *closes) if streams else None
+
+
+def _version(sides: Calls, name: str, versions: list[str]) -> Calls:
+    "Closes of some versions of a strategy."
+    calls, claims = (restrict(side, strategies=[name], versions=versions) for side in sides)
+    return calls, claims
+
+# %% ../../nbs/judgement/16_streams.ipynb #streams-of
+STREAMS = ("right", "return", "day_return", "log_score", "cost", "outcomes")  # The leading one first
 
 
 def streams_of(
@@ -290,25 +351,19 @@ def streams_of(
     past: Judged,  # Its reference
     whole: int,  # Days before this one are over, days since 1970-01-01
 ) -> dict[str, Watchable]:  # By strategy, those with a day that is over
-    "Score the days of every strategy."
+    "Score the days of every strategy, of its newest version and of those before."
     found = {}
+    sides: tuple[Calls, Calls] = (live.calls, live.claims), (past.calls, past.claims)
     for name in live.calls.strategies:
-        now, then = day_sums(live.calls, name).before(whole), day_sums(past.calls, name)
-        if not len(now.day):
-            continue
-        pairs = {
-            "right": [share_cases(side.calls, name, "right") for side in (live, past)],
-            "return": [return_cases(side.calls, name) for side in (live, past)],
-            "log_score": [claim_cases(side.claims, name) for side in (live, past)],
-            "outcomes": [share_cases(side.calls, name, "outcomes") for side in (live, past)],
-        }
-        own = {
-            key: _stream(key, a.some(a.day < whole), b, now.day, then.day, key == "return")
-            for key, (a, b) in pairs.items()
-        }
-        own |= {"day_return": _day_stream(now, then), "cost": _cost_stream(now, then)}
-        chosen = [own[key] for key in STREAMS]
-        streams = [s for s in chosen if s is not None and _is_shared(s, len(then.day))]
-        if streams:
-            found[name] = Watchable(now.day, streams, int(now.closes.sum()), int(then.closes.sum()))
+        versions, promised = versions_of(live.calls, name, whole), versions_of(past.calls, name)
+        parts = []
+        for version in versions[-1 - MOST_EARLIER :]:
+            by = reference_versions(promised, version, version == versions[-1])
+            now = sides[0] if len(versions) == 1 else _version(sides[0], name, [version])
+            then = sides[1] if by == promised else _version(sides[1], name, by)
+            if (one := _watchable(name, now, then, whole)) is not None:
+                foreign = [v for v in by if v not in (version, "")]
+                parts.append(one._replace(version=version, promised_by=tuple(foreign)))
+        if parts:
+            found[name] = parts[-1]._replace(earlier=tuple(parts[:-1]))
     return found

@@ -18,6 +18,7 @@ __all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'ru
 
 # %% ../../nbs/report/05_front_page.ipynb #imports-own
 from ..glossary import figure, label, show, show_interval, term
+from ..judgement.health import desk_of
 from ..metrics.record import AccuracyMetrics
 from trade_telemetry.report.blocks import (
     NOTHING,
@@ -43,7 +44,7 @@ from ..store.runs import RunInfo, missing_of
 from ..store.view import view_words
 
 # %% ../../nbs/report/05_front_page.ipynb #imports-words
-from ..health_sentences import health_sentence
+from ..health_sentences import desk_sentence, health_details, health_sentence
 from trade_telemetry.wording import (
     DASH,
     MODES,
@@ -238,9 +239,12 @@ def kind_sentence(
 # %% ../../nbs/report/05_front_page.ipynb #health-lines
 def health_lines(
     report: Report,  # What is judged
-) -> list[str]:  # One for each strategy, the worst first; none where nothing is live
-    "Say which strategies still work."
-    return [str(health_sentence(h)) for name, h in report.health.items() if name in report.names]
+) -> list[str]:  # One for each strategy, the worst first, and one for all; none where nothing is live
+    "Say which strategies still work, and how often that is wrong."
+    shown = [h for name, h in report.health.items() if name in report.names]
+    desk = desk_of(report.health)
+    lines = [" ".join([str(health_sentence(h)), *health_details(h)]) for h in shown]
+    return lines if desk is None or not shown else [*lines, str(desk_sentence(desk))]
 
 # %% ../../nbs/report/05_front_page.ipynb #summary
 MOST_ALERTS = 4
