@@ -25,9 +25,9 @@ from ..trace import PredictionTrace
 from ..wording import listed, plural
 
 # %% auto #0
-__all__ = ['Role', 'Source', 'MOST_RATIO', 'HOURS_KNOWN', 'Side', 'imported_side', 'read_side', 'chosen_rows', 'Outside',
-           'common_words', 'accounts_apart', 'check_prices', 'Period', 'day_number', 'common_period', 'is_inside',
-           'not_taken', 'was_down', 'missing_reasons']
+__all__ = ['Role', 'Source', 'MOST_RATIO', 'HOURS_KNOWN', 'SILENT', 'Side', 'imported_side', 'read_side', 'chosen_rows',
+           'Outside', 'common_words', 'accounts_apart', 'check_prices', 'Period', 'day_number', 'common_period',
+           'is_inside', 'not_taken', 'was_down', 'missing_reasons']
 
 # %% ../../nbs/judgement/25_reconcile_sides.ipynb #side
 Role = Literal["live", "backtest"]
@@ -243,6 +243,7 @@ def is_inside(
 
 # %% ../../nbs/judgement/25_reconcile_sides.ipynb #reasons
 HOURS_KNOWN = 30  # Live trades that must be there before an hour without any says something
+SILENT = 3  # So many missing trades in a row, without any live trade between them, are a silence
 
 
 def not_taken(
@@ -296,6 +297,8 @@ def missing_reasons(
     day, traded = exit_days(missing.entry_us, timezone), set(exit_days(live.entry_us, timezone).tolist())
     hours = [own.entry_us // (60 * MICROSECONDS_A_MINUTE) % 24 for own in (missing, live)]
     usual = set(hours[1].tolist()) if len(live) >= HOURS_KNOWN else set(range(24))
+    between = np.searchsorted(np.sort(live.entry_us), missing.entry_us)
+    silent = np.bincount(between)[between] >= SILENT if len(missing) else between > 0
     reasons = []
     for k, why in enumerate(told):
         if why:
@@ -304,6 +307,8 @@ def missing_reasons(
             reasons.append("no process was running")
         elif int(day[k]) not in traded:
             reasons.append("no live trade that day")
+        elif silent[k]:
+            reasons.append("live was silent")
         else:
             reasons.append("unknown" if int(hours[0][k]) in usual else "live never trades at that hour")
     return reasons
