@@ -52,6 +52,7 @@ from trade_telemetry.judgement.reconcile_sides import (
 from ..metrics.aggregates import was_sampled
 from ..store.columns import names_in
 from ..store.days import exit_days
+from ..store.runs import RunInfo
 from ..timezones import utc_of
 
 # %% auto #0
@@ -129,6 +130,7 @@ class Reconciliation(ReadByKey):
     concentration: Concentration | None = None
     curves: Curves | None = None
     sums: SumsGap | None = None  # Where rows are a sample
+    runs: tuple[RunInfo, ...] = ()  # Behind both sides
 
     @property
     def differs(self) -> bool:
@@ -222,7 +224,7 @@ def facts_of(
         "residual": 0.0 if lines is None else lines.residual, "differs": a.differs,
         "tolerance": None if a.tolerance is None else asdict(a.tolerance),
         "ambiguous": 0 if lines is None else int(lines.ambiguous.sum()),
-        "missing": missing_facts(a), "latency": {name: one.to_dict() for name, one in a.latency.items()},
+        "missing_trades": missing_facts(a), "latency": {name: one.to_dict() for name, one in a.latency.items()},
         "concentration": None if a.concentration is None else a.concentration.to_dict(),
         "similarity": None if a.curves is None else {"correlation": a.curves.correlation, "dtw": a.curves.dtw},
         "notes": [asdict(note) for note in a.notes], "worst": [line_facts(a, k) for k in worst_lines(a)],
@@ -391,6 +393,7 @@ def reconcile_pairs(
     return Reconciliation(
         "pairs", unit, currency, facts[0], facts[1], shared, gap, causes, notes_of(ground, unit, lines, live), zone, asked.confidence,
         lines, sides, tuple(reasons.tolist()), pairs.tolerance, latency(inner, *sides), concentration(lines), curves_of(results, zone),
+        runs=(*live.runs, *back.runs),
     )  # fmt: skip
 
 # %% ../../nbs/judgement/26_reconcile.ipynb #side-facts
@@ -439,7 +442,7 @@ def reconcile_sums(
     facts = [summed_facts(side, own, period) for side, own in zip((live, back), sides, strict=True)]
     return Reconciliation(
         "sums", "percent", "", facts[0], facts[1], Shared(names[0], names[1], period, ()), found.gap, found.causes, tuple(notes), zone,
-        asked.confidence, sums=found,
+        asked.confidence, sums=found, runs=(*live.runs, *back.runs),
     )  # fmt: skip
 
 

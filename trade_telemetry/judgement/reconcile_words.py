@@ -108,7 +108,8 @@ def cause_row(
     "One line of the causes."
 
     def mean(of: Any) -> str:
-        return with_interval(amount(of.estimate, answer), interval(of.low, of.high, 2, signed=True))
+        ends = DASH if cause.verdict == "too few" else interval(of.low, of.high, 2, signed=True)
+        return with_interval(amount(of.estimate, answer), ends)
 
     verdict = VERDICTS[cause.verdict]
     return name, amount(cause.total, answer), number(cause.trades, 0), mean(cause.per_day), mean(cause.per_100), p_value(cause.p_holm), verdict  # fmt: skip
@@ -141,7 +142,7 @@ def class_table(
         if lines is not None and count:
             gap = float(lines.gap[lines.kind == kind].sum())
             rows.append((CLASS_WORDS[kind], number(count, 0), amount(gap, answer)))
-    for why, facts in answer["missing"]["by_reason"].items():
+    for why, facts in answer["missing_trades"]["by_reason"].items():
         rows.append(
             (f"  missing: {plain_text(why)}", number(facts["trades"], 0), amount(facts["gap"], answer))
         )
@@ -160,7 +161,11 @@ def worst_table(
         sides = [line["live"], line["backtest"]]
         there = sides[1] or sides[0]
         mostly = max(line["causes"].items(), key=lambda item: abs(item[1]), default=("", 0.0))[0]
-        places = [f"{Path(side['file']).name}:{side['line']}" for side in sides if side and side["file"]]
+        places = [
+            "/".join(Path(f"{side['file']}:{side['line']}").parts[-2:])
+            for side in sides
+            if side and side["file"]
+        ]
         rows.append((
             moment(there["exit_time"], answer.timezone), plain_text(line["symbol"]), CLASS_WORDS[line["class"]],
             *(amount(side["result"], answer) if side else DASH for side in sides), amount(line["gap"], answer),
@@ -312,7 +317,7 @@ SCHEMA: dict[str, Any] = {
         "causes": {"type": "object", "propertyNames": {"enum": list(CAUSE_WORDS)}, "additionalProperties": _CAUSE},
         "residual": {"type": "number", "minimum": 0}, "differs": {"type": "boolean"}, "tolerance": {"type": ["object", "null"]},
         "ambiguous": _WHOLE,
-        "missing": _object({"by_reason": {"type": "object", "additionalProperties": _COUNTED}, "days": {"type": "array", "items": _COUNTED}}),
+        "missing_trades": _object({"by_reason": {"type": "object", "additionalProperties": _COUNTED}, "days": {"type": "array", "items": _COUNTED}}),
         "latency": {"type": "object", "additionalProperties": _object({"trades": _WHOLE, "median": _NUMBER, "p95": _NUMBER})},
         "concentration": {"oneOf": [{"type": "null"}, _object({"trades": _WHOLE, "of": _WHOLE, "total": _NUMBER, "share": _NUMBER})]},
         "similarity": {"oneOf": [{"type": "null"}, _object({"correlation": _NUMBER, "dtw": _NUMBER})]},
