@@ -15,40 +15,12 @@ import numpy as np
 from ..arrays import Bools, Floats
 from ..jsonable import ReadByKey, to_json_value
 from .gap import CAUSES, Lines, Unit, lines_of, terms_of, unit_of
-from trade_telemetry.judgement.gap_evidence import (
-    CauseGap,
-    Concentration,
-    Curves,
-    Seconds,
-    cause_gaps,
-    concentration,
-    curves_of,
-    latency,
-)
-from .gap_of_sums import GroupSums, SumsGap, gap_of_sums, group_sums
-from trade_telemetry.judgement.pairs import (
-    APART,
-    Positions,
-    Tolerance,
-    match_positions,
-    measured_tolerance,
-    positions_of,
-)
-from trade_telemetry.judgement.reconcile_sides import (
-    Outside,
-    Period,
-    Role,
-    Side,
-    Source,
-    accounts_apart,
-    check_prices,
-    chosen_rows,
-    common_period,
-    common_words,
-    is_inside,
-    missing_reasons,
-    read_side,
-)
+import trade_telemetry.judgement.gap_evidence as ge
+import trade_telemetry.judgement.gap_of_sums as gs
+import trade_telemetry.judgement.pairs as pr
+from .pairs import Positions, Tolerance, positions_of
+import trade_telemetry.judgement.reconcile_sides as rs
+from .reconcile_sides import Outside, Period, Role, Side, Source
 from ..metrics.aggregates import was_sampled
 from ..store.columns import names_in
 from ..store.days import exit_days
@@ -117,8 +89,8 @@ class Reconciliation(ReadByKey):
     live: SideFacts
     backtest: SideFacts
     shared: Shared
-    gap: CauseGap  # The whole
-    causes: Mapping[str, CauseGap]  # Those that occur, the largest first
+    gap: ge.CauseGap  # The whole
+    causes: Mapping[str, ge.CauseGap]  # Those that occur, the largest first
     notes: tuple[Note, ...]
     timezone: str = "UTC"  # Zone whose dates count
     confidence: float = 0.95  # Coverage of the intervals, fraction
@@ -126,10 +98,10 @@ class Reconciliation(ReadByKey):
     sides: tuple[Positions, Positions] | None = None  # What the lines point into
     reasons: tuple[str, ...] = ()  # Why it is missing, line by line; "" for all others
     tolerance: Tolerance | None = None
-    latency: Mapping[str, Seconds] = field(default_factory=dict)
-    concentration: Concentration | None = None
-    curves: Curves | None = None
-    sums: SumsGap | None = None  # Where rows are a sample
+    latency: Mapping[str, ge.Seconds] = field(default_factory=dict)
+    concentration: ge.Concentration | None = None
+    curves: ge.Curves | None = None
+    sums: gs.SumsGap | None = None  # Where rows are a sample
     runs: tuple[RunInfo, ...] = ()  # Behind both sides
 
     @property
@@ -288,9 +260,9 @@ def shared_ground(
 ) -> Ground:  # ValueError where there is none
     "Keep what both sides trade."
     kept: dict[Role, Positions] = {"live": live, "backtest": back}
-    apart, outside, notes = list(APART), list[Outside](), list[Note]()
+    apart, outside, notes = list(pr.APART), list[Outside](), list[Note]()
     for name in ("strategy", "symbol"):
-        both, renamed = common_words(kept["live"], kept["backtest"], name)
+        both, renamed = rs.common_words(kept["live"], kept["backtest"], name)
         if renamed:
             apart.remove(name)
             named = [names_in(side.rows, name)[0] for side in kept.values()]
@@ -303,9 +275,9 @@ def shared_ground(
                 for other in names_in(side.rows, name) if other not in both
             ]  # fmt: skip
             kept[role] = side.take(np.isin(words, both))
-    if not accounts_apart(kept["live"], kept["backtest"]):
+    if not rs.accounts_apart(kept["live"], kept["backtest"]):
         apart.remove("account")
-    check_prices(kept["live"], kept["backtest"])
+    rs.check_prices(kept["live"], kept["backtest"])
     return Ground(kept["live"], kept["backtest"], tuple(apart), tuple(outside), tuple(notes))
 
 
@@ -316,7 +288,7 @@ def lines_inside(
     timezone: str,  # Zone whose dates count
 ) -> Bools:  # A pair is inside when either of its positions is
     "Find the lines of the period."
-    inside = [np.append(is_inside(side, period, timezone), False) for side in sides]
+    inside = [np.append(rs.is_inside(side, period, timezone), False) for side in sides]
     found: Bools = inside[0][lines.live] | inside[1][lines.back]  # −1 is the False at the end
     return found
 
@@ -371,16 +343,16 @@ def reconcile_pairs(
     ground = shared_ground(*every, unit)
     sides = (ground.live, ground.back)
     spans = [(int(exit_days(s.entry_us, zone).min()), int(exit_days(s.exit_us, zone).max())) for s in sides]
-    period = common_period(spans, asked.start, asked.end)
-    near = measured_tolerance(ground.back, asked.tolerance_seconds, asked.window_seconds)
-    pairs = match_positions(*sides, near, ground.apart)
+    period = rs.common_period(spans, asked.start, asked.end)
+    near = pr.measured_tolerance(ground.back, asked.tolerance_seconds, asked.window_seconds)
+    pairs = pr.match_positions(*sides, near, ground.apart)
     whole = lines_of(pairs, *sides, unit)
     inside = lines_inside(whole, sides, period, zone)
     lines = whole.take(inside)
     gone = lines.kind == "missing"
     reasons = np.full(len(lines), "", dtype=object)
-    reasons[gone] = missing_reasons(sides[1].take(lines.back[gone]), sides[0], live, pairs.tolerance, zone)
-    gap, causes = cause_gaps(lines, zone, asked.confidence)
+    reasons[gone] = rs.missing_reasons(sides[1].take(lines.back[gone]), sides[0], live, pairs.tolerance, zone)
+    gap, causes = ge.cause_gaps(lines, zone, asked.confidence)
     facts, results, outside = side_facts((live, back), sides, lines, whole.take(~inside), unit)
     shared = Shared(
         tuple(names_in(sides[1].rows, "strategy")),
@@ -392,7 +364,7 @@ def reconcile_pairs(
     inner = replace(pairs, live=pairs.live[kept], back=pairs.back[kept])
     return Reconciliation(
         "pairs", unit, currency, facts[0], facts[1], shared, gap, causes, notes_of(ground, unit, lines, live), zone, asked.confidence,
-        lines, sides, tuple(reasons.tolist()), pairs.tolerance, latency(inner, *sides), concentration(lines), curves_of(results, zone),
+        lines, sides, tuple(reasons.tolist()), pairs.tolerance, ge.latency(inner, *sides), ge.concentration(lines), ge.curves_of(results, zone),
         runs=(*live.runs, *back.runs),
     )  # fmt: skip
 
@@ -426,13 +398,13 @@ def reconcile_sums(
     asked: Asked = Asked(),  # How
 ) -> Reconciliation:  # In percent of the stake; ValueError where the sides cannot be compared
     "Reconcile strategy by strategy, symbol by symbol, day by day."
-    zone, sides = asked.timezone, [group_sums(side.columns, asked.timezone) for side in (live, back)]
+    zone, sides = asked.timezone, [gs.group_sums(side.columns, asked.timezone) for side in (live, back)]
     for name, side in zip(("live", "backtest"), sides, strict=True):
         if not side.closes:
             raise ValueError(f"the {name} side has no trades")
     days = [[group[2] for group in side.closes] for side in sides]
-    period = common_period([(min(own), max(own)) for own in days], asked.start, asked.end)
-    found = gap_of_sums(sides[0], sides[1], period.first_day, period.last_day, asked.confidence)
+    period = rs.common_period([(min(own), max(own)) for own in days], asked.start, asked.end)
+    found = gs.gap_of_sums(sides[0], sides[1], period.first_day, period.last_day, asked.confidence)
     names = [
         tuple(sorted(set(words))) for words in ([g[0] for g in found.groups], [g[1] for g in found.groups])
     ]
@@ -448,7 +420,7 @@ def reconcile_sums(
 
 def summed_facts(
     side: Side,  # As it was read
-    sums: GroupSums,  # Its closes
+    sums: gs.GroupSums,  # Its closes
     period: Period,  # Whole days
 ) -> SideFacts:
     "Sum up one side."
@@ -481,7 +453,10 @@ def reconcile(
     "Explain the difference between live and backtest, trade by trade, every cent by cause."
     how = Asked(**asked)
     read = partial(
-        read_side, timezone=how.timezone, strategy=None if strategy == "both" else strategy, options=options
+        rs.read_side,
+        timezone=how.timezone,
+        strategy=None if strategy == "both" else strategy,
+        options=options,
     )
     sides = read(live, "live", run=live_run), read(backtest, "backtest", run=backtest_run)
     choices = (
@@ -489,7 +464,7 @@ def reconcile(
         {"account": backtest_account, "version": backtest_version},
     )
     chosen = [
-        replace(side, columns=chosen_rows(side.columns, strategy=strategy, symbols=symbols, **own))
+        replace(side, columns=rs.chosen_rows(side.columns, strategy=strategy, symbols=symbols, **own))
         for side, own in zip(sides, choices, strict=True)
     ]
     sampled = any(was_sampled(side.columns) for side in chosen)
