@@ -85,7 +85,10 @@ KINDS = {
     "words": (["one", "two"], ("one", "two")), "on": ([], True), "optional": (["word"], ("word",)),
 }  # fmt: skip
 EVERY = [(verb, *flag.partition(":")[::2]) for verb, text in FLAGS.items() for flag in text.split()]
-NEW = {"engine": {"--config"}, "reconcile": {"--timezone", "--live", "--backtest"}}  # taken later, by another name, or by place
+NEW = {
+    "engine": {"--config"},
+    "reconcile": {"--timezone", "--live", "--backtest"},
+}  # taken later, by another name, or by place
 
 
 @cache

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arrays import Bools, Floats
-from ..jsonable import ReadByKey, to_json_value
-from .gap import CAUSES, Lines, Unit, lines_of, terms_of, unit_of
 import trade_telemetry.judgement.gap_evidence as ge
 import trade_telemetry.judgement.gap_of_sums as gs
 import trade_telemetry.judgement.pairs as pr
-from .pairs import Positions, Tolerance, positions_of
 import trade_telemetry.judgement.reconcile_sides as rs
+from ..arrays import Bools, Floats
+from ..jsonable import ReadByKey, to_json_value
+from .gap import CAUSES, Lines, Unit, lines_of, terms_of, unit_of
+from .pairs import Positions, Tolerance, positions_of
 from .reconcile_sides import Outside, Period, Role, Side, Source
 from ..metrics.aggregates import was_sampled
 from ..store.columns import names_in
@@ -148,7 +148,7 @@ def line_facts(
     causes = {cause: float(v) for cause, v in zip(CAUSES, lines.amounts[k], strict=True) if v}
     return {"live": None, "backtest": None, **found, "gap": float(lines.gap[k]), "causes": causes}
 
-
+# %% ../../nbs/judgement/26_reconcile.ipynb #position-facts
 def position_facts(
     side: Positions,  # One side
     place: int,  # A position

@@ -14,7 +14,9 @@ from typing import Any
 from ..capture.run_record import is_trace_file, set_aside_path
 from .gap import CAUSES
 from .gap_evidence import CauseGap, CauseVerdict
+from .pairs import Tolerance
 from .reconcile import KINDS, Note, Reconciliation, line_facts, worst_lines
+from .reconcile_sides import Outside
 from trade_telemetry.wording import (
     DASH,
     capital,
@@ -36,8 +38,8 @@ from trade_telemetry.wording import (
 
 # %% auto #0
 __all__ = ['CAUSE_WORDS', 'CLASS_WORDS', 'VERDICTS', 'NAMED', 'MATERIAL', 'NOTES', 'OF_SIDE', 'PAIR_COLUMNS', 'SCHEMA', 'amount',
-           'headline', 'Table', 'cause_row', 'cause_table', 'class_table', 'worst_table', 'note_lines', 'latency_lines',
-           'pair_rows', 'pairs_path', 'write_pairs']
+           'headline', 'Table', 'cause_row', 'cause_table', 'class_table', 'worst_table', 'outside_line', 'near_line',
+           'note_lines', 'latency_lines', 'pair_rows', 'pairs_path', 'write_pairs']
 
 # %% ../../nbs/judgement/27_reconcile_words.ipynb #names
 CAUSE_WORDS = {
@@ -186,7 +188,29 @@ NOTES: dict[str, Callable[[Note], str]] = {
     "lost": lambda n: f"The live writer lost {plural(n.number, 'trace')}: so many of the missing trades may have been traded.",
 }  # fmt: skip
 
+# %% ../../nbs/judgement/27_reconcile_words.ipynb #ground-lines
+def outside_line(
+    one: Outside,  # Trades outside the common ground
+    answer: Reconciliation,  # Whose unit
+) -> str:
+    "Say what is counted apart."
+    side = "live" if one.side == "live" else "the backtest"
+    where = "outside of these days"
+    if one.what != "days":
+        where = f"of {one.what} {plain_text(one.name)}, which the other side does not trade"
+    return f"Counted apart: {plural(one.trades, 'trade')} of {side} {where} ({amount(one.result, answer)})."
 
+
+def near_line(
+    tolerance: Tolerance,  # What was near
+) -> str:
+    "Say what was near."
+    spans = (tolerance.seconds, tolerance.window_seconds)
+    near, window = (duration(s / 60) if s >= 60 else f"{s:g} s" for s in spans)
+    bar = " (the bar)" if tolerance.bar_seconds else ""
+    return f"On time: entries less than {near} apart{bar}; the same decision: up to {window}."
+
+# %% ../../nbs/judgement/27_reconcile_words.ipynb #note-lines
 def note_lines(
     answer: Reconciliation,  # Any
 ) -> list[str]:  # Sentences
@@ -195,23 +219,9 @@ def note_lines(
     lines = [
         f"Common ground: {listed(a.shared.strategies, 3)}; {plural(len(a.shared.symbols), 'symbol')}; {period(a.shared.period.first, a.shared.period.last)}."
     ]
-    for one in a.shared.outside:
-        where = (
-            "outside of these days"
-            if one.what == "days"
-            else f"of {one.what} {plain_text(one.name)}, which the other side does not trade"
-        )
-        lines.append(
-            f"Counted apart: {plural(one.trades, 'trade')} of {'live' if one.side == 'live' else 'the backtest'} {where} ({amount(one.result, a)})."
-        )
+    lines += [outside_line(one, a) for one in a.shared.outside]
     if a.tolerance is not None:
-        near, window = (
-            duration(s / 60) if s >= 60 else f"{s:g} s"
-            for s in (a.tolerance.seconds, a.tolerance.window_seconds)
-        )
-        lines.append(
-            f"On time: entries less than {near} apart{' (the bar)' if a.tolerance.bar_seconds else ''}; the same decision: up to {window}."
-        )
+        lines.append(near_line(a.tolerance))
     if a.concentration is not None and a.concentration.of:
         c = a.concentration
         lines.append(
@@ -219,7 +229,7 @@ def note_lines(
         )
     return [*lines, *latency_lines(a), *(NOTES[note.code](note) for note in a.notes)]
 
-
+# %% ../../nbs/judgement/27_reconcile_words.ipynb #latency-lines
 def latency_lines(
     answer: Reconciliation,  # Any
 ) -> list[str]:  # How long fills took, and how alike the curves are
@@ -261,7 +271,7 @@ def pair_rows(
             line["gap"], *(line["causes"].get(name, 0.0) for name in CAUSES),
         ]  # fmt: skip
 
-
+# %% ../../nbs/judgement/27_reconcile_words.ipynb #pairs-path
 def pairs_path(
     out: Path,  # A folder, or a file
 ) -> Path:  # ValueError for a name that a reader would take for traces
