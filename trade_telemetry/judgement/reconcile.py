@@ -180,7 +180,7 @@ def worst_lines(
     order = np.argsort(-size, kind="stable")[:most]
     return [int(k) for k in order if size[k] > 1e-9 * answer.lines.gross[k]]
 
-
+# %% ../../nbs/judgement/26_reconcile.ipynb #facts-of
 def facts_of(
     answer: Reconciliation,  # Any
 ) -> dict[str, Any]:  # Strict JSON: what is not finite is None
@@ -204,7 +204,7 @@ def facts_of(
     found: dict[str, Any] = to_json_value(facts)
     return found
 
-
+# %% ../../nbs/judgement/26_reconcile.ipynb #missing-facts
 def missing_facts(
     answer: Reconciliation,  # Any
 ) -> dict[str, Any]:  # by_reason: reason → trades and result; days: those on which every trade is missing
