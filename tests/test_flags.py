@@ -45,6 +45,12 @@ FLAGS = {
         --by:strategy|run|symbol|mode|exit_reason --labels:words --first:word=intraday
         --second:word=swing
     """,
+    "reconcile": """
+        --config:path --telemetry-dir:path --symbols:words --strategy:word --format:table|json=table --json:on
+        --account:word --backtest-account:word --live-version:word
+        --backtest-version:word --start:word --end:word --unit:money|percent --tolerance:float --window:float
+        --map:path --preset:word --time-format:word --pairs:path
+    """,
     "check": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --format:table|json=table
         --json:on --alert-precision-threshold:float --rules:path --on-alert:word --remember:path
@@ -79,7 +85,10 @@ KINDS = {
     "words": (["one", "two"], ("one", "two")), "on": ([], True), "optional": (["word"], ("word",)),
 }  # fmt: skip
 EVERY = [(verb, *flag.partition(":")[::2]) for verb, text in FLAGS.items() for flag in text.split()]
-NEW = {"engine": {"--config"}}  # every verb takes it now
+NEW = {
+    "engine": {"--config"},
+    "reconcile": {"--timezone", "--live", "--backtest"},
+}  # taken later, by another name, or by place
 
 
 @cache

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from trade_telemetry.judgement.comparison import compare as compare
     from trade_telemetry.judgement.features import FeatureEffect as FeatureEffect
     from trade_telemetry.judgement.features import attribute_features as attribute_features
+    from trade_telemetry.judgement.reconcile import Reconciliation as Reconciliation
+    from trade_telemetry.judgement.reconcile import reconcile as reconcile
     from trade_telemetry.metrics.breakdown import Group as Group
     from trade_telemetry.metrics.breakdown import Rolling as Rolling
     from trade_telemetry.metrics.breakdown import break_down as break_down
@@ -91,6 +93,7 @@ _NAMES_OF = {
     "judgement.alerts": "alert_report current_alerts",
     "judgement.comparison": "compare",
     "judgement.features": "FeatureEffect attribute_features",
+    "judgement.reconcile": "Reconciliation reconcile",
     "metrics.breakdown": "Group Rolling break_down rolling windows",
     "metrics.record": "AccuracyMetrics",
     "report.render": "write_report",

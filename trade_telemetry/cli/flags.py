@@ -229,6 +229,10 @@ LINES: dict[str, tuple[str, ...]] = {
         "metrics --by exit_reason --by hour --session-open 09:30", "metrics --rolling 50", "metrics --features",
     ),
     "compare": ("compare", "compare --first swing --second mine", "compare --live-vs-backtest"),
+    "reconcile": (
+        "reconcile", "reconcile live backtest_20250112_143022 --pairs pairs.aside.csv",
+        "reconcile live.csv backtest-result.zip --strategy mine --json",
+    ),
     "check": (
         "check || echo 'look at the dashboard'",
         "check --on-alert 'mail -s alert me@example.com' --remember told.json",

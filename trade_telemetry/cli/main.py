@@ -25,6 +25,7 @@ VERBS = {  # name: where its function is
     "import": "trade_telemetry.cli.import_verb:import_log",
     "metrics": "trade_telemetry.cli.judge:metrics",
     "compare": "trade_telemetry.cli.judge:compare",
+    "reconcile": "trade_telemetry.cli.reconcile:reconcile",
     "check": "trade_telemetry.cli.judge:check",
     "judge": "trade_telemetry.cli.judge:judge",
     "export": "trade_telemetry.cli.judge:export",
