@@ -5,11 +5,12 @@
 # %% ../nbs/09_trace.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import blake2b
 from math import inf
+from operator import attrgetter
 from typing import Any, Literal
 
 import orjson
@@ -18,9 +19,10 @@ from .jsonable import dumps
 
 # %% auto #0
 __all__ = ['Direction', 'DIRECTIONS', 'DEFAULT_THRESHOLDS_PCT', 'MODES', 'SCHEMA_VERSION', 'EPOCH', 'MICROSECOND', 'COLUMNS',
-           'NEEDED_NUMBERS', 'OTHER_NUMBERS', 'OTHER_WORDS', 'TIME_FIELDS', 'market_move_pct', 'label_direction',
-           'position_return_pct', 'as_utc', 'time_us', 'make_trace_id', 'is_kept', 'PredictionTrace', 'utc_text',
-           'to_row', 'from_row', 'to_dict', 'from_dict', 'exit_time', 'closed_html']
+           'NEEDED_NUMBERS', 'OTHER_NUMBERS', 'OTHER_WORDS', 'TIME_FIELDS', 'TraceColumns', 'FIELDS', 'market_move_pct',
+           'label_direction', 'position_return_pct', 'as_utc', 'time_us', 'make_trace_id', 'is_kept', 'PredictionTrace',
+           'utc_text', 'to_row', 'from_row', 'to_dict', 'from_dict', 'as_columns', 'from_columns', 'exit_time_of',
+           'exit_time', 'closed_html']
 
 # %% ../nbs/09_trace.ipynb #constants
 Direction = Literal["LONG", "SHORT", "NOOP"]
@@ -302,18 +304,48 @@ def from_dict(
     }
     return PredictionTrace(**{**values, **times})
 
+# %% ../nbs/09_trace.ipynb #as-columns
+TraceColumns = dict[str, Sequence[Any]]  # Field of `PredictionTrace` → its value in each trace
+FIELDS = tuple(f.name for f in fields(PredictionTrace))
+_values_of = attrgetter(*FIELDS)
+
+
+def as_columns(
+    traces: Iterable[PredictionTrace],  # At least one
+) -> TraceColumns:  # Their fields in order
+    "Turn traces on their side."
+    return dict(zip(FIELDS, zip(*map(_values_of, traces), strict=True), strict=True))
+
+
+def from_columns(
+    columns: TraceColumns,  # All fields in order, as `as_columns` makes them
+) -> Iterator[PredictionTrace]:  # One at a time
+    "Turn columns into traces again."
+    return map(PredictionTrace, *columns.values())
+
 # %% ../nbs/09_trace.ipynb #exit-time
+def exit_time_of(
+    recorded: Any,  # `exit_timestamp` of a trace, None where it has none
+    metadata: Any,  # Its metadata
+    entry: Any,  # Its `timestamp`
+    held_minutes: Any,  # Its `holding_period_minutes`
+    timezone: tzinfo = UTC,  # Zone of naive times
+) -> datetime:  # In UTC
+    "As `exit_time`, for who has the fields and no trace."
+    if recorded is None and isinstance(metadata, Mapping):
+        recorded = metadata.get("exit_time") or None
+    if recorded is None:
+        return as_utc(entry, timezone) + timedelta(minutes=float(held_minutes))
+    return as_utc(datetime.fromisoformat(recorded) if isinstance(recorded, str) else recorded, timezone)
+
+
 def exit_time(
     trace: PredictionTrace,  # A close
     timezone: tzinfo = UTC,  # Zone of naive times
 ) -> datetime:  # In UTC
     "Say when a trade was closed: as recorded, else by its metadata, else entry plus holding period."
-    recorded = trace.exit_timestamp
-    if recorded is None and isinstance(trace.metadata, Mapping):
-        recorded = trace.metadata.get("exit_time") or None
-    if recorded is None:
-        return as_utc(trace.timestamp, timezone) + timedelta(minutes=float(trace.holding_period_minutes))
-    return as_utc(datetime.fromisoformat(recorded) if isinstance(recorded, str) else recorded, timezone)
+    t = trace
+    return exit_time_of(t.exit_timestamp, t.metadata, t.timestamp, t.holding_period_minutes, timezone)
 
 # %% ../nbs/09_trace.ipynb #closed-html
 def closed_html(
