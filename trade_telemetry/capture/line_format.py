@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
+from itertools import chain, groupby, repeat
 from math import isfinite
 from typing import Any
 
 import orjson
 
+from ..identity import Remembered
 from ..jsonable import dumps, json_default
-from ..trace import COLUMNS, PredictionTrace, as_utc, to_row
+from ..trace import COLUMNS, PredictionTrace, TraceColumns, as_utc, to_row
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs',
-           'numbers', 'json_cell', 'quick_csv', 'slow_line', 'line_of']
+__all__ = ['PLAIN_FORM', 'NUMBER_RUNS', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'NUMBER_BYTES', 'BETWEEN', 'AFTER', 'LineForm',
+           'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv', 'slow_line',
+           'line_of', 'number_cells', 'time_cells', 'json_cells', 'id_cells', 'quick_lines']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,12 @@ def quoted_runs(
     return quoted(number, cells[0]), quoted(*cells[1:4]), quoted(*cells[4:])
 
 # %% ../../nbs/capture/02_line_format.ipynb #numbers
+NUMBER_RUNS = (
+    ("predicted_confidence", "entry_price", "exit_price", "holding_period_minutes", "realized_return_pct"),
+    ("quantity", "fees_pct", "slippage_pct", "schema_version"),
+    ("mae_pct", "mfe_pct", "profit"),
+    ("leverage", "multiplier", "funding_pct"),
+)  # numbers that stand side by side
 PART = orjson.Fragment(b"\0")  # stands between the parts of a line
 NUMERIC = b"0123456789.,-+eT:"  # what times and numbers are made of
 OTHERS_AS_QUOTES = bytes(byte if byte in NUMERIC else ord('"') for byte in range(256))
@@ -172,3 +182,84 @@ def line_of(
         return (quick_csv if form.format == "csv" else slow_line)(trace, trace_id, position, form)
     except Exception:  # noqa: BLE001  whatever it is, the slow road knows what to do about it
         return slow_line(trace, trace_id, position, form)
+
+# %% ../../nbs/capture/02_line_format.ipynb #number-cells
+NUMBER_BYTES = b"0123456789.,-+e[]nul"  # what rows of numbers and nulls are made of
+
+
+def number_cells(
+    *columns: Sequence[Any],  # Numbers and None, of fields that stand side by side
+) -> list[Iterable[bytes]]:  # Cells with their commas; ValueError where something is no number
+    "Format columns of numbers; those of which nothing is known are empty at once."
+    runs = groupby(columns, key=lambda column: column.count(None) == len(column))
+    cells: list[Iterable[bytes]] = []
+    for is_empty, run in runs:
+        known = [*run]
+        if is_empty:
+            cells.append(repeat(b"," * (len(known) - 1)))
+            continue
+        text = orjson.dumps([*zip(*known, strict=True)], json_default)
+        if text.translate(None, NUMBER_BYTES) or text.count(b"[") != len(known[0]) + 1:
+            raise ValueError(f"not only numbers: {text[:80]!r}")
+        cells.append(text[2:-2].replace(b"null", b"").split(b"],["))
+    return cells
+
+
+def time_cells(
+    times: Sequence[Any],  # Times in UTC, or "" where one is lacking
+) -> list[bytes]:  # ISO 8601
+    "Format a column of times."
+    return orjson.dumps(times)[2:-2].split(b'","')
+
+# %% ../../nbs/capture/02_line_format.ipynb #json-cells
+BETWEEN, AFTER = orjson.Fragment(b"\0"), orjson.Fragment(b"\0\0")
+
+
+def json_cells(
+    features: Sequence[Any],  # Of each trace
+    metadata: Sequence[Any],  # The same
+) -> list[bytes]:  # The two cells with a comma between
+    "Format the two columns of JSON."
+    if {*map(type, features), *map(type, metadata)} != {dict} or not (all(features) and all(metadata)):
+        return [json_cell(x) + b"," + json_cell(y) for x, y in zip(features, metadata, strict=True)]
+    parts = chain.from_iterable(zip(features, repeat(BETWEEN), metadata, repeat(AFTER)))
+    text = orjson.dumps([*parts], json_default)[1:-4].replace(b'"', b'""')
+    cells = b'"%b"' % text.replace(b",\0,", b'","').replace(b",\0\0,", b'"\n"')
+    if len(found := cells.split(b"\n")) != len(features) or text.count(b"\0") != 3 * len(features) - 2:
+        raise ValueError("a value brings its own JSON")
+    return found
+
+# %% ../../nbs/capture/02_line_format.ipynb #csv-lines-of
+_quoted, _runs = Remembered(quoted), Remembered(quoted_runs)
+
+
+def id_cells(ids: Sequence[str]) -> list[bytes]:
+    "Format a column of ids."
+    if all(map(str.isalnum, ids)):
+        return "\n".join(ids).encode().split(b"\n")
+    return [one.encode() if one.isalnum() else quoted(one) for one in ids]
+
+
+def quick_lines(
+    c: TraceColumns,  # What is to be written
+    trace_ids: Sequence[str],  # Ids of the exits
+    positions: Sequence[str],  # Ids of the decisions
+    form: LineForm = PLAIN_FORM,  # Rate and mode, zone of naive times, features or not
+) -> list[bytes]:  # Lines without their end; any exception where a cell is unusual
+    "Format many traces: the bytes of `line_of`."
+    opened, closed, decided = (
+        time_cells(["" if t is None else t if t.tzinfo is UTC else as_utc(t, form.timezone) for t in c[name]])
+        for name in ("timestamp", "exit_timestamp", "decision_time")
+    )
+    names = zip(c["symbol"], c["strategy"], c["predicted_direction"], c["actual_direction"], strict=True)
+    words = ("label_threshold_pct", "exit_reason", "account", "version", "entry_tag", "currency")
+    said = map(_runs.__getitem__, zip(*(c[name] for name in words), strict=True))
+    labels, tags, currency = zip(*said, strict=True)
+    prices, costs, results, money = (number_cells(*(c[name] for name in run)) for run in NUMBER_RUNS)
+    features = c["features"] if form.include_features else [None] * len(opened)
+    cells = (
+        opened, map(_quoted.__getitem__, names), *prices, json_cells(features, c["metadata"]), closed,
+        id_cells(trace_ids), repeat(form.said), labels, *costs, id_cells(positions), tags, decided, *results, currency,
+        *money,
+    )  # fmt: skip
+    return [*map(b",".join, zip(*cells))]  # noqa: B905  what comes again has no end
