@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ..aggregate_file import Row, canonical_bytes, ledger_document, read_aggrega
 from ..aggregate_form import Close, Key, Lines, Sums, add_close, add_sums, close_of
 from ..identity import Twins
 from ..timezones import LocalDays, date_of_day
-from ..trace import PredictionTrace, time_us, utc_text
+from ..trace import PredictionTrace, TraceColumns, from_columns, time_us, utc_text
 
 # %% auto #0
 __all__ = ['MOST_KNOWN', 'MOST_READ', 'Month', 'Ledger', 'save_month', 'LedgerRow', 'read_ledger', 'merge_ledgers',
@@ -263,6 +263,23 @@ class Counting:
         self.ledger.add(trace, first=position not in self.positions.seen)
         self.positions.number(position), self.exits.number(exit_id)
         self.counted.note(exit_id, position, time_us(closed), closed)
+
+    def add_many(
+        self,
+        columns: TraceColumns,
+        positions: Sequence[str],
+        exit_ids: Sequence[str],
+        closed: Sequence[datetime],
+    ) -> list[tuple[int, Exception]]:
+        "Count many closes; the places of those that were not counted since their numbers are none, and why."
+        faults: list[tuple[int, Exception]] = []
+        rows = zip(from_columns(columns), positions, exit_ids, closed, strict=True)
+        for k, row in enumerate(rows):
+            try:
+                self.add(*row)
+            except Exception as error:  # noqa: BLE001  the caller counts it
+                faults.append((k, error))
+        return faults
 
     def save(self) -> None:
         "Write ids and sums, in this order; OSError leaves both to the next call."
