@@ -28,7 +28,7 @@ from trade_telemetry.trace import (
 
 # %% auto #0
 __all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins', 'twin_of_leg', 'quantity_of', 'Remembered', 'utc_column',
-           'position_ids', 'exit_ids', 'Identity', 'is_sampled']
+           'position_ids', 'exit_times', 'exit_ids', 'Identity', 'is_sampled']
 
 # %% ../nbs/17_identity.ipynb #position-id
 _NOTHING, _ENTRY, _EXIT = blake2b(digest_size=8), Struct("<iiidq").pack, Struct("<iiiddq").pack
@@ -194,6 +194,17 @@ def position_ids(
     return found
 
 # %% ../nbs/17_identity.ipynb #exit-ids
+def exit_times(
+    c: TraceColumns,  # Traces
+    timezone: tzinfo,  # Zone of naive times
+) -> list[datetime]:  # `exit_time` of each
+    "Say when many trades were closed."
+    if None not in (recorded := c["exit_timestamp"]):
+        return utc_column(recorded, timezone)
+    facts = zip(recorded, c["metadata"], c["timestamp"], c["holding_period_minutes"], strict=True)
+    return [exit_time_of(*fact, timezone) for fact in facts]
+
+
 def exit_ids(
     c: TraceColumns,  # Traces
     positions: Sequence[str],  # `position_ids`
@@ -246,18 +257,13 @@ class Identity:
 
     def ids_of(self, c: TraceColumns) -> tuple[list[str], list[str], list[datetime]]:
         "The same of many traces; an error where one of them is unusual, and none is counted as seen."
-        closed = [
-            when
-            if when is not None and when.tzinfo is UTC
-            else exit_time_of(when, metadata, entry, held, self.timezone)
-            for when, metadata, entry, held in zip(
-                c["exit_timestamp"], c["metadata"], c["timestamp"], c["holding_period_minutes"], strict=True
-            )
-        ]
+        closed = exit_times(c, self.timezone)
         legs = [twin_of_leg(m) if type(m) is dict and "leg" in m else 0 for m in c["metadata"]]
         positions = position_ids(c, self.timezone)
         exits = exit_ids(c, positions, closed, legs)
-        counted = [exit_id for exit_id, given in zip(exits, c["trace_id"], strict=True) if not given]
+        counted = exits
+        if any(c["trace_id"]):
+            counted = [exit_id for exit_id, given in zip(exits, c["trace_id"], strict=True) if not given]
         if not self.twins.are_new(counted):
             numbered = [
                 0 if given else leg + self.twins.number(exit_id)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
-from itertools import chain, groupby, repeat
+from itertools import chain, repeat
 from math import isfinite
 from typing import Any
 
@@ -22,9 +22,9 @@ from ..jsonable import dumps, json_default
 from ..trace import COLUMNS, PredictionTrace, TraceColumns, as_utc, to_row
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'NUMBER_RUNS', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'NUMBER_BYTES', 'BETWEEN', 'AFTER', 'LineForm',
-           'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv', 'slow_line',
-           'line_of', 'number_cells', 'time_cells', 'json_cells', 'id_cells', 'quick_lines']
+__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'PLAIN_RUNS', 'TIMES', 'PLAIN_BYTES', 'LineForm', 'csv_lines',
+           'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv', 'slow_line', 'line_of',
+           'plain_cells', 'json_cells', 'id_cells', 'quick_lines']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,6 @@ def quoted_runs(
     return quoted(number, cells[0]), quoted(*cells[1:4]), quoted(*cells[4:])
 
 # %% ../../nbs/capture/02_line_format.ipynb #numbers
-NUMBER_RUNS = (
-    ("predicted_confidence", "entry_price", "exit_price", "holding_period_minutes", "realized_return_pct"),
-    ("quantity", "fees_pct", "slippage_pct", "schema_version"),
-    ("mae_pct", "mfe_pct", "profit"),
-    ("leverage", "multiplier", "funding_pct"),
-)  # numbers that stand side by side
 PART = orjson.Fragment(b"\0")  # stands between the parts of a line
 NUMERIC = b"0123456789.,-+eT:"  # what times and numbers are made of
 OTHERS_AS_QUOTES = bytes(byte if byte in NUMERIC else ord('"') for byte in range(256))
@@ -183,54 +177,66 @@ def line_of(
     except Exception:  # noqa: BLE001  whatever it is, the slow road knows what to do about it
         return slow_line(trace, trace_id, position, form)
 
-# %% ../../nbs/capture/02_line_format.ipynb #number-cells
-NUMBER_BYTES = b"0123456789.,-+e[]nul"  # what rows of numbers and nulls are made of
+# %% ../../nbs/capture/02_line_format.ipynb #plain-cells
+PLAIN_RUNS = (
+    ("timestamp",), ("predicted_confidence", "entry_price", "exit_price", "holding_period_minutes", "realized_return_pct"),
+    ("exit_timestamp",), ("quantity", "fees_pct", "slippage_pct", "schema_version"), ("decision_time",),
+    ("mae_pct", "mfe_pct", "profit"), ("leverage", "multiplier", "funding_pct"),
+)  # fmt: skip
+TIMES = frozenset(("timestamp", "exit_timestamp", "decision_time"))
+PLAIN_BYTES = NUMERIC + b'\0"nul'  # of times, numbers, nulls, and the mark between runs
 
 
-def number_cells(
-    *columns: Sequence[Any],  # Numbers and None, of fields that stand side by side
-) -> list[Iterable[bytes]]:  # Cells with their commas; ValueError where something is no number
-    "Format columns of numbers; those of which nothing is known are empty at once."
-    runs = groupby(columns, key=lambda column: column.count(None) == len(column))
-    cells: list[Iterable[bytes]] = []
-    for is_empty, run in runs:
-        known = [*run]
-        if is_empty:
-            cells.append(repeat(b"," * (len(known) - 1)))
+def plain_cells(
+    c: TraceColumns,  # What is to be written
+    timezone: tzinfo,  # Zone of naive times
+) -> list[
+    Iterable[bytes]
+]:  # Cells of each run, with their commas; ValueError where one is neither time nor number
+    "Format the columns of times and numbers in one call; a run of which nothing is known costs nothing."
+    columns, cells = list[Iterable[Any]](), list[Iterable[bytes]]()
+    for run in PLAIN_RUNS:
+        if all(c[name][0] is None and c[name].count(None) == len(c[name]) for name in run):
+            cells.append(repeat(b"," * (len(run) - 1)))
             continue
-        text = orjson.dumps([*zip(*known, strict=True)], json_default)
-        if text.translate(None, NUMBER_BYTES) or text.count(b"[") != len(known[0]) + 1:
-            raise ValueError(f"not only numbers: {text[:80]!r}")
-        cells.append(text[2:-2].replace(b"null", b"").split(b"],["))
-    return cells
-
-
-def time_cells(
-    times: Sequence[Any],  # Times in UTC, or "" where one is lacking
-) -> list[bytes]:  # ISO 8601
-    "Format a column of times."
-    return orjson.dumps(times)[2:-2].split(b'","')
+        cells.append(())  # to be filled below
+        for name in run:
+            column = c[name]
+            if name in TIMES:
+                column = ["" if t is None else t if t.tzinfo is UTC else as_utc(t, timezone) for t in column]
+            columns.append(column)
+        columns.append(repeat(PART))
+    text = orjson.dumps([*chain.from_iterable(zip(*columns, strict=False))], json_default)[1:-3]
+    filled, times = cells.count(()), sum(cells[k] == () for k in (0, 2, 4))
+    pieces = text.translate(None, b'"nul').split(b",\0,")
+    n = len(c["timestamp"])
+    if text.translate(None, PLAIN_BYTES) or text.count(b'"') != 2 * times * n or len(pieces) != filled * n:
+        raise ValueError(f"not only times and numbers: {text[:80]!r}")
+    runs = iter(range(filled))
+    return [pieces[next(runs) :: filled] if run == () else run for run in cells]
 
 # %% ../../nbs/capture/02_line_format.ipynb #json-cells
-BETWEEN, AFTER = orjson.Fragment(b"\0"), orjson.Fragment(b"\0\0")
-
-
 def json_cells(
     features: Sequence[Any],  # Of each trace
     metadata: Sequence[Any],  # The same
-) -> list[bytes]:  # The two cells with a comma between
+) -> list[Iterable[bytes]]:  # Pieces of a line, with commas before, between and after
     "Format the two columns of JSON."
     if {*map(type, features), *map(type, metadata)} != {dict} or not (all(features) and all(metadata)):
-        return [json_cell(x) + b"," + json_cell(y) for x, y in zip(features, metadata, strict=True)]
-    parts = chain.from_iterable(zip(features, repeat(BETWEEN), metadata, repeat(AFTER)))
-    text = orjson.dumps([*parts], json_default)[1:-4].replace(b'"', b'""')
-    cells = b'"%b"' % text.replace(b",\0,", b'","').replace(b",\0\0,", b'"\n"')
-    if len(found := cells.split(b"\n")) != len(features) or text.count(b"\0") != 3 * len(features) - 2:
+        comma = repeat(b",")
+        return [comma, map(json_cell, features), comma, map(json_cell, metadata), comma]
+    parts = chain.from_iterable(zip(features, repeat(PART), metadata, repeat(PART)))
+    text = orjson.dumps([*parts], json_default)[1:-3].replace(b'"', b'""')
+    if len(found := text.split(b",\0,")) != 2 * len(features):
         raise ValueError("a value brings its own JSON")
-    return found
+    return [repeat(b',"'), found[0::2], repeat(b'","'), found[1::2], repeat(b'",')]
 
-# %% ../../nbs/capture/02_line_format.ipynb #csv-lines-of
-_quoted, _runs = Remembered(quoted), Remembered(quoted_runs)
+# %% ../../nbs/capture/02_line_format.ipynb #quick-lines
+def _with_commas(threshold_pct: float | None, *cells: str | None) -> tuple[bytes, bytes, bytes]:
+    labels, tags, currency = quoted_runs(threshold_pct, *cells)
+    return labels + b",", b"," + tags + b",", b"," + currency + b","
+
+
+_names, _runs = Remembered(lambda *cells: b"," + quoted(*cells) + b","), Remembered(_with_commas)
 
 
 def id_cells(ids: Sequence[str]) -> list[bytes]:
@@ -247,19 +253,15 @@ def quick_lines(
     form: LineForm = PLAIN_FORM,  # Rate and mode, zone of naive times, features or not
 ) -> list[bytes]:  # Lines without their end; any exception where a cell is unusual
     "Format many traces: the bytes of `line_of`."
-    opened, closed, decided = (
-        time_cells(["" if t is None else t if t.tzinfo is UTC else as_utc(t, form.timezone) for t in c[name]])
-        for name in ("timestamp", "exit_timestamp", "decision_time")
-    )
     names = zip(c["symbol"], c["strategy"], c["predicted_direction"], c["actual_direction"], strict=True)
     words = ("label_threshold_pct", "exit_reason", "account", "version", "entry_tag", "currency")
     said = map(_runs.__getitem__, zip(*(c[name] for name in words), strict=True))
     labels, tags, currency = zip(*said, strict=True)
-    prices, costs, results, money = (number_cells(*(c[name] for name in run)) for run in NUMBER_RUNS)
-    features = c["features"] if form.include_features else [None] * len(opened)
+    opened, prices, closed, costs, decided, results, money = plain_cells(c, form.timezone)
+    comma, ids = repeat(b","), (id_cells(trace_ids), id_cells(positions))
+    both = json_cells(c["features"] if form.include_features else [None] * len(trace_ids), c["metadata"])
     cells = (
-        opened, map(_quoted.__getitem__, names), *prices, json_cells(features, c["metadata"]), closed,
-        id_cells(trace_ids), repeat(form.said), labels, *costs, id_cells(positions), tags, decided, *results, currency,
-        *money,
+        opened, map(_names.__getitem__, names), prices, *both, closed, comma, ids[0], repeat(b",%b," % form.said), labels,
+        costs, comma, ids[1], tags, decided, comma, results, currency, money,
     )  # fmt: skip
-    return [*map(b",".join, zip(*cells))]  # noqa: B905  what comes again has no end
+    return [*map(b"".join, zip(*cells))]  # noqa: B905  what comes again has no end
