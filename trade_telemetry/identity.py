@@ -258,7 +258,8 @@ class Identity:
     def ids_of(self, c: TraceColumns) -> tuple[list[str], list[str], list[datetime]]:
         "The same of many traces; an error where one of them is unusual, and none is counted as seen."
         closed = exit_times(c, self.timezone)
-        legs = [twin_of_leg(m) if type(m) is dict and "leg" in m else 0 for m in c["metadata"]]
+        given = c["metadata"] if "metadata" in c else c["given_metadata"]
+        legs = [twin_of_leg(m) if type(m) is dict and "leg" in m else 0 for m in given]
         positions = position_ids(c, self.timezone)
         exits = exit_ids(c, positions, closed, legs)
         counted = exits

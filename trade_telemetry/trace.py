@@ -18,10 +18,10 @@ from .jsonable import dumps
 
 # %% auto #0
 __all__ = ['Direction', 'DIRECTIONS', 'DEFAULT_THRESHOLDS_PCT', 'MODES', 'SCHEMA_VERSION', 'EPOCH', 'MICROSECOND', 'COLUMNS',
-           'NEEDED_NUMBERS', 'OTHER_NUMBERS', 'OTHER_WORDS', 'TIME_FIELDS', 'TraceColumns', 'FIELDS', 'market_move_pct',
-           'label_direction', 'position_return_pct', 'as_utc', 'time_us', 'make_trace_id', 'is_kept', 'PredictionTrace',
-           'utc_text', 'to_row', 'from_row', 'to_dict', 'from_dict', 'as_columns', 'from_columns', 'exit_time_of',
-           'exit_time', 'closed_html']
+           'NEEDED_NUMBERS', 'OTHER_NUMBERS', 'OTHER_WORDS', 'TIME_FIELDS', 'TraceColumns', 'FIELDS', 'OWN_FACTS',
+           'market_move_pct', 'label_direction', 'position_return_pct', 'as_utc', 'time_us', 'make_trace_id', 'is_kept',
+           'PredictionTrace', 'utc_text', 'to_row', 'from_row', 'to_dict', 'from_dict', 'as_columns', 'from_columns',
+           'closed_metadata', 'own_facts', 'exit_time_of', 'exit_time', 'closed_html']
 
 # %% ../nbs/09_trace.ipynb #constants
 Direction = Literal["LONG", "SHORT", "NOOP"]
@@ -327,10 +327,38 @@ def as_columns(
 
 
 def from_columns(
-    columns: TraceColumns,  # All fields in order, as `as_columns` makes them
+    columns: TraceColumns,  # All fields, or those of a hook
 ) -> Iterator[PredictionTrace]:  # One at a time
     "Turn columns into traces again."
-    return map(PredictionTrace, *columns.values())
+    c = (
+        columns
+        if "metadata" in columns
+        else columns | {"metadata": [*map(closed_metadata, *own_facts(columns))]}
+    )
+    return map(PredictionTrace, *(c[name] for name in FIELDS))
+
+# %% ../nbs/09_trace.ipynb #closed-metadata
+def closed_metadata(
+    given: Mapping[str, Any],  # What somebody gave
+    exit_reason: str,  # stop_loss, take_profit, …
+    market_move_pct: float,  # Move between the fills, percent
+    entry_time: datetime,  # Of the opening fill
+    exit_time: datetime,  # Of the closing fill
+) -> dict[str, Any]:  # Both, the facts last
+    "Metadata of a closed position."
+    facts = {"exit_reason": exit_reason, "market_move_pct": market_move_pct}
+    return {**given, **facts, "entry_time": entry_time, "exit_time": exit_time}
+
+
+OWN_FACTS = ("exit_reason", "market_move_pct", "entry_time", "exit_time")
+
+
+def own_facts(columns: TraceColumns) -> tuple[Sequence[Any], ...]:
+    "Columns that `closed_metadata` takes, of a hook's traces."
+    return tuple(
+        columns[name]
+        for name in ("given_metadata", "exit_reason", "market_move_pct", "timestamp", "exit_timestamp")
+    )
 
 # %% ../nbs/09_trace.ipynb #exit-time
 def exit_time_of(

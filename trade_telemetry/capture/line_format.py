@@ -19,12 +19,12 @@ import orjson
 
 from ..identity import Remembered
 from ..jsonable import dumps, json_default
-from ..trace import COLUMNS, PredictionTrace, TraceColumns, as_utc, to_row
+from ..trace import COLUMNS, OWN_FACTS, PredictionTrace, TraceColumns, as_utc, to_row
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'PLAIN_RUNS', 'TIMES', 'PLAIN_BYTES', 'LineForm', 'csv_lines',
-           'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv', 'slow_line', 'line_of',
-           'plain_cells', 'json_cells', 'id_cells', 'quick_lines']
+__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'PLAIN_RUNS', 'TIMES', 'PLAIN_BYTES', 'MOVE', 'ENTRY', 'EXIT',
+           'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv',
+           'slow_line', 'line_of', 'plain_cells', 'json_cells', 'closed_cells', 'id_cells', 'quick_lines']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 @dataclass(frozen=True, slots=True)
@@ -230,6 +230,35 @@ def json_cells(
         raise ValueError("a value brings its own JSON")
     return [repeat(b',"'), found[0::2], repeat(b'","'), found[1::2], repeat(b'",')]
 
+
+_reasons = Remembered(lambda reason: b'""exit_reason"":' + orjson.dumps(reason).replace(b'"', b'""'))
+MOVE, ENTRY, EXIT = b',""market_move_pct"":', b',""entry_time"":""', b'"",""exit_time"":""'
+
+
+def closed_cells(
+    c: TraceColumns,  # Of a hook, with `given_metadata`
+    opened: Iterable[bytes],  # Their entry times as text
+    closed: Iterable[bytes],  # Their exit times
+) -> list[Iterable[bytes]]:  # As of `json_cells`; an error where what was given has such facts, too
+    "Format the two columns of JSON of a hook, whose own facts are at hand."
+    features, given = c["features"], c["given_metadata"]
+    if {*map(type, features), *map(type, given)} != {dict} or not all(
+        map(frozenset(OWN_FACTS).isdisjoint, given)
+    ):
+        raise ValueError("metadata of their own kind")
+    parts = chain.from_iterable(
+        zip(features, repeat(PART), given, repeat(PART), c["market_move_pct"], repeat(PART))
+    )
+    text = orjson.dumps([*parts], json_default)[1:-3].replace(b'"', b'""')
+    if len(found := text.split(b",\0,")) != 3 * len(features):
+        raise ValueError("a value brings its own JSON")
+    before = repeat(b',"'), found[0::3], repeat(b'","')
+    if not all(features):
+        before = repeat(b","), [b"{}" if x == b"{}" else b'"%b"' % x for x in found[0::3]], repeat(b',"')
+    given = [x[:-1] + b"," if len(x) > 2 else b"{" for x in found[1::3]]
+    facts = map(_reasons.__getitem__, zip(c["exit_reason"])), repeat(MOVE), found[2::3]
+    return [*before, given, *facts, repeat(ENTRY), opened, repeat(EXIT), closed, repeat(b'""}",')]
+
 # %% ../../nbs/capture/02_line_format.ipynb #quick-lines
 def _with_commas(threshold_pct: float | None, *cells: str | None) -> tuple[bytes, bytes, bytes]:
     labels, tags, currency = quoted_runs(threshold_pct, *cells)
@@ -259,7 +288,9 @@ def quick_lines(
     labels, tags, currency = zip(*said, strict=True)
     opened, prices, closed, costs, decided, results, money = plain_cells(c, form.timezone)
     comma, ids = repeat(b","), (id_cells(trace_ids), id_cells(positions))
-    both = json_cells(c["features"] if form.include_features else [None] * len(trace_ids), c["metadata"])
+    if not form.include_features:
+        c = c | {"features": [{}] * len(trace_ids)}
+    both = json_cells(c["features"], c["metadata"]) if "metadata" in c else closed_cells(c, opened, closed)
     cells = (
         opened, map(_names.__getitem__, names), prices, *both, closed, comma, ids[0], repeat(b",%b," % form.said), labels,
         costs, comma, ids[1], tags, decided, comma, results, currency, money,
