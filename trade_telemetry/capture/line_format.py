@@ -19,11 +19,20 @@ import orjson
 
 from ..identity import Remembered
 from ..jsonable import dumps, json_default
-from ..trace import COLUMNS, OWN_FACTS, PredictionTrace, TraceColumns, as_utc, to_row
+from trade_telemetry.trace import (
+    COLUMNS,
+    OWN_FACTS,
+    PredictionTrace,
+    TraceColumns,
+    as_utc,
+    closed_metadata,
+    own_facts,
+    to_row,
+)
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'PLAIN_RUNS', 'TIMES', 'PLAIN_BYTES', 'MOVE', 'ENTRY', 'EXIT',
-           'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv',
+__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'PLAIN_RUNS', 'TIMES', 'PLAIN_BYTES', 'OWN', 'MOVE', 'ENTRY',
+           'EXIT', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv',
            'slow_line', 'line_of', 'plain_cells', 'json_cells', 'closed_cells', 'id_cells', 'quick_lines']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
@@ -232,6 +241,7 @@ def json_cells(
 
 
 _reasons = Remembered(lambda reason: b'""exit_reason"":' + orjson.dumps(reason).replace(b'"', b'""'))
+OWN = frozenset(OWN_FACTS)
 MOVE, ENTRY, EXIT = b',""market_move_pct"":', b',""entry_time"":""', b'"",""exit_time"":""'
 
 
@@ -239,13 +249,11 @@ def closed_cells(
     c: TraceColumns,  # Of a hook, with `given_metadata`
     opened: Iterable[bytes],  # Their entry times as text
     closed: Iterable[bytes],  # Their exit times
-) -> list[Iterable[bytes]]:  # As of `json_cells`; an error where what was given has such facts, too
+) -> list[Iterable[bytes]]:  # As of `json_cells`
     "Format the two columns of JSON of a hook, whose own facts are at hand."
     features, given = c["features"], c["given_metadata"]
-    if {*map(type, features), *map(type, given)} != {dict} or not all(
-        map(frozenset(OWN_FACTS).isdisjoint, given)
-    ):
-        raise ValueError("metadata of their own kind")
+    if {*map(type, features), *map(type, given)} != {dict} or not all(map(OWN.isdisjoint, given)):
+        return json_cells(features, [*map(closed_metadata, *own_facts(c))])
     parts = chain.from_iterable(
         zip(features, repeat(PART), given, repeat(PART), c["market_move_pct"], repeat(PART))
     )
