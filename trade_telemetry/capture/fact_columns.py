@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from math import hypot
-from operator import le
+from operator import attrgetter, is_, le
 from typing import Any
 
 from ..identity import given_position_id
@@ -43,13 +44,18 @@ def are_finite(columns: Iterable[Sequence[Any]], kinds: frozenset[type]) -> bool
     return all({*map(type, c)} <= kinds and hypot(*filter(None, c)) < HUGE for c in columns)
 
 
+_zone_of = attrgetter("tzinfo")
+
+
 def are_times(times: Sequence[Any]) -> bool:
     "Are they plain, aware and in UTC?"
-    return {*map(type, times)} == {datetime} and {id(when.tzinfo) for when in times} == {id(UTC)}
+    return {*map(type, times)} == {datetime} and all(map(is_, map(_zone_of, times), repeat(UTC)))
 
 
 def are_ids(given: Sequence[Any]) -> bool:
     "Are they ids of an engine, or None?"
+    if given.count(None) == len(given):
+        return True
     return all(x is None or type(x) is int or (type(x) is str and not is_blank(x)) for x in given)
 
 
@@ -107,7 +113,7 @@ def _are_plain(columns: Sequence[Sequence[Any]]) -> bool:
         are_finite((entry_price, exit_price), NUMBER) and min(entry_price) > 0 and are_finite(numbers, MAYBE_NUMBER)
         and are_words((symbol, strategy, reason, account, version, tag, currency)) and {*side} <= {"LONG", "SHORT"}
         and are_times(entry) and are_times(exit_) and all(map(le, entry, exit_)) and are_ids(given)
-        and ({*decided} == {None} or are_times([when for when in decided if when is not None]))
+        and (decided.count(None) == len(decided) or are_times([*filter(None, decided)]))
         and min({*leverage} - {None}, default=1.0) > 0
     )  # fmt: skip
 

@@ -60,8 +60,8 @@ class Sink:
         "Take so many traces (None: all that are queued now); write whenever enough rows wait."
         left = len(items) if count is None else min(count, len(items))
         while left > 0:
-            room = max(1, self.options.buffer_size - self.intake.waiting)
-            left -= self.take_some(items, min(left, room, MOST_AT_ONCE))
+            room = self.options.buffer_size - self.intake.waiting
+            left -= self.take_some(items, MOST_AT_ONCE if left >= MOST_AT_ONCE else min(left, max(1, room)))
             if self.intake.waiting >= self.options.buffer_size:
                 self.flush("by_size")
         if self.anything and self.clock() - self.last_flush >= self.options.throttle_seconds:
