@@ -17,7 +17,8 @@ from ..trace import FIELDS, SCHEMA_VERSION, TraceColumns, closed_metadata, own_f
 from ..values import is_blank
 
 # %% auto #0
-__all__ = ['HUGE', 'NUMBER', 'MAYBE_NUMBER', 'as_dict', 'are_finite', 'are_times', 'are_ids', 'are_words', 'fact_columns']
+__all__ = ['HUGE', 'NUMBER', 'MAYBE_NUMBER', 'as_dict', 'are_finite', 'are_times', 'are_ids', 'are_words', 'are_plain',
+           'fact_columns']
 
 # %% ../../nbs/capture/09_fact_columns.ipynb #as-dict
 def as_dict(
@@ -63,7 +64,23 @@ def are_words(columns: Iterable[Sequence[Any]]) -> bool:
     "Are they text?"
     return all({*map(type, c)} == {str} for c in columns)
 
-# %% ../../nbs/capture/09_fact_columns.ipynb #fact-columns
+# %% ../../nbs/capture/09_fact_columns.ipynb #all-plain
+def are_plain(columns: Sequence[Sequence[Any]]) -> bool:
+    "Would `is_plain` say so of each position, and has its market a relative move?"
+    (
+        symbol, strategy, side, entry, exit_, entry_price, exit_price, confidence, quantity, leverage, fees, slippage,
+        reason, earned, _, _, _, account, given, version, tag, decided, mae, mfe, profit, currency, multiplier, funding,
+    ) = columns  # fmt: skip
+    numbers = confidence, quantity, leverage, fees, slippage, earned, mae, mfe, profit, multiplier, funding
+    return (
+        are_finite((entry_price, exit_price), NUMBER) and min(entry_price) > 0 and are_finite(numbers, MAYBE_NUMBER)
+        and are_words((symbol, strategy, reason, account, version, tag, currency)) and {*side} <= {"LONG", "SHORT"}
+        and are_times(entry) and are_times(exit_) and all(map(le, entry, exit_)) and are_ids(given)
+        and (decided.count(None) == len(decided) or are_times([*filter(None, decided)]))
+        and min({*leverage} - {None}, default=1.0) > 0
+    )  # fmt: skip
+
+# %% ../../nbs/capture/09_fact_columns.ipynb #outcomes
 def _outcomes(
     sides: Sequence[str], moves: Sequence[float], limits: Sequence[float], leverage: Sequence[float | None],
     fees: Sequence[float | None], earned: Sequence[float | None],
@@ -80,7 +97,7 @@ def _outcomes(
     ]
     return actual, returns
 
-
+# %% ../../nbs/capture/09_fact_columns.ipynb #own-facts
 def _position_ids(accounts: Sequence[str], given: Sequence[Any]) -> list[str]:
     "Ids of decisions that the engine names itself."
     rows = zip(accounts, given, strict=True)
@@ -101,23 +118,7 @@ def _metadata(facts: TraceColumns, legs: Sequence[Any], given: Sequence[Any]) ->
             told["source_position_id"] = str(own_id)
     return made
 
-
-def _are_plain(columns: Sequence[Sequence[Any]]) -> bool:
-    "Would `is_plain` say so of each position, and has its market a relative move?"
-    (
-        symbol, strategy, side, entry, exit_, entry_price, exit_price, confidence, quantity, leverage, fees, slippage,
-        reason, earned, _, _, _, account, given, version, tag, decided, mae, mfe, profit, currency, multiplier, funding,
-    ) = columns  # fmt: skip
-    numbers = confidence, quantity, leverage, fees, slippage, earned, mae, mfe, profit, multiplier, funding
-    return (
-        are_finite((entry_price, exit_price), NUMBER) and min(entry_price) > 0 and are_finite(numbers, MAYBE_NUMBER)
-        and are_words((symbol, strategy, reason, account, version, tag, currency)) and {*side} <= {"LONG", "SHORT"}
-        and are_times(entry) and are_times(exit_) and all(map(le, entry, exit_)) and are_ids(given)
-        and (decided.count(None) == len(decided) or are_times([*filter(None, decided)]))
-        and min({*leverage} - {None}, default=1.0) > 0
-    )  # fmt: skip
-
-
+# %% ../../nbs/capture/09_fact_columns.ipynb #fact-columns
 def fact_columns(
     queued: Sequence[
         tuple[Any, ...]
@@ -126,7 +127,7 @@ def fact_columns(
 ) -> TraceColumns | None:  # As `from_columns` takes them
     "Label many closed positions; None where they have to be read one by one."
     _, *facts = zip(*queued, strict=True)
-    if not _are_plain(facts):
+    if not are_plain(facts):
         return None
     (
         symbol, strategy, side, entry, exit_, entry_price, exit_price, confidence, quantity, leverage, fees, slippage,

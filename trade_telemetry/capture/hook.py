@@ -337,10 +337,7 @@ def trace_from_facts(
     known = ", ".join(sorted(thresholds_pct)) or "none"
     raise ValueError(f"no label threshold for strategy {closed[1]!r} (known: {known})")
 
-# %% ../../nbs/capture/10_hook.ipynb #telemetry-hook
-DECISIVE = frozenset((*REQUIRED, "leverage", "fees_pct", "realized_return_pct", "leg"))
-
-
+# %% ../../nbs/capture/10_hook.ipynb #facts-to-traces
 class FactsToTraces:
     "Makes traces of queued facts: one, or many at once."
 
@@ -367,6 +364,9 @@ class FactsToTraces:
     def trace_columns(self, queued: list[tuple[Any, ...]]) -> TraceColumns | None:
         "Traces of many items; None where any of them is to be read one by one."
         return None if self.first.left else fact_columns(queued, self.thresholds_pct)
+
+# %% ../../nbs/capture/10_hook.ipynb #telemetry-hook
+DECISIVE = frozenset((*REQUIRED, "leverage", "fees_pct", "realized_return_pct", "leg"))
 
 
 class TelemetryHook:

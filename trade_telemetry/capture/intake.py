@@ -19,8 +19,8 @@ from ..identity import Identity, is_sampled
 from ..trace import DIRECTIONS, PredictionTrace, TraceColumns, as_columns, from_columns
 
 # %% auto #0
-__all__ = ['FEW', 'maker_of', 'built', 'are_usual', 'WaitingLines', 'Intake', 'many_built', 'gathered', 'in_columns', 'taken',
-           'put_many', 'put_lines']
+__all__ = ['FEW', 'maker_of', 'built', 'are_usual', 'WaitingLines', 'Intake', 'many_built', 'gathered', 'in_columns', 'put_lines',
+           'taken', 'put_many']
 
 # %% ../../nbs/capture/07_intake.ipynb #maker-of
 FEW = 8  # Fewer alike in a row are taken one by one
@@ -185,6 +185,24 @@ def in_columns(
                 intake.put(trace)
     yield from gathered(traces)
 
+# %% ../../nbs/capture/07_intake.ipynb #put-lines
+def put_lines(intake: Intake, c: TraceColumns, exit_ids: list[str], positions: list[str]) -> None:
+    "Format many traces."
+    try:
+        lines = quick_lines(c, exit_ids, positions, intake.form)
+        of_strategy: dict[str, list[bytes]] = {str(strategy): [] for strategy in c["strategy"]}
+    except Exception:  # noqa: BLE001  as above
+        for trace, exit_id, position in zip(from_columns(c), exit_ids, positions, strict=True):
+            intake.put_line(trace, exit_id, position)
+        return
+    if len(of_strategy) == 1:
+        of_strategy = dict.fromkeys(of_strategy, lines)
+    else:
+        for strategy, line in zip(c["strategy"], lines, strict=True):
+            of_strategy[str(strategy)].append(line)
+    for strategy, some in of_strategy.items():
+        intake.wait(strategy, b"\n".join(some) + b"\n", len(some))
+
 # %% ../../nbs/capture/07_intake.ipynb #put-many
 def taken(c: TraceColumns, kept: list[bool]) -> TraceColumns:
     "Columns of some of the traces."
@@ -218,21 +236,3 @@ def put_many(
         positions, exit_ids = [*compress(positions, kept)], [*compress(exit_ids, kept)]
     if positions:
         put_lines(intake, c, exit_ids, positions)
-
-
-def put_lines(intake: Intake, c: TraceColumns, exit_ids: list[str], positions: list[str]) -> None:
-    "Format many traces."
-    try:
-        lines = quick_lines(c, exit_ids, positions, intake.form)
-        of_strategy: dict[str, list[bytes]] = {str(strategy): [] for strategy in c["strategy"]}
-    except Exception:  # noqa: BLE001  as above
-        for trace, exit_id, position in zip(from_columns(c), exit_ids, positions, strict=True):
-            intake.put_line(trace, exit_id, position)
-        return
-    if len(of_strategy) == 1:
-        of_strategy = dict.fromkeys(of_strategy, lines)
-    else:
-        for strategy, line in zip(c["strategy"], lines, strict=True):
-            of_strategy[str(strategy)].append(line)
-    for strategy, some in of_strategy.items():
-        intake.wait(strategy, b"\n".join(some) + b"\n", len(some))

@@ -239,7 +239,7 @@ def json_cells(
         raise ValueError("a value brings its own JSON")
     return [repeat(b',"'), found[0::2], repeat(b'","'), found[1::2], repeat(b'",')]
 
-
+# %% ../../nbs/capture/02_line_format.ipynb #closed-cells
 _reasons = Remembered(lambda reason: b'""exit_reason"":' + orjson.dumps(reason).replace(b'"', b'""'))
 OWN = frozenset(OWN_FACTS)
 MOVE, ENTRY, EXIT = b',""market_move_pct"":', b',""entry_time"":""', b'"",""exit_time"":""'
