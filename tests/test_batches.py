@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import enum
+import json
 import logging
 import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -271,3 +277,140 @@ def test_a_queue_of_any_length_is_written_as_one_after_the_other(tmp_path: Path)
         assert writer.stats().written == 3000
         rows[few] = b"".join(p.read_bytes() for p in sorted((tmp_path / str(few)).glob("traces_*")))
     assert rows[8] == rows[10**9]
+
+
+# ---- broken in the middle of a group
+
+
+def close_one(hook: TelemetryHook, k: int, symbol: str = "TCS") -> None:
+    at = START + timedelta(seconds=k)
+    hook.position_closed(
+        symbol=symbol,
+        strategy="swing",
+        direction="LONG",
+        entry_time=at,
+        exit_time=at + timedelta(minutes=5),
+        entry_price=100.0,
+        exit_price=101.0,
+    )
+
+
+def rows_in(directory: Path) -> int:
+    "Whole rows in all files of a directory."
+    texts = [path.read_bytes() for path in directory.glob("traces_*")]
+    assert all(text.endswith(b"\n") for text in texts)
+    return sum(text.count(b"\n") - 1 for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("where", "nth"),
+    [
+        ("intake.in_columns", 3), ("intake.as_columns", 1), ("intake.put_many", 2), ("intake.quick_lines", 2),
+        ("intake.is_sampled", 300), ("ledger.Ledger.add", 1), ("ledger.Ledger.add", 600),
+    ],
+)  # fmt: skip
+def test_an_interrupt_in_the_middle_of_a_group_leaves_the_account_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, nth: int
+) -> None:
+    "Ctrl-C in `flush`, which works in the caller's time."
+    writer = TelemetryWriter(tmp_path, background=False, sample_rate=0.5, buffer_size=70)
+    hook = TelemetryHook(writer, {"swing": 0.3})
+    for k in range(900):
+        close_one(hook, k)
+    target = f"trade_telemetry.capture.{where}"
+    room, _, name = where.partition(".")
+    owner: Any = __import__(f"trade_telemetry.capture.{room}", fromlist=[name])
+    for part in name.split("."):
+        owner = getattr(owner, part)
+    calls: list[None] = []
+
+    def interrupted(*args: Any, **more: Any) -> Any:
+        calls.append(None)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return owner(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.flush()
+    account = writer.stats()
+    assert account.accounted == account.offered == 900
+    writer.close()
+    account = writer.stats()
+    assert (account.accounted, account.pending) == (900, 0)
+    assert 0 < account.failed["trace KeyboardInterrupt"] <= 250  # the rest of one group
+    assert rows_in(tmp_path) == account.written
+
+
+def test_a_close_in_the_middle_of_eight_hooks_counts_every_call(tmp_path: Path) -> None:
+    for n in range(3):
+        directory = tmp_path / str(n)
+        writer = TelemetryWriter(directory, mode="live", max_pending=2000, poll_seconds=0.001)
+        begun = threading.Barrier(9)
+
+        def work(symbol: str, begun: threading.Barrier = begun, writer: TelemetryWriter = writer) -> None:
+            hook = TelemetryHook(writer, {"swing": 0.3})
+            begun.wait()
+            for k in range(1500):
+                close_one(hook, k, symbol)
+
+        threads = [threading.Thread(target=work, args=(f"S{t}",)) for t in range(8)]
+        for t in threads:
+            t.start()
+        begun.wait()
+        while writer.stats().offered < 2000:
+            pass
+        writer.close()
+        for t in threads:
+            t.join()
+        account = writer.stats()
+        assert account.offered == account.accounted == 8 * 1500
+        assert (account.pending, rows_in(directory)) == (0, account.written)
+
+
+@pytest.mark.parametrize("end", ["exit", "killed", "full"])
+def test_a_process_that_ends_with_a_long_queue_tells_the_truth(
+    tmp_path: Path, counts: Callable[[int, int], int], end: str
+) -> None:
+    offered = counts(30_000, 200_000)
+    code = textwrap.dedent("""
+        import os, resource, signal, sys
+        from datetime import UTC, datetime, timedelta
+        from trade_telemetry.capture.hook import TelemetryHook
+        from trade_telemetry.capture.writer import TelemetryWriter
+        directory, offered, end = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+        if end == "full":
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        writer = TelemetryWriter(directory, max_pending=10**9, poll_seconds=3600)
+        hook = TelemetryHook(writer, {"swing": 0.3})
+        for k in range(offered):
+            at = datetime(2024, 1, 2, 14, 30, tzinfo=UTC) + timedelta(seconds=k)
+            hook.position_closed(symbol="TCS", strategy="swing", direction="LONG", entry_time=at, exit_time=at,
+                entry_price=100.0, exit_price=101.0, features={"k": k})
+        if end == "killed":
+            before = writer._background.sink.intake.add_many
+            def dies(items):
+                if writer._background.sink.taken > offered // 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                before(items)
+            writer._background.sink.intake.add_many = dies
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(offered), end],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("run_*.json"))
+    told, rows = record["counters"], rows_in(tmp_path)
+    if end == "killed":
+        assert (done.returncode, record["end_reason"]) == (-signal.SIGKILL, None)
+        assert told["written"] <= rows <= offered
+        assert rows >= offered // 2 - 250
+        return
+    assert (done.returncode, record["end_reason"]) == (0, "exit")
+    assert told["offered"] == offered == told["written"] + sum(told["failed"].values())
+    assert rows == told["written"]
+    assert (end == "full") == (told["failed"] != {})
