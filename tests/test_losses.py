@@ -324,6 +324,7 @@ def test_an_end_waits_for_a_slow_disk_beyond_its_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Slow(monkeypatch, 0.02)
+    monkeypatch.setattr(writer_module, "MOST_AT_ONCE", 10)
     writer = TelemetryWriter(tmp_path, buffer_size=10, poll_seconds=3600)
     for k in range(600):
         writer.write_trace(trace(k))

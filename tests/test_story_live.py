@@ -207,7 +207,10 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {
     "account raises": lambda patch, base: patch.setattr(TelemetryWriter, "stats", fails),
     "thread died": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.Waiting.run", lambda self: None),
     "trace cannot be built": lambda patch, base: patch.setattr("trade_telemetry.capture.hook.build_trace", fails),
-    "row cannot be formatted": lambda patch, base: patch.setattr("trade_telemetry.capture.writer.line_of", fails),
+    "row cannot be formatted": lambda patch, base: (
+        patch.setattr("trade_telemetry.capture.intake.line_of", fails),
+        patch.setattr("trade_telemetry.capture.intake.quick_lines", fails),
+    ),
     "ledger raises": lambda patch, base: patch.setattr("trade_telemetry.capture.ledger.Ledger.add", fails),
     "features": lambda patch, base: patch.setattr(
         Odd, "features", {"o": object(), "e": Unserializable(), "n": float("nan"), 3: {1, 2}, "c": 1j, "b": b"\xff"}

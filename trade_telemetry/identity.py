@@ -6,18 +6,29 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
+from itertools import chain
 from math import nan
 from struct import Struct
 from typing import Any
 from zlib import crc32
 
-from .trace import EPOCH, PredictionTrace, as_utc, exit_time, is_kept
+from trade_telemetry.trace import (
+    EPOCH,
+    PredictionTrace,
+    TraceColumns,
+    as_utc,
+    exit_time,
+    exit_time_of,
+    is_kept,
+)
 
 # %% auto #0
-__all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins', 'twin_of_leg', 'quantity_of', 'Identity', 'is_sampled']
+__all__ = ['position_id', 'given_position_id', 'trace_id', 'Twins', 'twin_of_leg', 'quantity_of', 'Remembered', 'utc_column',
+           'position_ids', 'exit_times', 'exit_ids', 'Identity', 'is_sampled']
 
 # %% ../nbs/17_identity.ipynb #position-id
 _NOTHING, _ENTRY, _EXIT = blake2b(digest_size=8), Struct("<iiidq").pack, Struct("<iiiddq").pack
@@ -98,12 +109,25 @@ class Twins:
         seen[content] = n + 1
         return n + 1
 
+    def are_new(
+        self,
+        contents: Sequence[str],  # Ids of contents
+    ) -> bool:  # If not, nothing is counted
+        "Count all of them at once, if none was seen and no two are alike."
+        fresh, seen = dict.fromkeys(contents, 0), self.seen
+        if len(fresh) < len(contents) or not seen.keys().isdisjoint(fresh):
+            return False
+        seen.update(fresh)
+        for _ in range(len(seen) - self.most):
+            seen.popitem(last=False)
+        return True
+
 # %% ../nbs/17_identity.ipynb #identity
 def twin_of_leg(
-    trace: PredictionTrace,  # With or without a leg in its metadata
+    metadata: Any,  # Of a trace, with or without a leg
 ) -> int:  # 0 without; far from the twins that are counted
     "Number that the leg of an exit adds to its identity."
-    leg = trace.metadata.get("leg", 0) if type(trace.metadata) is dict else 0
+    leg = metadata["leg"] if type(metadata) is dict and "leg" in metadata else 0
     if leg == 0:
         return 0
     whole = type(leg) is int and abs(leg) < 1 << 30
@@ -119,7 +143,90 @@ def quantity_of(
     except (TypeError, ValueError):
         return None
 
+# %% ../nbs/17_identity.ipynb #remembered
+class Remembered(dict[tuple[Any, ...], Any]):
+    "What a function made of its arguments: a lookup calls nothing."
 
+    def __init__(
+        self,
+        make: Callable[..., Any],  # Called with what is looked up
+        most: int = 4096,  # Before it begins anew
+    ) -> None:
+        super().__init__()
+        self.make, self.most = make, most
+
+    def __missing__(self, key: tuple[Any, ...]) -> Any:
+        made = self.make(*key)
+        if len(self) >= self.most:
+            self.clear()
+        self[key] = made
+        return made
+
+# %% ../nbs/17_identity.ipynb #position-ids
+_begun = Remembered(partial(_of_names, "content"))  # strategy, symbol, account, direction → their hash
+
+
+def utc_column(
+    times: Sequence[datetime],  # Aware or naive
+    timezone: tzinfo,  # Zone of naive ones
+) -> list[datetime]:  # Aware, UTC
+    "Bring a column of times to UTC."
+    return [when if when.tzinfo is UTC else as_utc(when, timezone) for when in times]
+
+
+def position_ids(
+    c: TraceColumns,  # Traces
+    timezone: tzinfo,  # Zone of naive times
+) -> list[str]:  # Given or by content; an error where a name is no text or a price no number
+    "Name the decisions of many traces."
+    names = c["strategy"], c["symbol"], c["account"], c["predicted_direction"]
+    if {*map(type, chain(*names))} != {str}:
+        raise TypeError("names are text")
+    found: list[str] = []
+    opened, states = utc_column(c["timestamp"], timezone), map(_begun.__getitem__, zip(*names, strict=True))
+    for given, state, when, price in zip(c["position_id"], states, opened, c["entry_price"], strict=True):
+        if given:
+            found.append(given)
+            continue
+        own, at = state.copy(), when - EPOCH
+        own.update(_ENTRY(at.days, at.seconds, at.microseconds, price, 0))
+        found.append(own.hexdigest())
+    return found
+
+# %% ../nbs/17_identity.ipynb #exit-ids
+def exit_times(
+    c: TraceColumns,  # Traces
+    timezone: tzinfo,  # Zone of naive times
+) -> list[datetime]:  # `exit_time` of each
+    "Say when many trades were closed."
+    if None not in (recorded := c["exit_timestamp"]):
+        return utc_column(recorded, timezone)
+    facts = zip(recorded, c["metadata"], c["timestamp"], c["holding_period_minutes"], strict=True)
+    return [exit_time_of(*fact, timezone) for fact in facts]
+
+
+def exit_ids(
+    c: TraceColumns,  # Traces
+    positions: Sequence[str],  # `position_ids`
+    closed: Sequence[datetime],  # Their exits, aware
+    twins: Sequence[int],  # Of each exit
+) -> list[str]:  # Given or by content; an error where a price is no number
+    "Name the exits of many traces."
+    found: list[str] = []
+    rows = zip(c["trace_id"], positions, closed, c["exit_price"], c["quantity"], twins, strict=True)
+    for given, position, when, price, quantity, twin in rows:
+        if given:
+            found.append(given)
+            continue
+        own, at = _NOTHING.copy(), when - EPOCH
+        units = quantity if type(quantity) is float else quantity_of(quantity)
+        units = nan if units is None else units
+        numbers = _EXIT(at.days, at.seconds, at.microseconds, price, units, twin)
+        own.update(position.encode() + numbers)
+        found.append(own.hexdigest())
+    return found
+
+# %% ../nbs/17_identity.ipynb #identity-class
 class Identity:
     "Ids of decisions and exits; twins are told apart in a bounded window."
 
@@ -142,11 +249,29 @@ class Identity:
         if t.trace_id:
             return position, t.trace_id, closed
         quantity = t.quantity if type(t.quantity) is float else quantity_of(t.quantity)
-        leg = twin_of_leg(t) if type(t.metadata) is dict and "leg" in t.metadata else 0
+        leg = twin_of_leg(t.metadata)
         exit_id = trace_id(position, closed, t.exit_price, quantity, leg)
         if twin := self.twins.number(exit_id):
             exit_id = trace_id(position, closed, t.exit_price, quantity, leg + twin)
         return position, exit_id, closed
+
+    def ids_of(self, c: TraceColumns) -> tuple[list[str], list[str], list[datetime]]:
+        "The same of many traces; an error where one of them is unusual, and none is counted as seen."
+        closed = exit_times(c, self.timezone)
+        given = c["metadata"] if "metadata" in c else c["given_metadata"]
+        legs = [twin_of_leg(m) if type(m) is dict and "leg" in m else 0 for m in given]
+        positions = position_ids(c, self.timezone)
+        exits = exit_ids(c, positions, closed, legs)
+        counted = exits
+        if any(c["trace_id"]):
+            counted = [exit_id for exit_id, given in zip(exits, c["trace_id"], strict=True) if not given]
+        if not self.twins.are_new(counted):
+            numbered = [
+                0 if given else leg + self.twins.number(exit_id)
+                for exit_id, given, leg in zip(exits, c["trace_id"], legs, strict=True)
+            ]
+            exits = exit_ids(c, positions, closed, numbered)
+        return positions, exits, closed
 
 # %% ../nbs/17_identity.ipynb #is-sampled
 def is_sampled(

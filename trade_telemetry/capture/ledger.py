@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +19,11 @@ from ..aggregate_file import Row, canonical_bytes, ledger_document, read_aggrega
 from ..aggregate_form import Close, Key, Lines, Sums, add_close, add_sums, close_of
 from ..identity import Twins
 from ..timezones import LocalDays, date_of_day
-from ..trace import PredictionTrace, time_us, utc_text
+from ..trace import PredictionTrace, TraceColumns, from_columns, time_us, utc_text
 
 # %% auto #0
-__all__ = ['MOST_KNOWN', 'MOST_READ', 'Month', 'Ledger', 'save_month', 'LedgerRow', 'read_ledger', 'merge_ledgers',
-           'CountedClose', 'CountedCloses', 'in_ledger', 'changed_at', 'known_closes', 'Counting']
+__all__ = ['MOST_KNOWN', 'MOST_READ', 'Month', 'Ledger', 'replace_file', 'save_month', 'LedgerRow', 'read_ledger',
+           'merge_ledgers', 'CountedClose', 'CountedCloses', 'in_ledger', 'changed_at', 'known_closes', 'Counting']
 
 # %% ../../nbs/capture/01_ledger.ipynb #month
 class Month:
@@ -85,6 +86,17 @@ class Ledger:
             save_month(self, month)
             self.dirty.discard(month)
 
+# %% ../../nbs/capture/01_ledger.ipynb #replace-file
+def replace_file(
+    path: Path,  # Its directory is made if missing
+    data: bytes,  # All that it holds from now on
+) -> None:  # OSError where that cannot be; then it is as before
+    "Write a file as a whole, in one step."
+    temporary = path.with_name(f".{path.name}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
 # %% ../../nbs/capture/01_ledger.ipynb #save-month
 def save_month(
     ledger: Ledger,  # Whose
@@ -93,10 +105,7 @@ def save_month(
     "Write one month of a ledger."
     path = ledger.directory / f"ledger_{ledger.name}_{month}.json"
     content = ledger_document(ledger.months[month].spelled(), ledger.mode, str(ledger.timezone), month)
-    temporary = path.with_name(f".{path.name}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_bytes(canonical_bytes(content))
-    os.replace(temporary, path)
+    replace_file(path, canonical_bytes(content))
     return path
 
 # %% ../../nbs/capture/01_ledger.ipynb #read-ledger
@@ -157,6 +166,11 @@ class CountedCloses:
         self.ledger, self.path = ledger, ledger.directory / f"closes_{ledger.name}.json"
         self.last, self.closes = deque[CountedClose](maxlen=most), Counter[str]()
         self.forgotten = ""  # Latest exit time of the closes that are no longer remembered
+        self.unsaved, self.in_file, self.size = (
+            0,
+            0,
+            -1,
+        )  # New closes; closes in the file; its bytes, -1: begin anew
 
     def note(self, trace_id: str, position: str, exit_us: int, exit_time: datetime) -> None:
         "Remember a close that the ledger has just counted."
@@ -165,21 +179,32 @@ class CountedCloses:
             self.forgotten = max(self.forgotten, self.last[0].closed)
         self.last.append(CountedClose(trace_id, position, month, utc_text(exit_time)))
         self.closes[month] += 1
+        self.unsaved += 1
+
+    def line(self, closes: Iterable[CountedClose]) -> bytes:
+        "What is known now, and some of the last closes."
+        facts = {"schema_version": 1, "kind": "counted closes", "mode": self.ledger.mode}
+        known = {"forgotten_until": self.forgotten, "closes": self.closes, "last": [*map(list, closes)]}
+        return orjson.dumps(facts | known) + b"\n"
 
     def save(self) -> None:
-        "Replace the file as a whole; OSError where that cannot be."
-        content = {
-            "schema_version": 1,
-            "kind": "counted closes",
-            "mode": self.ledger.mode,
-            "forgotten_until": self.forgotten,
-            "closes": self.closes,
-            "last": list(map(list, self.last)),
-        }
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(canonical_bytes(content))
-        os.replace(temporary, self.path)
+        "Append what is new, or replace the file as a whole; OSError where that cannot be."
+        new, most, size = self.unsaved, self.last.maxlen or 0, self.size
+        try:
+            is_whole = 0 <= size == self.path.stat().st_size
+        except OSError:
+            is_whole = False
+        self.size = -1  # until it is done: who fails begins anew
+        if is_whole and new <= most and self.in_file + new <= 2 * most:
+            line = self.line(islice(self.last, len(self.last) - new, None))
+            with self.path.open("ab") as file:
+                file.write(line)
+            self.size, self.in_file = size + len(line), self.in_file + new
+        else:
+            line = self.line(self.last)
+            replace_file(self.path, line)
+            self.size, self.in_file = len(line), len(self.last)
+        self.unsaved = 0
 
 # %% ../../nbs/capture/01_ledger.ipynb #in-ledger
 def in_ledger(
@@ -187,16 +212,18 @@ def in_ledger(
     mode: str,  # Whose closes are asked for
 ) -> tuple[list[CountedClose], str]:  # Those that the ledger beside it has; until when some are forgotten
     "Read what a writer left; any exception where that cannot be."
-    content = orjson.loads(path.read_bytes())
-    if content["mode"] != mode:
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = [orjson.loads(line) for k, line in enumerate(lines) if k == 0 or line.endswith(b"\n")]
+    if whole[0]["mode"] != mode:
         return [], ""
+    content, last = whole[-1], deque(chain.from_iterable(line["last"] for line in whole), MOST_KNOWN)
     name, lacking = path.name[len("closes_") : -len(".json")], Counter[str]()
     for month, closes in content["closes"].items():
         file = path.with_name(f"ledger_{name}_{month}.json")
         found = sum(row.sums.closes for row in read_ledger(file)) if file.exists() else 0
         lacking[month] = max(0, closes - found)
     known = []
-    for values in reversed(content["last"]):  # a ledger that was not written in time lacks the latest
+    for values in reversed(last):  # a ledger that was not written in time lacks the latest
         close = CountedClose(*map(str, values))
         if lacking[close.month]:
             lacking[close.month] -= 1
@@ -263,6 +290,23 @@ class Counting:
         self.ledger.add(trace, first=position not in self.positions.seen)
         self.positions.number(position), self.exits.number(exit_id)
         self.counted.note(exit_id, position, time_us(closed), closed)
+
+    def add_many(
+        self,
+        columns: TraceColumns,
+        positions: Sequence[str],
+        exit_ids: Sequence[str],
+        closed: Sequence[datetime],
+    ) -> list[tuple[int, Exception]]:
+        "Count many closes; the places of those that were not counted since their numbers are none, and why."
+        faults: list[tuple[int, Exception]] = []
+        rows = zip(from_columns(columns), positions, exit_ids, closed, strict=True)
+        for k, row in enumerate(rows):
+            try:
+                self.add(*row)
+            except Exception as error:  # noqa: BLE001  the caller counts it
+                faults.append((k, error))
+        return faults
 
     def save(self) -> None:
         "Write ids and sums, in this order; OSError leaves both to the next call."

@@ -7,20 +7,33 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
+from itertools import chain, repeat
 from math import isfinite
 from typing import Any
 
 import orjson
 
+from ..identity import Remembered
 from ..jsonable import dumps, json_default
-from ..trace import COLUMNS, PredictionTrace, as_utc, to_row
+from trade_telemetry.trace import (
+    COLUMNS,
+    OWN_FACTS,
+    PredictionTrace,
+    TraceColumns,
+    as_utc,
+    closed_metadata,
+    own_facts,
+    to_row,
+)
 
 # %% auto #0
-__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs',
-           'numbers', 'json_cell', 'quick_csv', 'slow_line', 'line_of']
+__all__ = ['PLAIN_FORM', 'PART', 'NUMERIC', 'OTHERS_AS_QUOTES', 'PLAIN_RUNS', 'TIMES', 'PLAIN_BYTES', 'OWN', 'MOVE', 'ENTRY',
+           'EXIT', 'LineForm', 'csv_lines', 'jsonl_lines', 'quoted', 'quoted_runs', 'numbers', 'json_cell', 'quick_csv',
+           'slow_line', 'line_of', 'plain_cells', 'json_cells', 'closed_cells', 'id_cells', 'quick_lines']
 
 # %% ../../nbs/capture/02_line_format.ipynb #line-form
 @dataclass(frozen=True, slots=True)
@@ -172,3 +185,122 @@ def line_of(
         return (quick_csv if form.format == "csv" else slow_line)(trace, trace_id, position, form)
     except Exception:  # noqa: BLE001  whatever it is, the slow road knows what to do about it
         return slow_line(trace, trace_id, position, form)
+
+# %% ../../nbs/capture/02_line_format.ipynb #plain-cells
+PLAIN_RUNS = (
+    ("timestamp",), ("predicted_confidence", "entry_price", "exit_price", "holding_period_minutes", "realized_return_pct"),
+    ("exit_timestamp",), ("quantity", "fees_pct", "slippage_pct", "schema_version"), ("decision_time",),
+    ("mae_pct", "mfe_pct", "profit"), ("leverage", "multiplier", "funding_pct"),
+)  # fmt: skip
+TIMES = frozenset(("timestamp", "exit_timestamp", "decision_time"))
+PLAIN_BYTES = NUMERIC + b'\0"nul'  # of times, numbers, nulls, and the mark between runs
+
+
+def plain_cells(
+    c: TraceColumns,  # What is to be written
+    timezone: tzinfo,  # Zone of naive times
+) -> list[
+    Iterable[bytes]
+]:  # Cells of each run, with their commas; ValueError where one is neither time nor number
+    "Format the columns of times and numbers in one call; a run of which nothing is known costs nothing."
+    columns, cells = list[Iterable[Any]](), list[Iterable[bytes]]()
+    for run in PLAIN_RUNS:
+        if all(c[name][0] is None and c[name].count(None) == len(c[name]) for name in run):
+            cells.append(repeat(b"," * (len(run) - 1)))
+            continue
+        cells.append(())  # to be filled below
+        for name in run:
+            column = c[name]
+            if name in TIMES:
+                column = ["" if t is None else t if t.tzinfo is UTC else as_utc(t, timezone) for t in column]
+            columns.append(column)
+        columns.append(repeat(PART))
+    text = orjson.dumps([*chain.from_iterable(zip(*columns, strict=False))], json_default)[1:-3]
+    filled, times = cells.count(()), sum(cells[k] == () for k in (0, 2, 4))
+    pieces = text.translate(None, b'"nul').split(b",\0,")
+    n = len(c["timestamp"])
+    if text.translate(None, PLAIN_BYTES) or text.count(b'"') != 2 * times * n or len(pieces) != filled * n:
+        raise ValueError(f"not only times and numbers: {text[:80]!r}")
+    runs = iter(range(filled))
+    return [pieces[next(runs) :: filled] if run == () else run for run in cells]
+
+# %% ../../nbs/capture/02_line_format.ipynb #json-cells
+def json_cells(
+    features: Sequence[Any],  # Of each trace
+    metadata: Sequence[Any],  # The same
+) -> list[Iterable[bytes]]:  # Pieces of a line, with commas before, between and after
+    "Format the two columns of JSON."
+    if {*map(type, features), *map(type, metadata)} != {dict} or not (all(features) and all(metadata)):
+        comma = repeat(b",")
+        return [comma, map(json_cell, features), comma, map(json_cell, metadata), comma]
+    parts = chain.from_iterable(zip(features, repeat(PART), metadata, repeat(PART)))
+    text = orjson.dumps([*parts], json_default)[1:-3].replace(b'"', b'""')
+    if len(found := text.split(b",\0,")) != 2 * len(features):
+        raise ValueError("a value brings its own JSON")
+    return [repeat(b',"'), found[0::2], repeat(b'","'), found[1::2], repeat(b'",')]
+
+# %% ../../nbs/capture/02_line_format.ipynb #closed-cells
+_reasons = Remembered(lambda reason: b'""exit_reason"":' + orjson.dumps(reason).replace(b'"', b'""'))
+OWN = frozenset(OWN_FACTS)
+MOVE, ENTRY, EXIT = b',""market_move_pct"":', b',""entry_time"":""', b'"",""exit_time"":""'
+
+
+def closed_cells(
+    c: TraceColumns,  # Of a hook, with `given_metadata`
+    opened: Iterable[bytes],  # Their entry times as text
+    closed: Iterable[bytes],  # Their exit times
+) -> list[Iterable[bytes]]:  # As of `json_cells`
+    "Format the two columns of JSON of a hook, whose own facts are at hand."
+    features, given = c["features"], c["given_metadata"]
+    if {*map(type, features), *map(type, given)} != {dict} or not all(map(OWN.isdisjoint, given)):
+        return json_cells(features, [*map(closed_metadata, *own_facts(c))])
+    parts = chain.from_iterable(
+        zip(features, repeat(PART), given, repeat(PART), c["market_move_pct"], repeat(PART))
+    )
+    text = orjson.dumps([*parts], json_default)[1:-3].replace(b'"', b'""')
+    if len(found := text.split(b",\0,")) != 3 * len(features):
+        raise ValueError("a value brings its own JSON")
+    before = repeat(b',"'), found[0::3], repeat(b'","')
+    if not all(features):
+        before = repeat(b","), [b"{}" if x == b"{}" else b'"%b"' % x for x in found[0::3]], repeat(b',"')
+    given = [x[:-1] + b"," if len(x) > 2 else b"{" for x in found[1::3]]
+    facts = map(_reasons.__getitem__, zip(c["exit_reason"])), repeat(MOVE), found[2::3]
+    return [*before, given, *facts, repeat(ENTRY), opened, repeat(EXIT), closed, repeat(b'""}",')]
+
+# %% ../../nbs/capture/02_line_format.ipynb #quick-lines
+def _with_commas(threshold_pct: float | None, *cells: str | None) -> tuple[bytes, bytes, bytes]:
+    labels, tags, currency = quoted_runs(threshold_pct, *cells)
+    return labels + b",", b"," + tags + b",", b"," + currency + b","
+
+
+_names, _runs = Remembered(lambda *cells: b"," + quoted(*cells) + b","), Remembered(_with_commas)
+
+
+def id_cells(ids: Sequence[str]) -> list[bytes]:
+    "Format a column of ids."
+    if all(map(str.isalnum, ids)):
+        return "\n".join(ids).encode().split(b"\n")
+    return [one.encode() if one.isalnum() else quoted(one) for one in ids]
+
+
+def quick_lines(
+    c: TraceColumns,  # What is to be written
+    trace_ids: Sequence[str],  # Ids of the exits
+    positions: Sequence[str],  # Ids of the decisions
+    form: LineForm = PLAIN_FORM,  # Rate and mode, zone of naive times, features or not
+) -> list[bytes]:  # Lines without their end; any exception where a cell is unusual
+    "Format many traces: the bytes of `line_of`."
+    names = zip(c["symbol"], c["strategy"], c["predicted_direction"], c["actual_direction"], strict=True)
+    words = ("label_threshold_pct", "exit_reason", "account", "version", "entry_tag", "currency")
+    said = map(_runs.__getitem__, zip(*(c[name] for name in words), strict=True))
+    labels, tags, currency = zip(*said, strict=True)
+    opened, prices, closed, costs, decided, results, money = plain_cells(c, form.timezone)
+    comma, ids = repeat(b","), (id_cells(trace_ids), id_cells(positions))
+    if not form.include_features:
+        c = c | {"features": [{}] * len(trace_ids)}
+    both = json_cells(c["features"], c["metadata"]) if "metadata" in c else closed_cells(c, opened, closed)
+    cells = (
+        opened, map(_names.__getitem__, names), prices, *both, closed, comma, ids[0], repeat(b",%b," % form.said), labels,
+        costs, comma, ids[1], tags, decided, comma, results, currency, money,
+    )  # fmt: skip
+    return [*map(b"".join, zip(*cells))]  # noqa: B905  what comes again has no end
