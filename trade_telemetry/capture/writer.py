@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import repeat, starmap
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,13 @@ class Sink:
         self.taken += count
         if self.anything and self.clock() - self.last_flush >= self.options.throttle_seconds:
             self.flush("timed")
+
+    def take_lines(self, strategy: str, lines: list[bytes]) -> None:
+        "Take rows that are formatted already, past identity, ledger and sample; write when enough rows wait."
+        self.intake.lines.setdefault(strategy, []).extend(lines)
+        self.intake.waiting, self.taken = self.intake.waiting + len(lines), self.taken + len(lines)
+        if self.intake.waiting >= self.options.buffer_size:
+            self.flush("by_size")
 
     def flush(self, why: str) -> None:
         "Write every waiting row and the ledger; rows that cannot be written are counted as failed."
@@ -482,6 +490,14 @@ class TelemetryWriter:
     def poll(self) -> None:
         "One look of the thread, in the caller's time: take what is queued, write what is due, beat."
         self._background.poll()
+
+    def write_lines(self, strategy: str, lines: list[bytes]) -> None:
+        "Write rows that are formatted already: for imports, in their time."
+        deque(starmap(self._queue.count, repeat((), len(lines))), maxlen=0)  # nothing comes between
+        if self._queue.closed:
+            deque(starmap(self._queue.refuse, repeat((), len(lines))), maxlen=0)
+        else:
+            self._waiting.in_time(lambda: self._background.sink.take_lines(strategy, lines), 10.0)
 
     def reject(self, line: int, reason: str, row: object) -> None:
         "Count a row that no trace can be made of, and keep it in a table beside the run: for imports, in their time."
