@@ -17,9 +17,9 @@ from ..trace import PredictionTrace, time_us
 from ..values import EARLIEST
 
 # %% auto #0
-__all__ = ['FACTORS', 'MOST', 'HALF', 'FEWEST', 'SATURDAY', 'DAY_US', 'TradeFacts', 'facts_of', 'gross_pct', 'fits',
+__all__ = ['FACTORS', 'MOST', 'HALF', 'FEWEST', 'SATURDAY', 'DAY_US', 'OUTSIDE', 'TradeFacts', 'facts_of', 'gross_pct', 'fits',
            'split_factor', 'Doubt', 'return_doubt', 'unexplained_returns', 'fee_doubt', 'other_doubts', 'doubts',
-           'on_weekend', 'odd_rows', 'split_words']
+           'on_weekend', 'outside_time', 'odd_rows', 'split_words']
 
 # %% ../../nbs/importers/10_plausible.ipynb #trade-facts
 @dataclass(frozen=True)
@@ -275,17 +275,29 @@ def on_weekend(
     return np.asarray((into >= DAY_US // 4) & (into < 44 * DAY_US // 24), dtype=np.bool_)
 
 
+OUTSIDE = ("before 1990", "in the future")
+
+
+def outside_time(
+    facts: TradeFacts,  # Any rows
+    now: datetime | None = None,  # None: this moment
+) -> Bools:  # Entered before 1990, or left after tomorrow
+    "Find trades of times in which hardly anybody traded."
+    soon = time_us((now or datetime.now(UTC)) + timedelta(days=1))
+    return np.asarray((facts.entry_us < time_us(EARLIEST)) | (facts.exit_us > soon), dtype=np.bool_)
+
+
 def odd_rows(
     facts: TradeFacts,  # Any rows
     now: datetime | None = None,  # None: this moment
 ) -> dict[int, str]:  # Position of a row → what is odd about it
     "List single rows that contradict themselves."
     stated, gross, factor = facts.return_pct, gross_pct(facts), split_factor(facts)
-    soon, early = time_us((now or datetime.now(UTC)) + timedelta(days=1)), time_us(EARLIEST)
+    early, late = facts.entry_us < time_us(EARLIEST), outside_time(facts, now)
     off = np.isfinite(stated) & np.isfinite(gross) & ~fits(stated, gross, facts)
     found: dict[int, str] = {}
-    found |= dict.fromkeys(np.flatnonzero(facts.entry_us < early).tolist(), "before 1990")
-    found |= dict.fromkeys(np.flatnonzero(facts.exit_us > soon).tolist(), "in the future")
+    found |= dict.fromkeys(np.flatnonzero(early).tolist(), OUTSIDE[0])
+    found |= dict.fromkeys(np.flatnonzero(late & ~early).tolist(), OUTSIDE[1])
     for i in np.flatnonzero(off).tolist():
         found[i] = f"stated return {stated[i]:.2f} %, side and fills give {gross[i]:.2f} %"
         if factor[i] == factor[i]:
