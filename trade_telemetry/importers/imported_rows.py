@@ -404,14 +404,19 @@ def build_batch(
     limits = {name: threshold_pct(name) for name in dict.fromkeys(found["strategy"]) if name is not None}
     ends = zip(found["entry_price"], found["entry_time"], found["exit_time"], strict=True)
     plain = [i for i, (price, a, b) in enumerate(ends) if i not in faults and price > 0 and a <= b]
-    some = found if len(plain) == n else {name: [v[i] for i in plain] for name, v in found.items()}
+    if len(plain) == n:
+        return Batch([*traces_by_column(found, limits)] if n else [], keys, units)
+    some = {name: [values[i] for i in plain] for name, values in found.items()}
     made: dict[int, PredictionTrace | str] = dict(faults)
     made |= zip(plain, traces_by_column(some, limits) if plain else (), strict=True)
-    rest = [i for i in range(n) if i not in made] if len(made) < n else []
+    rest = [i for i in range(n) if i not in made]
     made |= zip(rest, one_by_one(found, rest, limits), strict=True)
     return Batch([made[i] for i in range(n)], keys, units)
 
 # %% ../../nbs/importers/13_imported_rows.ipynb #some-rows
+_read_row = partial(tuple.__new__, ReadRow)  # without a call of ours for each
+
+
 def _read_some(
     some: Sequence[tuple[int, Row | str]],
     reader: RowReader,
@@ -421,7 +426,7 @@ def _read_some(
     "One batch, in its order."
     if reader.where is None and not any(type(row) is str for _, row in some):
         built = build_batch(reader, [row for _, row in some], strategy, threshold_pct)  # type: ignore[misc]
-        return list(map(ReadRow, *zip(*some, strict=True), *built))
+        return list(map(_read_row, zip(*zip(*some, strict=True), *built, strict=True)))
     taken = [row if isinstance(row, str) else reader.takes(row) for _, row in some]
     rows: list[Any] = [row for (_, row), take in zip(some, taken, strict=True) if take is True]
     made = zip(*build_batch(reader, rows, strategy, threshold_pct), strict=True)
@@ -443,13 +448,18 @@ def read_rows(
     batch: int = BATCH,  # Rows read together
 ) -> Iterator[ReadRow]:  # Every row, its trace with ids
     "Turn rows into traces."
-    ids, numbered, more = RowIds(source), "running_number" in reader.cells, iter(rows)
-    waiting, first = list[ReadRow](), True
+    ids, more, waiting, first = RowIds(source), iter(rows), list[ReadRow](), True
+    numbered, has_keys = "running_number" in reader.cells, any(name in reader.cells for name in KEYS)
     while some := list(islice(more, batch)):
         if first:
             reader.judge([row for _, row in some[:JUDGED_ROWS] if not isinstance(row, str)])
             first = False
-        for one in _read_some(some, reader, strategy, threshold_pct):
+        read = _read_some(some, reader, strategy, threshold_pct)
+        if not has_keys:
+            ids.name_by_content([one.got for one in read if type(one.got) is PredictionTrace])
+            yield from read
+            continue
+        for one in read:
             if type(trace := one.got) is not PredictionTrace:
                 yield one
             elif numbered and one.keys[1] and not one.keys[0]:

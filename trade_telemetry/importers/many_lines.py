@@ -43,9 +43,13 @@ def time_cells(
     "Format a column of times."
     if values.count(None) == len(values):
         return b""
-    if not all(value is None or (type(value) is datetime and value.tzinfo is UTC) for value in values):
+    lacking = None in values
+    if set(map(type, values)) != ({datetime, type(None)} if lacking else {datetime}) or any(
+        zone is not UTC for zone in {value.tzinfo for value in values if value is not None}
+    ):
         raise ValueError("not only times in UTC")
-    return orjson.dumps(values).translate(None, b'[]"').replace(b"null", b"").split(b",")
+    text = orjson.dumps(values).translate(None, b'[]"')
+    return (text.replace(b"null", b"") if lacking else text).split(b",")
 
 
 def word_cells(
@@ -61,7 +65,7 @@ def document_cells(
     values: Sequence[Any],  # Dictionaries
 ) -> Cells:  # Their JSON, quoted for CSV; ValueError where one is no dictionary
     "Format a column of features or of metadata."
-    if any(type(value) is not dict for value in values):
+    if set(map(type, values)) != {dict}:
         raise ValueError("not only dictionaries")
     if not any(values):
         return b"{}"

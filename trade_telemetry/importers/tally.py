@@ -111,11 +111,12 @@ class Tally:
     def write(self, traces: Sequence[PredictionTrace]) -> None:
         "Have the lines of some traces written."
         self.bare += sum(trace.predicted_confidence is None for trace in traces)
-        of_strategy: dict[str, list[bytes]] = {}
-        for trace, line in zip(traces, lines_of_many(traces, self.form), strict=True):
-            of_strategy.setdefault(trace.strategy, []).append(line)
-        for strategy, lines in of_strategy.items():
-            self.writer.write_lines(strategy, lines)
+        names, lines = [trace.strategy for trace in traces], lines_of_many(traces, self.form)
+        of_strategy: dict[str, list[bytes]] = {name: [] for name in dict.fromkeys(names)}
+        for name, line in zip(names, lines, strict=True):
+            of_strategy[name].append(line)
+        for name, some in of_strategy.items():
+            self.writer.write_lines(name, some)
         self.writer.flush()
 
     def look(self, rows: Sequence[ReadRow], traces: Sequence[PredictionTrace]) -> None:
