@@ -233,6 +233,7 @@ def check_import(
         raise ImportMapError("name the strategy, or map a column to `strategy`")
 
 # %% ../../nbs/importers/18_import_trades.ipynb #import-trades
+@uncollected()
 def import_trades(
     file: str | Path,  # Log of closed trades
     trade_map: TradeMap,  # How to read it
@@ -258,7 +259,7 @@ def import_trades(
     known = known_rows_of(folder, trust) if known is None else known
     before, beside = set(folder.glob("run_*.json")), TableBeside(folder / odd_name(path))
     whole = {"mode": mode, "background": False, "origin": f"import of {path.name}", **IN_BATCHES}
-    with uncollected(), TelemetryWriter(folder, **whole) as writer:
+    with TelemetryWriter(folder, **whole) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         with _told_where(folder, tally, callable(output_dir)):
             take_all(tally, chain(head, read), total, progress)

@@ -69,6 +69,12 @@ def name_numbered(
     ids: RowIds,  # Of that file
 ) -> None:  # Their traces have ids
     "Name positions whose rows are tied together by a running number."
+    if len({(trace.account, number) for number, trace in rows}) == len(rows):
+        alone = [ids.position(trace, "") for _, trace in rows]
+        if len(set(alone)) == len(rows):  # nearly all files: nothing to tie, nothing to tell apart
+            for (_, trace), position in zip(rows, alone, strict=True):
+                ids.name(trace, position)
+            return
     tied: dict[tuple[str, str], list[PredictionTrace]] = {}
     for number, trace in rows:
         tied.setdefault((trace.account, number), []).append(trace)
