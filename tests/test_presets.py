@@ -28,7 +28,7 @@ def trades(found: Recognized) -> pd.DataFrame:
     """What the map makes of the prepared rows, each field by the importer's own language."""
     columns, rows = found.open()
     cells = {name: expression(text, columns, name) for name, text in found.trade_map.fields.items()}
-    where = expression(found.trade_map.where, columns, "where")
+    where = expression(found.trade_map.where or "left_out == ''", columns, "where")
     kept = [(line, row) for line, row in rows if not isinstance(row, str)]
     read = Reading(read_zone(found.trade_map.timezone), found.trade_map.time_format)
     made = [

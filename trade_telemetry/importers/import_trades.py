@@ -247,6 +247,7 @@ def import_trades(
     known: TraceColumns | None = None,  # What the run has; None: read from `output_dir`
     table: Table | None = None,  # Columns and rows where the file was opened already; None: opened by the map
     progress: Progress | None = None,  # Told rows done and rows in all
+    notes: tuple[str, ...] = (),  # What is known of the file beforehand
 ) -> ImportReport:  # ImportMapError where map and file do not fit, and nothing is written
     "Write the trace files of a log; what the run has already is not written again."
     check_import(mode, strategy, trade_map)
@@ -268,7 +269,7 @@ def import_trades(
     stats = writer.stats()
     report = ImportReport(
         path, folder, strategy, mode, tally.rows, stats.written, tally.skipped, tally.bare, tally.bad, tally.odd,
-        tally.states["known"], tally.states["corrected"], known is not None, (*trusted, *notes_of(tally)), tuple(tally.first),
+        tally.states["known"], tally.states["corrected"], known is not None, (*notes, *trusted, *notes_of(tally)), tuple(tally.first),
         stats.dropped | stats.failed, rejected_table(folder) if tally.bad else None,
     )  # fmt: skip
     record_import(set(folder.glob("run_*.json")) - before, report.counts() | {"trust": trust, "trusted": list(trusted)})  # fmt: skip
@@ -367,6 +368,9 @@ def import_file(
     if map_file is None and found is None:
         found = known_source(file, preset, strategy, (fields or {}).get("symbol"), timezone)
     told = found.trade_map if found is not None else read_map(map_file, preset)
+    notes = () if found is None else found.notes
+    if found is None and timezone is not None and told.timezone not in ("UTC", timezone):
+        notes = (f"times without an offset are read in {timezone}, where the map has {told.timezone}",)
     told = replace(told, fields=told.fields | (fields or {}), timezone=timezone or told.timezone)
     told = told if time_format is None or found is not None else replace(told, time_format=time_format)
     settings = settings or Settings.load()
@@ -378,6 +382,6 @@ def import_file(
     known = None if callable(folder) else known_rows_of(folder, trust)
     report = import_trades(
         file, told, strategy, dry_dir or folder, threshold_pct=limit, mode=mode, trust=trust,
-        source=preset if found is None else found.source, known=known, table=found.open() if found else None, progress=progress,
+        source=preset if found is None else found.source, known=known, table=found.open() if found else None, progress=progress, notes=notes,
     )  # fmt: skip
     return report if dry_dir is None else replace(report, rejected_in=None)  # that directory goes

@@ -242,6 +242,7 @@ class Recognized:
     options: ReadOptions = field(default_factory=ReadOptions)  # Where in the file the table is
     judged: Judged = field(default_factory=Judged)
     names: Mapping[str, str] = field(default_factory=dict)  # Our name → the file's column
+    notes: tuple[str, ...] = ()  # What should be known of every import of it
     held: list[list[Numbered]] = field(
         default_factory=list, repr=False, compare=False
     )  # Rows prepared already
@@ -344,8 +345,22 @@ def missing_pages(path: Path) -> str:
         return ""
     here, total = document.get("trades_count"), document.get("total_trades")
     if isinstance(here, int) and isinstance(total, int) and here < total:
-        return f"; a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
+        return f"a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
     return ""
+
+# %% ../../nbs/importers/08_sources.ipynb #notes-of-source
+def _notes_of(path: Path, source: str, rows: Iterable[Numbered]) -> tuple[str, ...]:
+    "What the figures of a file lack."
+    if source == "freqtrade" and (pages := missing_pages(path)):
+        return (f"{path.name} is {pages}",)
+    paid = (
+        [row["paid_elsewhere"] for _, row in rows if not isinstance(row, str) and row.get("paid_elsewhere")]
+        if source == "nautilus"
+        else []
+    )
+    names = ", ".join(dict.fromkeys(name for some in paid for name in some))
+    text = f"{_counted(len(paid), 'position')} paid commissions in other money ({names}): their returns are before these"
+    return (text,) if paid else ()
 
 # %% ../../nbs/importers/08_sources.ipynb #recognize
 def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
@@ -405,10 +420,11 @@ def recognize(
         found = replace(
             found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"
         )
-    words = words_of(form, findings, kinds, seen)
+    words, notes = words_of(form, findings, kinds, seen), _notes_of(path, table.source, rows)
     return replace(
         found,
-        words=words + missing_pages(path) if table.source == "freqtrade" else words,
+        words="; ".join((words, *(note.removeprefix(f"{path.name} is ") for note in notes))),
+        notes=notes,
         trade_map=map_of(
             table.source, filled, findings.timezone, table.options, not kinds.keys() - {"", "set aside"}
         ),
@@ -441,7 +457,14 @@ def answered(
         made = replace(made, where=f"{made.where} and {chosen}" if made.where else chosen)
     if symbol is not None:
         made = replace(made, fields={**made.fields, "symbol": repr(symbol)})
+    notes = found.notes
     if timezone is not None:
+        if "--timezone" not in found.asks and timezone != made.timezone:
+            notes += (
+                f"times without an offset are read in {timezone}, where {found.preset.title} would be in {made.timezone}",
+            )
         made = replace(made, timezone=timezone)
     given = {"--strategy": strategy, "--symbol": symbol, "--timezone": timezone}
-    return replace(found, trade_map=made, asks=tuple(a for a in found.asks if given.get(a) is None))
+    return replace(
+        found, trade_map=made, notes=notes, asks=tuple(a for a in found.asks if given.get(a) is None)
+    )
