@@ -17,9 +17,9 @@ from ..trace import PredictionTrace, time_us
 from ..values import EARLIEST
 
 # %% auto #0
-__all__ = ['FACTORS', 'MOST', 'HALF', 'FEWEST', 'SATURDAY', 'DAY_US', 'OUTSIDE', 'TradeFacts', 'facts_of', 'gross_pct', 'fits',
-           'split_factor', 'Doubt', 'return_doubt', 'unexplained_returns', 'fee_doubt', 'other_doubts', 'doubts',
-           'on_weekend', 'outside_time', 'odd_rows', 'split_words']
+__all__ = ['FACTORS', 'MOST', 'HALF', 'FEWEST', 'SATURDAY', 'DAY_US', 'OUTSIDE', 'TradeFacts', 'facts_of', 'gross_pct',
+           'inverse_pct', 'fits', 'split_factor', 'Doubt', 'return_doubt', 'unexplained_returns', 'fee_doubt',
+           'other_doubts', 'doubts', 'on_weekend', 'outside_time', 'odd_rows', 'split_words']
 
 # %% ../../nbs/importers/10_plausible.ipynb #trade-facts
 @dataclass(frozen=True)
@@ -83,6 +83,14 @@ def gross_pct(
     return facts.side * move * facts.leverage
 
 
+def inverse_pct(
+    facts: TradeFacts,  # Trades
+) -> Floats:  # Return before costs where profit is paid in the coin that is traded, percent
+    "Say what trades of inverse contracts must have earned: the coin's worth of the same money, before and after."
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return facts.side * (1.0 - facts.entry_price / facts.exit_price) * 100.0 * facts.leverage
+
+
 def fits(
     stated: Floats,  # Net returns, percent
     gross: Floats,  # Returns before costs, percent
@@ -134,6 +142,7 @@ def split_factor(
 
 # %% ../../nbs/importers/10_plausible.ipynb #ways
 MOST, HALF = 0.8, 0.5
+FEWEST = 5  # Trades; fewer tell little, and are listed as single rows
 
 
 def _share(rows: Bools, among: Bools) -> float:
@@ -169,7 +178,9 @@ def return_doubt(
     "Find what a column of returns really holds."
     stated, gross = facts.return_pct, gross_pct(facts)
     tell = np.isfinite(stated) & np.isfinite(gross) & (np.abs(gross) > 0.02) & (stated != 0)
-    as_read, seen = _share(fits(stated, gross, facts), tell), int(tell.sum())
+    if tell.sum() < FEWEST:  # few trades tell only by moves that are larger than what costs may be
+        tell &= np.abs(gross) > 0.5 * facts.leverage
+    as_read, seen = _share(_follows(facts), tell), int(tell.sum())
     if not seen:
         return None
     small = float(np.median(np.abs(stated[tell]))) < 0.1 * float(np.median(np.abs(gross[tell])))
@@ -184,10 +195,19 @@ def return_doubt(
     if (share := _share(_near(stated, points * facts.quantity), tell)) >= MOST:
         return Doubt("money", share)
     factor = _ratio(stated[tell & (np.abs(gross) > 0.2)], gross[tell & (np.abs(gross) > 0.2)])
-    if (share := _share(_near(stated, factor * gross), tell)) >= MOST:
+    other = (
+        factor >= 1.5 or 0 < factor <= 1 / 1.5
+    )  # between these it is the price of another exit, or the like
+    if seen > 2 and other and (share := _share(_near(stated, factor * gross), tell)) >= MOST:
         return Doubt("base", share, factor)
     share = _share(_near(stated, _ratio(stated[tell], points[tell]) * points), tell)
     return Doubt("money", share) if share >= MOST and seen >= 10 else None
+
+
+def _follows(facts: TradeFacts) -> Bools:
+    "Do stated returns follow from side and fills, of a plain or of an inverse contract?"
+    stated = facts.return_pct
+    return fits(stated, gross_pct(facts), facts) | fits(stated, inverse_pct(facts), facts)
 
 
 def _opposed(a: Floats, b: Floats) -> bool:
@@ -201,16 +221,13 @@ def unexplained_returns(
     "Notice returns that do not follow from side and fills."
     stated, gross = facts.return_pct, gross_pct(facts)
     tell = np.isfinite(stated) & np.isfinite(gross) & (np.abs(gross) > 0.02)
-    off = _share(~fits(stated, gross, facts), tell)
+    off = _share(~_follows(facts), tell)
     doubtful = off >= MOST or not stated[tell].any()
     if tell.sum() < FEWEST or not doubtful or not (spread := float(gross[tell].std())):
         return None
     slope = float(np.cov(gross[tell], stated[tell], ddof=0)[0, 1]) / spread**2
     level = slope * spread / (float(stated[tell].std()) or 1.0)  # the coefficient of correlation
     return None if 0.5 <= slope <= 2.0 and level >= HALF else Doubt("unexplained", off)
-
-
-FEWEST = 5  # Trades; fewer are listed as single rows
 
 # %% ../../nbs/importers/10_plausible.ipynb #other-doubts
 def fee_doubt(
@@ -221,6 +238,8 @@ def fee_doubt(
     tell = np.isfinite(fees) & (np.abs(fees) >= 0.01)
     if not tell.any() or tell.sum() < 0.5 * len(facts):
         return None
+    if tell.sum() < FEWEST and np.isfinite(facts.return_pct).any():
+        return None  # funding or a rounded price may hide the fees of a few
     if np.isnan(facts.return_pct).all():
         share = _share(fees < 0, tell)
         return Doubt("fee sign", share) if share >= MOST else None
