@@ -184,9 +184,9 @@ def return_doubt(
     if not seen:
         return None
     small = float(np.median(np.abs(stated[tell]))) < 0.1 * float(np.median(np.abs(gross[tell])))
-    if small and (share := _share(fits(100.0 * stated, gross, facts), tell)) >= MOST:
+    if small and (share := _share(_follows(facts, scale=100.0), tell)) >= MOST:
         return Doubt("fraction", share)
-    turned = _share(fits(stated, -gross, facts), tell)
+    turned = _share(_follows(facts, turned=True), tell)
     if turned >= MOST and (as_read < HALF or (seen >= 20 and _opposed(stated[tell], gross[tell]))):
         return Doubt("closing side", turned)
     if as_read >= HALF:
@@ -204,10 +204,10 @@ def return_doubt(
     return Doubt("money", share) if share >= MOST and seen >= 10 else None
 
 
-def _follows(facts: TradeFacts) -> Bools:
-    "Do stated returns follow from side and fills, of a plain or of an inverse contract?"
-    stated = facts.return_pct
-    return fits(stated, gross_pct(facts), facts) | fits(stated, inverse_pct(facts), facts)
+def _follows(facts: TradeFacts, scale: float = 1.0, turned: bool = False) -> Bools:
+    "Do stated returns, so many times, follow from fills and (the other) side of a plain or of an inverse contract?"
+    stated, sign = scale * facts.return_pct, -1.0 if turned else 1.0
+    return fits(stated, sign * gross_pct(facts), facts) | fits(stated, sign * inverse_pct(facts), facts)
 
 
 def _opposed(a: Floats, b: Floats) -> bool:
