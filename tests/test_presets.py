@@ -15,6 +15,7 @@ import pytest
 from trade_telemetry.importers.cells import ImportMapError, Reading, read_zone, truth
 from trade_telemetry.importers.fills import paired
 from trade_telemetry.importers.framework_presets import PRESETS
+from trade_telemetry.importers.import_trades import ImportReport, import_file
 from trade_telemetry.importers.sources import Recognized, answered, recognize
 from trade_telemetry.importers.trade_map import expression
 from trade_telemetry.values import read_side
@@ -28,7 +29,7 @@ def trades(found: Recognized) -> pd.DataFrame:
     """What the map makes of the prepared rows, each field by the importer's own language."""
     columns, rows = found.open()
     cells = {name: expression(text, columns, name) for name, text in found.trade_map.fields.items()}
-    where = expression(found.trade_map.where, columns, "where")
+    where = expression(found.trade_map.where or "left_out == ''", columns, "where")
     kept = [(line, row) for line, row in rows if not isinstance(row, str)]
     read = Reading(read_zone(found.trade_map.timezone), found.trade_map.time_format)
     made = [
@@ -161,6 +162,46 @@ def test_a_page_of_the_rest_answer_says_what_is_missing(tmp_path: Path) -> None:
     page |= {"trades_count": len(page["trades"]), "total_trades": len(page["trades"]) + 30}
     (tmp_path / "page.json").write_text(json.dumps(page))
     assert "a page of 8: 30 of 38 trades are on other pages" in known(tmp_path / "page.json").words
+
+
+def notes_in_record(report: ImportReport) -> list[str]:
+    [record] = report.output_dir.glob("run_*.json")
+    found: list[str] = json.loads(record.read_text())["import"]["notes"]
+    return found
+
+
+def test_what_a_file_lacks_is_in_the_record_of_its_import(tmp_path: Path) -> None:
+    page = json.loads((FRAMEWORKS / "freqtrade" / "rest_trades.json").read_text())
+    page |= {"trades_count": len(page["trades"]), "total_trades": len(page["trades"]) + 30}
+    (tmp_path / "page.json").write_text(json.dumps(page))
+    report = import_file(tmp_path / "page.json", None, tmp_path / "t", threshold_pct=0.3)
+    assert "30 of 38 trades are on other pages" in report.summary()
+    assert any("30 of 38 trades are on other pages" in note for note in notes_in_record(report))
+
+
+@pytest.mark.parametrize(("other", "said"), [("BNB", 1), ("USD", 0)])
+def test_commissions_of_nautilus_in_other_money_are_said(tmp_path: Path, other: str, said: int) -> None:
+    log = pd.read_csv(FRAMEWORKS / "nautilus_trader" / "positions.csv", dtype=str)
+    paid = log.index[:3]
+    log.loc[paid, "commissions"] = f"['0.01 {other}']"
+    log.loc[log.index[3], "commissions"] = "['0.22 USD', '0.00 BNB']"  # nothing was paid in the other
+    log.to_csv(tmp_path / "positions.csv", index=False)
+    report = import_file(tmp_path / "positions.csv", None, tmp_path / "t", threshold_pct=0.3)
+    notes = [note for note in notes_in_record(report) if "in other money" in note]
+    assert len(notes) == said
+    assert all(note.startswith("3 positions paid commissions in other money (BNB)") for note in notes)
+
+
+@pytest.mark.parametrize(("zone", "said"), [(None, 0), ("UTC", 0), ("America/New_York+7h", 1)])
+def test_a_clock_that_overrides_that_of_the_source_is_said(
+    tmp_path: Path, zone: str | None, said: int
+) -> None:
+    report = import_file(
+        EXPORTS / "bybit_new.csv", "mine", tmp_path / "t", threshold_pct=0.3, timezone=zone, trust=True
+    )
+    notes = [note for note in report.notes if "times without an offset are read in" in note]
+    assert len(notes) == said
+    assert all(note.endswith("where Bybit closed P&L would be in UTC") for note in notes)
 
 
 # ---- files of the documented form, against hands

@@ -5,7 +5,7 @@
 # %% ../../nbs/capture/07_intake.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain, compress, groupby
 from typing import Any
@@ -20,7 +20,7 @@ from ..trace import DIRECTIONS, PredictionTrace, TraceColumns, as_columns, from_
 
 # %% auto #0
 __all__ = ['FEW', 'maker_of', 'built', 'are_usual', 'WaitingLines', 'Intake', 'many_built', 'gathered', 'in_columns', 'put_lines',
-           'taken', 'put_many']
+           'taken', 'put_many', 'put_named']
 
 # %% ../../nbs/capture/07_intake.ipynb #maker-of
 FEW = 8  # Fewer alike in a row are taken one by one
@@ -186,7 +186,7 @@ def in_columns(
     yield from gathered(traces)
 
 # %% ../../nbs/capture/07_intake.ipynb #put-lines
-def put_lines(intake: Intake, c: TraceColumns, exit_ids: list[str], positions: list[str]) -> None:
+def put_lines(intake: Intake, c: TraceColumns, exit_ids: Sequence[str], positions: Sequence[str]) -> None:
     "Format many traces."
     try:
         lines = quick_lines(c, exit_ids, positions, intake.form)
@@ -236,3 +236,15 @@ def put_many(
         positions, exit_ids = [*compress(positions, kept)], [*compress(exit_ids, kept)]
     if positions:
         put_lines(intake, c, exit_ids, positions)
+
+# %% ../../nbs/capture/07_intake.ipynb #put-named
+def put_named(
+    intake: Intake,  # Where their lines go
+    traces: Sequence[PredictionTrace],  # With `trace_id` and `position_id`
+) -> None:
+    "Format traces that have their ids."
+    if intake.options.format == "csv" and len(traces) >= FEW and are_usual(columns := as_columns(traces)):
+        put_lines(intake, columns, columns["trace_id"], columns["position_id"])
+        return
+    for trace in traces:
+        intake.put_line(trace, trace.trace_id, trace.position_id)

@@ -12,15 +12,15 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import repeat
+from itertools import repeat, starmap
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from .intake import Intake, WaitingLines
+from .intake import Intake, WaitingLines, put_named
 from .ledger import Ledger
 from .rejected import RejectedRows
 from .run_record import RunRecord, WriterOptions, WriterStats, set_aside_path
@@ -79,6 +79,13 @@ class Sink:
             raise
         self.taken += count
         return count
+
+    def take_named(self, traces: Sequence[PredictionTrace]) -> None:
+        "Take traces that have their ids, past identity, ledger and sample; write when enough rows wait."
+        put_named(self.intake, traces)
+        self.taken += len(traces)
+        if self.intake.waiting >= self.options.buffer_size:
+            self.flush("by_size")
 
     def flush(self, why: str) -> None:
         "Write every waiting row and the ledger; rows that cannot be written are counted as failed."
@@ -450,6 +457,14 @@ class TelemetryWriter:
     def poll(self) -> None:
         "One look of the thread, in the caller's time: take what is queued, write what is due, beat."
         self._background.poll()
+
+    def write_named(self, traces: Sequence[PredictionTrace]) -> None:
+        "Write traces that have their ids: for imports, in their time."
+        deque(starmap(self._queue.count, repeat((), len(traces))), maxlen=0)  # nothing comes between
+        if self._queue.closed:
+            deque(starmap(self._queue.refuse, repeat((), len(traces))), maxlen=0)
+        else:
+            self._waiting.in_time(lambda: self._background.sink.take_named(traces), 10.0)
 
     def reject(self, line: int, reason: str, row: object) -> None:
         "Count a row that no trace can be made of, and keep it in a table beside the run: for imports, in their time."

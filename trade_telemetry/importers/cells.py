@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
+from math import isfinite
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -15,9 +17,9 @@ from .. import values
 from ..trace import EPOCH, as_utc
 
 # %% auto #0
-__all__ = ['Row', 'Cell', 'Forms', 'BLANK', 'FIRST', 'TRUTH', 'number', 'SHORT_YEAR', 'DATES', 'CLOCKS', 'ImportMapError',
-           'is_empty', 'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone', 'local_reader', 'Reading',
-           'moment', 'column_times']
+__all__ = ['Row', 'Cell', 'Forms', 'BLANK', 'FIRST', 'TRUTH', 'number', 'SHORT_YEAR', 'DATES', 'CLOCKS', 'MONEY',
+           'ImportMapError', 'is_empty', 'is_blank', 'truth', 'number_reader', 'ShiftedZone', 'read_zone',
+           'local_reader', 'Reading', 'moment', 'column_times', 'Known', 'number_column', 'time_column']
 
 # %% ../../nbs/importers/01_cells.ipynb #types
 Row: TypeAlias = Mapping[str, Any]
@@ -392,3 +394,89 @@ def column_times(
             f"{words[0]!r} may be month and day, or day and month: say time_format, such as {found[best[0]][1][0]!r}"
         )
     return tuple(found[best[0]][1])
+
+# %% ../../nbs/importers/01_cells.ipynb #known-texts
+class Known(dict[str, Any]):
+    "What texts were read as; a text that is met for the first time is read."
+
+    def __init__(
+        self,
+        how: Callable[[str], Any],  # Reads a text
+        most: int = 100_000,  # Texts that are kept
+    ) -> None:
+        self.how, self.most = how, most
+
+    def __missing__(self, text: str) -> Any:
+        if len(self) >= self.most:
+            self.clear()
+        found = self[text] = self.how(text)
+        return found
+
+# %% ../../nbs/importers/01_cells.ipynb #number-column
+MONEY = re.compile(
+    r"(?:-?[$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\n|-?\d+(?:\.\d+)?\n|\([$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\)\n)+",
+    re.ASCII,
+)
+
+
+def number_column(
+    decimal: str | None = None,  # As for `number_reader`
+) -> Callable[[list[Any]], list[float | None]]:  # Reads stripped cells; ValueError where one is no number
+    "Make the function that reads a column of numbers, of which some may be blank."
+    number = number_reader(decimal)
+
+    def one(value: Any) -> float | None:
+        return None if is_blank(value) else number(value)
+
+    known = Known(one)
+
+    def read(cells: list[Any]) -> list[float | None]:
+        if set(map(type, cells)) != {str}:
+            return [known[cell] if type(cell) is str else one(cell) for cell in cells]
+        few = len(different := set(cells)) < len(cells) / 4
+        if not few and decimal != ",":
+            with suppress(ValueError):
+                found = list(map(float, cells))
+                if isfinite(sum(found)) and "_" not in "".join(cells):
+                    return [*found]
+            text = "\n".join(cells) + "\n"
+            if MONEY.fullmatch(text) and text.count("\n") == len(cells):
+                numbers = map(float, text.translate(NOISE).split())
+                return [-n if cell[0] == "(" else n for n, cell in zip(numbers, cells, strict=True)]
+        read_once = {cell: known[cell] for cell in different} if few else known
+        return [read_once[cell] for cell in cells]
+
+    return read
+
+# %% ../../nbs/importers/01_cells.ipynb #time-column
+def time_column(
+    forms: Forms,  # As for `local_reader`
+) -> Callable[[list[Any]], list[Any]]:  # Reads stripped cells; ValueError where one is no time
+    "Make the function that brings a column of times to ISO text; blank cells stay as they are."
+    local = local_reader(forms)
+
+    def one(value: Any) -> Any:
+        return value if is_blank(value) else local(value, UTC).replace(tzinfo=None).isoformat()
+
+    known, form = Known(one), forms if isinstance(forms, str) or not forms else forms[0]
+    day, _, clock = (form or "").partition(" ")
+    halves = (
+        bool(forms)
+        and day in DATES
+        and f" {clock}" in CLOCKS[1:5]
+        and (isinstance(forms, str) or len(forms) == 1)
+    )
+    read_day, read_clock = (
+        local_reader(day if halves else None),
+        local_reader(f"%Y %m %d {clock}" if halves else None),
+    )
+    days = Known(lambda text: f"{read_day(text, UTC).date().isoformat()}T")
+    clocks = Known(lambda text: read_clock(f"2000 1 1 {text}", UTC).time().isoformat())
+
+    def read(cells: list[Any]) -> list[Any]:
+        if halves and set(map(type, cells)) == {str}:
+            with suppress(ValueError):
+                return [days[a] + clocks[b] for a, _, b in [cell.partition(" ") for cell in cells]]
+        return [known[cell] if type(cell) is str else one(cell) for cell in cells]
+
+    return read

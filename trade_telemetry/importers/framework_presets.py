@@ -138,6 +138,9 @@ def nautilus_row(row: Cells, judged: Judged) -> None:
     row["costs"] = paid[row["currency"]]
     same = row["profit"] is not None and set(paid) <= {row["currency"]}
     row["gross"] = row["profit"] + row["costs"] if same else None
+    row["paid_elsewhere"] = sorted(
+        name for name, amount in paid.items() if amount and name != row["currency"]
+    )
     if is_blank(row.get("commissions")) and not row["left_out"]:
         row["gross"], row["costs"] = _of_spot(row)
 

@@ -17,9 +17,9 @@ from ..trace import PredictionTrace, time_us
 from ..values import EARLIEST
 
 # %% auto #0
-__all__ = ['FACTORS', 'MOST', 'HALF', 'FEWEST', 'SATURDAY', 'DAY_US', 'TradeFacts', 'facts_of', 'gross_pct', 'fits',
-           'split_factor', 'Doubt', 'return_doubt', 'unexplained_returns', 'fee_doubt', 'other_doubts', 'doubts',
-           'on_weekend', 'odd_rows', 'split_words']
+__all__ = ['FACTORS', 'MOST', 'HALF', 'FEWEST', 'SATURDAY', 'DAY_US', 'OUTSIDE', 'TradeFacts', 'facts_of', 'gross_pct',
+           'inverse_pct', 'fits', 'split_factor', 'Doubt', 'return_doubt', 'unexplained_returns', 'fee_doubt',
+           'other_doubts', 'doubts', 'on_weekend', 'outside_time', 'odd_rows', 'split_words']
 
 # %% ../../nbs/importers/10_plausible.ipynb #trade-facts
 @dataclass(frozen=True)
@@ -83,6 +83,14 @@ def gross_pct(
     return facts.side * move * facts.leverage
 
 
+def inverse_pct(
+    facts: TradeFacts,  # Trades
+) -> Floats:  # Return before costs where profit is paid in the coin that is traded, percent
+    "Say what trades of inverse contracts must have earned: the coin's worth of the same money, before and after."
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return facts.side * (1.0 - facts.entry_price / facts.exit_price) * 100.0 * facts.leverage
+
+
 def fits(
     stated: Floats,  # Net returns, percent
     gross: Floats,  # Returns before costs, percent
@@ -134,6 +142,7 @@ def split_factor(
 
 # %% ../../nbs/importers/10_plausible.ipynb #ways
 MOST, HALF = 0.8, 0.5
+FEWEST = 5  # Trades; fewer tell little, and are listed as single rows
 
 
 def _share(rows: Bools, among: Bools) -> float:
@@ -169,13 +178,15 @@ def return_doubt(
     "Find what a column of returns really holds."
     stated, gross = facts.return_pct, gross_pct(facts)
     tell = np.isfinite(stated) & np.isfinite(gross) & (np.abs(gross) > 0.02) & (stated != 0)
-    as_read, seen = _share(fits(stated, gross, facts), tell), int(tell.sum())
+    if tell.sum() < FEWEST:  # few trades tell only by moves that are larger than what costs may be
+        tell &= np.abs(gross) > 0.5 * facts.leverage
+    as_read, seen = _share(_follows(facts), tell), int(tell.sum())
     if not seen:
         return None
     small = float(np.median(np.abs(stated[tell]))) < 0.1 * float(np.median(np.abs(gross[tell])))
-    if small and (share := _share(fits(100.0 * stated, gross, facts), tell)) >= MOST:
+    if small and (share := _share(_follows(facts, scale=100.0), tell)) >= MOST:
         return Doubt("fraction", share)
-    turned = _share(fits(stated, -gross, facts), tell)
+    turned = _share(_follows(facts, turned=True), tell)
     if turned >= MOST and (as_read < HALF or (seen >= 20 and _opposed(stated[tell], gross[tell]))):
         return Doubt("closing side", turned)
     if as_read >= HALF:
@@ -184,10 +195,19 @@ def return_doubt(
     if (share := _share(_near(stated, points * facts.quantity), tell)) >= MOST:
         return Doubt("money", share)
     factor = _ratio(stated[tell & (np.abs(gross) > 0.2)], gross[tell & (np.abs(gross) > 0.2)])
-    if (share := _share(_near(stated, factor * gross), tell)) >= MOST:
+    other = (
+        factor >= 1.5 or 0 < factor <= 1 / 1.5
+    )  # between these it is the price of another exit, or the like
+    if seen > 2 and other and (share := _share(_near(stated, factor * gross), tell)) >= MOST:
         return Doubt("base", share, factor)
     share = _share(_near(stated, _ratio(stated[tell], points[tell]) * points), tell)
     return Doubt("money", share) if share >= MOST and seen >= 10 else None
+
+
+def _follows(facts: TradeFacts, scale: float = 1.0, turned: bool = False) -> Bools:
+    "Do stated returns, so many times, follow from fills and (the other) side of a plain or of an inverse contract?"
+    stated, sign = scale * facts.return_pct, -1.0 if turned else 1.0
+    return fits(stated, sign * gross_pct(facts), facts) | fits(stated, sign * inverse_pct(facts), facts)
 
 
 def _opposed(a: Floats, b: Floats) -> bool:
@@ -201,16 +221,13 @@ def unexplained_returns(
     "Notice returns that do not follow from side and fills."
     stated, gross = facts.return_pct, gross_pct(facts)
     tell = np.isfinite(stated) & np.isfinite(gross) & (np.abs(gross) > 0.02)
-    off = _share(~fits(stated, gross, facts), tell)
+    off = _share(~_follows(facts), tell)
     doubtful = off >= MOST or not stated[tell].any()
     if tell.sum() < FEWEST or not doubtful or not (spread := float(gross[tell].std())):
         return None
     slope = float(np.cov(gross[tell], stated[tell], ddof=0)[0, 1]) / spread**2
     level = slope * spread / (float(stated[tell].std()) or 1.0)  # the coefficient of correlation
     return None if 0.5 <= slope <= 2.0 and level >= HALF else Doubt("unexplained", off)
-
-
-FEWEST = 5  # Trades; fewer are listed as single rows
 
 # %% ../../nbs/importers/10_plausible.ipynb #other-doubts
 def fee_doubt(
@@ -221,6 +238,8 @@ def fee_doubt(
     tell = np.isfinite(fees) & (np.abs(fees) >= 0.01)
     if not tell.any() or tell.sum() < 0.5 * len(facts):
         return None
+    if tell.sum() < FEWEST and np.isfinite(facts.return_pct).any():
+        return None  # funding or a rounded price may hide the fees of a few
     if np.isnan(facts.return_pct).all():
         share = _share(fees < 0, tell)
         return Doubt("fee sign", share) if share >= MOST else None
@@ -275,17 +294,29 @@ def on_weekend(
     return np.asarray((into >= DAY_US // 4) & (into < 44 * DAY_US // 24), dtype=np.bool_)
 
 
+OUTSIDE = ("before 1990", "in the future")
+
+
+def outside_time(
+    facts: TradeFacts,  # Any rows
+    now: datetime | None = None,  # None: this moment
+) -> Bools:  # Entered before 1990, or left after tomorrow
+    "Find trades of times in which hardly anybody traded."
+    soon = time_us((now or datetime.now(UTC)) + timedelta(days=1))
+    return np.asarray((facts.entry_us < time_us(EARLIEST)) | (facts.exit_us > soon), dtype=np.bool_)
+
+
 def odd_rows(
     facts: TradeFacts,  # Any rows
     now: datetime | None = None,  # None: this moment
 ) -> dict[int, str]:  # Position of a row → what is odd about it
     "List single rows that contradict themselves."
     stated, gross, factor = facts.return_pct, gross_pct(facts), split_factor(facts)
-    soon, early = time_us((now or datetime.now(UTC)) + timedelta(days=1)), time_us(EARLIEST)
+    early, late = facts.entry_us < time_us(EARLIEST), outside_time(facts, now)
     off = np.isfinite(stated) & np.isfinite(gross) & ~fits(stated, gross, facts)
     found: dict[int, str] = {}
-    found |= dict.fromkeys(np.flatnonzero(facts.entry_us < early).tolist(), "before 1990")
-    found |= dict.fromkeys(np.flatnonzero(facts.exit_us > soon).tolist(), "in the future")
+    found |= dict.fromkeys(np.flatnonzero(early).tolist(), OUTSIDE[0])
+    found |= dict.fromkeys(np.flatnonzero(late & ~early).tolist(), OUTSIDE[1])
     for i in np.flatnonzero(off).tolist():
         found[i] = f"stated return {stated[i]:.2f} %, side and fills give {gross[i]:.2f} %"
         if factor[i] == factor[i]:

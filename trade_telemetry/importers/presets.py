@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from itertools import islice, repeat
 from statistics import median
 from typing import Any, TypeAlias
 
-from .cells import Forms, is_blank, is_empty, local_reader, moment, number_reader
+import numpy as np
+
+from ..arrays import Floats
+from .cells import Forms, is_empty, moment, number_column, time_column
 from ..trace import market_move_pct
 from ..values import read_side
 
 # %% auto #0
-__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'Plan', 'TRADINGVIEW', 'METATRADER', 'METATRADER5',
-           'METATRADER4', 'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'remembered',
-           'plain_readers', 'plan_of', 'plain_row', 'trades_of', 'each', 'own_unit', 'in_percent', 'by_money',
-           'join_tradingview', 'metatrader_skip', 'metatrader_row', 'ninjatrader_row', 'tradovate_row', 'ctrader_row',
-           'bybit_row']
+__all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'ReadColumn', 'Plan', 'BLOCK', 'TRADINGVIEW', 'METATRADER',
+           'METATRADER5', 'METATRADER4', 'NINJATRADER', 'TRADOVATE', 'CTRADER', 'BYBIT', 'Judged', 'Preset', 'plan_of',
+           'plain_row', 'plain_rows', 'trades_of', 'each', 'sides_of', 'numbers_of', 'own_units', 'in_percent',
+           'by_money', 'join_tradingview', 'metatrader_skip', 'metatrader_row', 'ninjatrader_row', 'tradovate_row',
+           'ctrader_row', 'bybit_row']
 
 # %% ../../nbs/importers/06_presets.ipynb #types
 Cells: TypeAlias = dict[str, Any]
@@ -76,7 +79,7 @@ class Preset:
         "Is this a header of the source?"
         return set(self.needs) <= set(self.names(columns))
 
-# %% ../../nbs/importers/06_presets.ipynb #remembered
+# %% ../../nbs/importers/06_presets.ipynb #prices-and-times
 PRICES = ("entry_price", "exit_price", "price", "quantity")
 TIMES = (
     "entry_time",
@@ -90,43 +93,17 @@ TIMES = (
     "exit_stamp",
 )
 
-
-def remembered(
-    how: Callable[[Any], Any],  # Reads a text
-    most: int = 50_000,  # Texts that are kept
-) -> Callable[[Any], Any]:  # Does the same, each text once
-    "Read a text that was read before without reading it again: commissions, quantities and times repeat."
-    known: dict[str, Any] = {}
-
-    def read(value: Any) -> Any:
-        if type(value) is not str:
-            return how(value)
-        if (found := known.get(value)) is None:
-            if len(known) >= most:
-                known.clear()
-            found = known[value] = how(value)
-        return found
-
-    return read
-
-# %% ../../nbs/importers/06_presets.ipynb #plain-readers
-def plain_readers(judged: Judged) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    "How times and numbers of a file are read: None where a cell is blank, times as ISO text where it has a form of its own."
-    number, local = number_reader(judged.decimal), local_reader(judged.time_format)
-
-    def time(value: Any) -> Any:
-        return value if is_blank(value) else local(value, UTC).replace(tzinfo=None).isoformat()
-
-    as_number = remembered(lambda value: None if is_blank(value) else number(value))
-    return (remembered(time) if judged.time_format else lambda value: value), as_number
-
 # %% ../../nbs/importers/06_presets.ipynb #plain-row
-Plan: TypeAlias = list[tuple[str, str, Callable[[Any], Any] | None]]  # Our name, the file's, how it is read
+ReadColumn: TypeAlias = Callable[[list[Any]], list[Any]]
+Plan: TypeAlias = list[tuple[str, str, ReadColumn | None]]  # Our name, the file's, how it is read
 
 
 def plan_of(preset: Preset, names: Mapping[str, str], judged: Judged) -> Plan:
-    "How each column of a file is read."
-    time, number = plain_readers(judged)
+    "How each column of a file is read: blank numbers as None, times as ISO text where the file has a form of its own."
+    number, time = (
+        number_column(judged.decimal),
+        time_column(judged.time_format) if judged.time_format else None,
+    )
     numbers = {*PRICES, *preset.numbers}
     return [(n, name, time if n in TIMES else number if n in numbers else None) for n, name in names.items()]
 
@@ -147,12 +124,44 @@ def plain_row(
         if type(value) is str:
             value = value.strip()
         try:
-            found[ours] = value if how is None else how(value)
+            found[ours] = value if how is None else how([value])[0]
         except ValueError as error:
             return f"{name} {error}"
     return found
 
+
+def plain_rows(
+    rows: Sequence[Mapping[str, Any]],  # As in the file
+    plan: Plan,  # From `plan_of`
+) -> list[Cells | str]:  # What `plain_row` gives for each
+    "Rename the cells of some rows and read their numbers and times, column by column."
+    columns: list[list[Any]] = []
+    try:
+        for _, name, how in plan:
+            cells = [row.get(name) for row in rows]
+            texts = set(map(type, cells)) == {str}
+            cells = [*map(str.strip, cells)] if texts else [c.strip() if type(c) is str else c for c in cells]
+            columns.append(cells if how is None else how(cells))
+    except ValueError:
+        return [plain_row(row, plan) for row in rows]
+    names = ("left_out", *(ours for ours, _, _ in plan))
+    return [dict(zip(names, cells, strict=True)) for cells in zip(repeat(""), *columns, strict=False)]
+
 # %% ../../nbs/importers/06_presets.ipynb #trades-of
+BLOCK = 2_000
+
+
+def _plain(rows: Rows, plan: Plan, skip: Callable[[Cells], str] | None) -> Iterator[Numbered]:
+    "Rows by our names, block by block where none is left out by what it says."
+    if skip is not None:
+        yield from ((n, r if isinstance(r, str) else plain_row(r, plan, skip)) for n, r in rows)
+        return
+    more = iter(rows)
+    while some := list(islice(more, BLOCK)):
+        made = iter(plain_rows([row for _, row in some if not isinstance(row, str)], plan))
+        yield from [(n, row if isinstance(row, str) else next(made)) for n, row in some]
+
+
 def trades_of(
     rows: Rows,  # From `read_trades`
     preset: Preset,
@@ -160,8 +169,7 @@ def trades_of(
     judged: Judged = Judged(),  # What the file as a whole tells
 ) -> Iterator[Numbered]:  # Rows by our names
     "Make plain rows of those of a source."
-    plan, skip = plan_of(preset, names, judged), preset.skip
-    plain = ((n, r if isinstance(r, str) else plain_row(r, plan, skip)) for n, r in rows)
+    plain = _plain(rows, plan_of(preset, names, judged), preset.skip)
     yield from preset.finish(plain, judged) if preset.finish else plain
 
 # %% ../../nbs/importers/06_presets.ipynb #each
@@ -185,33 +193,57 @@ def each(
 
     return lambda rows, judged: then(one(item, judged) for item in rows)
 
+# %% ../../nbs/importers/06_presets.ipynb #own-units
+def sides_of(rows: Sequence[Cells]) -> Floats:
+    "+1 for a long row, −1 for a short one, not a number where nobody can tell."
+    known: dict[Any, float] = {}
+    for word in {str(row.get("direction")) for row in rows}:
+        try:
+            known[word] = 1.0 if read_side(word) == "LONG" else -1.0
+        except ValueError:
+            known[word] = np.nan  # said later, with its line
+    return np.array([known[str(row.get("direction"))] for row in rows])
+
+
+def numbers_of(rows: Sequence[Cells], name: str) -> Floats:
+    "A column of rows; not a number where it is unknown."
+    return np.array([row.get(name) for row in rows], dtype=np.float64)
+
+
+def own_units(rows: Sequence[Cells]) -> Floats:
+    "Worth of one point of one unit, from a row's own gross profit; not a number where it cannot be told."
+    entry, exit_, gross, quantity = (
+        numbers_of(rows, n) for n in ("entry_price", "exit_price", "gross", "quantity")
+    )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        units = gross / (sides_of(rows) * (exit_ - entry) * np.abs(quantity))
+    tells = (np.abs(gross) >= 0.5) & (quantity != 0) & (exit_ != entry)
+    return np.where(tells & np.isfinite(units), units, np.nan)
+
 # %% ../../nbs/importers/06_presets.ipynb #in-percent
-def own_unit(row: Cells) -> float | None:
-    "Worth of one point of one unit, from a row's own gross profit; None where it cannot be told."
-    entry, exit_, gross, quantity = (row.get(n) for n in ("entry_price", "exit_price", "gross", "quantity"))
-    if entry is None or exit_ is None or not gross or not quantity or abs(gross) < 0.5 or exit_ == entry:
-        return None
-    sign = 1 if read_side(row["direction"]) == "LONG" else -1
-    return float(gross / (sign * (exit_ - entry) * abs(quantity)))
-
-
-def in_percent(row: Cells, unit: float | None) -> None:
-    "Add what follows from the worth of a point; without one the row stays as it is."
-    if (
-        not unit
-        or unit < 0
-        or not row.get("entry_price")
-        or row.get("exit_price") is None
-        or not row["quantity"]
-    ):
-        return  # a negative unit contradicts the side: the import holds it against the whole file
-    notional = abs(row["entry_price"] * row["quantity"]) * unit
-    move = market_move_pct(row["entry_price"], row["exit_price"])
-    row["fees_pct"] = 100 * row["costs"] / notional
-    row["realized_return_pct"] = (move if read_side(row["direction"]) == "LONG" else -move) - row["fees_pct"]
-    for name, sign in (("mae", -1), ("mfe", 1)):
-        if row.get(name) is not None:
-            row[f"{name}_pct"] = sign * 100 * abs(row[name]) / notional
+def in_percent(rows: Sequence[Cells], units: Floats) -> None:
+    "Add what follows from the worth of a point; rows without one stay as they are."
+    entry, exit_, quantity, costs = (
+        numbers_of(rows, n) for n in ("entry_price", "exit_price", "quantity", "costs")
+    )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        notional = np.abs(entry * quantity) * units
+        move = np.where(entry > 0, (exit_ / entry - 1.0) * 100.0, (exit_ - entry) / -entry * 100.0)
+        fees = 100 * costs / notional
+        columns = {"fees_pct": fees, "realized_return_pct": sides_of(rows) * move - fees}
+        for name, sign in (("mae", -1), ("mfe", 1)):
+            columns[f"{name}_pct"] = sign * 100 * np.abs(numbers_of(rows, name)) / notional
+    # a negative unit contradicts the side: the import holds it against the whole file
+    use = (
+        (units > 0)
+        & (entry != 0)
+        & np.isfinite(exit_)
+        & (quantity != 0)
+        & np.isfinite(columns["realized_return_pct"])
+    )
+    for name, values in columns.items():
+        for i in np.flatnonzero(use & ~np.isnan(values)).tolist():
+            rows[i][name] = float(values[i])
 
 # %% ../../nbs/importers/06_presets.ipynb #by-money
 def by_money(
@@ -220,27 +252,28 @@ def by_money(
     Numbered
 ]:  # With return, fees and excursions in percent, net `profit` and, where it is one, `multiplier`
     "Bring the money of rows to percent."
-    kept, of_symbol, own = list(rows), defaultdict[Any, list[float]](list), dict[int, float | None]()
-    for k, (_, row) in enumerate(kept):
-        if isinstance(row, str) or row["left_out"]:
-            continue
-        try:
-            own[k] = unit = own_unit(row)
-        except ValueError:
-            continue  # a side that nobody can read is said later, with its line
-        if unit is not None:
-            of_symbol[row.get("symbol")].append(unit)
+    kept = list(rows)
+    trades = [row for _, row in kept if not isinstance(row, str) and not row["left_out"]]
+    units, symbols, of_symbol = (
+        own_units(trades),
+        [row.get("symbol") for row in trades],
+        defaultdict[Any, list[float]](list),
+    )
+    for symbol, unit in zip(symbols, units.tolist(), strict=True):
+        if unit == unit:
+            of_symbol[symbol].append(unit)
+    for row in trades:
         if row.get("gross") is not None:
             row["profit"] = row["gross"] - row["costs"]
-    usual = {symbol: median(units) for symbol, units in of_symbol.items()}
-    same = {s for s, units in of_symbol.items() if max(abs(u / usual[s] - 1) for u in units) < 0.01}
-    for k, (line, row) in enumerate(kept):
-        if k in own and not isinstance(row, str):
-            symbol = row.get("symbol")
-            in_percent(row, own[k] or usual.get(symbol))
-            if symbol in same and usual[symbol] > 0:
-                row["multiplier"] = float(f"{usual[symbol]:.6g}")
-        yield line, row
+    usual = {symbol: median(values) for symbol, values in of_symbol.items()}
+    same = {s for s, values in of_symbol.items() if max(abs(u / usual[s] - 1) for u in values) < 0.01}
+    typical = np.array([usual.get(symbol, np.nan) for symbol in symbols])
+    in_percent(trades, np.where(np.isnan(units), typical, units))
+    told = {symbol: float(f"{usual[symbol]:.6g}") for symbol in same if usual[symbol] > 0}
+    for row, symbol in zip(trades, symbols, strict=True):
+        if symbol in told:
+            row["multiplier"] = told[symbol]
+    yield from kept
 
 # %% ../../nbs/importers/06_presets.ipynb #tradingview
 def _joined(number: Any, entry: Cells | None, exit_: Cells | None, judged: Judged) -> Cells | str:
@@ -345,7 +378,7 @@ METATRADER4 = Preset(
 def ninjatrader_row(row: Cells, judged: Judged) -> None:
     "Net profit and costs."
     fees = ("commission", "clearing_fee", "exchange_fee", "ip_fee", "nfa_fee")
-    row["costs"] = sum(abs(row.get(name) or 0.0) for name in fees)
+    row["costs"] = sum([abs(row[name]) for name in fees if row.get(name)], 0.0)
     row["gross"] = None if row.get("net") is None else row["net"] + row["costs"]
     if is_empty(row.get("strategy")):
         row.pop("strategy", None)

@@ -49,12 +49,32 @@ class RowIds:
         self.twins[number] = twin = self.twins.get(number, 0) + 1
         trace.trace_id = trace_id(*content, twin)
 
+    def name_by_content(self, traces: Sequence[PredictionTrace]) -> None:
+        "Put both ids into many traces of which no id is given."
+        seen, add = self.seen, self.seen.add
+        for t in traces:
+            t.position_id = position = position_id(
+                t.strategy, t.symbol, t.account, t.predicted_direction, t.timestamp, t.entry_price
+            )
+            name = trace_id(position, t.exit_timestamp or t.timestamp, t.exit_price, t.quantity)
+            if (number := int(name, 16)) in seen:
+                self.name(t, position)
+            else:
+                add(number)
+                t.trace_id = name
+
 # %% ../../nbs/importers/11_row_ids.ipynb #number-rows
 def name_numbered(
     rows: Sequence[tuple[str, PredictionTrace]],  # All rows of a file that have one: running number and trace
     ids: RowIds,  # Of that file
 ) -> None:  # Their traces have ids
     "Name positions whose rows are tied together by a running number."
+    if len({(trace.account, number) for number, trace in rows}) == len(rows):
+        alone = [ids.position(trace, "") for _, trace in rows]
+        if len(set(alone)) == len(rows):  # nearly all files: nothing to tie, nothing to tell apart
+            for (_, trace), position in zip(rows, alone, strict=True):
+                ids.name(trace, position)
+            return
     tied: dict[tuple[str, str], list[PredictionTrace]] = {}
     for number, trace in rows:
         tied.setdefault((trace.account, number), []).append(trace)

@@ -9,16 +9,17 @@ import gc
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from .cells import Forms, ImportMapError, column_times, is_blank, is_empty
 from .framework_presets import IDS_FOR_EVER, PRESETS, source_of
 from .log_files import read_trades
-from .presets import PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
+from .presets import BLOCK, PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
 from .trade_map import FIELDS, ReadOptions, TradeMap
 
 # %% auto #0
@@ -126,6 +127,15 @@ class Shapes:
         shape, numbers = text.translate(NINES), re.findall(r"\d{1,2}", text[:5])
         self.seen.setdefault((shape, *("late" if int(n) > 12 else "early" for n in numbers[:2])), text)
 
+    def add_all(self, texts: Sequence[str]) -> None:
+        "Look at many cells with dates."
+        rests = "\n".join([text[10:] for text in texts]).translate(NINES).split("\n")
+        if len(rests) != len(texts):  # a line feed in a cell
+            rests = [text[10:].translate(NINES) for text in texts]
+        for text, rest in zip(texts, rests, strict=True):
+            if (text[:10], rest) not in self.met:
+                self.add(text)
+
 
 Decimal = Literal[".", ","]
 
@@ -168,17 +178,20 @@ def _shapes_of(rows: Rows, preset: Preset, names: Mapping[str, str]) -> tuple[Sh
     times, numbers, known = Shapes(), Shapes(dates=False), True
     when = [name for ours, name in names.items() if ours in TIMES]
     counts = [name for ours, name in names.items() if ours in PRICES or ours in preset.numbers]
-    for k, (_, row) in enumerate(rows, 1):
-        if isinstance(row, str):
-            continue
+    more, k = iter(rows), 0
+    while block := list(islice(more, BLOCK)):
+        some, k = [row for _, row in block if not isinstance(row, str)], k + len(block)
         for name in when:
-            if isinstance(value := row.get(name), str) and value.strip():
-                times.add(value.strip())
-            elif not is_blank(value) and not isinstance(value, int | float):
-                known = known and getattr(value, "tzinfo", None) is not None
-        for name in counts:
-            if isinstance(value := row.get(name), str):
-                numbers.add(value)
+            cells = [row.get(name) for row in some]
+            times.add_all([text for cell in cells if isinstance(cell, str) and (text := cell.strip())])
+            others = [
+                cell for cell in cells if not isinstance(cell, str | int | float) and not is_blank(cell)
+            ]
+            known = known and all(getattr(cell, "tzinfo", None) is not None for cell in others)
+        for row in some if counts else ():
+            for name in counts:
+                if isinstance(value := row.get(name), str):
+                    numbers.add(value)
         if k % TELLING_ROWS == 0 and judge_decimal(numbers.seen.values()):
             counts = []  # so many rows have told the decimal sign; days can be told by the last row alone
     aware = re.compile(r"\d{10,}(\.\d*)?|.*(Z|[-+]\d\d:?\d\d|UTC)")
@@ -229,6 +242,7 @@ class Recognized:
     options: ReadOptions = field(default_factory=ReadOptions)  # Where in the file the table is
     judged: Judged = field(default_factory=Judged)
     names: Mapping[str, str] = field(default_factory=dict)  # Our name → the file's column
+    notes: tuple[str, ...] = ()  # What should be known of every import of it
     held: list[list[Numbered]] = field(
         default_factory=list, repr=False, compare=False
     )  # Rows prepared already
@@ -267,10 +281,14 @@ def look_through(rows: Iterable[Numbered], most: int = 10_000) -> tuple[set[str]
         kinds[row["left_out"]] += 1
         if row["left_out"]:
             continue
-        filled |= {name for name, value in row.items() if name not in filled and not is_empty(value)}
+        if new := row.keys() - filled:
+            filled |= {name for name in new if not is_empty(row[name])}
         for name, words in seen.items():
-            if len(words) < most and not is_empty(row.get(name)):
-                words[str(row[name])] = None
+            value = row.get(name)
+            if type(value) is str and value in words:
+                continue
+            if len(words) < most and not is_empty(value):
+                words[str(value)] = None
     return filled, kinds, seen
 
 
@@ -279,12 +297,15 @@ def map_of(
     filled: set[str],  # Fields that the rows fill
     timezone: str | None,  # None: it is asked for, and UTC until then
     options: ReadOptions,  # Where in the file the table is
+    whole: bool = False,  # Is every row a trade? Then none has to be asked
 ) -> TradeMap:
     "The map of prepared rows."
     ids = ("position_id",) if source in IDS_FOR_EVER else ()
     fields = {n: n for n in FIELDS if n in filled and (n != "position_id" or n in ids) and n != "id"}
     where = {name: getattr(options, name) for name in ReadOptions.__dataclass_fields__}
-    return TradeMap(fields=fields, where="left_out == ''", timezone=timezone or "UTC", **where)
+    return TradeMap(
+        fields=fields, where=None if whole else "left_out == ''", timezone=timezone or "UTC", **where
+    )
 
 # %% ../../nbs/importers/08_sources.ipynb #words
 def _counted(n: int, word: str) -> str:
@@ -324,8 +345,22 @@ def missing_pages(path: Path) -> str:
         return ""
     here, total = document.get("trades_count"), document.get("total_trades")
     if isinstance(here, int) and isinstance(total, int) and here < total:
-        return f"; a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
+        return f"a page of {here:,}: {total - here:,} of {total:,} trades are on other pages"
     return ""
+
+# %% ../../nbs/importers/08_sources.ipynb #notes-of-source
+def _notes_of(path: Path, source: str, rows: Iterable[Numbered]) -> tuple[str, ...]:
+    "What the figures of a file lack."
+    if source == "freqtrade" and (pages := missing_pages(path)):
+        return (f"{path.name} is {pages}",)
+    paid = (
+        [row["paid_elsewhere"] for _, row in rows if not isinstance(row, str) and row.get("paid_elsewhere")]
+        if source == "nautilus"
+        else []
+    )
+    names = ", ".join(dict.fromkeys(name for some in paid for name in some))
+    text = f"{_counted(len(paid), 'position')} paid commissions in other money ({names}): their returns are before these"
+    return (text,) if paid else ()
 
 # %% ../../nbs/importers/08_sources.ipynb #recognize
 def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
@@ -343,7 +378,7 @@ def _asks(found: Findings, filled: set[str], seen: Seen) -> tuple[str, ...]:
 
 # %% ../../nbs/importers/08_sources.ipynb #uncollected
 @contextmanager
-def uncollected() -> Iterator[None]:  # For a `with`
+def uncollected() -> Iterator[None]:  # For a `with`, or before a function
     "Spare the search for cycles: rows and traces have none, and are millions."
     was = gc.isenabled()
     gc.disable()
@@ -354,6 +389,7 @@ def uncollected() -> Iterator[None]:  # For a `with`
             gc.enable()
 
 # %% ../../nbs/importers/08_sources.ipynb #recognize-file
+@uncollected()
 def recognize(
     path: str | Path,  # Any file
     preset: str | None = None,  # Name of the source, where a person says it
@@ -376,20 +412,22 @@ def recognize(
         judged=findings.judged, names=names,
     )  # fmt: skip
     rows: Iterable[Numbered] = found.open()[1]
-    with uncollected():
-        if form.whole:  # all of them are in memory as it is
-            rows = list(rows)
-            found.held.append(rows)
-        filled, kinds, seen = look_through(rows)
+    if form.whole:  # all of them are in memory as it is
+        rows = list(rows)
+        found.held.append(rows)
+    filled, kinds, seen = look_through(rows)
     if not kinds[""]:
         found = replace(
             found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"
         )
-    words = words_of(form, findings, kinds, seen)
+    words, notes = words_of(form, findings, kinds, seen), _notes_of(path, table.source, rows)
     return replace(
         found,
-        words=words + missing_pages(path) if table.source == "freqtrade" else words,
-        trade_map=map_of(table.source, filled, findings.timezone, table.options),
+        words="; ".join((words, *(note.removeprefix(f"{path.name} is ") for note in notes))),
+        notes=notes,
+        trade_map=map_of(
+            table.source, filled, findings.timezone, table.options, not kinds.keys() - {"", "set aside"}
+        ),
         asks=_asks(findings, filled, seen),
         strategies=tuple(seen["strategy"]),
     )
@@ -415,10 +453,18 @@ def answered(
                 f"{found.path.name} holds {len(found.strategies)} strategies ({', '.join(found.strategies)}): "
                 "choose one by --strategy, or leave it out to import each under its own name"
             )
-        made = replace(made, where=f"{made.where} and strategy == {strategy!r}")
+        chosen = f"strategy == {strategy!r}"
+        made = replace(made, where=f"{made.where} and {chosen}" if made.where else chosen)
     if symbol is not None:
         made = replace(made, fields={**made.fields, "symbol": repr(symbol)})
+    notes = found.notes
     if timezone is not None:
+        if "--timezone" not in found.asks and timezone != made.timezone:
+            notes += (
+                f"times without an offset are read in {timezone}, where {found.preset.title} would be in {made.timezone}",
+            )
         made = replace(made, timezone=timezone)
     given = {"--strategy": strategy, "--symbol": symbol, "--timezone": timezone}
-    return replace(found, trade_map=made, asks=tuple(a for a in found.asks if given.get(a) is None))
+    return replace(
+        found, trade_map=made, notes=notes, asks=tuple(a for a in found.asks if given.get(a) is None)
+    )
