@@ -34,7 +34,7 @@ from trade_telemetry.trace import PredictionTrace
 
 START = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
-EXAMPLES = 400 if os.environ.get("TRADE_TELEMETRY_SOAK", "") not in {"", "0"} else 15
+EXAMPLES = 400 if os.environ.get("TRADE_TELEMETRY_SOAK", "") not in {"", "0"} else 10
 SLACK = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 
