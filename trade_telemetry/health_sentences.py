@@ -32,8 +32,8 @@ from trade_telemetry.wording import (
 # %% auto #0
 __all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'SHORT_BACKTEST', 'MOST_NAMED',
            'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text', 'loss_text', 'find_text',
-           'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'health_details', 'DeskHealth',
-           'desk_sentence']
+           'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'alarm_texts', 'health_details',
+           'DeskHealth', 'desk_sentence']
 
 # %% ../nbs/23_health_sentences.ipynb #codes
 HealthState = Literal["degraded", "watch", "recovered", "too_early", "healthy", "unchanged"]
@@ -271,6 +271,7 @@ def _second(h: Health) -> str:
     parts += [find_text(h)] * bool(h.find_days)
     parts += ["there is no backtest to hold it against"] * (not h.referenced)
     parts += [version_text(h)] * bool(h.earlier)
+    parts += [symbol_text(h)] * any(s.on for s in h.symbols)
     return f"{capital('; '.join(parts))}."
 
 
@@ -338,6 +339,19 @@ def symbol_text(
     more = f", {len(some) - len(named)} more" if len(some) > len(named) else ""
     return f"symbols that are least likely as promised: {', '.join(named)}{more}"
 
+# %% ../nbs/23_health_sentences.ipynb #alarm-texts
+def alarm_texts(
+    h: Health,  # Any
+) -> list[
+    str
+]:  # "EURUSD of intraday: 40 % right, 52 % promised."; one for each symbol with an alarm of its own
+    "Say which symbols have an alarm of their own."
+    return [
+        f"{plain_text(s.symbol, 24)} of {plain_text(h.strategy, 40)}: {share(s.right_now, 0)} right, {share(s.right_promised, 0)} promised."
+        for s in h.symbols
+        if s.on
+    ]
+
 # %% ../nbs/23_health_sentences.ipynb #details
 def health_details(
     h: Health,  # Of one strategy
@@ -345,7 +359,8 @@ def health_details(
     "Say what else is known."
     others = listed(map(_version_name, h.promised_by))
     told = f"the backtest is of {others}" if h.promised_by else ""
-    parts = [told, symbol_text(h), backtest_text(h)]
+    symbols = "" if any(s.on for s in h.symbols) else symbol_text(h)  # an alarm stands with the figures
+    parts = [told, symbols, backtest_text(h)]
     return [f"{capital(part)}." for part in parts if part]
 
 # %% ../nbs/23_health_sentences.ipynb #desk

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import replace
 from datetime import datetime
 from math import log, nan
@@ -19,7 +19,14 @@ import numpy as np
 
 from ..arrays import Floats
 from ..config import Settings
-from ..health_sentences import HEALTH, DeskHealth, EarlierVersion, Health, StreamCode
+from trade_telemetry.health_sentences import (
+    HEALTH,
+    DeskHealth,
+    EarlierVersion,
+    Health,
+    StreamCode,
+    SymbolHealth,
+)
 from .alert_rules import AlertRules, Case, case_of, find_rules
 from trade_telemetry.judgement.bar import (
     FOLDER,
@@ -31,23 +38,26 @@ from trade_telemetry.judgement.bar import (
     read_kept,
     write_kept,
 )
-from .evidence import learn
+from .evidence import evidence_path, learn, read_lower
 
 # %% auto #0
-__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'WATCH', 'Finding', 'find_days', 'read_desk', 'health_from',
+__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
            'health_of_case', 'health_of', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from trade_telemetry.judgement.monitor import (
+    BUSY,
+    SYMBOLS_SHARE,
     Reading,
     Stream,
     StreamReading,
+    chance_of_part,
     desk_budget,
     e_bh,
     expected_false_alarms,
     monitor,
 )
-from .streams import Watchable, streams_of
+from .streams import SymbolDays, Watchable, streams_of
 from ..store.view import View
 from ..timezones import date_of_day
 
@@ -219,7 +229,47 @@ def health_from(
         version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier),
     )  # fmt: skip
 
-# %% ../../nbs/judgement/17_health.ipynb #health-of-case
+# %% ../../nbs/judgement/17_health.ipynb #symbols
+MOST_SYMBOLS = 20  # that are listed for a strategy
+
+
+def _busy(table: SymbolDays | None) -> list[int]:
+    "Positions of the symbols that have an alarm of their own."
+    if table is None:
+        return []
+    return np.flatnonzero(table.counts.mean(axis=1) >= BUSY).tolist()
+
+
+def _own_alarms(table: SymbolDays, busy: list[int], budget: float) -> set[int]:
+    "Positions of the busy symbols whose alarm is on."
+    desk = {str(k): [Stream("right", *(part[k] for part in table[1:]))] for k in busy}
+    read = monitor(desk, budget=budget, watch_budget=budget, draw=False)
+    return {int(name) for name, r in read.items() if r.streams[0].on}
+
+
+def _symbols(table: SymbolDays | None, budget: float, tried: int) -> tuple[SymbolHealth, ...]:
+    "How the symbols of a strategy are, the least likely as promised first; `budget`: of each busy one."
+    if table is None:
+        return ()
+    last, day = table.counts.shape[1] - 1, table.counts.shape[1]
+    sides = [(t, learn(t.reference_sums, t.reference_counts)) for t in (table, table.less())]
+    own, others = (
+        evidence_path(t.sums, t.counts, read_lower(known, tried), last, likely=True)[:, 0]
+        for t, known in sides
+    )
+    busy, known = _busy(table), sides[0][1]
+    on = _own_alarms(table, busy, budget) if busy else set()
+    made = table.counts.sum(axis=1)
+    found = [
+        SymbolHealth(
+            symbol, float(chance), float(made[k] / day), int(made[k]), float(table.sums[k].sum() / made[k]) if made[k] else nan,
+            float(known.mean[k]), k in on, budget if k in busy else None,
+        )
+        for k, (symbol, chance) in enumerate(zip(table.symbols, chance_of_part(own, others, day), strict=True))
+    ]  # fmt: skip
+    return tuple(sorted(found, key=lambda s: (not s.on, s.chance))[:MOST_SYMBOLS])
+
+# %% ../../nbs/judgement/17_health.ipynb #read-case
 WATCH = 0.5  # Chance of any false *watch* in a year
 
 
@@ -232,6 +282,33 @@ def _finding(watched: Watchable, reading: Reading, draw: bool, folder: Path | No
     return find_days(first, budget, draw, folder, tried)
 
 
+def _sharing(strategies: Sized, rules: AlertRules) -> int:
+    "Strategies that share one budget."
+    return max(len(strategies), 1) if rules.desk_wide else 1
+
+
+Parts = Mapping[str, tuple[str, Watchable]]  # Of each version its strategy and its streams
+
+
+def _read_case(
+    parts: Parts, busy: Mapping[str, int], rules: AlertRules, draw: bool, folder: Path | None
+) -> dict[str, Reading]:
+    "Read all versions of all strategies; those whose symbols have alarms of their own leave a part to them."
+    readings = dict[str, Reading]()
+    budget, watch = (desk_budget(_sharing(busy, rules), b) for b in (rules.budget, WATCH))
+    for part in (1.0, 1 - SYMBOLS_SHARE):
+        some = {key: own for key, own in parts.items() if (part < 1) == bool(busy[own[0]])}
+        readings |= read_desk(
+            {key: w.streams for key, (_, w) in some.items()}, part * budget, rules.loss, draw, watch_budget=watch,
+            folder=folder, variants_tried={key: rules.tried(name) for key, (name, _) in some.items()},
+        )  # fmt: skip
+    return readings
+
+
+def _key(name: str, watched: Watchable) -> str:
+    return f"{name}\0{watched.version}"
+
+# %% ../../nbs/judgement/17_health.ipynb #health-of-case
 def health_of_case(
     case: Case,  # Live and past
     draw: bool = True,  # As `health_of`
@@ -240,20 +317,21 @@ def health_of_case(
 ) -> dict[str, Health]:  # As `health_of`
     "Say of every strategy of a case whether it still works."
     rules, watched = case.rules, streams_of(case.live, case.past, case.whole)
-    parts = {f"{name}\0{w.version}": (name, w) for name, one in watched.items() for w in (*one.earlier, one)}
-    share = max(len(watched), 1) if rules.desk_wide else 1
-    readings = read_desk(
-        {key: w.streams for key, (_, w) in parts.items()}, desk_budget(share, rules.budget), rules.loss, draw,
-        watch_budget=desk_budget(share, WATCH), variants_tried={key: rules.tried(name) for key, (name, _) in parts.items()},
-        folder=folder,
-    )  # fmt: skip
-    found = []
+    parts = {_key(name, w): (name, w) for name, one in watched.items() for w in (*one.earlier, one)}
+    busy, found = {name: len(_busy(one.symbols)) for name, one in watched.items()}, []
+    readings = _read_case(parts, busy, rules, draw, folder)
+    budget = desk_budget(_sharing(busy, rules), rules.budget)
     for name, one in watched.items():
-        own, tried = readings[f"{name}\0{one.version}"], rules.tried(name)
-        before = [_earlier(w, readings[f"{name}\0{w.version}"]) for w in one.earlier]
+        own, tried = readings[_key(name, one)], rules.tried(name)
+        before = [_earlier(w, readings[_key(name, w)]) for w in one.earlier]
         finding = _finding(one, own, draw, folder, tried) if find else NOTHING_FOUND
+        symbols = _symbols(one.symbols, SYMBOLS_SHARE * budget / max(busy[name], 1), tried)
         known = health_from(name, one, own, before, finding)
-        found.append(replace(known, variants_tried=tried, desk_wide=rules.desk_wide))
+        found.append(
+            replace(
+                known, false_alarm=budget, variants_tried=tried, desk_wide=rules.desk_wide, symbols=symbols
+            )
+        )
     rank = list(HEALTH)
     return {
         h.strategy: h
