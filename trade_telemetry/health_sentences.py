@@ -64,10 +64,11 @@ class SymbolHealth:
     chance: float  # That it still is what the reference promised, by its own trades and those of the others
     per_day: float  # Trades a live day
     trades: int  # Live ones with an outcome
-    right_now: float  # Right calls, fraction, over all live days
+    right_now: float  # Right calls, fraction: live days since a loss began, if one did, else all of them
     right_promised: float  # The same of the reference
     on: bool = False  # Has it an alarm of its own?
     budget: float | None = None  # Of that alarm, a year; None: too few trades a day for one of its own
+    since: str | None = None  # When a loss began, if one is likelier than not, middle
 
 # %% ../nbs/23_health_sentences.ipynb #record
 @dataclass(frozen=True)
@@ -178,6 +179,11 @@ def score_text(
     return percent(-score, 3, signed=False) if code == "cost" else percent(score, 3)
 
 # %% ../nbs/23_health_sentences.ipynb #parts-of-lead
+def _chance_text(chance: float) -> str:
+    "No chance that was computed is 0 or 1."
+    return probability(min(max(chance, 1e-8), 1 - 1e-8))
+
+
 def _figures(h: Health) -> str:
     "40 % right since, 52 % promised."
     what, before = SCORES[h.carrier], "promised" if h.referenced else "at first"
@@ -205,7 +211,7 @@ def _lead(h: Health) -> str:
         case "degraded":
             return f"{who} {LOST[h.carrier][0]} {about} {_when(h)}: {_figures(h)}."
         case "watch":
-            chance = probability(h.chance)
+            chance = _chance_text(h.chance)
             return (
                 f"{who} {LOST[h.carrier][1]} since about {_when(h)}: {chance} chance that it is as {promise}."
             )
@@ -249,7 +255,8 @@ def find_text(
         return ""
     sizes = ", ".join(number(100 * loss, 0) for loss, _ in h.find_days)
     rate = f"{number(h.per_day, 1)} signals/day"
-    text = f"a loss of {sizes} points is found after about {_days_text(h.find_days)} days at {rate}"
+    about = "about " if all(isfinite(d) for _, d in h.find_days) else ""
+    text = f"a loss of {sizes} points is found after {about}{_days_text(h.find_days)} days at {rate}"
     return f"{text}; nobody could find it before about {_days_text(h.limit_days)}" if h.limit_days else text
 
 # %% ../nbs/23_health_sentences.ipynb #sentence
@@ -263,7 +270,7 @@ def _second(h: Health) -> str:
         parts += ["calls count where the market moved"] * (h.carrier == "right")
         parts += [f"right calls {share(h.right_now)}, promised {share(h.right_promised)}"] * right
     if isfinite(h.chance):
-        parts.append(f"chance that it still is {promise} {probability(h.chance)}")
+        parts.append(f"chance that it still is {promise} {_chance_text(h.chance)}")
     rate = h.watch_false_alarm if h.state == "watch" else h.false_alarm
     theory = "" if h.drawn else ", bar from theory"
     theory += f", backtest read lower as the best of {h.variants_tried:,}" * (h.variants_tried > 1)
@@ -334,7 +341,8 @@ def symbol_text(
         return ""
     named = []
     for s in some[:MOST_NAMED]:
-        right = f"{share(s.right_now, 0)} right, {share(s.right_promised, 0)} promised"
+        since = f" since {day_text(s.since, h.as_of)}" if s.since else ""
+        right = f"{share(s.right_now, 0)} right{since}, {share(s.right_promised, 0)} promised"
         named.append(f"{plain_text(s.symbol, 24)} {probability(s.chance)} ({'own alarm, ' * s.on}{right})")
     more = f", {len(some) - len(named)} more" if len(some) > len(named) else ""
     return f"symbols that are least likely as promised: {', '.join(named)}{more}"
@@ -347,7 +355,8 @@ def alarm_texts(
 ]:  # "EURUSD of intraday: 40 % right, 52 % promised."; one for each symbol with an alarm of its own
     "Say which symbols have an alarm of their own."
     return [
-        f"{plain_text(s.symbol, 24)} of {plain_text(h.strategy, 40)}: {share(s.right_now, 0)} right, {share(s.right_promised, 0)} promised."
+        f"{plain_text(s.symbol, 24)} of {plain_text(h.strategy, 40)} has an alarm of its own: "
+        f"{share(s.right_now, 0)} right{f' since {day_text(s.since, h.as_of)}' if s.since else ''}, {share(s.right_promised, 0)} promised."
         for s in h.symbols
         if s.on
     ]

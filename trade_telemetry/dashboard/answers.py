@@ -204,6 +204,7 @@ class SymbolEntry(TypedDict):
     right_promised: float | None
     on: bool
     budget: float | None
+    since: str | None
 
 
 class HealthEntry(TypedDict):

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from ..arrays import Floats
+from ..arrays import Floats, Ints
 from ..config import Settings
 from trade_telemetry.health_sentences import (
     HEALTH,
@@ -38,7 +38,7 @@ from trade_telemetry.judgement.bar import (
     read_kept,
     write_kept,
 )
-from .evidence import evidence_path, learn, read_lower
+from .evidence import change, evidence_path, learn, read_lower
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
@@ -247,7 +247,7 @@ def _own_alarms(table: SymbolDays, busy: list[int], budget: float) -> set[int]:
     return {int(name) for name, r in read.items() if r.streams[0].on}
 
 
-def _symbols(table: SymbolDays | None, budget: float, tried: int) -> tuple[SymbolHealth, ...]:
+def _symbols(table: SymbolDays | None, days: Ints, budget: float, tried: int) -> tuple[SymbolHealth, ...]:
     "How the symbols of a strategy are, the least likely as promised first; `budget`: of each busy one."
     if table is None:
         return ()
@@ -259,14 +259,18 @@ def _symbols(table: SymbolDays | None, budget: float, tried: int) -> tuple[Symbo
     )
     busy, known = _busy(table), sides[0][1]
     on = _own_alarms(table, busy, budget) if busy else set()
-    made = table.counts.sum(axis=1)
-    found = [
-        SymbolHealth(
-            symbol, float(chance), float(made[k] / day), int(made[k]), float(table.sums[k].sum() / made[k]) if made[k] else nan,
+    made, lost = table.counts.sum(axis=1), change(table.sums, table.counts, known).day[:, 1]
+    found = []
+    for k, (symbol, chance) in enumerate(
+        zip(table.symbols, chance_of_part(own, others, day).tolist(), strict=True)
+    ):
+        since = int(lost[k]) if k in on or chance < 0.5 else None
+        n = float(table.counts[k, since:].sum())
+        found.append(SymbolHealth(
+            symbol, chance, float(made[k] / day), int(made[k]), float(table.sums[k, since:].sum()) / n if n else nan,
             float(known.mean[k]), k in on, budget if k in busy else None,
-        )
-        for k, (symbol, chance) in enumerate(zip(table.symbols, chance_of_part(own, others, day), strict=True))
-    ]  # fmt: skip
+            None if since is None else str(date_of_day(int(days[since]))),
+        ))  # fmt: skip
     return tuple(sorted(found, key=lambda s: (not s.on, s.chance))[:MOST_SYMBOLS])
 
 # %% ../../nbs/judgement/17_health.ipynb #read-case
@@ -325,7 +329,7 @@ def health_of_case(
         own, tried = readings[_key(name, one)], rules.tried(name)
         before = [_earlier(w, readings[_key(name, w)]) for w in one.earlier]
         finding = _finding(one, own, draw, folder, tried) if find else NOTHING_FOUND
-        symbols = _symbols(one.symbols, SYMBOLS_SHARE * budget / max(busy[name], 1), tried)
+        symbols = _symbols(one.symbols, one.days, SYMBOLS_SHARE * budget / max(busy[name], 1), tried)
         known = health_from(name, one, own, before, finding)
         found.append(
             replace(
