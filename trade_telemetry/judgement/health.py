@@ -246,7 +246,7 @@ def _own_alarms(table: SymbolDays, busy: list[int], budget: float) -> set[int]:
     read = monitor(desk, budget=budget, watch_budget=budget, draw=False)
     return {int(name) for name, r in read.items() if r.streams[0].on}
 
-
+# %% ../../nbs/judgement/17_health.ipynb #symbol-health
 def _symbols(table: SymbolDays | None, days: Ints, budget: float, tried: int) -> tuple[SymbolHealth, ...]:
     "How the symbols of a strategy are, the least likely as promised first; `budget`: of each busy one."
     if table is None:
