@@ -34,8 +34,8 @@ from trade_telemetry.report.blocks import (
 )
 from .scope import Report, exit_dates
 from trade_telemetry.sentences import (
-    GAIN_WORDS,
     Said,
+    GAIN_WORDS,
     gain_code,
     live_sentence,
     missing_sentences,
@@ -286,5 +286,5 @@ def executive_summary(
         first, second = map(plain_text, report.sides)
         lines.append(f"{first} against {second}: {verdict_sentence(report.verdict)}")
     lines.append(alerts_sentence(report))
-    first = [bullets([said.short for said in health])] if health else []
-    return together([*first, *(strategy_cards(report, name) for name in report.names), bullets(lines)])
+    leads = [bullets([said.short for said in health])] if health else []
+    return together([*leads, *(strategy_cards(report, name) for name in report.names), bullets(lines)])
