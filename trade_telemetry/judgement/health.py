@@ -259,19 +259,20 @@ def _symbols(table: SymbolDays | None, days: Ints, budget: float, tried: int) ->
     )
     busy, known = _busy(table), sides[0][1]
     on = _own_alarms(table, busy, budget) if busy else set()
-    made, lost = table.counts.sum(axis=1), change(table.sums, table.counts, known).day[:, 1]
+    chances, made = chance_of_part(own, others, day), table.counts.sum(axis=1)
+    told = [k for k in range(len(made)) if k in on or chances[k] < 0.5]
+    began = change(table.sums[told], table.counts[told], known.take(told)).day[:, 1].tolist() if told else []
+    since: dict[int, int] = dict(zip(told, began, strict=True))
     found = []
-    for k, (symbol, chance) in enumerate(
-        zip(table.symbols, chance_of_part(own, others, day).tolist(), strict=True)
-    ):
-        since = int(lost[k]) if k in on or chance < 0.5 else None
-        n = float(table.counts[k, since:].sum())
+    for k in sorted(range(len(made)), key=lambda k: (k not in on, chances[k]))[:MOST_SYMBOLS]:
+        n = float(table.counts[k, since.get(k, 0) :].sum())
+        now = float(table.sums[k, since.get(k, 0) :].sum()) / n if n else nan
+        first = str(date_of_day(int(days[since[k]]))) if k in since else None
         found.append(SymbolHealth(
-            symbol, chance, float(made[k] / day), int(made[k]), float(table.sums[k, since:].sum()) / n if n else nan,
-            float(known.mean[k]), k in on, budget if k in busy else None,
-            None if since is None else str(date_of_day(int(days[since]))),
+            table.symbols[k], float(chances[k]), float(made[k] / day), int(made[k]), now, float(known.mean[k]),
+            k in on, budget if k in busy else None, first,
         ))  # fmt: skip
-    return tuple(sorted(found, key=lambda s: (not s.on, s.chance))[:MOST_SYMBOLS])
+    return tuple(found)
 
 # %% ../../nbs/judgement/17_health.ipynb #read-case
 WATCH = 0.5  # Chance of any false *watch* in a year

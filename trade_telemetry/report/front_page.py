@@ -34,8 +34,8 @@ from trade_telemetry.report.blocks import (
 )
 from .scope import Report, exit_dates
 from trade_telemetry.sentences import (
-    Said,
     GAIN_WORDS,
+    Said,
     gain_code,
     live_sentence,
     missing_sentences,
