@@ -102,6 +102,9 @@ class Health:
     stand_in_days: int = 0  # Live days that stand for it
     drawn: bool = True  # Are all bars that matter drawn, none from theory?
     evidence: float = nan  # Against the reference, all scores together, logarithm
+    day_loss: tuple[float, float, float] | None = (
+        None  # How much less a day earns since then, percent: 5, 50, 95 % points
+    )
     limit_days: tuple[tuple[float, float], ...] = ()  # Loss, and the days that nobody can beat
     backtest_days: int = 0  # Days with a trade in the reference
     backtest_trades: int = 0  # Trades in it
@@ -266,6 +269,12 @@ def _second(h: Health) -> str:
     if h.state in ("degraded", "watch"):
         carried = f"carried by {CARRIERS[h.carrier]}, lower by {loss_text(h)}"
         parts += [carried.replace("lower", "higher") if h.carrier == "cost" else carried]
+        if h.day_loss is not None and h.carrier != "day_return":
+            low, middle, high = h.day_loss
+            ends = interval(low, high, 3)
+            parts.append(
+                f"{with_interval(percent(middle, 3, signed=False), ends, '90 % interval')} less a day"
+            )
         right = isfinite(h.right_now) and h.carrier != "right"
         parts += ["calls count where the market moved"] * (h.carrier == "right")
         parts += [f"right calls {share(h.right_now)}, promised {share(h.right_promised)}"] * right
@@ -276,7 +285,9 @@ def _second(h: Health) -> str:
     theory += f", backtest read lower as the best of {h.variants_tried:,}" * (h.variants_tried > 1)
     parts.append(f"{label('false_alarm')} {probability(rate)} per year{theory}")
     parts += [find_text(h)] * bool(h.find_days)
-    parts += ["there is no backtest to hold it against"] * (not h.referenced)
+    parts += [
+        "there is no backtest to hold it against, so what was wrong from the start is not seen and a loss is found later"
+    ] * (not h.referenced)
     parts += [version_text(h)] * bool(h.earlier)
     parts += [symbol_text(h)] * any(s.on for s in h.symbols)
     return f"{capital('; '.join(parts))}."

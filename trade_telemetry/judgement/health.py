@@ -38,7 +38,14 @@ from trade_telemetry.judgement.bar import (
     read_kept,
     write_kept,
 )
-from .evidence import change, evidence_path, learn, read_lower
+from trade_telemetry.judgement.evidence import (
+    LEAST_DAYS,
+    change,
+    evidence_path,
+    learn,
+    mood_factor,
+    read_lower,
+)
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
@@ -190,6 +197,19 @@ def _error(stream: Stream | None) -> float:
     return float(1.96 * known.deviation[0] * np.sqrt((1 + (known.company[0] - 1) * agree) / n))
 
 
+def _day_loss(stream: Stream | None, since: int) -> tuple[float, float, float] | None:
+    "How much less a day earns since one: 5, 50, 95 % points, percent; None where nobody knows."
+    if stream is None or np.count_nonzero(stream.reference_counts) < LEAST_DAYS:
+        return None
+    known = learn(stream.reference_sums[None], stream.reference_counts[None], np.array([stream.variance]))
+    n, factor = float(stream.counts[since:].sum()), float(mood_factor(known.mood)[0])
+    if not n:
+        return None
+    loss = float(known.mean[0]) - _mean(stream, since)
+    half = 1.645 * float(known.deviation[0]) * float(np.sqrt(factor * (1 / n + 1 / known.trades[0])))
+    return loss - half, loss, loss + half
+
+
 def _earlier(watched: Watchable, reading: Reading) -> EarlierVersion:
     "How a version was on its last day."
     days = [str(date_of_day(day)) for day in watched.days.tolist()]
@@ -225,7 +245,7 @@ def health_from(
         find_days=found.days, referenced=reading.referenced, stand_in_days=reading.stand_in_days,
         drawn=all(r.drawn for r in reading.streams), evidence=reading.evidence, limit_days=found.limit,
         backtest_days=max(int(np.count_nonzero(s.reference_counts)) for s in watched.streams),
-        backtest_trades=watched.past_closes, backtest_error=_error(right), version=watched.version,
+        day_loss=_day_loss(streams.get("day_return"), middle) if lost else None, backtest_trades=watched.past_closes, backtest_error=_error(right), version=watched.version,
         version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier),
     )  # fmt: skip
 
