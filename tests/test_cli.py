@@ -165,7 +165,8 @@ def test_tables_fit_the_terminal_and_lose_nothing(healthy: Path, width: int) -> 
 def test_check_ends_with_zero_one_and_two(healthy: Path, degraded: Path, tmp_path: Path) -> None:
     good = call("check", "--telemetry-dir", healthy, cwd=healthy)
     assert (good.returncode, good.stderr) == (0, "")
-    health, calm = good.stdout.splitlines()
+    health, desk, calm = good.stdout.splitlines()
+    assert desk.startswith("1 strategy, 5 % a year each: 0.05 false alarms a year")
     assert re.match("[▲○] intraday( is healthy: |: too early)", health)
     assert calm == "no active alerts; judged: 240 trades of intraday"
     bad = call("check", "--telemetry-dir", degraded, cwd=degraded)

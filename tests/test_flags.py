@@ -54,10 +54,12 @@ FLAGS = {
     "check": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --format:table|json=table
         --json:on --alert-precision-threshold:float --rules:path --on-alert:word --remember:path
+        --variants-tried:int --desk-wide:on --verbose:on
     """,
     "judge": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word
         --format:table|json=table --json:on --alert-precision-threshold:float --rules:path
+        --variants-tried:int --desk-wide:on
     """,
     "export": """
         --config:path --telemetry-dir:path --symbol:word --format:json=json --out:path

@@ -39,6 +39,7 @@ LOST_ON, LAST = 60, 95  # the loss is 35 live days old on the last evening
 LATER = START + timedelta(weeks=30)
 COSTS = {"slippage_pct": 0.02, "fees_pct": 0.01}
 Plan = dict[str, Any]
+QUIET = "drawdown, calibration_drift, quiet_market, precision_below_threshold, writer_silent"
 
 
 def case(live: TraceColumns, past: TraceColumns) -> Case:
@@ -269,12 +270,11 @@ def test_a_new_version_begins_anew_and_the_old_one_is_kept(desk: Path, tmp_path:
 def test_a_degraded_strategy_alone_ends_check_with_1(
     desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quiet = "drawdown, calibration_drift, quiet_market, precision_below_threshold, writer_silent"
     rules = tmp_path / "rules.yaml"
-    rules.write_text(f"disabled: [{quiet}]\n")
+    rules.write_text(f"disabled: [{QUIET}]\n")
     words = ["check", "--telemetry-dir", str(desk), "--rules", str(rules), "--strategy"]
     assert [main([*words, name]) for name in ("intraday", "swing")] == [1, 0]
-    rules.write_text(f"disabled: [{quiet}, lost_skill]\n")
+    rules.write_text(f"disabled: [{QUIET}, lost_skill]\n")
     capsys.readouterr()
     assert main([*words, "intraday"]) == 0
     assert capsys.readouterr().out.startswith("no active alerts")
@@ -307,6 +307,30 @@ def test_the_first_paint_of_the_page_draws_no_bar_and_the_next_answer_is_complet
     assert again["complete"] and again["health"] == second["health"] and len(drawn) == count
 
 
+def test_one_symbol_of_six_is_named_while_its_strategy_is_not_degraded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"S{k}" for k in range(6)]
+    sides: dict[str, list[Any]] = {"backtest_20250106_000000": [], "live": []}
+    for k, name in enumerate(names):
+        sides["backtest_20250106_000000"] += simulate_run(250, 6, 0.6, symbols=(name,), seed=60 + k)
+        lost: Plan = {"loss_of_skill_on_day": 60, "precision_after": 0.35} if k == 0 else {}
+        sides["live"] += live(k, 100, trades_a_day=6, symbols=(name,), **lost).to_traces()
+    for run, rows in sides.items():
+        bare = [replace(t, features={}, metadata={}) for t in rows]
+        write_run(tmp_path / run, sorted(bare, key=lambda t: t.exit_timestamp or t.timestamp))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"disabled: [{QUIET}]\n")
+    assert main(["check", "--telemetry-dir", str(tmp_path), "--rules", str(rules)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert not lines[0].startswith("▼")
+    assert lines[1].startswith("▼ S0 of intraday has an alarm of its own")
+    state = StateSource(Settings(telemetry_storage_path=tmp_path)).read(Query(hurry=False))
+    told = state["health"]["intraday"]["symbols"]
+    assert [(s["symbol"], s["on"]) for s in told][:2] == [("S0", True), (told[1]["symbol"], False)]
+    assert all(s["budget"] == pytest.approx(0.2 * 0.05 / 6) for s in told)
+
+
 def test_the_page_shows_the_sentence_in_red_and_its_state_obeys_the_schema(desk: Path) -> None:
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped, unused-ignore]
 
@@ -324,4 +348,7 @@ def test_the_report_says_it_on_its_first_page(desk: Path) -> None:
     told = [line for line in lines if "lost its edge" in line or "is healthy" in line]
     assert sum("0.10 false alarms a year" in line for line in lines) == 1
     assert len(told) == 2 and told[0].startswith("- intraday lost its edge")
-    assert all("false-alarm probability 5 % per year" in line for line in told)
+    figures = [
+        line for line in lines if line.startswith(("- intraday: ", "- swing: ")) and "false-alarm" in line
+    ]
+    assert len(figures) == 2 and all("false-alarm probability 5 % per year" in line for line in figures)

@@ -32,8 +32,8 @@ from trade_telemetry.wording import (
 # %% auto #0
 __all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'SHORT_BACKTEST', 'MOST_NAMED',
            'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text', 'loss_text', 'find_text',
-           'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'health_details', 'DeskHealth',
-           'desk_sentence']
+           'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'alarm_texts', 'health_details',
+           'DeskHealth', 'desk_sentence']
 
 # %% ../nbs/23_health_sentences.ipynb #codes
 HealthState = Literal["degraded", "watch", "recovered", "too_early", "healthy", "unchanged"]
@@ -64,10 +64,11 @@ class SymbolHealth:
     chance: float  # That it still is what the reference promised, by its own trades and those of the others
     per_day: float  # Trades a live day
     trades: int  # Live ones with an outcome
-    right_now: float  # Right calls, fraction, over all live days
+    right_now: float  # Right calls, fraction: live days since a loss began, if one did, else all of them
     right_promised: float  # The same of the reference
     on: bool = False  # Has it an alarm of its own?
     budget: float | None = None  # Of that alarm, a year; None: too few trades a day for one of its own
+    since: str | None = None  # When a loss began, if one is likelier than not, middle
 
 # %% ../nbs/23_health_sentences.ipynb #record
 @dataclass(frozen=True)
@@ -101,6 +102,9 @@ class Health:
     stand_in_days: int = 0  # Live days that stand for it
     drawn: bool = True  # Are all bars that matter drawn, none from theory?
     evidence: float = nan  # Against the reference, all scores together, logarithm
+    day_loss: tuple[float, float, float] | None = (
+        None  # How much less a day earns since then, percent: 5, 50, 95 % points
+    )
     limit_days: tuple[tuple[float, float], ...] = ()  # Loss, and the days that nobody can beat
     backtest_days: int = 0  # Days with a trade in the reference
     backtest_trades: int = 0  # Trades in it
@@ -178,6 +182,11 @@ def score_text(
     return percent(-score, 3, signed=False) if code == "cost" else percent(score, 3)
 
 # %% ../nbs/23_health_sentences.ipynb #parts-of-lead
+def _chance_text(chance: float) -> str:
+    "No chance that was computed is 0 or 1."
+    return probability(min(max(chance, 1e-8), 1 - 1e-8))
+
+
 def _figures(h: Health) -> str:
     "40 % right since, 52 % promised."
     what, before = SCORES[h.carrier], "promised" if h.referenced else "at first"
@@ -205,7 +214,7 @@ def _lead(h: Health) -> str:
         case "degraded":
             return f"{who} {LOST[h.carrier][0]} {about} {_when(h)}: {_figures(h)}."
         case "watch":
-            chance = probability(h.chance)
+            chance = _chance_text(h.chance)
             return (
                 f"{who} {LOST[h.carrier][1]} since about {_when(h)}: {chance} chance that it is as {promise}."
             )
@@ -249,7 +258,8 @@ def find_text(
         return ""
     sizes = ", ".join(number(100 * loss, 0) for loss, _ in h.find_days)
     rate = f"{number(h.per_day, 1)} signals/day"
-    text = f"a loss of {sizes} points is found after about {_days_text(h.find_days)} days at {rate}"
+    about = "about " if all(isfinite(d) for _, d in h.find_days) else ""
+    text = f"a loss of {sizes} points is found after {about}{_days_text(h.find_days)} days at {rate}"
     return f"{text}; nobody could find it before about {_days_text(h.limit_days)}" if h.limit_days else text
 
 # %% ../nbs/23_health_sentences.ipynb #sentence
@@ -259,18 +269,27 @@ def _second(h: Health) -> str:
     if h.state in ("degraded", "watch"):
         carried = f"carried by {CARRIERS[h.carrier]}, lower by {loss_text(h)}"
         parts += [carried.replace("lower", "higher") if h.carrier == "cost" else carried]
+        if h.day_loss is not None and h.carrier != "day_return":
+            low, middle, high = h.day_loss
+            ends = interval(low, high, 3)
+            parts.append(
+                f"{with_interval(percent(middle, 3, signed=False), ends, '90 % interval')} less a day"
+            )
         right = isfinite(h.right_now) and h.carrier != "right"
         parts += ["calls count where the market moved"] * (h.carrier == "right")
         parts += [f"right calls {share(h.right_now)}, promised {share(h.right_promised)}"] * right
     if isfinite(h.chance):
-        parts.append(f"chance that it still is {promise} {probability(h.chance)}")
+        parts.append(f"chance that it still is {promise} {_chance_text(h.chance)}")
     rate = h.watch_false_alarm if h.state == "watch" else h.false_alarm
     theory = "" if h.drawn else ", bar from theory"
     theory += f", backtest read lower as the best of {h.variants_tried:,}" * (h.variants_tried > 1)
     parts.append(f"{label('false_alarm')} {probability(rate)} per year{theory}")
     parts += [find_text(h)] * bool(h.find_days)
-    parts += ["there is no backtest to hold it against"] * (not h.referenced)
+    parts += [
+        "there is no backtest to hold it against, so what was wrong from the start is not seen and a loss is found later"
+    ] * (not h.referenced)
     parts += [version_text(h)] * bool(h.earlier)
+    parts += [symbol_text(h)] * any(s.on for s in h.symbols)
     return f"{capital('; '.join(parts))}."
 
 
@@ -333,10 +352,25 @@ def symbol_text(
         return ""
     named = []
     for s in some[:MOST_NAMED]:
-        right = f"{share(s.right_now, 0)} right, {share(s.right_promised, 0)} promised"
+        since = f" since {day_text(s.since, h.as_of)}" if s.since else ""
+        right = f"{share(s.right_now, 0)} right{since}, {share(s.right_promised, 0)} promised"
         named.append(f"{plain_text(s.symbol, 24)} {probability(s.chance)} ({'own alarm, ' * s.on}{right})")
     more = f", {len(some) - len(named)} more" if len(some) > len(named) else ""
     return f"symbols that are least likely as promised: {', '.join(named)}{more}"
+
+# %% ../nbs/23_health_sentences.ipynb #alarm-texts
+def alarm_texts(
+    h: Health,  # Any
+) -> list[
+    str
+]:  # "EURUSD of intraday: 40 % right, 52 % promised."; one for each symbol with an alarm of its own
+    "Say which symbols have an alarm of their own."
+    return [
+        f"{plain_text(s.symbol, 24)} of {plain_text(h.strategy, 40)} has an alarm of its own: "
+        f"{share(s.right_now, 0)} right{f' since {day_text(s.since, h.as_of)}' if s.since else ''}, {share(s.right_promised, 0)} promised."
+        for s in h.symbols
+        if s.on
+    ]
 
 # %% ../nbs/23_health_sentences.ipynb #details
 def health_details(
@@ -345,7 +379,8 @@ def health_details(
     "Say what else is known."
     others = listed(map(_version_name, h.promised_by))
     told = f"the backtest is of {others}" if h.promised_by else ""
-    parts = [told, symbol_text(h), backtest_text(h)]
+    symbols = "" if any(s.on for s in h.symbols) else symbol_text(h)  # an alarm stands with the figures
+    parts = [told, symbols, backtest_text(h)]
     return [f"{capital(part)}." for part in parts if part]
 
 # %% ../nbs/23_health_sentences.ipynb #desk

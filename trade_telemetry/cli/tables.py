@@ -16,6 +16,7 @@ from trade_telemetry.health_sentences import (
     HEALTH,
     DeskHealth,
     Health,
+    alarm_texts,
     desk_sentence,
     health_details,
     health_sentence,
@@ -335,6 +336,12 @@ def health_parts(
     verbose: bool = False,  # Say what each sentence rests on?
 ) -> list[str]:  # One line for each strategy and one for the desk; lines below them begin with a space
     "Show how the strategies are."
-    said = [(health_line(h), [health_sentence(h).figures, *health_details(h)]) for h in health.values()]
+    said = [
+        (
+            "\n".join([health_line(h), *(f"{SIGNS['bad']} {text}" for text in alarm_texts(h))]),
+            [health_sentence(h).figures, *health_details(h)],
+        )
+        for h in health.values()
+    ]
     said += [] if desk is None else [(desk_sentence(desk).short, [desk_sentence(desk).figures])]
     return [line for first, more in said for line in (first, *(f"  {text}" for text in more if verbose))]

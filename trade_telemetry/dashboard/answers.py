@@ -204,6 +204,7 @@ class SymbolEntry(TypedDict):
     right_promised: float | None
     on: bool
     budget: float | None
+    since: str | None
 
 
 class HealthEntry(TypedDict):
@@ -234,6 +235,7 @@ class HealthEntry(TypedDict):
     stand_in_days: int
     drawn: bool
     evidence: float | None
+    day_loss: list[float] | None
     limit_days: list[list[float | None]]
     backtest_days: int
     backtest_trades: int

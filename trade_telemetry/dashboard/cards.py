@@ -305,7 +305,7 @@ def health_html(
     if health is None:
         return Markup("")
     state, sentence, figures = health["state"], set_html(health["sentence"]), set_html(health["figures"])
-    small = state in ("degraded", "watch")
+    small = state in ("degraded", "watch") or any(s["on"] for s in health["symbols"])
     more = [*([] if small else [figures]), *map(set_html, health["details"])]
     return _HEALTH(HealthView(state, HEALTH[state].tone, sentence, figures, small, more))
 

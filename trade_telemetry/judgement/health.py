@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import replace
 from datetime import datetime
 from math import log, nan
@@ -17,9 +17,16 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from ..arrays import Floats
+from ..arrays import Floats, Ints
 from ..config import Settings
-from ..health_sentences import HEALTH, DeskHealth, EarlierVersion, Health, StreamCode
+from trade_telemetry.health_sentences import (
+    HEALTH,
+    DeskHealth,
+    EarlierVersion,
+    Health,
+    StreamCode,
+    SymbolHealth,
+)
 from .alert_rules import AlertRules, Case, case_of, find_rules
 from trade_telemetry.judgement.bar import (
     FOLDER,
@@ -31,23 +38,33 @@ from trade_telemetry.judgement.bar import (
     read_kept,
     write_kept,
 )
-from .evidence import learn
+from trade_telemetry.judgement.evidence import (
+    LEAST_DAYS,
+    change,
+    evidence_path,
+    learn,
+    mood_factor,
+    read_lower,
+)
 
 # %% auto #0
-__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'WATCH', 'Finding', 'find_days', 'read_desk', 'health_from',
+__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
            'health_of_case', 'health_of', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from trade_telemetry.judgement.monitor import (
+    BUSY,
+    SYMBOLS_SHARE,
     Reading,
     Stream,
     StreamReading,
+    chance_of_part,
     desk_budget,
     e_bh,
     expected_false_alarms,
     monitor,
 )
-from .streams import Watchable, streams_of
+from .streams import SymbolDays, Watchable, streams_of
 from ..store.view import View
 from ..timezones import date_of_day
 
@@ -180,6 +197,19 @@ def _error(stream: Stream | None) -> float:
     return float(1.96 * known.deviation[0] * np.sqrt((1 + (known.company[0] - 1) * agree) / n))
 
 
+def _day_loss(stream: Stream | None, since: int) -> tuple[float, float, float] | None:
+    "How much less a day earns since one: 5, 50, 95 % points, percent; None where nobody knows."
+    if stream is None or np.count_nonzero(stream.reference_counts) < LEAST_DAYS:
+        return None
+    known = learn(stream.reference_sums[None], stream.reference_counts[None], np.array([stream.variance]))
+    n, factor = float(stream.counts[since:].sum()), float(mood_factor(known.mood)[0])
+    if not n:
+        return None
+    loss = float(known.mean[0]) - _mean(stream, since)
+    half = 1.645 * float(known.deviation[0]) * float(np.sqrt(factor * (1 / n + 1 / known.trades[0])))
+    return loss - half, loss, loss + half
+
+
 def _earlier(watched: Watchable, reading: Reading) -> EarlierVersion:
     "How a version was on its last day."
     days = [str(date_of_day(day)) for day in watched.days.tolist()]
@@ -215,11 +245,56 @@ def health_from(
         find_days=found.days, referenced=reading.referenced, stand_in_days=reading.stand_in_days,
         drawn=all(r.drawn for r in reading.streams), evidence=reading.evidence, limit_days=found.limit,
         backtest_days=max(int(np.count_nonzero(s.reference_counts)) for s in watched.streams),
-        backtest_trades=watched.past_closes, backtest_error=_error(right), version=watched.version,
+        day_loss=_day_loss(streams.get("day_return"), middle) if lost else None, backtest_trades=watched.past_closes, backtest_error=_error(right), version=watched.version,
         version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier),
     )  # fmt: skip
 
-# %% ../../nbs/judgement/17_health.ipynb #health-of-case
+# %% ../../nbs/judgement/17_health.ipynb #symbols
+MOST_SYMBOLS = 20  # that are listed for a strategy
+
+
+def _busy(table: SymbolDays | None) -> list[int]:
+    "Positions of the symbols that have an alarm of their own."
+    if table is None:
+        return []
+    return np.flatnonzero(table.counts.mean(axis=1) >= BUSY).tolist()
+
+
+def _own_alarms(table: SymbolDays, busy: list[int], budget: float) -> set[int]:
+    "Positions of the busy symbols whose alarm is on."
+    desk = {str(k): [Stream("right", *(part[k] for part in table[1:]))] for k in busy}
+    read = monitor(desk, budget=budget, watch_budget=budget, draw=False)
+    return {int(name) for name, r in read.items() if r.streams[0].on}
+
+# %% ../../nbs/judgement/17_health.ipynb #symbol-health
+def _symbols(table: SymbolDays | None, days: Ints, budget: float, tried: int) -> tuple[SymbolHealth, ...]:
+    "How the symbols of a strategy are, the least likely as promised first; `budget`: of each busy one."
+    if table is None:
+        return ()
+    last, day = table.counts.shape[1] - 1, table.counts.shape[1]
+    sides = [(t, learn(t.reference_sums, t.reference_counts)) for t in (table, table.less())]
+    own, others = (
+        evidence_path(t.sums, t.counts, read_lower(known, tried), last, likely=True)[:, 0]
+        for t, known in sides
+    )
+    busy, known = _busy(table), sides[0][1]
+    on = _own_alarms(table, busy, budget) if busy else set()
+    chances, made = chance_of_part(own, others, day), table.counts.sum(axis=1)
+    told = [k for k in range(len(made)) if k in on or chances[k] < 0.5]
+    began = change(table.sums[told], table.counts[told], known.take(told)).day[:, 1].tolist() if told else []
+    since: dict[int, int] = dict(zip(told, began, strict=True))
+    found = []
+    for k in sorted(range(len(made)), key=lambda k: (k not in on, chances[k]))[:MOST_SYMBOLS]:
+        n = float(table.counts[k, since.get(k, 0) :].sum())
+        now = float(table.sums[k, since.get(k, 0) :].sum()) / n if n else nan
+        first = str(date_of_day(int(days[since[k]]))) if k in since else None
+        found.append(SymbolHealth(
+            table.symbols[k], float(chances[k]), float(made[k] / day), int(made[k]), now, float(known.mean[k]),
+            k in on, budget if k in busy else None, first,
+        ))  # fmt: skip
+    return tuple(found)
+
+# %% ../../nbs/judgement/17_health.ipynb #read-case
 WATCH = 0.5  # Chance of any false *watch* in a year
 
 
@@ -232,6 +307,33 @@ def _finding(watched: Watchable, reading: Reading, draw: bool, folder: Path | No
     return find_days(first, budget, draw, folder, tried)
 
 
+def _sharing(strategies: Sized, rules: AlertRules) -> int:
+    "Strategies that share one budget."
+    return max(len(strategies), 1) if rules.desk_wide else 1
+
+
+Parts = Mapping[str, tuple[str, Watchable]]  # Of each version its strategy and its streams
+
+
+def _read_case(
+    parts: Parts, busy: Mapping[str, int], rules: AlertRules, draw: bool, folder: Path | None
+) -> dict[str, Reading]:
+    "Read all versions of all strategies; those whose symbols have alarms of their own leave a part to them."
+    readings = dict[str, Reading]()
+    budget, watch = (desk_budget(_sharing(busy, rules), b) for b in (rules.budget, WATCH))
+    for part in (1.0, 1 - SYMBOLS_SHARE):
+        some = {key: own for key, own in parts.items() if (part < 1) == bool(busy[own[0]])}
+        readings |= read_desk(
+            {key: w.streams for key, (_, w) in some.items()}, part * budget, rules.loss, draw, watch_budget=watch,
+            folder=folder, variants_tried={key: rules.tried(name) for key, (name, _) in some.items()},
+        )  # fmt: skip
+    return readings
+
+
+def _key(name: str, watched: Watchable) -> str:
+    return f"{name}\0{watched.version}"
+
+# %% ../../nbs/judgement/17_health.ipynb #health-of-case
 def health_of_case(
     case: Case,  # Live and past
     draw: bool = True,  # As `health_of`
@@ -240,20 +342,21 @@ def health_of_case(
 ) -> dict[str, Health]:  # As `health_of`
     "Say of every strategy of a case whether it still works."
     rules, watched = case.rules, streams_of(case.live, case.past, case.whole)
-    parts = {f"{name}\0{w.version}": (name, w) for name, one in watched.items() for w in (*one.earlier, one)}
-    share = max(len(watched), 1) if rules.desk_wide else 1
-    readings = read_desk(
-        {key: w.streams for key, (_, w) in parts.items()}, desk_budget(share, rules.budget), rules.loss, draw,
-        watch_budget=desk_budget(share, WATCH), variants_tried={key: rules.tried(name) for key, (name, _) in parts.items()},
-        folder=folder,
-    )  # fmt: skip
-    found = []
+    parts = {_key(name, w): (name, w) for name, one in watched.items() for w in (*one.earlier, one)}
+    busy, found = {name: len(_busy(one.symbols)) for name, one in watched.items()}, []
+    readings = _read_case(parts, busy, rules, draw, folder)
+    budget = desk_budget(_sharing(busy, rules), rules.budget)
     for name, one in watched.items():
-        own, tried = readings[f"{name}\0{one.version}"], rules.tried(name)
-        before = [_earlier(w, readings[f"{name}\0{w.version}"]) for w in one.earlier]
+        own, tried = readings[_key(name, one)], rules.tried(name)
+        before = [_earlier(w, readings[_key(name, w)]) for w in one.earlier]
         finding = _finding(one, own, draw, folder, tried) if find else NOTHING_FOUND
+        symbols = _symbols(one.symbols, one.days, SYMBOLS_SHARE * budget / max(busy[name], 1), tried)
         known = health_from(name, one, own, before, finding)
-        found.append(replace(known, variants_tried=tried, desk_wide=rules.desk_wide))
+        found.append(
+            replace(
+                known, false_alarm=budget, variants_tried=tried, desk_wide=rules.desk_wide, symbols=symbols
+            )
+        )
     rank = list(HEALTH)
     return {
         h.strategy: h

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..arrays import Bools, Floats
 from .bar import LEAST_HEIGHT, NO_BAR, bar_of
 from trade_telemetry.judgement.evidence import (
+    FIRST_DAY,
     LEAST_DAYS,
+    PRIOR,
     STAND_IN_DAYS,
+    YEAR,
     Learned,
     chance_as_promised,
     change,
@@ -29,8 +33,8 @@ from trade_telemetry.judgement.evidence import (
 )
 
 # %% auto #0
-__all__ = ['State', 'RECOVERED_DAYS', 'Stream', 'budgets', 'StreamReading', 'Reading', 'days_to_exclude', 'monitor',
-           'expected_false_alarms', 'desk_budget', 'e_bh']
+__all__ = ['State', 'RECOVERED_DAYS', 'OWN_WAY', 'BUSY', 'SYMBOLS_SHARE', 'Stream', 'budgets', 'StreamReading', 'Reading',
+           'days_to_exclude', 'monitor', 'expected_false_alarms', 'desk_budget', 'e_bh', 'chance_of_part']
 
 # %% ../../nbs/judgement/15_monitor.ipynb #stream
 class Stream(NamedTuple):
@@ -178,6 +182,13 @@ def _watch_of(stream: Stream, variants_tried: int) -> tuple[_Watch, int]:
     return whole.after(taken, taken), taken
 
 
+def _watches(name: str, streams: Sequence[Stream], variants_tried: int) -> list[tuple[_Watch, int]]:
+    "All streams of a strategy."
+    if not streams or len({len(s.counts) for s in streams}) > 1:
+        raise ValueError(f"streams of a strategy must share one calendar of live days, see {name!r}")
+    return [_watch_of(s, variants_tried) for s in streams]
+
+# %% ../../nbs/judgement/15_monitor.ipynb #paths
 def _table(rows: Sequence[Floats]) -> Floats:
     "Rows of different length in one table, filled up with zeros."
     table = np.zeros((len(rows), max(map(len, rows))))
@@ -265,8 +276,9 @@ def _state(readings: Sequence[StreamReading], referenced: bool) -> tuple[State, 
     return ("healthy" if referenced else "unchanged"), lead
 
 
-def _joint(paths: Floats, weights: Sequence[float]) -> Floats:
+def _joint(readings: Sequence[StreamReading], name: Literal["path", "likely"]) -> Floats:
     "Evidence of all streams together on each evening, logarithm; nan where nothing is watched yet."
+    paths, weights = np.array([getattr(r, name) for r in readings]), budgets(len(readings), 1.0)
     money = np.exp(np.minimum(paths, 690.0)) * np.array(weights)[:, None]
     there = np.where(np.isnan(paths), 0.0, np.array(weights)[:, None]).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -289,11 +301,8 @@ def monitor(
     folder: Path | None = None,  # Where bars outlive the process; None: nowhere
 ) -> dict[str, Reading]:
     "Read every strategy as of its last evening."
-    for name, streams in desk.items():
-        if not streams or len({len(s.counts) for s in streams}) > 1:
-            raise ValueError(f"streams of a strategy must share one calendar of live days, see {name!r}")
     tried = variants_tried if isinstance(variants_tried, Mapping) else dict.fromkeys(desk, variants_tried)
-    watches = {name: [_watch_of(s, tried.get(name, 1)) for s in streams] for name, streams in desk.items()}
+    watches = {name: _watches(name, streams, tried.get(name, 1)) for name, streams in desk.items()}
     paths = iter(_paths([w for row in watches.values() for w, _ in row]))
     found = {}
     for name, streams in desk.items():
@@ -305,10 +314,7 @@ def monitor(
         ]
         taken = watches[name][0][1]
         state, carrier = _state(readings, not taken)
-        weights = budgets(len(streams), 1.0)
-        joint, likely = (
-            _joint(np.array([getattr(r, row) for r in readings]), weights) for row in ("path", "likely")
-        )
+        joint, likely = _joint(readings, "path"), _joint(readings, "likely")
         chances = chance_as_promised(likely, np.arange(1, len(likely) + 1))
         lead = readings[0]
         found[name] = Reading(
@@ -344,3 +350,23 @@ def e_bh(
     bars = [log(len(evidence) / (k * rate)) for k in range(1, len(known) + 1)]
     last = max((k for k, ((e, _), bar) in enumerate(zip(known, bars, strict=True), 1) if e >= bar), default=0)
     return [name for _, name in known[:last]]
+
+# %% ../../nbs/judgement/15_monitor.ipynb #chance-of-part
+OWN_WAY = 0.2  # Chance that a symbol does not follow its strategy
+BUSY = 5.0  # Trades a day from which a symbol has an alarm of its own
+SYMBOLS_SHARE = 0.2  # Of the budget of a strategy, for all symbols that have one
+
+
+def chance_of_part(
+    own: npt.ArrayLike,  # Evidence of each part, logarithm, from `evidence_path` with `likely`
+    others: npt.ArrayLike,  # Evidence of all other parts of its whole together, the same shape; nan: there are none
+    day: int,  # Live days behind them, >= 1
+) -> Floats:  # Chance that each part is as promised, in [0, 1]
+    "Let the parts of a whole speak for each other."
+    own, others = np.asarray(own, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    begun = FIRST_DAY + (1 - FIRST_DAY) * min(day / YEAR, 1.0)
+    before = PRIOR * begun
+    together = np.where(np.isnan(others), before, 1 - chance_as_promised(np.nan_to_num(others), day))
+    lost = (1 - OWN_WAY) * together + OWN_WAY * before
+    odds = lost / (1 - lost) * np.exp(np.minimum(own, 690.0)) / begun
+    return np.asarray(1 / (1 + odds), dtype=np.float64)

@@ -21,7 +21,7 @@ from ..metrics.classification import NOOP
 # %% auto #0
 __all__ = ['SUREST', 'LEAST_SPREAD', 'MOST_EARLIER', 'STREAMS', 'Cases', 'lines_of', 'share_cases', 'bin_middles', 'return_cases',
            'claim_cases', 'DaySums', 'day_sums', 'cost_days', 'cost_variance', 'day_scores', 'fifth_points',
-           'Watchable', 'versions_of', 'reference_versions', 'streams_of']
+           'Watchable', 'SymbolDays', 'symbol_days', 'versions_of', 'reference_versions', 'streams_of']
 
 # %% ../../nbs/judgement/16_streams.ipynb #cases
 class Cases(NamedTuple):
@@ -214,6 +214,7 @@ class Watchable(NamedTuple):
     past_closes: int  # Trades of the reference
     version: str = ""  # Of the strategy; "" where nobody says
     promised_by: tuple[str, ...] = ()  # Versions of the reference where it is of others only
+    symbols: SymbolDays | None = None  # Its symbols; None where there are not two
     earlier: tuple[Watchable, ...] = ()  # Versions before it, oldest first
 
 
@@ -280,6 +281,56 @@ def _day_stream(live: DaySums, past: DaySums) -> Stream | None:
     )
     return _stream("day_return", now, then, live.day, past.day, cut=False)
 
+# %% ../../nbs/judgement/16_streams.ipynb #symbols
+class SymbolDays(NamedTuple):
+    "Right and wrong calls of the symbols of a strategy, by day."
+
+    symbols: list[str]
+    sums: Floats  # Right calls of each live day, shape (symbols, days)
+    counts: Floats  # Calls where the market moved, the same shape
+    reference_sums: Floats  # The same of the reference, shape (symbols, m)
+    reference_counts: Floats
+
+    def less(self) -> SymbolDays:
+        "All symbols but one, in the place of each."
+        return self._replace(
+            **{name: part.sum(axis=0) - part for name, part in self._asdict().items() if name != "symbols"}
+        )
+
+
+def _by_symbol(calls: Aggregate, strategy: str, names: list[str], days: Ints) -> tuple[Floats, Floats]:
+    "Right calls and calls, shape (names, days)."
+    own = slice(*lines_of(calls, strategy))
+    table = np.array([names.index(word) if word in names else -1 for word in calls.symbols], dtype=np.int64)
+    symbol, day, actual = table[calls.key("symbol")[own]], calls.key("day")[own], calls.key("actual")[own]
+    some = (symbol >= 0) & np.isin(day, days) & (actual != NOOP)
+    at = symbol[some] * len(days) + np.searchsorted(days, day[some])
+    closes, right = calls.count("closes")[own][some], (actual == calls.key("called")[own])[some]
+    shape = (len(names), len(days))
+    sums, counts = (np.bincount(at, w, shape[0] * shape[1]).reshape(shape) for w in (closes * right, closes))
+    return sums.astype(np.float64), counts.astype(np.float64)
+
+
+def symbol_days(
+    live: Aggregate,  # LONG and SHORT calls
+    past: Aggregate,  # The same of the reference
+    strategy: str,  # Its name
+    days: Ints,  # Live days that are over
+) -> SymbolDays | None:  # None where there are not two symbols with a reference
+    "Score the symbols of a strategy."
+    lines = slice(*lines_of(live, strategy))
+    names = sorted({live.symbols[code] for code in live.key("symbol")[lines].tolist()} & set(past.symbols))
+    past_days = np.unique(past.key("day")[slice(*lines_of(past, strategy))])
+    if len(names) < 2 or not len(days) or not len(past_days):
+        return None
+    then = _by_symbol(past, strategy, names, past_days)
+    known = (then[1] > 0).sum(axis=1) >= LEAST_DAYS
+    if known.sum() < 2:
+        return None
+    now = _by_symbol(live, strategy, names, days)
+    some = [name for name, own in zip(names, known.tolist(), strict=True) if own]
+    return SymbolDays(some, now[0][known], now[1][known], then[0][known], then[1][known])
+
 # %% ../../nbs/judgement/16_streams.ipynb #versions
 MOST_EARLIER = 3  # Versions before the newest one that are kept
 
@@ -293,7 +344,8 @@ def versions_of(
     own = slice(*lines_of(calls, strategy))
     day, code, at = calls.key("day")[own], calls.key("version")[own], calls.exits[0][own]
     over = day < whole
-    order = np.lexsort((code[over], at[over], day[over]))
+    named = np.array([word != "" for word in calls.words[1]], dtype=np.bool_)[code[over]]
+    order = np.lexsort((code[over], at[over], day[over], named))
     return [calls.words[1][k] for k in dict.fromkeys(code[over][order].tolist())]
 
 
@@ -365,5 +417,6 @@ def streams_of(
                 foreign = [v for v in by if v not in (version, "")]
                 parts.append(one._replace(version=version, promised_by=tuple(foreign)))
         if parts:
-            found[name] = parts[-1]._replace(earlier=tuple(parts[:-1]))
+            table = symbol_days(now[0], then[0], name, parts[-1].days)
+            found[name] = parts[-1]._replace(symbols=table, earlier=tuple(parts[:-1]))
     return found

@@ -22,9 +22,8 @@ from .intervals import wilson_interval
 __all__ = ['Rest', 'FIGURES', 'Need', 'figure', 'share', 'matrix', 'trades', 'precision', 'directional_share', 'average_return',
            'cumulative_return', 'return_variance', 'sharpe_per_trade', 'win_rate', 'profit_factor', 'average_win',
            'average_loss', 'payoff_ratio', 'known', 'fees_total', 'slippage_total', 'average_fees', 'average_slippage',
-           'slippage_variance', 'average_holding_minutes', 'Claims', 'claims', 'total_right', 'brier_score', 'log_loss',
-           'reliability_table', 'calibration_error', 'auc', 'brier_terms', 'brier_reliability', 'brier_resolution',
-           'brier_uncertainty']
+           'average_holding_minutes', 'Claims', 'claims', 'total_right', 'brier_score', 'log_loss', 'reliability_table',
+           'calibration_error', 'auc', 'brier_terms', 'brier_reliability', 'brier_resolution', 'brier_uncertainty']
 
 # %% ../../nbs/metrics/05_figures.ipynb #figure
 Rest = ParamSpec("Rest")
@@ -220,15 +219,6 @@ def average_slippage(
 ) -> float:  # Percent a trade; nan where none is known
     "Mean slippage of the trades that state it."
     return share(aggregate.total("slippage_sum"), aggregate.total("slippage_known") * PERCENT)
-
-
-@figure("slippage")
-def slippage_variance(
-    aggregate: Aggregate,  # Any
-) -> float:  # Percent squared, ddof 1; nan under two trades that state it
-    "Variance of the slippage of single trades."
-    n, total = aggregate.total("slippage_known"), aggregate.total("slippage_sum")
-    return share(n * aggregate.total("slippage_square_sum") - total * total, n * (n - 1) * PERCENT**2)
 
 
 @figure()

@@ -35,6 +35,7 @@ from trade_telemetry.report.blocks import (
 from .scope import Report, exit_dates
 from trade_telemetry.sentences import (
     GAIN_WORDS,
+    Said,
     gain_code,
     live_sentence,
     missing_sentences,
@@ -239,12 +240,16 @@ def kind_sentence(
 # %% ../../nbs/report/05_front_page.ipynb #health-lines
 def health_lines(
     report: Report,  # What is judged
-) -> list[str]:  # One for each strategy, the worst first, and one for all; none where nothing is live
+) -> list[Said]:  # One for each strategy, the worst first, and one for all; none where nothing is live
     "Say which strategies still work, and how often that is wrong."
     shown = [h for name, h in report.health.items() if name in report.names]
     desk = desk_of(report.health)
-    lines = [" ".join([str(health_sentence(h)), *health_details(h)]) for h in shown]
-    return lines if desk is None or not shown else [*lines, str(desk_sentence(desk))]
+    lines = []
+    for h in shown:
+        said = health_sentence(h)
+        more = " ".join([said.figures, *health_details(h)])
+        lines.append(Said(said.short, f"{plain_text(h.strategy)}: {more}"))
+    return lines if desk is None or not shown else [*lines, desk_sentence(desk)]
 
 # %% ../../nbs/report/05_front_page.ipynb #summary
 MOST_ALERTS = 4
@@ -270,7 +275,8 @@ def executive_summary(
     lacks = missing_sentences(missing_of([*report.view.figure_runs, *report.view.reference_runs]))
     if why := missing_sentence(report):
         return paragraph(why, lacks, kind="missing")
-    lines = [kind_sentence(report), *filter(None, [lacks]), *health_lines(report)]
+    health = health_lines(report)
+    lines = [kind_sentence(report), *filter(None, [lacks]), *(said.figures for said in health)]
     lines += [
         f"{plain_text(name)}: {live_sentence(found.verdict)}"
         for name, found in report.beside_backtest.items()
@@ -280,4 +286,5 @@ def executive_summary(
         first, second = map(plain_text, report.sides)
         lines.append(f"{first} against {second}: {verdict_sentence(report.verdict)}")
     lines.append(alerts_sentence(report))
-    return together([*(strategy_cards(report, name) for name in report.names), bullets(lines)])
+    leads = [bullets([said.short for said in health])] if health else []
+    return together([*leads, *(strategy_cards(report, name) for name in report.names), bullets(lines)])
