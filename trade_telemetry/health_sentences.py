@@ -30,10 +30,10 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'SHORT_BACKTEST', 'MOST_NAMED',
-           'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text', 'loss_text', 'find_text',
-           'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'alarm_texts', 'health_details',
-           'DeskHealth', 'desk_sentence']
+__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'SHORT_BACKTEST', 'NEW_DAYS',
+           'MOST_NAMED', 'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text',
+           'loss_text', 'find_text', 'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'alarm_texts',
+           'health_details', 'DeskHealth', 'desk_sentence']
 
 # %% ../nbs/23_health_sentences.ipynb #codes
 HealthState = Literal["degraded", "watch", "recovered", "too_early", "healthy", "unchanged"]
@@ -301,6 +301,7 @@ def health_sentence(
 
 # %% ../nbs/23_health_sentences.ipynb #version-text
 SHORT_BACKTEST = 120  # days, below which it is said what cannot be known
+NEW_DAYS = 60  # live days for which the versions before are told without being asked
 
 
 def _version_name(version: str) -> str:

@@ -14,12 +14,14 @@ from ..alert_sentences import alert_sentence, error_text, evidence_text
 from ..glossary import Term, difference, figure, label, show, show_interval
 from trade_telemetry.health_sentences import (
     HEALTH,
+    NEW_DAYS,
     DeskHealth,
     Health,
     alarm_texts,
     desk_sentence,
     health_details,
     health_sentence,
+    version_text,
 )
 from ..sentences import live_sentence, needed_sentence, note_sentence, verdict_sentence
 from trade_telemetry.wording import (
@@ -336,12 +338,13 @@ def health_parts(
     verbose: bool = False,  # Say what each sentence rests on?
 ) -> list[str]:  # One line for each strategy and one for the desk; lines below them begin with a space
     "Show how the strategies are."
-    said = [
-        (
-            "\n".join([health_line(h), *(f"{SIGNS['bad']} {text}" for text in alarm_texts(h))]),
-            [health_sentence(h).figures, *health_details(h)],
-        )
-        for h in health.values()
-    ]
-    said += [] if desk is None else [(desk_sentence(desk).short, [desk_sentence(desk).figures])]
-    return [line for first, more in said for line in (first, *(f"  {text}" for text in more if verbose))]
+    lines = []
+    for h in health.values():
+        lines += [health_line(h), *(f"{SIGNS['bad']} {text}" for text in alarm_texts(h))]
+        new = [f"{capital(version_text(h))}."] if h.earlier and h.live_days <= NEW_DAYS else []
+        lines += [
+            f"  {text}" for text in ([health_sentence(h).figures, *health_details(h)] if verbose else new)
+        ]
+    if desk is not None:
+        lines += [desk_sentence(desk).short, *([f"  {desk_sentence(desk).figures}"] if verbose else [])]
+    return lines

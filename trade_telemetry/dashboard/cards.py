@@ -42,7 +42,7 @@ __all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MOST_MISSING', 'MEANING', 'Bar
 
 # %% ../../nbs/dashboard/08_cards.ipynb #imports-words
 from ..glossary import difference, label, show, show_interval
-from ..health_sentences import HEALTH
+from ..health_sentences import HEALTH, NEW_DAYS
 from trade_telemetry.wording import (
     DASH,
     SAMPLED,
@@ -306,6 +306,7 @@ def health_html(
         return Markup("")
     state, sentence, figures = health["state"], set_html(health["sentence"]), set_html(health["figures"])
     small = state in ("degraded", "watch") or any(s["on"] for s in health["symbols"])
+    small |= bool(health["earlier"]) and health["live_days"] <= NEW_DAYS
     more = [*([] if small else [figures]), *map(set_html, health["details"])]
     return _HEALTH(HealthView(state, HEALTH[state].tone, sentence, figures, small, more))
 

@@ -131,7 +131,7 @@ def draw_bar(
 # %% ../../nbs/judgement/14_bar.ipynb #content-key
 FORM = 1  # of what is kept; raised whenever the same content would be drawn differently
 FOLDER = ".bars"  # in the telemetry directory
-MOST_FILES = 512  # about 10 kB each
+MOST_FILES = 4096  # about 10 kB each; a desk of 500 strategies has as many
 
 
 def content_key(
