@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_score
 
 from trade_telemetry.cli.main import main
 from trade_telemetry.config import Settings
@@ -352,3 +353,29 @@ def test_the_report_says_it_on_its_first_page(desk: Path) -> None:
         line for line in lines if line.startswith(("- intraday: ", "- swing: ")) and "false-alarm" in line
     ]
     assert len(figures) == 2 and all("false-alarm probability 5 % per year" in line for line in figures)
+
+
+def test_what_is_said_of_right_calls_is_the_precision_that_everybody_else_shows() -> None:
+    """Cards and alerts count all calls; the monitor judges those where the market moved. One figure is told."""
+    past = simulate_columns(120, 10, 0.52, seed=5)
+    figure = simulate_columns(
+        60, 10, 0.52, seed=7, mode="live", start=START + timedelta(weeks=40), loss_of_skill_on_day=20, precision_after=0.34
+    )  # fmt: skip
+    asked_now = case_of(figure, past, "UTC", AlertRules(), now=datetime(2027, 1, 1, tzinfo=UTC))
+    (health,) = health_of_case(asked_now).values()
+    assert health.state == "degraded" and health.carrier == "right" and health.since and health.loss
+    began = datetime.fromisoformat(health.since[1]).replace(tzinfo=UTC).timestamp() * 1e6
+    since = figure.take(figure.exit_us >= began)
+    assert (
+        health.now
+        == health.right_now
+        == pytest.approx(precision_score(since.actual, since.predicted, average="micro"))
+    )
+    assert health.promised == pytest.approx(precision_score(past.actual, past.predicted, average="micro"))
+    assert health.loss[0] < health.promised - health.now < health.loss[2]
+    of_symbols = {s.symbol: s for s in health.symbols}
+    for name in past.symbols:
+        own = past.take(past.symbol == past.symbols.index(name))
+        assert of_symbols[name].right_promised == pytest.approx(
+            precision_score(own.actual, own.predicted, average="micro")
+        )

@@ -64,7 +64,9 @@ class SymbolHealth:
     chance: float  # That it still is what the reference promised, by its own trades and those of the others
     per_day: float  # Trades a live day
     trades: int  # Live ones with an outcome
-    right_now: float  # Right calls, fraction: live days since a loss began, if one did, else all of them
+    right_now: (
+        float  # Precision, fraction of all calls: live days since a loss began, if one did, else all of them
+    )
     right_promised: float  # The same of the reference
     on: bool = False  # Has it an alarm of its own?
     budget: float | None = None  # Of that alarm, a year; None: too few trades a day for one of its own
@@ -86,9 +88,7 @@ class Health:
     loss: tuple[float, float, float] | None = None  # Of the carrier's score since then: 5, 50, 95 % points
     now: float = nan  # Mean score of the carrier since the middle of `since`
     promised: float = nan  # Mean score of the carrier in the reference
-    right_now: float = (
-        nan  # Right calls where the market moved, fraction: live days since then, else all of them
-    )
+    right_now: float = nan  # Precision, fraction of all calls: live days since then, else all of them
     right_promised: float = nan  # The same of the reference
     chance: float = nan  # That it still is what the reference promised
     episode: tuple[str, str] | None = None  # First and last day of the latest alarm
@@ -276,7 +276,7 @@ def _second(h: Health) -> str:
                 f"{with_interval(percent(middle, 3, signed=False), ends, '90 % interval')} less a day"
             )
         right = isfinite(h.right_now) and h.carrier != "right"
-        parts += ["calls count where the market moved"] * (h.carrier == "right")
+        parts += ["judged on calls where the market moved"] * (h.carrier == "right")
         parts += [f"right calls {share(h.right_now)}, promised {share(h.right_promised)}"] * right
     if isfinite(h.chance):
         parts.append(f"chance that it still is {promise} {_chance_text(h.chance)}")

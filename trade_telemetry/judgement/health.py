@@ -40,6 +40,7 @@ from trade_telemetry.judgement.bar import (
 )
 from trade_telemetry.judgement.evidence import (
     LEAST_DAYS,
+    STAND_IN_DAYS,
     change,
     evidence_path,
     learn,
@@ -217,6 +218,24 @@ def _earlier(watched: Watchable, reading: Reading) -> EarlierVersion:
     since = days[reading.since[1]] if lost and reading.since else None
     return EarlierVersion(watched.version, reading.state, days[0], days[-1], since, reading.chance)
 
+# %% ../../nbs/judgement/17_health.ipynb #precisions
+def _precisions(
+    streams: Mapping[str, Stream], readings: Mapping[str, StreamReading], since: int
+) -> tuple[float, float, float]:
+    "Precision since a live day, precision that is promised, and share of the promise's calls where the market moved."
+    right, calls = streams.get("right"), streams.get("outcomes")
+    if right is None:
+        return nan, nan, 1.0
+    if calls is None:
+        return _mean(right, since), readings["right"].promised, 1.0
+    moved, of = right.reference_counts.sum(), calls.reference_counts.sum()
+    if np.count_nonzero(right.reference_counts) < LEAST_DAYS:  # live days stand for a reference
+        moved, of = right.counts[:STAND_IN_DAYS].sum(), calls.counts[:STAND_IN_DAYS].sum()
+    share = float(moved / of)
+    made = float(calls.counts[since:].sum())
+    now = float(right.sums[since:].sum()) / made if made else nan
+    return now, readings["right"].promised * share, share
+
 # %% ../../nbs/judgement/17_health.ipynb #health-from
 def health_from(
     strategy: str,  # Its name
@@ -234,12 +253,18 @@ def health_from(
     since = reading.since if lost else None
     middle, right = since[1] if since else 0, streams.get("right")
     on = right.counts[right.counts > 0] if right else np.empty(0)
+    right_now, right_promised, moved = _precisions(streams, readings, middle)
+    figures = _mean(streams[carrier.name], middle), carrier.promised
+    if carrier.name == "right":
+        figures = right_now, right_promised
+    loss = reading.loss if lost else None
+    if loss is not None and carrier.name == "right":
+        loss = loss[0] * moved, loss[1] * moved, loss[2] * moved
     return Health(
         strategy, reading.state, cast(StreamCode, carrier.name), days[-1], len(days), watched.closes,
         float(on.mean()) if len(on) else nan,
-        since=(days[since[0]], days[since[1]], days[since[2]]) if since else None, loss=reading.loss if lost else None,
-        now=_mean(streams[carrier.name], middle), promised=carrier.promised,
-        right_now=_mean(right, middle) if right else nan, right_promised=readings["right"].promised if right else nan,
+        since=(days[since[0]], days[since[1]], days[since[2]]) if since else None, loss=loss,
+        now=figures[0], promised=figures[1], right_now=right_now, right_promised=right_promised,
         chance=reading.chance, episode=_episode(carrier, days), false_alarm=reading.budget,
         watch_false_alarm=reading.watch_budget, size=reading.size, excluded_days=lead.excluded, days_more=lead.days_more,
         find_days=found.days, referenced=reading.referenced, stand_in_days=reading.stand_in_days,
@@ -262,7 +287,7 @@ def _busy(table: SymbolDays | None) -> list[int]:
 
 def _own_alarms(table: SymbolDays, busy: list[int], budget: float) -> set[int]:
     "Positions of the busy symbols whose alarm is on."
-    desk = {str(k): [Stream("right", *(part[k] for part in table[1:]))] for k in busy}
+    desk = {str(k): [Stream("right", *(part[k] for part in table[1:5]))] for k in busy}
     read = monitor(desk, budget=budget, watch_budget=budget, draw=False)
     return {int(name) for name, r in read.items() if r.streams[0].on}
 
@@ -281,15 +306,16 @@ def _symbols(table: SymbolDays | None, days: Ints, budget: float, tried: int) ->
     on = _own_alarms(table, busy, budget) if busy else set()
     chances, made = chance_of_part(own, others, day), table.counts.sum(axis=1)
     told = [k for k in range(len(made)) if k in on or chances[k] < 0.5]
+    promised = (known.mean * table.reference_counts.sum(axis=1) / table.reference_calls.sum(axis=1)).tolist()
     began = change(table.sums[told], table.counts[told], known.take(told)).day[:, 1].tolist() if told else []
     since: dict[int, int] = dict(zip(told, began, strict=True))
     found = []
     for k in sorted(range(len(made)), key=lambda k: (k not in on, chances[k]))[:MOST_SYMBOLS]:
-        n = float(table.counts[k, since.get(k, 0) :].sum())
+        n = float(table.calls[k, since.get(k, 0) :].sum())
         now = float(table.sums[k, since.get(k, 0) :].sum()) / n if n else nan
         first = str(date_of_day(int(days[since[k]]))) if k in since else None
         found.append(SymbolHealth(
-            table.symbols[k], float(chances[k]), float(made[k] / day), int(made[k]), now, float(known.mean[k]),
+            table.symbols[k], float(chances[k]), float(made[k] / day), int(made[k]), now, promised[k],
             k in on, budget if k in busy else None, first,
         ))  # fmt: skip
     return tuple(found)

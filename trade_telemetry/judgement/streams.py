@@ -290,6 +290,8 @@ class SymbolDays(NamedTuple):
     counts: Floats  # Calls where the market moved, the same shape
     reference_sums: Floats  # The same of the reference, shape (symbols, m)
     reference_counts: Floats
+    calls: Floats  # All calls of each live day, shape (symbols, days)
+    reference_calls: Floats  # The same of the reference
 
     def less(self) -> SymbolDays:
         "All symbols but one, in the place of each."
@@ -298,17 +300,20 @@ class SymbolDays(NamedTuple):
         )
 
 
-def _by_symbol(calls: Aggregate, strategy: str, names: list[str], days: Ints) -> tuple[Floats, Floats]:
-    "Right calls and calls, shape (names, days)."
+def _by_symbol(
+    calls: Aggregate, strategy: str, names: list[str], days: Ints
+) -> tuple[Floats, Floats, Floats]:
+    "Right calls, calls where the market moved and all calls, shape (names, days)."
     own = slice(*lines_of(calls, strategy))
     table = np.array([names.index(word) if word in names else -1 for word in calls.symbols], dtype=np.int64)
     symbol, day, actual = table[calls.key("symbol")[own]], calls.key("day")[own], calls.key("actual")[own]
-    some = (symbol >= 0) & np.isin(day, days) & (actual != NOOP)
+    some = (symbol >= 0) & np.isin(day, days)
     at = symbol[some] * len(days) + np.searchsorted(days, day[some])
-    closes, right = calls.count("closes")[own][some], (actual == calls.key("called")[own])[some]
-    shape = (len(names), len(days))
-    sums, counts = (np.bincount(at, w, shape[0] * shape[1]).reshape(shape) for w in (closes * right, closes))
-    return sums.astype(np.float64), counts.astype(np.float64)
+    closes, moved = calls.count("closes")[own][some], (actual != NOOP)[some]
+    right = moved & (actual == calls.key("called")[own])[some]
+    shape, weights = (len(names), len(days)), (closes * right, closes * moved, closes)
+    sums, counts, every = (np.bincount(at, w, shape[0] * shape[1]).reshape(shape) for w in weights)
+    return sums.astype(np.float64), counts.astype(np.float64), every.astype(np.float64)
 
 
 def symbol_days(
@@ -329,7 +334,8 @@ def symbol_days(
         return None
     now = _by_symbol(live, strategy, names, days)
     some = [name for name, own in zip(names, known.tolist(), strict=True) if own]
-    return SymbolDays(some, now[0][known], now[1][known], then[0][known], then[1][known])
+    parts = (part[known] for part in (*now[:2], *then[:2], now[2], then[2]))
+    return SymbolDays(some, *parts)
 
 # %% ../../nbs/judgement/16_streams.ipynb #versions
 MOST_EARLIER = 3  # Versions before the newest one that are kept
