@@ -413,8 +413,8 @@ class Known(dict[str, Any]):
         return found
 
 # %% ../../nbs/importers/01_cells.ipynb #number-column
-MONEY = re.compile(
-    r"(?:-?[$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\n|-?\d+(?:\.\d+)?\n|\([$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\)\n)+",
+MONEY = re.compile(  # (?>…)++ never goes back: a line is one of these or none
+    r"(?>-?[$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\n|-?\d+(?:\.\d+)?\n|\([$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\)\n)++",
     re.ASCII,
 )
 
