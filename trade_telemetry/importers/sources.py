@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from .cells import Forms, ImportMapError, column_times, is_blank, is_empty
+from .cells import Forms, ImportMapError, column_times, is_blank, is_empty, read_zone
 from .framework_presets import IDS_FOR_EVER, PRESETS, source_of
 from .log_files import read_trades
 from .presets import BLOCK, PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
@@ -438,6 +439,12 @@ def _not_of(path: Path, preset: str) -> Recognized:
     needed = ", ".join(form.columns[name] for name in form.needs)
     raise ImportMapError(f"{path.name} is no {form.title}: it needs columns like {needed}")
 
+# %% ../../nbs/importers/08_sources.ipynb #same-clock
+def _same_clock(one: str, other: str) -> bool:
+    "Do two names mean one clock, in winter and in summer?"
+    clocks, days = (read_zone(one), read_zone(other)), (datetime(2025, 1, 1), datetime(2025, 7, 1))  # noqa: DTZ001
+    return all(len({clock.utcoffset(day) for clock in clocks}) == 1 for day in days)
+
 # %% ../../nbs/importers/08_sources.ipynb #answered
 def answered(
     found: Recognized,
@@ -459,7 +466,7 @@ def answered(
         made = replace(made, fields={**made.fields, "symbol": repr(symbol)})
     notes = found.notes
     if timezone is not None:
-        if "--timezone" not in found.asks and timezone != made.timezone:
+        if "--timezone" not in found.asks and not _same_clock(timezone, made.timezone):
             notes += (
                 f"times without an offset are read in {timezone}, where {found.preset.title} would be in {made.timezone}",
             )
