@@ -125,3 +125,20 @@ def test_partial_exits_of_two_accounts_newest_first_are_all_there(tmp_path: Path
     assert (len(columns), report.known, len(set(columns.position_id.tolist()))) == (36, 20, 24)
     assert columns.return_pct.sum() == pytest.approx(log.net.sum(), abs=1e-9)
     assert report.notes == ()  # no position closes more than it opened
+
+
+@pytest.mark.parametrize(("opened", "said"), [("opened", True), (None, False)])
+def test_exits_above_the_units_opened_are_said_where_they_are_known(
+    tmp_path: Path, opened: str | None, said: bool
+) -> None:
+    """The price of an exit changes between two imports: it stands beside the old one, which the log does not say any more."""
+    fields = FIELDS | ({"entry_quantity": opened} if opened else {})
+    (tmp_path / "map.yaml").write_text(json.dumps({"fields": fields}))
+    told: dict[str, Any] = {"map_file": tmp_path / "map.yaml", "threshold_pct": 0.3, "mode": "live"}
+    changed = LOG.assign(p2=LOG.p2.where(LOG.index != 3, np.round(LOG.p2 * 1.001, 2)), opened=LOG.qty).drop(columns="net")
+    for day, part in enumerate((LOG.assign(opened=LOG.qty).drop(columns="net"), changed.iloc[3:4])):
+        part.to_csv(tmp_path / f"{day}.csv", index=False)
+        fields.pop("realized_return_pct", None)
+        (tmp_path / "map.yaml").write_text(json.dumps({"fields": fields}))
+        report = import_file(tmp_path / f"{day}.csv", "mine", tmp_path / "t", **told)
+    assert any("the exits of 1 positions are more than what was opened" in note for note in report.notes) is said

@@ -166,5 +166,6 @@ def notes_of(
         yield f"{missing:,} trades of the run are not in this log any more, which covers their time: a changed price or time makes another exit, and the run now counts both"
     if tally.known is not None and (tally.known.columns.sample_rate < 1).any():
         yield "the run is a sample: what its writer left out cannot be told from what is new"
-    if over := tally.units.exceeded():
+    units = tally.known.unsaid_units(tally.units.positions) if tally.known is not None else {}
+    if over := tally.units.exceeded(units):
         yield f"the exits of {over:,} positions are more than what was opened: their rows may state the quantity of the whole position, or a changed exit stands beside the old one"
