@@ -20,7 +20,9 @@ def honest_log(draw: np.random.Generator) -> tuple[TradeFacts, str]:
     exit_ = np.maximum(np.round(entry * (1 + draw.normal(0, swing / 100, n)) / tick), 1) * tick
     side = np.where(draw.random(n) < draw.choice([0.0, 0.5, 1.0]), 1.0, -1.0)
     leverage = float(draw.choice([1, 1, 1, 3, 5, 10, 20]))
-    cost = np.full(n, float(draw.choice([0.0, 0.005, 0.02, 0.08, 0.2])))  # Both sides, percent of the notional
+    cost = np.full(
+        n, float(draw.choice([0.0, 0.005, 0.02, 0.08, 0.2]))
+    )  # Both sides, percent of the notional
     if kind == "minimum fee":  # of a small account: a dollar a ticket, whatever its size
         cost = 100 * 2.0 / np.exp(draw.uniform(np.log(400), np.log(20_000), n))
     earned = side * ((1 - entry / exit_) if kind == "inverse" else (exit_ / entry - 1)) * 100
@@ -36,4 +38,7 @@ def honest_log(draw: np.random.Generator) -> tuple[TradeFacts, str]:
         side, entry, exit_, start, start + HOUR_US // 2, stated, fees, np.full(n, leverage),
         np.abs(draw.normal(5, 2, n)) + 0.1, np.full(n, np.nan),
     )  # fmt: skip
-    return facts, f"{kind}, {n} trades, swing {swing:g} %, leverage {leverage:g}, {digits} digits, fees {'known' if knows else 'unknown'}"
+    return (
+        facts,
+        f"{kind}, {n} trades, swing {swing:g} %, leverage {leverage:g}, {digits} digits, fees {'known' if knows else 'unknown'}",
+    )

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from honest_logs import honest_log
+
 from trade_telemetry.importers.plausible import TradeFacts, doubts, gross_pct
 
 SOAK = os.environ.get("TRADE_TELEMETRY_SOAK") == "1"
@@ -17,7 +17,11 @@ SOAK = os.environ.get("TRADE_TELEMETRY_SOAK") == "1"
 
 def test_one_honest_log_in_five_hundred_at_most_is_refused() -> None:
     draw, logs = np.random.default_rng(11), 50_000 if SOAK else 1_000
-    refused = [(what, found[0]) for facts, what in (honest_log(draw) for _ in range(logs)) if (found := doubts(facts))]
+    refused = [
+        (what, found[0])
+        for facts, what in (honest_log(draw) for _ in range(logs))
+        if (found := doubts(facts))
+    ]
     assert len(refused) <= logs / 500, refused[:20]
 
 

@@ -20,7 +20,22 @@ from trade_telemetry.importers.import_trades import ImportReport, import_file
 from trade_telemetry.importers.row_ids import RowIds
 from trade_telemetry.trace import PredictionTrace
 
-NAMES = ("sym", "side", "opened", "closed", "bought", "sold", "units", "net", "fees", "lev", "why", "sure", "acc", "extra")
+NAMES = (
+    "sym",
+    "side",
+    "opened",
+    "closed",
+    "bought",
+    "sold",
+    "units",
+    "net",
+    "fees",
+    "lev",
+    "why",
+    "sure",
+    "acc",
+    "extra",
+)
 FIELDS = {
     "symbol": "sym", "direction": "side", "entry_time": "opened", "exit_time": "closed", "entry_price": "bought",
     "exit_price": "sold", "quantity": "units", "realized_return_pct": "net", "fees_pct": "fees", "leverage": "lev",
@@ -80,7 +95,14 @@ def written(folder: Path, report: ImportReport) -> dict[str, Any]:
     notes = [note.replace(str(run), "").split("odd_rows")[0] for note in report.notes]
     facts = content["import"] | {"notes": notes}
     first = [t.to_dict() for t in report.first]
-    return {"tables": tables, "counters": counters, "facts": facts, "bad": report.bad, "odd": report.odd, "first": first}
+    return {
+        "tables": tables,
+        "counters": counters,
+        "facts": facts,
+        "bad": report.bad,
+        "odd": report.odd,
+        "first": first,
+    }
 
 
 def both(folder: Path, log: Path, **told: Any) -> tuple[Any, Any]:
@@ -97,9 +119,27 @@ def both(folder: Path, log: Path, **told: Any) -> tuple[Any, Any]:
     return one(folder / "columns"), slow
 
 
-ODD = ["", " ", "-", "nan", "n/a", "NA", "?", "1,234", "1_0", "inf", "0", "-1", '"', "ü", "\N{MINUS SIGN}3", "x" * 50]
+ODD = [
+    "",
+    " ",
+    "-",
+    "nan",
+    "n/a",
+    "NA",
+    "?",
+    "1,234",
+    "1_0",
+    "inf",
+    "0",
+    "-1",
+    '"',
+    "ü",
+    "\N{MINUS SIGN}3",
+    "x" * 50,
+]
 PRICES = st.one_of(
-    st.floats(0.5, 2000).map(lambda x: f"{x:.2f}"), st.sampled_from(["100", "$1,234.50", "(2.00)", "1e-3", *ODD])
+    st.floats(0.5, 2000).map(lambda x: f"{x:.2f}"),
+    st.sampled_from(["100", "$1,234.50", "(2.00)", "1e-3", *ODD]),
 )
 TIMES = st.sampled_from(["2025-03-03 10:00", "2025-03-03T11:00:00+01:00", "1741000000", "2024-11-03 01:10", "1987-10-19 10:00", "20250303", *ODD])  # fmt: skip
 ROWS = st.lists(
@@ -121,7 +161,22 @@ def test_any_log_leaves_the_same_bytes_by_column_as_row_by_row(
     tmp_path_factory: pytest.TempPathFactory, clock: str, rows: list[tuple[str, ...]], clean: int, trust: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("roads")
-    plain = ("ES", "LONG", "2025-03-03 10:00", "2025-03-03 11:00", "100.00", "101.00", "1", "1.0", "", "1", "stop", "0.5", "a", "7")
+    plain = (
+        "ES",
+        "LONG",
+        "2025-03-03 10:00",
+        "2025-03-03 11:00",
+        "100.00",
+        "101.00",
+        "1",
+        "1.0",
+        "",
+        "1",
+        "stop",
+        "0.5",
+        "a",
+        "7",
+    )
     log, chart = folder / "log.csv", folder / "map.yaml"
     with log.open("w", newline="") as file:
         csv.writer(file).writerows([NAMES, *[plain] * clean, *rows])
@@ -132,10 +187,20 @@ def test_any_log_leaves_the_same_bytes_by_column_as_row_by_row(
 
 NINJA = "Trade number,Instrument,Account,Strategy,Market pos.,Qty,Entry price,Exit price,Entry time,Exit time,Entry name,Exit name,Profit,Cum. net profit,Commission,MAE,MFE,"
 MONEY = st.one_of(
-    st.floats(-5000, 5000).map(lambda x: f"${x:,.2f}" if x >= 0 else f"(${-x:,.2f})"), st.sampled_from(["$0", "", "soon", "12.5", "1,000"])
+    st.floats(-5000, 5000).map(lambda x: f"${x:,.2f}" if x >= 0 else f"(${-x:,.2f})"),
+    st.sampled_from(["$0", "", "soon", "12.5", "1,000"]),
 )
-CLOCK = st.tuples(st.integers(1, 12), st.integers(1, 28), st.integers(1, 12), st.integers(0, 59), st.sampled_from(["AM", "PM"]))
-WHEN = st.one_of(CLOCK.map(lambda t: f"{t[0]}/{t[1]}/2025 {t[2]}:{t[3]:02}:00 {t[4]}"), st.sampled_from(["", "3/13/2025 13:00:00 PM"]))
+CLOCK = st.tuples(
+    st.integers(1, 12),
+    st.integers(1, 28),
+    st.integers(1, 12),
+    st.integers(0, 59),
+    st.sampled_from(["AM", "PM"]),
+)
+WHEN = st.one_of(
+    CLOCK.map(lambda t: f"{t[0]}/{t[1]}/2025 {t[2]}:{t[3]:02}:00 {t[4]}"),
+    st.sampled_from(["", "3/13/2025 13:00:00 PM"]),
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -27,7 +27,9 @@ Made = tuple[str | bytes, dict[str, Any]]
 def trades(n: int = 12) -> pd.DataFrame:
     draw = np.random.default_rng(8)
     opened = pd.date_range("2025-03-03 10:00", periods=n, freq="37min")
-    log = pd.DataFrame({"sym": draw.choice(["ES", "NQ"], n), "side": draw.choice(["Buy", "Sell"], n), "in": opened})
+    log = pd.DataFrame(
+        {"sym": draw.choice(["ES", "NQ"], n), "side": draw.choice(["Buy", "Sell"], n), "in": opened}
+    )
     log["out"], log["p1"] = log["in"] + pd.Timedelta("25min"), np.round(draw.uniform(90, 110, n), 2)
     log["p2"], log["qty"] = np.round(log.p1 * (1 + draw.normal(0, 0.01, n)), 2), draw.integers(1, 5, n)
     sign = np.where(log.side == "Buy", 1, -1)
@@ -71,8 +73,19 @@ def nested() -> str:
 
 
 TWINS = LOG[["sym", "side", "in", "p1", "out", "p2", "qty", "net"]].set_axis(["sym", "side", "Time", "Price", "Time", "Price", "qty", "net"], axis=1)  # fmt: skip
-BY_TWINS = FIELDS | {"entry_time": "Time", "exit_time": "Time.1", "entry_price": "Price", "exit_price": "Price.1"}
-INSIDE = {"symbol": "i.s", "entry_time": "t[0]", "exit_time": "t[1]", "entry_price": "px.in", "exit_price": "px.out"}
+BY_TWINS = FIELDS | {
+    "entry_time": "Time",
+    "exit_time": "Time.1",
+    "entry_price": "Price",
+    "exit_price": "Price.1",
+}
+INSIDE = {
+    "symbol": "i.s",
+    "entry_time": "t[0]",
+    "exit_time": "t[1]",
+    "entry_price": "px.in",
+    "exit_price": "px.out",
+}
 DATES = LOG.assign(**{name: pd.date_range(day, periods=len(LOG)).strftime("%Y%m%d") for name, day in zip(TIMES, ("2024-01-02", "2024-01-05"), strict=True)})  # fmt: skip
 GROUPED = LOG.assign(**{name: [f"{100 * x:,.2f}" for x in LOG[name]] for name in ("p1", "p2")})
 FILES: dict[str, tuple[str, str | bytes | Callable[[Path], None], dict[str, Any]]] = {
@@ -103,7 +116,9 @@ def test_a_file_of_an_unusual_form_has_the_figures_of_pandas(tmp_path: Path, wha
     else:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     (tmp_path / "map.yaml").write_text(json.dumps({"fields": FIELDS} | told))
-    report = import_file(tmp_path / name, "mine", tmp_path / "t", map_file=tmp_path / "map.yaml", threshold_pct=0.3)
+    report = import_file(
+        tmp_path / name, "mine", tmp_path / "t", map_file=tmp_path / "map.yaml", threshold_pct=0.3
+    )
     columns, _ = load_columns(report.output_dir)
     assert (report.written, len(report.bad)) == (len(LOG), "total" in what)  # which is no trade, and said
     assert columns.return_pct.sum() == pytest.approx(LOG.net.sum(), abs=1e-9)
@@ -116,7 +131,9 @@ def test_partial_exits_of_two_accounts_newest_first_are_all_there(tmp_path: Path
     later["net"] = np.round(np.where(later.side == "Buy", 1, -1) * (later.p2 / later.p1 - 1) * 100, 4)
     log = pd.concat([LOG.assign(acc="A"), later.assign(acc="A"), LOG.assign(acc="B")])
     log = log.assign(opened=2 * log.qty)
-    (tmp_path / "map.yaml").write_text(json.dumps({"fields": FIELDS | {"account": "acc", "entry_quantity": "opened"}}))
+    (tmp_path / "map.yaml").write_text(
+        json.dumps({"fields": FIELDS | {"account": "acc", "entry_quantity": "opened"}})
+    )
     told: dict[str, Any] = {"map_file": tmp_path / "map.yaml", "threshold_pct": 0.3, "mode": "live"}
     for day, part in enumerate((log.sort_values("out").head(20), log.sort_values("out", ascending=False))):
         part.to_csv(tmp_path / f"{day}.csv", index=False)
@@ -135,10 +152,14 @@ def test_exits_above_the_units_opened_are_said_where_they_are_known(
     fields = FIELDS | ({"entry_quantity": opened} if opened else {})
     (tmp_path / "map.yaml").write_text(json.dumps({"fields": fields}))
     told: dict[str, Any] = {"map_file": tmp_path / "map.yaml", "threshold_pct": 0.3, "mode": "live"}
-    changed = LOG.assign(p2=LOG.p2.where(LOG.index != 3, np.round(LOG.p2 * 1.001, 2)), opened=LOG.qty).drop(columns="net")
+    changed = LOG.assign(p2=LOG.p2.where(LOG.index != 3, np.round(LOG.p2 * 1.001, 2)), opened=LOG.qty).drop(
+        columns="net"
+    )
     for day, part in enumerate((LOG.assign(opened=LOG.qty).drop(columns="net"), changed.iloc[3:4])):
         part.to_csv(tmp_path / f"{day}.csv", index=False)
         fields.pop("realized_return_pct", None)
         (tmp_path / "map.yaml").write_text(json.dumps({"fields": fields}))
         report = import_file(tmp_path / f"{day}.csv", "mine", tmp_path / "t", **told)
-    assert any("the exits of 1 positions are more than what was opened" in note for note in report.notes) is said
+    assert (
+        any("the exits of 1 positions are more than what was opened" in note for note in report.notes) is said
+    )

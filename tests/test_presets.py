@@ -193,7 +193,9 @@ def test_commissions_of_nautilus_in_other_money_are_said(tmp_path: Path, other: 
 
 
 @pytest.mark.parametrize(("zone", "said"), [(None, 0), ("UTC", 0), ("America/New_York+7h", 1)])
-def test_a_clock_that_overrides_that_of_the_source_is_said(tmp_path: Path, zone: str | None, said: int) -> None:
+def test_a_clock_that_overrides_that_of_the_source_is_said(
+    tmp_path: Path, zone: str | None, said: int
+) -> None:
     report = import_file(
         EXPORTS / "bybit_new.csv", "mine", tmp_path / "t", threshold_pct=0.3, timezone=zone, trust=True
     )

@@ -22,7 +22,7 @@ from ..trace import COLUMNS, NEEDED_NUMBERS, OTHER_NUMBERS, OTHER_WORDS, Predict
 __all__ = ['Cells', 'number_cells', 'time_cells', 'word_cells', 'document_cells', 'lines_of_many']
 
 # %% ../../nbs/importers/16_many_lines.ipynb #number-cells
-Cells = bytes | Sequence[bytes]  # The same for all rows, or one for each
+Cells = bytes | list[bytes]  # The same for all rows, or one for each
 
 
 def number_cells(
@@ -79,10 +79,13 @@ def _joined(columns: Sequence[Cells], n: int) -> list[bytes]:
     "Lines of cells; neighbors that are alike for all rows are joined once."
     runs: list[Cells] = []
     for cells in columns:
-        alike = type(cells) is bytes and runs and type(runs[-1]) is bytes
-        runs[-1:] = [b"%b,%b" % (runs[-1], cells)] if alike else [*runs[-1:], cells]
+        last = runs[-1] if runs else None
+        if isinstance(cells, bytes) and isinstance(last, bytes):
+            runs[-1] = b"%b,%b" % (last, cells)
+        else:
+            runs.append(cells)
     last = runs.pop()
-    runs.append(b"%b\n" % last if type(last) is bytes else [b"%b\n" % cell for cell in last])
+    runs.append(b"%b\n" % last if isinstance(last, bytes) else [b"%b\n" % cell for cell in last])
     return list(
         map(b",".join, zip(*(repeat(run, n) if type(run) is bytes else run for run in runs), strict=True))
     )

@@ -138,7 +138,7 @@ def plain_rows(
     columns: list[list[Any]] = []
     try:
         for _, name, how in plan:
-            cells = [row.get(name) for row in rows]
+            cells: list[Any] = [row.get(name) for row in rows]
             texts = set(map(type, cells)) == {str}
             cells = [*map(str.strip, cells)] if texts else [c.strip() if type(c) is str else c for c in cells]
             columns.append(cells if how is None else how(cells))

@@ -104,9 +104,9 @@ class Tally:
         for state in self.states:
             self.states[state] += states.count(state)
         self.write([trace for trace, state in zip(traces, states, strict=True) if state != "known"])
-        for row in good:
+        for row, trace in zip(good, traces, strict=True):
             if row.entry_quantity is not None:
-                self.units.add(row.got, row.entry_quantity)
+                self.units.add(trace, row.entry_quantity)
 
     def write(self, traces: Sequence[PredictionTrace]) -> None:
         "Have the lines of some traces written."
