@@ -265,8 +265,10 @@ def import_trades(
         with _told_where(folder, tally, callable(output_dir)):
             take_all(tally, chain(head, read), total, progress)
         tally.finish()
-    trusted = tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found)
-    stats = writer.stats()
+    trusted, stats = (
+        tuple(f"trusted as it is: {mend(doubt, reader, head)}" for doubt in found),
+        writer.stats(),
+    )
     report = ImportReport(
         path, folder, strategy, mode, tally.rows, stats.written, tally.skipped, tally.bare, tally.bad, tally.odd,
         tally.states["known"], tally.states["corrected"], known is not None, (*notes, *trusted, *notes_of(tally)), tuple(tally.first),

@@ -100,10 +100,8 @@ Plan: TypeAlias = list[tuple[str, str, ReadColumn | None]]  # Our name, the file
 
 def plan_of(preset: Preset, names: Mapping[str, str], judged: Judged) -> Plan:
     "How each column of a file is read: blank numbers as None, times as ISO text where the file has a form of its own."
-    number, time = (
-        number_column(judged.decimal),
-        time_column(judged.time_format) if judged.time_format else None,
-    )
+    number = number_column(judged.decimal)
+    time = time_column(judged.time_format) if judged.time_format else None
     numbers = {*PRICES, *preset.numbers}
     return [(n, name, time if n in TIMES else number if n in numbers else None) for n, name in names.items()]
 
@@ -129,7 +127,7 @@ def plain_row(
             return f"{name} {error}"
     return found
 
-
+# %% ../../nbs/importers/06_presets.ipynb #plain-rows
 def plain_rows(
     rows: Sequence[Mapping[str, Any]],  # As in the file
     plan: Plan,  # From `plan_of`

@@ -422,16 +422,12 @@ def recognize(
             found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"
         )
     words, notes = words_of(form, findings, kinds, seen), _notes_of(path, table.source, rows)
+    whole = not kinds.keys() - {"", "set aside"}
     return replace(
-        found,
-        words="; ".join((words, *(note.removeprefix(f"{path.name} is ") for note in notes))),
-        notes=notes,
-        trade_map=map_of(
-            table.source, filled, findings.timezone, table.options, not kinds.keys() - {"", "set aside"}
-        ),
-        asks=_asks(findings, filled, seen),
-        strategies=tuple(seen["strategy"]),
-    )
+        found, words="; ".join((words, *(note.removeprefix(f"{path.name} is ") for note in notes))), notes=notes,
+        trade_map=map_of(table.source, filled, findings.timezone, table.options, whole),
+        asks=_asks(findings, filled, seen), strategies=tuple(seen["strategy"]),
+    )  # fmt: skip
 
 # %% ../../nbs/importers/08_sources.ipynb #not-of
 def _not_of(path: Path, preset: str) -> Recognized:
