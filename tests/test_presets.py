@@ -201,7 +201,7 @@ def test_a_clock_that_overrides_that_of_the_source_is_said(
     )
     notes = [note for note in report.notes if "times without an offset are read in" in note]
     assert len(notes) == said
-    assert all(note.endswith("where Bybit closed P&L would be in UTC") for note in notes)
+    assert all(note.endswith("where Bybit closed P&L would be in UTC+0") for note in notes)
 
 
 # ---- files of the documented form, against hands

@@ -413,8 +413,8 @@ class Known(dict[str, Any]):
         return found
 
 # %% ../../nbs/importers/01_cells.ipynb #number-column
-MONEY = re.compile(
-    r"(?:-?[$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\n|-?\d+(?:\.\d+)?\n|\([$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\)\n)+",
+MONEY = re.compile(  # (?>…)++ never goes back: a line is one of these or none
+    r"(?>-?[$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\n|-?\d+(?:\.\d+)?\n|\([$€£]?\d{1,3}(?:,\d{3})*\.\d+ ?%?\)\n)++",
     re.ASCII,
 )
 
@@ -458,14 +458,9 @@ def time_column(
     def one(value: Any) -> Any:
         return value if is_blank(value) else local(value, UTC).replace(tzinfo=None).isoformat()
 
-    known, form = Known(one), forms if isinstance(forms, str) or not forms else forms[0]
-    day, _, clock = (form or "").partition(" ")
-    halves = (
-        bool(forms)
-        and day in DATES
-        and f" {clock}" in CLOCKS[1:5]
-        and (isinstance(forms, str) or len(forms) == 1)
-    )
+    known, all_forms = Known(one), [forms] if isinstance(forms, str) else list(forms or ())
+    day, _, clock = all_forms[0].partition(" ") if len(all_forms) == 1 else ("", "", "")
+    halves = day in DATES and f" {clock}" in CLOCKS[1:5]
     read_day, read_clock = (
         local_reader(day if halves else None),
         local_reader(f"%Y %m %d {clock}" if halves else None),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import operator
 import re
 import warnings
@@ -468,12 +469,20 @@ LONGEST, DEEPEST = 2_000, 40
 QUOTED = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
+MEMBER = re.compile(rf"(?<=[A-Za-z_\])]\.)(?:{'|'.join(keyword.kwlist)})\b")
+
+
+def _as_name(found: re.Match[str]) -> str:
+    "A word of Python that is the name of a member (`price.in`), spelled so that Python reads it as that name."
+    return chr(ord(found[0][0]) + 0xFEE0) + found[0][1:]  # the parser brings wide letters back to plain ones
+
+
 def _parse(text: str) -> ast.expr:
     "The tree of an expression; SyntaxError where it is none."
     if len(text) > LONGEST:
         raise SyntaxError("too long")
     pieces = QUOTED.split(text.strip())  # every second one is quoted
-    pieces[::2] = [piece.replace("[]", "[...]") for piece in pieces[::2]]
+    pieces[::2] = [MEMBER.sub(_as_name, piece.replace("[]", "[...]")) for piece in pieces[::2]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tree = ast.parse("".join(pieces), mode="eval").body

@@ -178,7 +178,7 @@ def source_of(
     return str(getattr(trade_map, "source", None) or source or kind)
 
 # %% ../../nbs/importers/17_import_trades.ipynb #in-batches
-IN_BATCHES: dict[str, Any] = {"buffer_size": BATCH, "max_pending": 2 * BATCH}
+IN_BATCHES: dict[str, Any] = {"background": False, "buffer_size": BATCH, "max_pending": 2 * BATCH}
 
 
 def odd_name(path: Path) -> str:
@@ -259,8 +259,7 @@ def import_trades(
     folder = output_dir() if callable(output_dir) else Path(output_dir)
     known = known_rows_of(folder, trust) if known is None else known
     before, beside = set(folder.glob("run_*.json")), TableBeside(folder / odd_name(path))
-    whole = {"mode": mode, "background": False, "origin": f"import of {path.name}", **IN_BATCHES}
-    with TelemetryWriter(folder, **whole) as writer:
+    with TelemetryWriter(folder, mode=mode, origin=f"import of {path.name}", **IN_BATCHES) as writer:
         tally = Tally(reader, writer, None if known is None else KnownRows(known), beside, str(path))
         with _told_where(folder, tally, callable(output_dir)):
             take_all(tally, chain(head, read), total, progress)

@@ -396,8 +396,8 @@ def build_batch(
     faults: Faults = {}
     found, n = read_batch(reader, rows, strategy, faults), len(rows)
     told_late(reader, rows, found["entry_time"], found["exit_time"], faults)
-    keys = list(zip(*(found.pop(name, None) or [""] * n for name in KEYS), strict=True))
-    units = found.pop("entry_quantity", None) or [None] * n
+    keys = list(zip(*(found.pop(name, []) or [""] * n for name in KEYS), strict=True))
+    units = found.pop("entry_quantity") if "entry_quantity" in found else [None] * n
     for group, cells in reader.groups.items():
         if cells:
             found[group] = [group_of(cells, row, reader.reading.number) for row in rows]

@@ -5,7 +5,7 @@
 # %% ../../nbs/importers/14_known_rows.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,6 +85,18 @@ class KnownRows:
         self.span = min(self.span[0], edges[0]), max(self.span[1], edges[1])
         return found
 
+    def unsaid_units(self, positions: Iterable[str]) -> dict[str, float]:
+        "Units of known exits that the log did not say again, by position."
+        wanted = {int(position, 16): position for position in positions}
+        ids = np.fromiter(wanted, dtype=np.uint64, count=len(wanted))
+        rows = ~self.met & np.isin(self.columns.position_id, ids) & ~np.isnan(self.columns.quantity)
+        found = dict[str, float]()
+        for number, units in zip(
+            self.columns.position_id[rows].tolist(), self.columns.quantity[rows].tolist(), strict=True
+        ):
+            found[wanted[number]] = found.get(wanted[number], 0.0) + abs(units)
+        return found
+
     def missing(self) -> int:
         "Known exits that the log should have, of positions that it gives another exit: most likely changed."
         if not self.met.any() or not self.extended:
@@ -114,6 +126,7 @@ class OpenedUnits:
             units = self.positions.setdefault(trace.position_id, UnitsOfPosition())
             units.opened, units.closed = max(units.opened, abs(opened)), units.closed + abs(trace.quantity)
 
-    def exceeded(self) -> int:
-        "Positions whose exits are more than what was opened, beyond rounding."
-        return sum(units.closed > units.opened * 1.001 for units in self.positions.values())
+    def exceeded(self, known: Mapping[str, float] | None = None) -> int:
+        "Positions whose exits, with those known from elsewhere, are more than what was opened, beyond rounding."
+        more = known or {}
+        return sum(u.closed + more.get(p, 0.0) > u.opened * 1.001 for p, u in self.positions.items())

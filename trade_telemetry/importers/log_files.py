@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -237,7 +238,7 @@ def _read_xlsx(open_file: Opener, options: ReadOptions, name: str) -> Source:
             sheets = {sheet.title: sheet for sheet in book.worksheets}
             for sheet in sheets.values():
                 sheet.reset_dimensions()  # some exports state them wrongly
-            full = [title for title, s in sheets.items() if next(s.iter_rows(values_only=True), None)]
+            full = [t for t, s in sheets.items() if any(map(any, islice(s.iter_rows(values_only=True), 100)))]
             chosen = sheets[_chosen(full, options.table, name, "sheet", "List of trades")]
             for at, cells in enumerate(chosen.iter_rows(values_only=True), 1):
                 yield at, list(cells)

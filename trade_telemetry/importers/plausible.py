@@ -293,7 +293,7 @@ def on_weekend(
     into = (exit_us - SATURDAY * DAY_US) % (7 * DAY_US)
     return np.asarray((into >= DAY_US // 4) & (into < 44 * DAY_US // 24), dtype=np.bool_)
 
-
+# %% ../../nbs/importers/10_plausible.ipynb #outside-time
 OUTSIDE = ("before 1990", "in the future")
 
 
@@ -305,7 +305,7 @@ def outside_time(
     soon = time_us((now or datetime.now(UTC)) + timedelta(days=1))
     return np.asarray((facts.entry_us < time_us(EARLIEST)) | (facts.exit_us > soon), dtype=np.bool_)
 
-
+# %% ../../nbs/importers/10_plausible.ipynb #list-odd-rows
 def odd_rows(
     facts: TradeFacts,  # Any rows
     now: datetime | None = None,  # None: this moment

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
-from ..arrays import Floats
 from .cells import Forms, is_empty, moment, number_column, time_column
 from ..trace import market_move_pct
 from ..values import read_side
+
+if TYPE_CHECKING:  # what runs inside a framework does not load numpy
+    from trade_telemetry.arrays import Floats
 
 # %% auto #0
 __all__ = ['Cells', 'Numbered', 'Rows', 'Finish', 'PRICES', 'TIMES', 'ReadColumn', 'Plan', 'BLOCK', 'TRADINGVIEW', 'METATRADER',
@@ -100,10 +100,8 @@ Plan: TypeAlias = list[tuple[str, str, ReadColumn | None]]  # Our name, the file
 
 def plan_of(preset: Preset, names: Mapping[str, str], judged: Judged) -> Plan:
     "How each column of a file is read: blank numbers as None, times as ISO text where the file has a form of its own."
-    number, time = (
-        number_column(judged.decimal),
-        time_column(judged.time_format) if judged.time_format else None,
-    )
+    number = number_column(judged.decimal)
+    time = time_column(judged.time_format) if judged.time_format else None
     numbers = {*PRICES, *preset.numbers}
     return [(n, name, time if n in TIMES else number if n in numbers else None) for n, name in names.items()]
 
@@ -129,7 +127,7 @@ def plain_row(
             return f"{name} {error}"
     return found
 
-
+# %% ../../nbs/importers/06_presets.ipynb #plain-rows
 def plain_rows(
     rows: Sequence[Mapping[str, Any]],  # As in the file
     plan: Plan,  # From `plan_of`
@@ -138,7 +136,7 @@ def plain_rows(
     columns: list[list[Any]] = []
     try:
         for _, name, how in plan:
-            cells = [row.get(name) for row in rows]
+            cells: list[Any] = [row.get(name) for row in rows]
             texts = set(map(type, cells)) == {str}
             cells = [*map(str.strip, cells)] if texts else [c.strip() if type(c) is str else c for c in cells]
             columns.append(cells if how is None else how(cells))
@@ -196,6 +194,8 @@ def each(
 # %% ../../nbs/importers/06_presets.ipynb #own-units
 def sides_of(rows: Sequence[Cells]) -> Floats:
     "+1 for a long row, −1 for a short one, not a number where nobody can tell."
+    import numpy as np
+
     known: dict[Any, float] = {}
     for word in {str(row.get("direction")) for row in rows}:
         try:
@@ -207,11 +207,15 @@ def sides_of(rows: Sequence[Cells]) -> Floats:
 
 def numbers_of(rows: Sequence[Cells], name: str) -> Floats:
     "A column of rows; not a number where it is unknown."
+    import numpy as np
+
     return np.array([row.get(name) for row in rows], dtype=np.float64)
 
 
 def own_units(rows: Sequence[Cells]) -> Floats:
     "Worth of one point of one unit, from a row's own gross profit; not a number where it cannot be told."
+    import numpy as np
+
     entry, exit_, gross, quantity = (
         numbers_of(rows, n) for n in ("entry_price", "exit_price", "gross", "quantity")
     )
@@ -223,6 +227,8 @@ def own_units(rows: Sequence[Cells]) -> Floats:
 # %% ../../nbs/importers/06_presets.ipynb #in-percent
 def in_percent(rows: Sequence[Cells], units: Floats) -> None:
     "Add what follows from the worth of a point; rows without one stay as they are."
+    import numpy as np
+
     entry, exit_, quantity, costs = (
         numbers_of(rows, n) for n in ("entry_price", "exit_price", "quantity", "costs")
     )
@@ -252,6 +258,8 @@ def by_money(
     Numbered
 ]:  # With return, fees and excursions in percent, net `profit` and, where it is one, `multiplier`
     "Bring the money of rows to percent."
+    import numpy as np
+
     kept = list(rows)
     trades = [row for _, row in kept if not isinstance(row, str) and not row["left_out"]]
     units, symbols, of_symbol = (

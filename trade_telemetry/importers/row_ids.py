@@ -91,7 +91,7 @@ def name_numbered(
             for trace in exits:
                 ids.name(trace, position)
 
-
+# %% ../../nbs/importers/11_row_ids.ipynb #exit-order
 def first_of(
     traces: Sequence[PredictionTrace],  # Exits of one position
 ) -> PredictionTrace:  # The one with the earliest entry, of these the lowest price

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from .cells import Forms, ImportMapError, column_times, is_blank, is_empty
+from .cells import Forms, ImportMapError, column_times, is_blank, is_empty, read_zone
 from .framework_presets import IDS_FOR_EVER, PRESETS, source_of
 from .log_files import read_trades
 from .presets import BLOCK, PRICES, TIMES, Judged, Numbered, Preset, Rows, trades_of
@@ -421,22 +422,24 @@ def recognize(
             found, refusal=f"{form.title}: there is no {'fill' if form.fills else 'closed trade'} in it"
         )
     words, notes = words_of(form, findings, kinds, seen), _notes_of(path, table.source, rows)
+    whole = not kinds.keys() - {"", "set aside"}
     return replace(
-        found,
-        words="; ".join((words, *(note.removeprefix(f"{path.name} is ") for note in notes))),
-        notes=notes,
-        trade_map=map_of(
-            table.source, filled, findings.timezone, table.options, not kinds.keys() - {"", "set aside"}
-        ),
-        asks=_asks(findings, filled, seen),
-        strategies=tuple(seen["strategy"]),
-    )
+        found, words="; ".join((words, *(note.removeprefix(f"{path.name} is ") for note in notes))), notes=notes,
+        trade_map=map_of(table.source, filled, findings.timezone, table.options, whole),
+        asks=_asks(findings, filled, seen), strategies=tuple(seen["strategy"]),
+    )  # fmt: skip
 
 # %% ../../nbs/importers/08_sources.ipynb #not-of
 def _not_of(path: Path, preset: str) -> Recognized:
     form = PRESETS[preset]
     needed = ", ".join(form.columns[name] for name in form.needs)
     raise ImportMapError(f"{path.name} is no {form.title}: it needs columns like {needed}")
+
+# %% ../../nbs/importers/08_sources.ipynb #same-clock
+def _same_clock(one: str, other: str) -> bool:
+    "Do two names mean one clock, in winter and in summer?"
+    clocks, days = (read_zone(one), read_zone(other)), (datetime(2025, 1, 1), datetime(2025, 7, 1))  # noqa: DTZ001
+    return all(len({clock.utcoffset(day) for clock in clocks}) == 1 for day in days)
 
 # %% ../../nbs/importers/08_sources.ipynb #answered
 def answered(
@@ -459,7 +462,7 @@ def answered(
         made = replace(made, fields={**made.fields, "symbol": repr(symbol)})
     notes = found.notes
     if timezone is not None:
-        if "--timezone" not in found.asks and timezone != made.timezone:
+        if "--timezone" not in found.asks and not _same_clock(timezone, made.timezone):
             notes += (
                 f"times without an offset are read in {timezone}, where {found.preset.title} would be in {made.timezone}",
             )

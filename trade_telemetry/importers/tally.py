@@ -98,9 +98,9 @@ class Tally:
         for state in self.states:
             self.states[state] += states.count(state)
         self.write([trace for trace, state in zip(traces, states, strict=True) if state != "known"])
-        for row in good:
+        for row, trace in zip(good, traces, strict=True):
             if row.entry_quantity is not None:
-                self.units.add(row.got, row.entry_quantity)
+                self.units.add(trace, row.entry_quantity)
 
     def write(self, traces: Sequence[PredictionTrace]) -> None:
         "Have the lines of some traces written."
@@ -155,5 +155,6 @@ def notes_of(
         yield f"{missing:,} trades of the run are not in this log any more, which covers their time: a changed price or time makes another exit, and the run now counts both"
     if tally.known is not None and (tally.known.columns.sample_rate < 1).any():
         yield "the run is a sample: what its writer left out cannot be told from what is new"
-    if over := tally.units.exceeded():
+    units = tally.known.unsaid_units(tally.units.positions) if tally.known is not None else {}
+    if over := tally.units.exceeded(units):
         yield f"the exits of {over:,} positions are more than what was opened: their rows may state the quantity of the whole position, or a changed exit stands beside the old one"

@@ -144,7 +144,7 @@ def column_names(
     cells: list[Any],  # Of the header
 ) -> list[str]:  # All different
     "Names of the columns."
-    texts = ["" if is_empty(cell) else " ".join(str(cell).split()) for cell in cells]
+    texts = ["" if is_empty(cell) else " ".join(str(cell).strip("\ufeff").split()) for cell in cells]
     while texts and not texts[-1]:
         texts.pop()
     names, seen = list[str](), Counter[str]()
