@@ -109,7 +109,7 @@ def alert_report(
     lately.sort(key=lambda alert: alert.cleared_at or "", reverse=True)
     return AlertReport([alert for alert in found if alert.cleared_at is None], lately, judged)
 
-
+# %% ../../nbs/judgement/20_alerts.ipynb #current-alerts
 def current_alerts(
     view: View,  # As `alert_report`
     settings: Settings,  # As `alert_report`
