@@ -56,7 +56,7 @@ def health_told(
                 found[rest[0]] = name
     return found
 
-
+# %% ../../nbs/judgement/06_notify.ipynb #names-told
 def names_told(
     memory: Path | None,  # JSON list of names; None: nothing is remembered
 ) -> set[str]:  # Empty where there is no file, or a torn one
