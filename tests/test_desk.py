@@ -93,8 +93,10 @@ def write_desk(folder: Path, seed: int) -> Path:
 
 
 def asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> Facts:
-    assert main(["check", "--format", "json", "--telemetry-dir", str(folder)]) == 1
+    code = main(["check", "--format", "json", "--telemetry-dir", str(folder)])
     facts: Facts = json.loads(capsys.readouterr().out)
+    degraded = any(one["state"] == "degraded" for one in facts["health"].values())
+    assert code == int(degraded or bool(facts["alerts"]))  # being on watch alone ends with 0
     return facts
 
 
@@ -163,4 +165,4 @@ def test_a_script_hears_of_health_alone_once_and_again_after_a_change(tmp_path: 
     assert (states[0], states[1:]) == ("healthy", ["watch", "watch", "degraded", "degraded"])
     assert [[h["state"] for h in line["health_changes"]] for line in lines] == [["watch"], ["degraded"]]
     assert lines[1]["health_changes"][0]["sentence"] == facts["health"]["intraday"]["sentence"]
-    assert "health|intraday|degraded" in json.loads(told.read_text())
+    assert any(name.startswith("health|intraday|degraded|") for name in json.loads(told.read_text()))

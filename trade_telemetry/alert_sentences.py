@@ -55,6 +55,7 @@ class FalseAlarm:
     expected: float | None = None  # "per look": precision of the backtest, and its signals
     signals: int = 0
     below_line: bool = False  # "per look": is the backtest itself below the line?
+    expected_low: float | None = None  # "per look": lower end of the interval of `expected`
 
 # %% ../nbs/15_alert_sentences.ipynb #false-alarm-text
 def false_alarm_text(

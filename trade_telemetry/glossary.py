@@ -274,7 +274,7 @@ _ALERTS = (
     Term("error_rate", "error rate", "text", 0, "False-alarm probability and expected detection delay."),
     Term("false_alarm", "false-alarm probability", "probability", 0, "Chance of the alert for a strategy as good as its backtest: per look for precision, per year for the other rules.", "false alarm"),
     Term("detection_days", "expected detection delay", "days", 0, "Trading days from a lasting loss of the stated size to its alert, luck aside.", "delay"),
-    Term("current", "active alerts", "parts", 0, "Alerts that are on, critical ones first."),
+    Term("current", "active alerts", "parts", 0, "Alerts that are on, the worst first."),
     Term("cleared", "cleared alerts", "parts", 0, "Alerts that are over, the latest first."),
     Term("judged", "trades judged", "count", 0, "Closed trades that the rules saw, by strategy."),
     Term("expected", "predicted", "share", 1, "What the backtest lets one expect."),

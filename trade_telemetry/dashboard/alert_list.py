@@ -175,7 +175,9 @@ def alerts_html(
     heading = f"Cleared in the last {plural(watched['remembered_days'], 'day')}{latest}" if watched else ""
     only = Markup("{} and whole strategies").format(name_html(symbol))
     where = Markup("all symbols") if symbol is None else only
-    note = Markup("{} active · {}").format(len(alerts), where) if alerts else where
+    mild = sum(alert["severity"] == "info" for alert in alerts)
+    much = f"{len(alerts)} active" + (f", {mild} for information" if mild else "")
+    note = Markup("{} · {}").format(much, where) if alerts else where
     now = [alert_html(alert, zone) for alert in alerts]
     cleared = [alert_html(alert, zone) for alert in over[:MOST_CLEARED]]
     calm = Markup("") if alerts else no_alert_html(state)

@@ -54,7 +54,7 @@ def _alerts(case: Case, health: Mapping[str, Health]) -> list[Alert]:
             found += drawdown_alerts(case, strategy)
     return found
 
-
+# %% ../../nbs/judgement/23_alerts.ipynb #place
 LOUD: tuple[Severity, ...] = ("critical", "warning", "info")
 STATES = list(HEALTH)  # The worst first
 
@@ -70,7 +70,7 @@ def _place(alert: Alert, health: Mapping[str, Health]) -> tuple[int | float | st
     chance = known.chance if known is not None and isfinite(known.chance) else 1.0
     return min(loud, max(state, 0)), state, loud, chance, alert.strategy, rank, about, alert.since
 
-
+# %% ../../nbs/judgement/23_alerts.ipynb #recent
 def _is_recent(cleared_at: str, newest: str, rules: AlertRules) -> bool:
     age = datetime.fromisoformat(newest) - datetime.fromisoformat(cleared_at)
     return age.days < rules.remembered_days
@@ -109,7 +109,7 @@ def alert_report(
     lately.sort(key=lambda alert: alert.cleared_at or "", reverse=True)
     return AlertReport([alert for alert in found if alert.cleared_at is None], lately, judged)
 
-
+# %% ../../nbs/judgement/23_alerts.ipynb #current-alerts
 def current_alerts(
     view: View,  # As `alert_report`
     settings: Settings,  # As `alert_report`

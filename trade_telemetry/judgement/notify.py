@@ -9,6 +9,7 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..health_sentences import Health, HealthState
 from .alert_rules import Alert
 
 # %% auto #0
-__all__ = ['NEWS', 'alert_name', 'health_name', 'names_told', 'Told', 'notify']
+__all__ = ['NEWS', 'QUIET_DAYS', 'alert_name', 'health_name', 'health_told', 'names_told', 'Told', 'notify']
 
 # %% ../../nbs/judgement/06_notify.ipynb #memory
 def alert_name(
@@ -29,13 +30,33 @@ def alert_name(
 NEWS: tuple[HealthState, ...] = ("degraded", "watch", "recovered")  # States that somebody is told of
 
 
+QUIET_DAYS = 14  # Calendar days after which a return to *watch* is news again
+
+
 def health_name(
     health: Health,  # Of a strategy, in a state that is news
-) -> str:  # The same as long as it stays in that state
+) -> str:  # The same as long as it stays in that state, but for the date on which it was last seen in it
     "Name the health of a strategy for the memory."
-    return "|".join(("health", health.strategy, health.state))
+    return "|".join(("health", health.strategy, health.state, health.as_of))
 
 
+def health_told(
+    told: set[str],  # From `names_told`
+    health: Health,  # Of a strategy, now
+) -> dict[str, str]:  # State → the name under which somebody was told of it; only what still counts
+    "Say what was told of a strategy."
+    found, head = dict[str, str](), "|".join(("health", health.strategy))
+    for name in told:
+        front, *rest = name.rsplit("|", 2)
+        if front == head and len(rest) == 2:
+            away = (date.fromisoformat(health.as_of) - date.fromisoformat(rest[1])).days
+            if health.state == rest[0] or (
+                rest[0] == "watch" and health.state not in NEWS and away <= QUIET_DAYS
+            ):
+                found[rest[0]] = name
+    return found
+
+# %% ../../nbs/judgement/06_notify.ipynb #names-told
 def names_told(
     memory: Path | None,  # JSON list of names; None: nothing is remembered
 ) -> set[str]:  # Empty where there is no file, or a torn one
@@ -69,19 +90,20 @@ def notify(
     health: Mapping[str, Health] | None = None,  # By strategy; None: nobody asked
 ) -> Told:  # The file then holds the active alerts and the states that were told
     "Tell of alerts and of health that nobody was told of."
-    told, code = names_told(memory), None
-    states = [one for one in (health or {}).values() if one.state in NEWS]
+    told, code, states = names_told(memory), None, list((health or {}).values())
     new = tuple(alert for alert in alerts if alert_name(alert) not in told)
-    changed = tuple(one for one in states if health_name(one) not in told)
+    known = {one.strategy: health_told(told, one) for one in states}
+    changed = tuple(one for one in states if one.state in NEWS and one.state not in known[one.strategy])
     if command and (new or changed):
-        news = {
-            name: [one.to_dict() for one in some]
-            for name, some in (("alerts", new), ("health_changes", changed))
-        }
+        news = {"alerts": [a.to_dict() for a in new], "health_changes": [h.to_dict() for h in changed]}
         payload = json.dumps(facts | news)
         code = subprocess.run(command, shell=True, input=payload, text=True, check=False, stdout=2).returncode
     if memory is not None:
-        names = [*map(alert_name, alerts), *map(health_name, states)]
-        kept = [name for name in names if not code or name in told]
+        kept = [name for name in map(alert_name, alerts) if not code or name in told]
+        for one in states:
+            if one.state not in NEWS:
+                kept += known[one.strategy].values()
+            elif not code or one not in changed:
+                kept.append(health_name(one))
         memory.write_text(json.dumps(kept), encoding="utf-8")
     return Told(new, code, changed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, inf, lgamma
+from math import ceil, hypot, inf, lgamma
 from typing import cast
 
 import numpy as np
@@ -131,8 +131,11 @@ def severity_of(
     degraded: bool = False,  # Does the monitor say that it has degraded?
 ) -> Severity:  # critical, warning or info
     "Say by the evidence how loudly an alert is to be told."
-    least = seen.line if chance.expected is None else min(seen.line, chance.expected)
-    if degraded or seen.high < least:
+    base, below = chance.expected, seen.high < seen.line
+    if base is not None and below:
+        error = base - (base if chance.expected_low is None else chance.expected_low)
+        below = seen.observed - base + hypot(seen.high - seen.observed, error) < 0
+    if degraded or below:
         return "critical"
     by_chance = chance.per_look if chance.per_year is None else chance.per_year
     return "info" if (by_chance or 0.0) > OFTEN else "warning"
@@ -272,5 +275,6 @@ def _precision_error(
         in_a_year = chance_in_a_year(share, known, promised.correlation, *rule)
     once = chance_below(worth, case.line, share * known, known)
     more = calls_to_show(share, case.line, rules.loss, float(calls.sum()), rules)
-    false_alarm = FalseAlarm("per look", once, in_a_year, None, share, n, share < case.line)
+    low = _share_interval(share, known)[0]
+    false_alarm = FalseAlarm("per look", once, in_a_year, None, share, n, share < case.line, low)
     return false_alarm, delay_of(more / rate, rules.loss, rate, "stays above the threshold")
