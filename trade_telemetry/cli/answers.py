@@ -177,7 +177,7 @@ def live_answer(
     for name, one in sides.items():
         parts += live_parts(one, name)
     parts.append(
-        f"days are the unit of evidence; {RULE.draws:,} resamples of days; p after Holm over all strategies"
+        f"one look decides, {RULE.draws:,} drawn worlds; p of precision, average trade and costs is behind its gate, all p after Holm"
     )
     compared = any(one.live_trades and one.reference_trades for one in sides.values())
     return Answer(facts, tuple(parts), int(not compared or bool(answer.degraded)))
