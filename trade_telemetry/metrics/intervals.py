@@ -92,7 +92,7 @@ def wilson_interval(
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     if n == 0:
-        return float("nan"), float("nan")
+        return nan, nan
     z, p, m = (
         NormalDist().inv_cdf(0.5 + level / 2),
         right / n,
