@@ -28,7 +28,12 @@ from trade_telemetry.judgement.paired_days import (
 )
 from ..metrics.aggregates import Folded, fold, names_known
 from ..metrics.classification import headline_scores
-from ..metrics.intervals import DRAWS, Difference, newcombe_difference
+from trade_telemetry.metrics.intervals import (
+    DRAWS,
+    Difference,
+    effective_cases,
+    newcombe_difference,
+)
 from ..metrics.returns import days_per_year, exit_order, sharpe_of_days
 from trade_telemetry.sentences import (
     ComparisonVerdict,
@@ -191,16 +196,19 @@ def _ordered_returns(columns: TraceColumns) -> Floats:
     return columns.return_pct[exit_order(columns.exit_us, columns.trace_id, columns.return_pct)]
 
 
+def _cases(folded: Folded) -> float:
+    "Independent calls behind the precision: exits of a position and trades of a day agree."
+    own = dy.days_of(folded.calls)
+    return effective_cases(own.right, own.calls, own.positions, own.day)
+
+
 def _tests_of_sums(a: Folded, b: Folded, level: float) -> dict[str, Difference]:
     "What sums can answer, and so every close."
     (hits, calls), (other_hits, other_calls) = (
         (s.right, s.calls) for s in (headline_scores(fg.matrix(own.calls)) for own in (a, b))
     )
     counts = hits, calls, other_hits, other_calls
-    behind = (
-        headline_scores(fg.matrix(a.calls, "positions")).calls,
-        headline_scores(fg.matrix(b.calls, "positions")).calls,
-    )
+    behind = _cases(a), _cases(b)
     gap = newcombe_difference(*counts, level, behind)
     precision = replace(gap, p_value=sg.proportion_p_value(*counts, behind))
     return {"welch_t": sg.welch_of(_moments(a), _moments(b), level), "precision": precision}
