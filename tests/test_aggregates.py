@@ -46,7 +46,7 @@ from trade_telemetry.aggregate_form import (
 )
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.judgement.comparison import side_of
-from trade_telemetry.judgement.live_vs_backtest import measured
+from trade_telemetry.judgement.live_measures import measured
 from trade_telemetry.metrics import day_figures as dy
 from trade_telemetry.metrics import figures as fg
 from trade_telemetry.metrics import rank_figures as rk
