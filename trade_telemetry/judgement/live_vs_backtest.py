@@ -19,7 +19,7 @@ from ..jsonable import ReadByKey
 from .alert_rules import judged_of
 from .clustered_means import ClusteredMean
 from .comparison import VerdictRule
-from .one_look import LOOKED_AT, Look, one_look
+from .one_look import LOOK_DRAWS, LOOKED_AT, Look, one_look
 from .significance import holm_adjusted
 from .streams import Watchable, streams_of
 from ..metrics.aggregates import Folded, fold, names_known
@@ -250,7 +250,7 @@ def look_of(
     known = min((int((s.reference_counts > 0).sum()) for s in streams), default=0)
     if known < MINIMUM_DAYS or len(watched.days) < MINIMUM_DAYS:
         return None, watched
-    return one_look(streams, max(99, min(rule.draws, 999)), rule.seed), watched
+    return one_look(streams, max(99, min(rule.draws, LOOK_DRAWS)), rule.seed), watched
 
 
 def present_of(
