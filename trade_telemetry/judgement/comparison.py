@@ -28,12 +28,7 @@ from trade_telemetry.judgement.paired_days import (
 )
 from ..metrics.aggregates import Folded, fold, names_known
 from ..metrics.classification import headline_scores
-from trade_telemetry.metrics.intervals import (
-    DRAWS,
-    Difference,
-    effective_cases,
-    newcombe_difference,
-)
+from ..metrics.intervals import DRAWS, Difference, effective_cases, newcombe_difference
 from ..metrics.returns import days_per_year, exit_order, sharpe_of_days
 from trade_telemetry.sentences import (
     ComparisonVerdict,
