@@ -46,7 +46,7 @@ from trade_telemetry.aggregate_form import (
 )
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.judgement.comparison import side_of
-from trade_telemetry.judgement.live_vs_backtest import measured
+from trade_telemetry.judgement.live_measures import measured
 from trade_telemetry.metrics import day_figures as dy
 from trade_telemetry.metrics import figures as fg
 from trade_telemetry.metrics import rank_figures as rk
@@ -354,7 +354,7 @@ def random_columns(n: int, seed: int = 0, digits: int = 3) -> TraceColumns:
 
 MADE_OF_THE_MATRIX = {"position_matrix",
     "precision", "recall", "f1_score", "support", "calls", "confusion_matrix", "headline_precision", "headline_recall",
-    "headline_f1", "headline_precision_interval", "headline_recall_interval", "headline_calls", "headline_support",
+    "headline_f1", "headline_calls", "headline_support",
     "hit_ratio", "balanced_accuracy", "mcc", "cohen_kappa",
 }  # fmt: skip
 SAME_FIGURE = {
@@ -370,6 +370,7 @@ SAME_FIGURE = {
 OTHERWISE = {"positions",   # Fields of the record that are no number of their own
     "strategy", "total_trades", "sampled", "sample_rate", "source", "by_strategy", "confidence_rows", "fees_known", "slippage_known",
     "trading_days", "first_exit", "last_exit", "win_rate_interval", "avg_return_interval", "headline_f1_interval",
+    "headline_precision_interval", "headline_recall_interval", "precision_interval", "recall_interval",  # made by days
 }  # fmt: skip
 
 

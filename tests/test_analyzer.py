@@ -24,9 +24,10 @@ from sklearn import metrics as sk
 from trade_telemetry.analyzer import AccuracyAnalyzer
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.jsonable import to_json_value
-from trade_telemetry.metrics.intervals import wilson_interval
+from trade_telemetry.metrics.intervals import effective_cases, wilson_interval
 from trade_telemetry.metrics.record import AccuracyMetrics
 from trade_telemetry.store.columns import TraceColumns
+from trade_telemetry.store.days import exit_days
 from trade_telemetry.store.frames import as_columns
 from trade_telemetry.store.store import TraceStore
 from trade_telemetry.testing import simulate_run
@@ -350,11 +351,13 @@ LEDGER_FIGURES = sorted(set(AccuracyMetrics.__dataclass_fields__) - NEED_ROWS - 
 
 
 def assert_same_figures(here: AccuracyMetrics, there: AccuracyMetrics) -> None:
-    """Every figure that needs no single trades: 51 of them, gains, costs and calibration among them."""
+    """Every figure that needs no single trades: 53 of them, gains, costs and calibration among them."""
     for name in LEDGER_FIGURES:
         ours, theirs = getattr(here, name), getattr(there, name)
         if ours is None or theirs is None or isinstance(ours, str):
             assert ours == theirs, name
+        elif name.endswith("_interval") and isinstance(ours, dict):
+            np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-9, err_msg=name)
         elif isinstance(ours, dict):
             assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-9), name
         else:
@@ -464,7 +467,14 @@ def test_without_a_ledger_sums_are_unknown_and_intervals_are_of_the_rows_seen(tm
         [m.sharpe_ratio, m.cumulative_return_pct, m.max_drawdown, m.max_drawdown_daily]
     ).any()
     right = sum(m.confusion_matrix[k][k] for k in (0, 1))
-    assert m.headline_precision_interval == wilson_interval(right, m.headline_calls)
+    called = columns.take(columns.predicted < 2)
+    hits, ones = called.predicted == called.actual, np.ones(len(called))
+    cases = effective_cases(hits, ones, ones, exit_days(called.exit_us, "UTC"))
+    assert m.headline_precision_interval == pytest.approx(
+        wilson_interval(right, m.headline_calls, positions=cases)
+    )
+    narrow = wilson_interval(right, m.headline_calls)
+    assert m.headline_precision_interval[0] <= narrow[0] and narrow[1] <= m.headline_precision_interval[1]
 
 
 def test_a_store_sees_a_ledger_grow_and_reads_only_the_month_that_changed(tmp_path: Path) -> None:

@@ -110,6 +110,78 @@ def test_equally_good_strategies_get_a_winner_in_no_more_than_five_percent(
     assert named <= stats.binom.ppf(0.999, times, 0.05), f"{named} winners in {times}"
 
 
+@pytest.mark.parametrize("days", [120, 250])
+@pytest.mark.parametrize(
+    "world", ["normal", "large losses", "lottery", "rare crash", "shocks shared within days"]
+)
+def test_many_days_hold_their_five_percent_too(
+    world: str, days: int, counts: Callable[[int, int], int]
+) -> None:
+    trades_a, draw_a, trades_b, draw_b, shock = NULL_WORLDS[world]
+    times, named = counts(60, 2000), 0  # of log-normal days 6 % was measured at 120 days, see the notebook
+    for seed in range(times):
+        rng = np.random.default_rng([seed, days])
+        a = one_side(rng, trades_a * days // 60, draw_a, shock, days, "a")
+        b = one_side(rng, trades_b * days // 60, draw_b, shock, days, "b")
+        named += compare_samples(a, b, ("a", "b"), rule=RULE)["significant"]
+    assert named <= stats.binom.ppf(0.999, times, 0.06), f"{named} winners in {times}"
+
+
+def test_days_that_follow_each_other_are_discounted_at_many_days(counts: Callable[[int, int], int]) -> None:
+    """A third of each day's luck lasts and decays by 0.6 a day: correlation of successive days 0.2."""
+    times, found = counts(300, 2000), np.zeros(2)
+    for seed in range(times):
+        rng, luck = np.random.default_rng([seed, 8]), 0.0
+        days = np.empty(250)
+        for day in range(250):
+            luck = 0.6 * luck + 0.8 * rng.standard_normal()
+            days[day] = luck / 3**0.5 + (2 / 3) ** 0.5 * rng.standard_normal()
+        answer = paired_days_test(days, draws=199, seed=seed)
+        found += [answer.p_value <= 0.05, stats.ttest_1samp(days, 0.0).pvalue <= 0.05]
+    assert found[0] <= stats.binom.ppf(0.999, times, 0.07) < found[1], found
+
+
+# trades a day of both, days, and what equally good strategies earn a trade
+CRASHES: dict[str, tuple[Draw, int, Draw, int, int]] = {
+    "beside small trades": (rare_loss(0.05), 2, normal(0.3), 22, 20),
+    "beside trades alike": (rare_loss(0.02), 2, normal(1.0), 2, 40),
+    "on both sides": (rare_loss(0.10), 1, rare_loss(0.10), 1, 40),
+}
+
+
+@pytest.mark.parametrize("world", CRASHES)
+def test_a_crash_that_nobody_has_seen_lets_no_winner_be_named(
+    world: str, counts: Callable[[int, int], int]
+) -> None:
+    draw_a, per_day_a, draw_b, per_day_b, days = CRASHES[world]
+    times, named = counts(150, 2000), 0
+    for seed in range(times):
+        rng = np.random.default_rng([seed, 11])
+        a = one_side(rng, per_day_a * days, draw_a, 0.0, days, "a")
+        b = one_side(rng, per_day_b * days, draw_b, 0.0, days, "b")
+        named += compare_samples(a, b, ("a", "b"), rule=RULE)["significant"]
+    assert named <= stats.binom.ppf(0.999, times, 0.05), f"{named} winners in {times}"
+
+
+def test_frequent_winners_are_told_apart_before_five_losing_days(counts: Callable[[int, int], int]) -> None:
+    """Both win the same and lose the same; one wins 95 of 100 trades, the other 80."""
+
+    def payoff(chance: float) -> Draw:
+        return lambda rng, n: np.where(rng.random(n) < chance, 1.0, -4.0)
+
+    times, named = counts(60, 1000), {True: 0, False: 0}
+    for seed in range(times):
+        rng = np.random.default_rng([seed, 12])
+        a, b = (
+            one_side(rng, 80, payoff(chance), 0.0, 40, name) for chance, name in ((0.95, "a"), (0.80, "b"))
+        )
+        answer = compare_samples(a, b, ("a", "b"), rule=RULE)
+        lost = len(np.unique(a.exit_us[a.return_pct < 0] // DAY))
+        named[lost >= 5] += answer["winner"] == "a"
+        assert answer["winner"] != "b"
+    assert named[False] > 0.05 * times, named
+
+
 @pytest.mark.parametrize("edge", [0.4, -0.4])
 def test_a_real_daily_edge_is_found_with_the_power_of_the_textbook(
     edge: float, counts: Callable[[int, int], int]

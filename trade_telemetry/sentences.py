@@ -231,7 +231,9 @@ class LiveVerdict:
     minimum_days: int = 10
     edge: float = 5.0  # Loss of precision that would matter, points
     needed: DaysNeeded | None = None  # "no difference": when such a loss would show
-    recent: tuple[Shift, ...] = ()  # Of the days since the change, or of the last days; not tested
+    recent: tuple[
+        Shift, ...
+    ] = ()  # Of the days since the change, what says most first, or of the last days; not tested
     recent_days: int = 0  # With a trade
     since: tuple[str, str, str] | None = None  # Dates: 5, 50, 95 % of when it changed; None: not told
     p_holm: float = nan  # Of the one look that decides, after the correction for all strategies
@@ -265,7 +267,7 @@ def _figures(v: LiveVerdict) -> str:
 
 def _changed(v: LiveVerdict) -> str:
     "Worse than the backtest since about 2025-08-17 (2025-08-12 to 2025-08-21): precision."
-    which = listed(dict.fromkeys(label(s.measure) for s in (*v.recent, *v.shifts)))
+    which = listed(dict.fromkeys(label(s.measure) for s in (*v.recent[:1], *v.shifts)))
     first, middle, last = v.since or ("",) * 3
     ends = f" ({first} to {last})" if first != last else ""
     when = f" since about {middle}{ends}" if v.since else ""

@@ -163,8 +163,8 @@ def live_answer(
     reading: Reading,  # What is live, and its backtest
 ) -> Answer:  # Measures and a verdict for each strategy; code 1 where one is worse or none can be compared
     "Compare what is live with what the backtest promised."
-    from trade_telemetry.judgement.live_measures import RULE
     from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
+    from trade_telemetry.judgement.one_look import LOOK_DRAWS
 
     answer = live_vs_backtest(reading.live_view, timezone=reading.settings.timezone)
     sides, facts = answer.strategies, to_json_value(answer)
@@ -177,7 +177,7 @@ def live_answer(
     for name, one in sides.items():
         parts += live_parts(one, name)
     parts.append(
-        f"days are the unit of evidence; {RULE.draws:,} resamples of days; p after Holm over all strategies"
+        f"one look decides, {LOOK_DRAWS:,} drawn worlds; p of precision, average trade and costs is behind its gate, all p after Holm"
     )
     compared = any(one.live_trades and one.reference_trades for one in sides.values())
     return Answer(facts, tuple(parts), int(not compared or bool(answer.degraded)))

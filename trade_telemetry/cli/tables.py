@@ -41,10 +41,10 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
+__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'RECENT', 'table', 'Sheet',
            'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
-           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'live_parts', 'alert_text',
-           'health_line', 'health_parts']
+           'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'recent_sheet', 'live_parts',
+           'alert_text', 'health_line', 'health_parts']
 
 # %% ../../nbs/cli/01_tables.ipynb #imports-types
 if TYPE_CHECKING:  # each verb loads only what it shows
@@ -273,9 +273,21 @@ def comparison_parts(
 EXITS = Term("exit_share", "exits", "share", 1, "Share of the positions that ended so.")
 
 
+RECENT = (
+    "precision",
+    "expectancy",
+    "slippage",
+    "fees",
+    "daily_return",
+    "trades_a_day",
+)  # Shown of the present
+
+
 def _gap_row(title: str, what: str | Term, one: Compared) -> tuple[str, ...]:
     gap, found = difference(what), one.difference
-    ends = DASH if found.estimate != found.estimate else show_interval(gap, found.low, found.high)
+    dust = 1e-12 * max(abs(one.live), abs(one.reference))  # fees alike on both sides differ by nothing
+    low, high = (0.0 if abs(end) <= dust else end for end in (found.low, found.high))
+    ends = DASH if found.estimate != found.estimate else show_interval(gap, low, high)
     return (
         title,
         show(what, one.live),
@@ -298,17 +310,37 @@ def live_sheet(
     header = (count, side, label("reference"), label("difference"), interval_name(), label("p_holm"))
     return Sheet(header, tuple(rows))
 
+# %% ../../nbs/cli/01_tables.ipynb #recent-sheet
+def recent_sheet(
+    answer: AgainstBacktest,  # With the present
+    name: str,  # Of the strategy
+) -> Sheet | None:  # A line per figure that tells of the edge; None where the present is the whole run
+    "Lay out the days since a change, or the last ones."
+    recent = answer.recent
+    if recent is None or recent.days >= answer.live_days:
+        return None
+    when = f"since about {recent.first}" if recent.since else f"last {plural(recent.days, 'day')}"
+    rows = [_gap_row(label(code), code, recent.measures[code])[:-1] for code in RECENT]
+    side = MODES[answer.mode].side
+    count = f"{plain_text(name)}, {when} ({recent.trades:,} {side})"
+    return Sheet((count, side, label("reference"), label("difference"), interval_name()), tuple(rows))
+
 # %% ../../nbs/cli/01_tables.ipynb #live-parts
 def live_parts(
     answer: AgainstBacktest,  # One strategy beside its backtest
     name: str,  # Of the strategy
-) -> list[str | Sheet]:  # Table where both sides traded, verdict, how long a loss would take to show, notes
+) -> list[
+    str | Sheet
+]:  # Verdict; tables where both sides traded, the present first; how long a loss would take to show, notes
     "Lay a comparison with the backtest out."
     parts: list[str | Sheet] = []
     if answer.live_trades and answer.reference_trades:
-        parts += ["", live_sheet(answer, name)]
+        parts += [f"{plain_text(name)}: {live_sentence(answer.verdict)}", ""]
+        present = recent_sheet(answer, name)
+        parts += [present, "", live_sheet(answer, name)] if present else [live_sheet(answer, name)]
+    else:
+        parts.append(f"{plain_text(name)}: {live_sentence(answer.verdict)}")
     verdict = answer.verdict
-    parts.append(f"{plain_text(name)}: {live_sentence(verdict)}")
     parts += [str(needed_sentence(need)) for need in answer.needed if need != verdict.needed]  # said already
     return parts + [str(note_sentence(note)) for note in answer.notes]
 

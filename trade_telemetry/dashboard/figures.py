@@ -101,17 +101,11 @@ def by_direction(
 ) -> dict[str, DirectionScores]:  # For LONG and SHORT
     "Scores of LONG and SHORT apart."
     scores: dict[str, DirectionScores] = {}
-    behind = np.array(metrics.position_matrix)
-    for k, name in enumerate(DIRECTIONS[:2]):
-        called, came = int(behind[:, k].sum()), int(behind[k].sum())
-        right, calls, support = metrics.confusion_matrix[k][k], metrics.calls[name], metrics.support[name]
+    for name in DIRECTIONS[:2]:
+        calls, support = metrics.calls[name], metrics.support[name]
         scores[name] = {
-            "precision": share_of(
-                metrics.precision[name], wilson_interval(right, calls, positions=called), calls
-            ),
-            "recall": share_of(
-                metrics.recall[name], wilson_interval(right, support, positions=came), support
-            ),
+            "precision": share_of(metrics.precision[name], metrics.precision_interval[name], calls),
+            "recall": share_of(metrics.recall[name], metrics.recall_interval[name], support),
             "f1": number_or_none(metrics.f1_score[name]),
         }
     return scores

@@ -28,7 +28,7 @@ from trade_telemetry.judgement.paired_days import (
 )
 from ..metrics.aggregates import Folded, fold, names_known
 from ..metrics.classification import headline_scores
-from ..metrics.intervals import DRAWS, Difference, newcombe_difference
+from ..metrics.intervals import DRAWS, Difference, effective_cases, newcombe_difference
 from ..metrics.returns import days_per_year, exit_order, sharpe_of_days
 from trade_telemetry.sentences import (
     ComparisonVerdict,
@@ -42,9 +42,9 @@ from ..store.columns import WORDS, TraceColumns, choose
 from ..wording import interval, interval_name, number, p_value, plain_text
 
 # %% auto #0
-__all__ = ['TESTS', 'VerdictRule', 'Side', 'Obstacle', 'find_obstacle', 'verdict_of', 'side_of', 'Tested', 'with_holm',
-           'needed_facts', 'comparison_markdown', 'Comparison', 'compare_samples', 'compare', 'among_pairs',
-           'GroupComparison', 'compare_groups', 'split_by']
+__all__ = ['TESTS', 'VerdictRule', 'Side', 'Obstacle', 'find_obstacle', 'verdict_of', 'withstands_losses', 'side_of', 'Tested',
+           'with_holm', 'needed_facts', 'comparison_markdown', 'Comparison', 'compare_samples', 'compare',
+           'among_pairs', 'GroupComparison', 'compare_groups', 'split_by']
 
 # %% ../../nbs/judgement/08_comparison.ipynb #rule
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def find_obstacle(
     other: Side,  # The other one
     days: int,  # Common days
     rule: VerdictRule,  # What is demanded
+    withstands: bool = False,  # Does the lead withstand the losing days that are lacking?
 ) -> Obstacle | None:  # None when nothing stands in the way
     "Look for reasons not to trust any test on these data."
     if days < rule.minimum_days:
@@ -96,7 +97,7 @@ def find_obstacle(
     for side in (leader, other):
         if side.trades < rule.minimum_trades:
             return Obstacle("too few trades", side.trades, rule.minimum_trades, (side.name,))
-    if leader.losing_days < rule.minimum_rare_days:
+    if leader.losing_days < rule.minimum_rare_days and not withstands:
         return Obstacle("too few losing days", leader.losing_days, rule.minimum_rare_days, (leader.name,))
     if other.winning_days < rule.minimum_rare_days:
         return Obstacle("too few winning days", other.winning_days, rule.minimum_rare_days, (other.name,))
@@ -108,6 +109,7 @@ def verdict_of(
     first: Side,  # The side that `primary` counts positive
     second: Side,  # The side that it subtracts
     rule: VerdictRule,  # What is demanded
+    withstands: bool = False,  # As `find_obstacle`
 ) -> ComparisonVerdict:  # Code, figures, and what stands in the way
     "Turn a test into what may be concluded."
     names = first.name, second.name
@@ -122,10 +124,34 @@ def verdict_of(
     if primary.estimate == 0.0:
         return found
     leader, other = (first, second) if primary.estimate > 0 else (second, first)
-    if obstacle := find_obstacle(leader, other, primary.n_first, rule):
+    if obstacle := find_obstacle(leader, other, primary.n_first, rule, withstands):
         return replace(found, **asdict(obstacle))
     sure = primary.p_value <= 1.0 - rule.confidence
     return replace(found, code="better" if sure else "not significant")
+
+# %% ../../nbs/judgement/08_comparison.ipynb #worst-case
+def withstands_losses(
+    pair: PairedSample,  # Both daily returns on the common days
+    primary: Difference,  # What the test says of them
+    first: Side,  # The side that `primary` counts positive
+    second: Side,  # The side that it subtracts
+    rule: VerdictRule,  # What is demanded
+) -> bool:  # False too where nothing is lacking, or where there is no lead
+    "Ask whether a lead outlives the losing days that the leader lacks."
+    if not primary.p_value <= 1 - rule.confidence or primary.estimate == 0:
+        return False
+    ahead = primary.estimate > 0
+    (leader, own), (other, against) = ((first, pair.first), (second, pair.second))[:: 1 if ahead else -1]
+    lacking = rule.minimum_rare_days - leader.losing_days
+    together = leader.losing_days + other.losing_days
+    if not 0 < lacking < rule.minimum_rare_days or together < rule.minimum_rare_days:
+        return False
+    worst = min(float(own.min()), float(against.min()), 0.0)
+    at = np.linspace(0, len(own) - 1, lacking + 2)[1:-1].round().astype(np.int64)
+    burdened = own.copy()
+    burdened[at] = worst
+    left = paired_days_test(burdened - against, rule.confidence, rule.draws, rule.seed)
+    return left.estimate > 0 and left.p_value <= 1 - rule.confidence
 
 # %% ../../nbs/judgement/08_comparison.ipynb #sides
 def side_of(
@@ -165,16 +191,19 @@ def _ordered_returns(columns: TraceColumns) -> Floats:
     return columns.return_pct[exit_order(columns.exit_us, columns.trace_id, columns.return_pct)]
 
 
+def _cases(folded: Folded) -> float:
+    "Independent calls behind the precision: exits of a position and trades of a day agree."
+    own = dy.days_of(folded.calls)
+    return effective_cases(own.right, own.calls, own.positions, own.day)
+
+
 def _tests_of_sums(a: Folded, b: Folded, level: float) -> dict[str, Difference]:
     "What sums can answer, and so every close."
     (hits, calls), (other_hits, other_calls) = (
         (s.right, s.calls) for s in (headline_scores(fg.matrix(own.calls)) for own in (a, b))
     )
     counts = hits, calls, other_hits, other_calls
-    behind = (
-        headline_scores(fg.matrix(a.calls, "positions")).calls,
-        headline_scores(fg.matrix(b.calls, "positions")).calls,
-    )
+    behind = _cases(a), _cases(b)
     gap = newcombe_difference(*counts, level, behind)
     precision = replace(gap, p_value=sg.proportion_p_value(*counts, behind))
     return {"welch_t": sg.welch_of(_moments(a), _moments(b), level), "precision": precision}
@@ -344,6 +373,7 @@ def compare_samples(
         tests["sharpe"] = sg.sharpe_difference(
             pair.first, pair.second, year, rule.confidence, min(rule.draws, DRAWS), rule.seed
         )
+    counted = side_of(names[0], a, pair.days), side_of(names[1], b, pair.days)
     sharpe = nan if incomplete else sharpe_of_days(pair.first, year) - sharpe_of_days(pair.second, year)
     rates, other = _rates(a), _rates(b)
     common = (float(pair.first.mean()), float(pair.second.mean())) if len(pair.days) else pair.own_means
@@ -352,7 +382,7 @@ def compare_samples(
         common, len(pair.days), day_autocorrelation(gaps), a.sampled or b.sampled, incomplete,
         with_holm(tests) if rule.reported else {name: Tested(test) for name, test in tests.items()},
         _days_needed(sides, names, pair, rule),
-        verdict_of(primary, side_of(names[0], a, pair.days), side_of(names[1], b, pair.days), rule),
+        verdict_of(primary, *counted, rule, withstands_losses(pair, primary, *counted, rule)),
     )  # fmt: skip
 
 # %% ../../nbs/judgement/08_comparison.ipynb #compare

@@ -87,8 +87,9 @@ def gee_difference(
     means = [float(w @ (s.sums / s.counts) / w.sum()) for w, s in zip(weights, sides, strict=True)]
     square = sum(v / float(w.sum()) for v, w in zip(variances, weights, strict=True))
     error = sqrt(square * pooled_mood(sides, agree))
-    gap, freedom = means[0] - means[1], n + m - 2
-    t, half = gap / error, float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    middle, freedom = means[0] - means[1], n + m - 2
+    t, half = middle / error, float(stdtrit(freedom, 0.5 + confidence / 2)) * error
     most = 1.0 if live.share and reference.share else inf  # few days can put t's ends where no share is
+    low, high = min(gap, max(middle - half, -most)), max(gap, min(middle + half, most))
     p_value = float(2 * stdtr(freedom, -abs(t)))
-    return Difference(name, gap, max(gap - half, -most), min(gap + half, most), p_value, t, n, m, confidence)
+    return Difference(name, gap, low, high, p_value, t, n, m, confidence)

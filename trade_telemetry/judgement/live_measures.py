@@ -151,8 +151,9 @@ def compare_means(
 ) -> Compared:
     "Compare a figure by days: with a model where single trades are known, else the cautious way."
     if (live.share and reference.share) or (live.squares is not None and reference.squares is not None):
-        return Compared(live.mean, reference.mean, gee_difference(live, reference, rule.confidence))
-    gap = day_difference(live, reference, rule.confidence, rule.draws, rule.seed)
+        gap = gee_difference(live, reference, rule.confidence)
+    else:
+        gap = day_difference(live, reference, rule.confidence, rule.draws, rule.seed)
     return Compared(live.mean, reference.mean, gap)
 
 

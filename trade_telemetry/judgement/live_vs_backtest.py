@@ -19,7 +19,7 @@ from ..jsonable import ReadByKey
 from .alert_rules import judged_of
 from .clustered_means import ClusteredMean
 from .comparison import VerdictRule
-from .one_look import LOOKED_AT, Look, one_look
+from .one_look import LOOK_DRAWS, LOOKED_AT, Look, one_look
 from .significance import holm_adjusted
 from .streams import Watchable, streams_of
 from ..metrics.aggregates import Folded, fold, names_known
@@ -126,6 +126,12 @@ def _carrier(a: AgainstBacktest, sign: int) -> str:
     return max(moved, key=lambda code: moved[code] if moved[code] == moved[code] else -1.0)
 
 
+def _present(recent: lm.Recent, carrier: str) -> tuple[Shift, ...]:
+    "The carrier first, then precision and return of a trade."
+    codes = dict.fromkeys([carrier, "precision", "expectancy"])
+    return tuple(_shift(code, recent.measures[code]) for code in codes)
+
+
 def _shift(code: str, one: lm.Compared) -> Shift:
     d = one.difference
     return Shift(code, d.estimate, d.low, d.high, one.p_holm, d.confidence)
@@ -163,10 +169,11 @@ def verdict_of_strategy(
         facts = replace(facts, status=a.look.direction, shifts=clear)
         if a.recent.days >= a.live_days:  # from the first day on: the present is the whole run
             return replace(facts, shifts=clear or (_shift(carrier, a.measures[carrier]),))
-        now = _shift(carrier, a.recent.measures[carrier])
-        return replace(facts, recent=(now,), since=a.recent.since)
-    latest = () if a.recent is None else (_shift("precision", a.recent.measures["precision"]),)
-    facts = replace(facts, shifts=(precision,), recent=latest if facts.recent_days < a.live_days else ())
+        return replace(facts, recent=_present(a.recent, carrier), since=a.recent.since)
+    latest = (
+        _present(a.recent, "precision") if a.recent is not None and facts.recent_days < a.live_days else ()
+    )
+    facts = replace(facts, shifts=(precision,), recent=latest)
     if 100 * precision.low > -rule.minimum_edge_points:
         return replace(facts, status="held")
     return replace(facts, status="no difference", needed=a.needed[0])
@@ -243,7 +250,7 @@ def look_of(
     known = min((int((s.reference_counts > 0).sum()) for s in streams), default=0)
     if known < MINIMUM_DAYS or len(watched.days) < MINIMUM_DAYS:
         return None, watched
-    return one_look(streams, max(99, min(rule.draws, 999)), rule.seed), watched
+    return one_look(streams, max(99, min(rule.draws, LOOK_DRAWS)), rule.seed), watched
 
 
 def present_of(

@@ -19,13 +19,14 @@ from .evidence import MOST_MOOD, Learned, change, evidence_path, learn
 from .monitor import Stream
 
 # %% auto #0
-__all__ = ['LOOKED_AT', 'LEAD', 'Direction', 'ERROR_SHARES', 'Plain', 'look_weights', 'joint_evidence', 'mixing', 'draw_open',
-           'day_sums_of', 'Look', 'tail_chance', 'turned', 'drawn_evidence', 'one_look']
+__all__ = ['LOOKED_AT', 'LEAD', 'Direction', 'LOOK_DRAWS', 'ERROR_SHARES', 'Plain', 'look_weights', 'joint_evidence', 'mixing',
+           'draw_open', 'day_sums_of', 'Look', 'tail_chance', 'turned', 'drawn_evidence', 'one_look']
 
 # %% ../../nbs/judgement/19_one_look.ipynb #weights
 LOOKED_AT = ("right", "return", "cost")  # Streams of one look
 LEAD = 0.8  # weight of the first one
 Direction = Literal["worse", "better"]
+LOOK_DRAWS = 499  # Worlds in which nothing changed; about a fifth of a second
 ERROR_SHARES: dict[Direction, float] = {"worse": 0.8, "better": 0.2}  # of the error rate of one look
 
 
@@ -201,7 +202,7 @@ def _look(plain: tuple[Plain, ...], draws: int, seed: int) -> Look:
 # %% ../../nbs/judgement/19_one_look.ipynb #one-look
 def one_look(
     streams: Sequence[Stream],  # The leading one first, on one calendar of live days and one of the reference
-    draws: int = 999,  # Worlds in which nothing changed, >= 99
+    draws: int = LOOK_DRAWS,  # Worlds in which nothing changed, >= 99
     seed: int = 0,  # Of the drawing: the same days, the same answer
 ) -> Look:
     "Look once at everything up to the last live day; ValueError without streams, live days or ten days of reference."

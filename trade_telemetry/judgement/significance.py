@@ -272,15 +272,17 @@ def proportion_p_value(
     calls_first: int,  # Its calls
     hits_second: int,  # Correct calls of the second
     calls_second: int,  # Its calls
-    positions: tuple[int, int] | None = None,  # Behind the calls of both; None: each call is its own
+    positions: tuple[float, float]
+    | None = None,  # Independent cases behind the calls of both; None: each call is its own
 ) -> float:  # Two-sided, in [0, 1]; nan when a side has no calls or all calls are alike
     "Score test of two proportions (Pearson's chi-squared, one degree of freedom)."
     if min(calls_first, calls_second) == 0:
         return nan
     first, second = hits_first / calls_first, hits_second / calls_second
-    pooled, n, m = (hits_first + hits_second) / (calls_first + calls_second), calls_first, calls_second
+    pooled = (hits_first + hits_second) / (calls_first + calls_second)
+    n, m = float(calls_first), float(calls_second)
     if positions is not None and positions != (n, m):
-        n, m = (round(worth(*pair)) for pair in zip((n, m), positions, strict=True))
+        n, m = (worth(*pair) for pair in zip((n, m), positions, strict=True))
         pooled = (first * n + second * m) / (n + m)
     error = sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     return erfc(abs(first - second) / error / sqrt(2)) if error else nan

@@ -21,7 +21,7 @@ from ..aggregate_form import PERCENT
 from .aggregates import firsts_of, fold, fold_rows, was_sampled
 from .classification import NOOP
 from .figures import share
-from .intervals import mean_interval, wilson_interval, worth
+from .intervals import effective_cases, mean_interval, wilson_interval, worth
 from .rank_figures import WeightedLines, weighted_lines
 from .returns import exit_order
 from ..store.columns import TraceColumns, words_of
@@ -108,9 +108,9 @@ class Group:
     trades: int  # Closed positions; where `sampled`, those that were kept
     calls: int  # LONG and SHORT calls
     precision: float  # Right calls / calls; nan without calls
-    precision_interval: tuple[float, float]  # Wilson over positions, 95 %
+    precision_interval: tuple[float, float]  # Wilson over effective cases, 95 %
     win_rate: float  # Trades above 0 / trades
-    win_rate_interval: tuple[float, float]  # Wilson over positions, 95 %
+    win_rate_interval: tuple[float, float]  # Wilson over effective cases, 95 %
     avg_return: float  # Mean return, %
     avg_return_interval: tuple[float, float]  # Bootstrap of days, 95 %; nan under two days
     total_return_pct: float  # Sum, % of the stake; nan where `sampled`
@@ -122,11 +122,15 @@ def _group(name: str, lines: WeightedLines, own: npt.NDArray[np.intp], sampled: 
     day, closes, earned = lines.day[own], lines.closes[own], lines.return_sum[own]
     wins, calls, right = (int(part[own].sum()) for part in (lines.wins, lines.calls, lines.right))
     positions, called = lines.positions[own], lines.called[own] != NOOP
-    every, of_calls = int(positions.sum()), int(positions[called].sum())
+    every = int(positions.sum())
+    of_calls = effective_cases(
+        lines.right[own][called], lines.calls[own][called], positions[called], day[called]
+    )
+    of_wins = effective_cases(lines.wins[own], closes, positions, day)
     n, units = int(closes.sum()), round(float(earned.sum()) * PERCENT)  # the sum was whole units
     return Group(
         name, n, calls, right / calls if calls else nan, wilson_interval(right, calls, positions=of_calls),
-        wins / n if n else nan, wilson_interval(wins, n, positions=every), share(units, n * PERCENT), mean_interval(day, earned, closes),
+        wins / n if n else nan, wilson_interval(wins, n, positions=of_wins), share(units, n * PERCENT), mean_interval(day, earned, closes),
         nan if sampled else units / PERCENT, sampled, round(worth(n, every)),
     )  # fmt: skip
 

@@ -18,8 +18,8 @@ from ..arrays import Floats, Ints
 from .returns import finite_values
 
 # %% auto #0
-__all__ = ['DRAWS', 'Z_95', 'day_places', 'day_weights', 'mean_interval', 'worth', 'wilson_interval', 'Difference', 'as_sample',
-           'check_confidence', 'newcombe_difference', 'wilson_band']
+__all__ = ['DRAWS', 'Z_95', 'DAYS_TO_LEARN', 'day_places', 'day_weights', 'mean_interval', 'worth', 'wilson_interval',
+           'effective_cases', 'Difference', 'as_sample', 'check_confidence', 'newcombe_difference', 'wilson_band']
 
 # %% ../../nbs/metrics/03_intervals.ipynb #constants
 DRAWS = 999  # Resamples behind an interval: the 25th and the 975th bound 95 %
@@ -92,7 +92,7 @@ def wilson_interval(
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}")
     if n == 0:
-        return float("nan"), float("nan")
+        return nan, nan
     z, p, m = (
         NormalDist().inv_cdf(0.5 + level / 2),
         right / n,
@@ -104,6 +104,32 @@ def wilson_interval(
         0.0 if right == 0 else (center - half) / scale,
         1.0 if right == n else (center + half) / scale,
     )
+
+# %% ../../nbs/metrics/03_intervals.ipynb #effective
+DAYS_TO_LEARN = 10  # Under so many the likeness of trades of a day is not known
+
+
+def effective_cases(
+    right: npt.ArrayLike,  # Successes of a line of trades, shape (m,)
+    trials: npt.ArrayLike,  # Its trades, shape (m,)
+    positions: npt.ArrayLike,  # First exits among them, shape (m,)
+    day: npt.ArrayLike,  # Its day, any integers, shape (m,)
+) -> float:  # In [1, trades]; 0 without trades
+    "Say how many independent cases trades of days are worth (Kish 1965)."
+    present, place = day_places(np.asarray(day, dtype=np.int64))
+    columns = (np.asarray(x, dtype=np.float64) for x in (right, trials, positions))
+    hits, n, decisions = (np.bincount(place, x, len(present)) for x in columns)
+    total, share = float(n.sum()), float(hits.sum()) / max(float(n.sum()), 1.0)
+    if not total:
+        return 0.0
+    cases, days = worth(total, float(decisions.sum())), int(np.count_nonzero(n))
+    together = float((decisions**2).sum()) / max(float(decisions.sum()), 1.0)  # on the day of an average one
+    if days < DAYS_TO_LEARN or together <= 1 or not 0 < share < 1:
+        return cases
+    missed = hits - share * n
+    effect = days / (days - 1) * float(missed @ missed) / (total * share * (1 - share))
+    parts = total / cases  # exits of a position
+    return max(1.0, total / min(max(effect, parts), parts * together))
 
 # %% ../../nbs/metrics/03_intervals.ipynb #difference
 @dataclass(frozen=True)

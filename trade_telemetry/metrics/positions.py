@@ -18,7 +18,7 @@ from ..aggregate import Aggregate
 from ..arrays import Bools, Floats, Ints
 from ..glossary import figure
 from .aggregates import Folded, fold_rows
-from .intervals import wilson_interval
+from .intervals import effective_cases, wilson_interval
 from .returns import exit_order, named_within
 from ..store.columns import TraceColumns
 from ..store.labels import market_labels, market_moves, thresholds_of
@@ -95,10 +95,10 @@ class PositionFigures:
     exits: int  # Trades
     calls: int  # Positions that called LONG or SHORT, of the rows
     precision: float  # Right ones among them, by the mean exit; nan without any
-    precision_interval: tuple[float, float]  # Wilson
+    precision_interval: tuple[float, float]  # Wilson, positions of a day may agree
     recall: float  # Right calls over positions whose market moved; nan without any
     win_rate: float  # Positions with a mean return above 0 / positions
-    win_rate_interval: tuple[float, float]  # Wilson
+    win_rate_interval: tuple[float, float]  # Wilson, the same
     avg_return: float  # Mean of the positions' mean returns, %
     avg_return_interval: tuple[float, float]  # Bootstrap of days of the last exit
 
@@ -121,9 +121,13 @@ def position_figures(
     rows = position_rows(columns)
     own: Aggregate = folded.kept if rows is columns else fold_rows(rows, timezone)
     head, n = cl.headline_scores(fg.matrix(own), nan), fg.trades(own)
+    day, closes, called = own.key("day"), own.count("closes"), own.key("called")
+    asked = closes * (called != cl.NOOP)
+    calls = effective_cases(asked * (called == own.key("actual")), asked, asked, day)
+    wins = effective_cases(own.count("wins"), closes, closes, day)
     return PositionFigures(
-        folded.returns.positions, fg.trades(folded.returns), head.calls, head.precision, wilson_interval(head.right, head.calls), head.recall,
-        fg.win_rate(own), wilson_interval(own.total("wins"), n), fg.average_return(own), dy.average_return_interval(own),
+        folded.returns.positions, fg.trades(folded.returns), head.calls, head.precision, wilson_interval(head.right, head.calls, positions=calls), head.recall,
+        fg.win_rate(own), wilson_interval(own.total("wins"), n, positions=wins), fg.average_return(own), dy.average_return_interval(own),
     )  # fmt: skip
 
 # %% ../../nbs/metrics/10_positions.ipynb #position-line

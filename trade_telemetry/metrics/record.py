@@ -20,7 +20,12 @@ import trade_telemetry.metrics.returns as rt
 from ..aggregate import Aggregate
 from ..jsonable import to_json_value
 from .aggregates import Folded, fold, names_known
-from .intervals import day_places, day_weights, wilson_interval
+from trade_telemetry.metrics.intervals import (
+    day_places,
+    day_weights,
+    effective_cases,
+    wilson_interval,
+)
 from .positions import PositionFigures, position_figures
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
@@ -41,16 +46,20 @@ class CallFigures:
 
     precision: dict[str, float]  # By direction: right calls / calls
     recall: dict[str, float]  # By direction: right calls / times it happened
+    precision_interval: dict[str, Interval]  # By direction: Wilson over effective cases
+    recall_interval: dict[str, Interval]  # By direction: Wilson over effective cases
     f1_score: dict[str, float]  # By direction: harmonic mean of both
     support: dict[str, int]  # By direction: times it happened
     calls: dict[str, int]  # By direction: times it was predicted
     confusion_matrix: list[list[int]]  # 3 × 3 counts, rows actual, columns predicted, order LONG, SHORT, NOOP
-    position_matrix: list[list[int]]  # The same of the first exits of positions: what intervals are made of
+    position_matrix: list[list[int]]  # The same of the first exits of positions
     headline_precision: float  # Right calls / calls over LONG and SHORT
     headline_recall: float  # Right calls / times LONG or SHORT happened
     headline_f1: float  # Harmonic mean of both
-    headline_precision_interval: Interval  # Wilson over positions
-    headline_recall_interval: Interval  # Wilson over positions
+    headline_precision_interval: (
+        Interval  # Wilson over effective cases: exits of a position and trades of a day agree
+    )
+    headline_recall_interval: Interval  # Wilson over effective cases
     headline_f1_interval: Interval  # Bootstrap of days
     headline_calls: int  # LONG and SHORT calls: the n of precision
     headline_support: int  # Times LONG or SHORT happened: the n of recall
@@ -73,7 +82,7 @@ class ReturnFigures:
     "What did the trades earn? Closed trades only, constant stake, open losses not seen."
 
     win_rate: float  # Trades with a return above 0 / trades
-    win_rate_interval: Interval  # Wilson over positions
+    win_rate_interval: Interval  # Wilson over effective cases: positions, trades of a day that agree
     avg_return: float  # Mean return of a trade, %: the expectancy
     avg_return_interval: Interval  # Bootstrap of days
     cumulative_return_pct: float  # Sum on a constant stake, %; nan when sampled without a ledger
@@ -162,6 +171,14 @@ def f1_interval(
     return f1_of_days(day, columns.predicted, columns.actual, np.ones(len(day)), level, draws, seed)
 
 # %% ../../nbs/metrics/11_record.ipynb #measure-calls
+def _share_interval(lines: rk.WeightedLines, own: npt.NDArray[np.bool_]) -> Interval:
+    "Wilson over effective cases: right calls among the trades of some lines."
+    trades = lines.closes[own]
+    right = trades * (lines.called[own] == lines.actual[own])
+    cases = effective_cases(right, trades, lines.positions[own], lines.day[own])
+    return wilson_interval(int(right.sum()), int(trades.sum()), positions=cases)
+
+
 def _call_figures(calls: Aggregate, zero_division: float) -> dict[str, Any]:
     "Figures of the calls: matrix, rates, agreement, intervals."
     matrix, decisions = fg.matrix(calls), fg.matrix(calls, "positions")
@@ -170,6 +187,8 @@ def _call_figures(calls: Aggregate, zero_division: float) -> dict[str, Any]:
     return {
         "precision": {d: s.precision for d, s in by.items()},
         "recall": {d: s.recall for d, s in by.items()},
+        "precision_interval": {d: _share_interval(lines, lines.called == k) for k, d in enumerate(by)},
+        "recall_interval": {d: _share_interval(lines, lines.actual == k) for k, d in enumerate(by)},
         "f1_score": {d: s.f1_score for d, s in by.items()},
         "support": {d: s.support for d, s in by.items()},
         "calls": {d: s.calls for d, s in by.items()},
@@ -178,12 +197,8 @@ def _call_figures(calls: Aggregate, zero_division: float) -> dict[str, Any]:
         "headline_precision": head.precision,
         "headline_recall": head.recall,
         "headline_f1": head.f1_score,
-        "headline_precision_interval": wilson_interval(
-            head.right, head.calls, positions=int(decisions[:, : cl.NOOP].sum())
-        ),
-        "headline_recall_interval": wilson_interval(
-            head.right, head.support, positions=int(decisions[: cl.NOOP].sum())
-        ),
+        "headline_precision_interval": _share_interval(lines, lines.called != cl.NOOP),
+        "headline_recall_interval": _share_interval(lines, lines.actual != cl.NOOP),
         "headline_f1_interval": f1_of_days(lines.day, lines.called, lines.actual, lines.closes),
         "headline_calls": head.calls,
         "headline_support": head.support,
@@ -212,12 +227,12 @@ def _return_figures(money: Aggregate) -> dict[str, Any]:
     "Figures of the money; totals and paths of a sample that nothing completes are nan."
     days, daily = dy.daily_sums(money)
     under_water = dy.days_under_water(money)
+    wins, closes, positions = (money.count(name) for name in ("wins", "closes", "positions"))
+    cases = effective_cases(wins, closes, positions, money.key("day"))
     return {
         "total_trades": fg.trades(money),
         "win_rate": fg.win_rate(money),
-        "win_rate_interval": wilson_interval(
-            money.total("wins"), fg.trades(money), positions=money.positions
-        ),
+        "win_rate_interval": wilson_interval(money.total("wins"), fg.trades(money), positions=cases),
         "avg_return": fg.average_return(money),
         "avg_return_interval": dy.average_return_interval(money),
         "cumulative_return_pct": fg.cumulative_return(money),

@@ -32,8 +32,9 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['NOT_LIVE', 'REPLAYED', 'EXIT_SHARE', 'LIVE_PANES', 'MOST_CLEARED', 'verdict_row', 'live_overview', 'without_dust',
-           'measure_row', 'live_tables', 'live_figure', 'alert_notice', 'cleared_line', 'alerts_section']
+__all__ = ['NOT_LIVE', 'REPLAYED', 'EXIT_SHARE', 'RECENT', 'LIVE_PANES', 'MOST_CLEARED', 'verdict_row', 'live_overview',
+           'without_dust', 'measure_row', 'recent_table', 'live_tables', 'live_figure', 'alert_notice', 'cleared_line',
+           'alerts_section']
 
 # %% ../../nbs/report/09_live.ipynb #live-overview
 NOT_LIVE = "Nothing is live here: the report shows a backtest alone, so this question is open."
@@ -106,6 +107,32 @@ def measure_row(
         p_value(test.get("p_holm")),
     ]
 
+# %% ../../nbs/report/09_live.ipynb #recent-table
+RECENT = (
+    "precision",
+    "expectancy",
+    "slippage",
+    "fees",
+    "daily_return",
+    "trades_a_day",
+)  # Shown of the present
+
+
+def recent_table(
+    report: Report,  # What is judged
+    name: str,  # Of a strategy
+) -> Block:  # Nothing where the present is the whole run
+    "Lay the days since a change, or the last ones, beside the backtest."
+    a = report.against["strategies"][name]
+    recent, ours, theirs = a["recent"], MODES[report.mode].side, MODES["backtest"].side
+    if recent is None or recent["days"] >= a["live_days"]:
+        return NOTHING
+    rows = [measure_row(code, recent["measures"][code])[:-1] for code in RECENT]
+    days = plural(recent["days"], "day")
+    when = f"since about {recent['first_day']} ({days})" if recent["since"] else f"last {days}"
+    header = ["", ours, theirs, "difference", interval_name()]
+    return bl.html_table(header, rows, f"{plain_text(name)}, {when}: {ours} against {theirs}")
+
 # %% ../../nbs/report/09_live.ipynb #live-tables
 def live_tables(
     report: Report,  # What is judged
@@ -121,6 +148,7 @@ def live_tables(
             measure_row(EXIT_SHARE, test, f"{label(EXIT_SHARE)} {plain_text(reason) or '(none)'}")
             for reason, test in a["exit_reasons"].items()
         ]
+        tables.append(recent_table(report, name))
         sides = [plural(a[f"{side}_trades"], "trade") for side in ("live", "reference")]
         title = f"{plain_text(name)}: {ours} ({sides[0]}) against {theirs} ({sides[1]})"
         tables.append(
