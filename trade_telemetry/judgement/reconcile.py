@@ -178,7 +178,7 @@ def worst_lines(
         return []
     size = np.abs(answer.lines.gap)
     order = np.argsort(-size, kind="stable")[:most]
-    return [int(k) for k in order if size[k] > 1e-9 * answer.lines.gross[k]]
+    return [int(k) for k in order if size[k] > answer.lines.noise[k]]
 
 # %% ../../nbs/judgement/26_reconcile.ipynb #facts-of
 def facts_of(
