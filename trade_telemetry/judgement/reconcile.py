@@ -31,7 +31,7 @@ from ..timezones import utc_of
 __all__ = ['NoteCode', 'WORST', 'KINDS', 'SCHEMA_VERSION', 'Note', 'SideFacts', 'Shared', 'Reconciliation', 'line_facts',
            'position_facts', 'worst_lines', 'facts_of', 'missing_facts', 'Ground', 'results_of', 'shared_ground',
            'lines_inside', 'Asked', 'notes_of', 'reconcile_pairs', 'side_facts', 'reconcile_sums', 'summed_facts',
-           'reconcile']
+           'reconcile_read', 'reconcile']
 
 # %% ../../nbs/judgement/26_reconcile.ipynb #answer
 NoteCode = Literal[
@@ -433,6 +433,16 @@ def summed_facts(
         sum(sums.returns[group] for group in inside),
     )
 
+# %% ../../nbs/judgement/26_reconcile.ipynb #reconcile-read
+def reconcile_read(
+    live: Side,  # One side, of chosen rows
+    back: Side,  # The other
+    asked: Asked = Asked(),  # How
+) -> Reconciliation:  # ValueError where the sides cannot be compared
+    "Reconcile two sides that were read: trade by trade, or from sums where one of them is a sample."
+    sampled = was_sampled(live.columns) or was_sampled(back.columns)
+    return (reconcile_sums if sampled else reconcile_pairs)(live, back, asked)
+
 # %% ../../nbs/judgement/26_reconcile.ipynb #reconcile
 def reconcile(
     live: Source,  # Rows, traces, a folder of runs, a run, a trace file, or another engine's log
@@ -467,5 +477,4 @@ def reconcile(
         replace(side, columns=rs.chosen_rows(side.columns, strategy=strategy, symbols=symbols, **own))
         for side, own in zip(sides, choices, strict=True)
     ]
-    sampled = any(was_sampled(side.columns) for side in chosen)
-    return (reconcile_sums if sampled else reconcile_pairs)(chosen[0], chosen[1], how)
+    return reconcile_read(chosen[0], chosen[1], how)
