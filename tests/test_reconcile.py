@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from importlib import import_module
 from itertools import permutations
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,15 +24,25 @@ from scipy.optimize import linear_sum_assignment
 
 from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.cli.main import main
+from trade_telemetry.config import Settings
 from trade_telemetry.judgement.gap import CAUSES, OF_PAIRS, lines_of, terms_of
 from trade_telemetry.judgement.gap_evidence import cause_gap, dtw_distance
 from trade_telemetry.judgement.pairs import Tolerance, assign, match_positions, positions_of
 from trade_telemetry.judgement.reconcile import Reconciliation, reconcile
+from trade_telemetry.judgement.reconcile_replay import replay_gap, replay_side
 from trade_telemetry.judgement.reconcile_sides import read_side
 from trade_telemetry.judgement.reconcile_words import SCHEMA, headline
 from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.testing import START, make_trace
+from trade_telemetry.timezones import utc_of
 from trade_telemetry.trace import PredictionTrace
+from trade_telemetry.trading.backtester import Backtester
+from trade_telemetry.trading.bars import Bars
+from trade_telemetry.trading.broker import Fill, Order
+from trade_telemetry.trading.feeds import ReplayFeed
+from trade_telemetry.trading.live_loop import Engine, EngineConfig
+from trade_telemetry.trading.simulation import simulate_bars
+from trade_telemetry.trading.trader import Costs, fill_price
 
 LOGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "trades"
 FRAMEWORKS = Path(__file__).parent / "data" / "frameworks"
@@ -339,6 +350,97 @@ def test_time_warping_is_that_of_dtaidistance() -> None:
     for n, m in ((1, 5), (30, 30), (80, 55)):
         a, b = rng.normal(size=n).cumsum(), rng.normal(size=m).cumsum()
         assert dtw_distance(a, b) == pytest.approx(dtw.distance(a, b))
+
+
+# The bundled engine
+
+
+class WorseBroker:
+    "Fills at random distances of a known mean, and is not there on one day."
+
+    fills: Literal["next_open", "at_once"] = "next_open"
+
+    def __init__(self, mean_pct: float, down: int) -> None:
+        self.mean_pct, self.down, self.rng = mean_pct, down, np.random.default_rng(0)
+
+    def price(self, order: Order) -> float:
+        return fill_price(
+            order.price, order.direction, order.opening, float(self.rng.exponential(self.mean_pct))
+        )
+
+    def open(self, order: Order) -> Fill:
+        if order.time // 86_400_000_000 == self.down:
+            raise ConnectionError("down")
+        price = self.price(order)
+        return Fill(price, order.time, order.stake / price, 0.01)
+
+    def close(self, order: Order) -> Fill:
+        return Fill(self.price(order), order.time, order.quantity, 0.01)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Bars], str]:
+    "A backtest of the bundled strategy, and its engine with such a broker on the same bars."
+    folder = tmp_path_factory.mktemp("desk")
+    bars = [simulate_bars(name, days=60, seed=seed) for seed, name in enumerate("ABC")]
+    settings = Settings()
+    stored: dict[str, Any] = {"enable_telemetry": True, "telemetry_dir": folder / "traces"}
+    Backtester("intraday", costs=Costs(0.01), settings=settings, sample_rate=1.0, **stored).run(bars)
+    down = sorted({bar.time // 86_400_000_000 for bar in bars[0].rows()})[30]
+    config = EngineConfig(
+        list("ABC"), "intraday", ReplayFeed(bars), Costs(0.01), settings, broker=WorseBroker(0.05, down)
+    )
+    logging.disable(logging.CRITICAL)
+    Engine(config, telemetry_sample_rate=1.0, **stored).run()
+    logging.disable(logging.NOTSET)
+    for one in bars:
+        lines = [f"{utc_of(bar.time).isoformat()},{bar.open!r},{bar.high!r},{bar.low!r},{bar.close!r},{bar.volume!r}" for bar in one.rows()]  # fmt: skip
+        (folder / f"{one.symbol}.csv").write_text(
+            "\n".join(["timestamp,open,high,low,close,volume", *lines]) + "\n"
+        )
+    return folder, bars, str(np.datetime64(down, "D"))
+
+
+def test_known_slippage_is_recovered_and_a_planted_outage_named(desk: tuple[Path, list[Bars], str]) -> None:
+    folder, _, down = desk
+    found = reconcile(folder / "traces", folder / "traces")
+    share = found.classes["matched"] / sum(found.classes.values())
+    entry = found.causes["entry_price"]
+    assert entry.verdict == "costs"
+    assert entry.per_100.low <= -100 * share * 10_000 * 0.05 / 100 <= entry.per_100.high
+    assert [day["day"] for day in found["missing_trades"]["days"]] == [down]
+    assert found["missing_trades"]["by_reason"] == {
+        "no live trade that day": {
+            "trades": found.classes["missing"],
+            "gap": found["missing_trades"]["days"][0]["gap"],
+        }
+    }
+    assert found.classes["extra"] == found.classes["late"] == found.classes["flipped"] == 0
+    assert set(found.causes) <= {"entry_price", "exit_price", "missing", "size", "fees"}
+
+
+def test_a_replay_says_that_signals_agree_and_only_executions_differ(
+    desk: tuple[Path, list[Bars], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, bars, _ = desk
+    words = ("--telemetry-dir", folder / "traces", "--replay", "--data-dir", folder, "--fee-pct", 0.01)
+    code, out, _ = answer(capsys, *words, "--json")
+    told = json.loads(out)
+    assert (code, told["replay"]["verdict"], told["replay"]["decisions_that_differ"]) == (
+        1,
+        "signals agree",
+        0,
+    )
+    assert told["replay"]["signals"]["gap"] == pytest.approx(0, abs=1e-9)
+    assert told["replay"]["executions"]["gap"] == pytest.approx(told["gap"]["total"])
+    assert "Signals agree" in answer(capsys, *words)[1]
+    sides = [read_side(folder / "traces", role) for role in ("live", "backtest")]
+    again = replay_side(
+        bars[:2], "intraday", costs=Costs(0.01), settings=Settings()
+    )  # a symbol that was left out
+    assert replay_gap(sides[0], sides[1], again).verdict == "signals agree"
+    holes = replace(sides[1], columns=sides[1].columns.take(np.arange(len(sides[1].columns)) % 5 > 0))
+    assert replay_gap(sides[0], holes, again).verdict == "signals differ"
 
 
 # The command

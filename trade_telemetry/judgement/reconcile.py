@@ -102,7 +102,12 @@ class Reconciliation(ReadByKey):
     concentration: ge.Concentration | None = None
     curves: ge.Curves | None = None
     sums: gs.SumsGap | None = None  # Where rows are a sample
-    runs: tuple[RunInfo, ...] = ()  # Behind both sides
+    read: tuple[Side, ...] = ()  # Both sides as they were read
+
+    @property
+    def runs(self) -> tuple[RunInfo, ...]:
+        "Runs behind both sides."
+        return tuple(run for side in self.read for run in side.runs)
 
     @property
     def differs(self) -> bool:
@@ -365,7 +370,7 @@ def reconcile_pairs(
     return Reconciliation(
         "pairs", unit, currency, facts[0], facts[1], shared, gap, causes, notes_of(ground, unit, lines, live), zone, asked.confidence,
         lines, sides, tuple(reasons.tolist()), pairs.tolerance, ge.latency(inner, *sides), ge.concentration(lines), ge.curves_of(results, zone),
-        runs=(*live.runs, *back.runs),
+        read=(live, back),
     )  # fmt: skip
 
 # %% ../../nbs/judgement/26_reconcile.ipynb #side-facts
@@ -414,7 +419,7 @@ def reconcile_sums(
     facts = [summed_facts(side, own, period) for side, own in zip((live, back), sides, strict=True)]
     return Reconciliation(
         "sums", "percent", "", facts[0], facts[1], Shared(names[0], names[1], period, ()), found.gap, found.causes, tuple(notes), zone,
-        asked.confidence, sums=found, runs=(*live.runs, *back.runs),
+        asked.confidence, sums=found, read=(live, back),
     )  # fmt: skip
 
 
