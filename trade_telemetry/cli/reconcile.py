@@ -162,7 +162,6 @@ def replayed(
     "Ask the strategy's own code about the days that both sides share."
     from trade_telemetry.judgement.reconcile import Asked
     from trade_telemetry.judgement.reconcile_replay import replay_gap, replay_side
-    from trade_telemetry.judgement.reconcile_sides import Side
     from trade_telemetry.trading.trader import Costs
 
     names, shared = found.shared.strategies, found.shared

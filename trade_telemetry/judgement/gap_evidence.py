@@ -107,7 +107,7 @@ def judged_causes(
     ranked = sorted(judged.items(), key=lambda item: -abs(item[1].total))
     return replace(whole, verdict=verdict_of(whole, confidence)), dict(ranked)
 
-
+# %% ../../nbs/judgement/23_gap_evidence.ipynb #of-lines
 def cause_gaps(
     lines: Lines,  # Of a reconciliation
     timezone: str = "UTC",  # Zone whose dates count
