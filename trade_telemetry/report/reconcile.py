@@ -93,7 +93,7 @@ def _mark(ax: Axes, days: Floats, path: Floats, there: Bools, marker: str, color
             label=label,
         )
 
-
+# %% ../../nbs/report/11_reconcile.ipynb #curve-pair
 def curve_pair(
     answer: Reconciliation,  # Trade by trade
 ) -> Figure:
@@ -153,7 +153,7 @@ def reconciliation_blocks(
     parts += [shown_table(table) for table in tables]
     return bl.together([*parts, bl.bullets(note_lines(answer))])
 
-
+# %% ../../nbs/report/11_reconcile.ipynb #reconcile-section
 def reconcile_section(
     report: Report,  # What is judged
 ) -> Block:  # Or one sentence why not
