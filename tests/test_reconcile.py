@@ -493,7 +493,8 @@ def test_a_sample_is_reconciled_from_its_sums(tmp_path: Path, capsys: pytest.Cap
     assert found["live"]["trades"] == found["backtest"]["trades"] == 200
     assert code in (0, 1)
     _, out, _ = answer(capsys, "--telemetry-dir", tmp_path)
-    assert "TELEMETRY_SAMPLE_RATE=1 records all" in out
+    assert "LIVE_TELEMETRY_SAMPLE_RATE=1 and TELEMETRY_SAMPLE_RATE=1 record all" in out
+    assert json.loads(answer(capsys, "--telemetry-dir", tmp_path, "--json")[1])["gap"]["trades"] == 200
 
 
 @pytest.mark.parametrize(

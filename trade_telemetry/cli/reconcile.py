@@ -172,7 +172,7 @@ def replayed(
         )
     if found.sides is None:
         raise UsageError(
-            "--replay needs every trade, and the rows are a sample: TELEMETRY_SAMPLE_RATE=1 records all"
+            "--replay needs every trade, and the rows are a sample: LIVE_TELEMETRY_SAMPLE_RATE=1 (live) and TELEMETRY_SAMPLE_RATE=1 (backtests) record all"
         )
     folder = project_folder("data") if how.data_dir is None else how.data_dir
     bars = read_bars(settings, folder, shared.symbols, None, shared.period.last)

@@ -68,6 +68,7 @@ def cause_gap(
     calendar: tuple[Ints, Floats] | None = None,  # Every trading day, and zeros; None: those of the lines
     confidence: float = 0.95,  # Coverage of the intervals, fraction
     draws: int = DRAWS,  # Resamples
+    trades: Floats | None = None,  # Trades of each line, shape (n,); None: a line is a trade
 ) -> CauseGap:  # Without p_holm and verdict
     "Measure one cause."
     hit = np.abs(amounts) > noise
@@ -75,8 +76,9 @@ def cause_gap(
     days, zeros = calendar if calendar is not None else (np.zeros(0, dtype=np.int64), np.zeros(0))
     _, daily = fill_days(np.concatenate([day, days]), np.concatenate([exact, zeros]))
     by_day = against_zero(ClusteredMean(daily, np.ones(len(daily))), 1.0, confidence, draws)
-    by_trade = against_zero(clustered_mean(exact, np.ones(len(exact)), day), 100.0, confidence, draws)
-    return CauseGap(float(amounts.sum()), int(hit.sum()), len(np.unique(day[hit])), by_day, by_trade)
+    many = np.ones(len(exact)) if trades is None else trades
+    by_trade = against_zero(clustered_mean(exact, many, day), 100.0, confidence, draws)
+    return CauseGap(float(amounts.sum()), round(many[hit].sum()), len(np.unique(day[hit])), by_day, by_trade)
 
 # %% ../../nbs/judgement/23_gap_evidence.ipynb #cause-gaps
 def verdict_of(

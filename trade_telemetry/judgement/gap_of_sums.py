@@ -85,7 +85,8 @@ def gap_of_sums(
     noise, gap = 1e-9 * np.abs(sums).sum(axis=1), sums[:, 0] - sums[:, 1]
 
     def measured(amounts: Floats) -> CauseGap:
-        return cause_gap(amounts, day, noise, (day, np.zeros(len(day))), confidence)
+        calendar = (day, np.zeros(len(day)))
+        return cause_gap(amounts, day, noise, calendar, confidence, trades=counts.max(axis=1, initial=0.0))
 
     parts = {"count": measured(count), "average": measured(average)}
     whole, causes = judged_causes(measured(gap), parts, confidence)

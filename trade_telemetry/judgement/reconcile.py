@@ -28,7 +28,7 @@ from ..store.runs import RunInfo
 from ..timezones import utc_of
 
 # %% auto #0
-__all__ = ['NoteCode', 'WORST', 'KINDS', 'SCHEMA_VERSION', 'Note', 'SideFacts', 'Shared', 'Reconciliation', 'line_facts',
+__all__ = ['NoteCode', 'WORST', 'KINDS', 'SCHEMA_VERSION', 'RATES', 'Note', 'SideFacts', 'Shared', 'Reconciliation', 'line_facts',
            'position_facts', 'worst_lines', 'facts_of', 'missing_facts', 'Ground', 'results_of', 'shared_ground',
            'lines_inside', 'Asked', 'notes_of', 'reconcile_pairs', 'side_facts', 'reconcile_sums', 'summed_facts',
            'reconcile_read', 'reconcile']
@@ -397,6 +397,9 @@ def side_facts(
     return facts, results, outside
 
 # %% ../../nbs/judgement/26_reconcile.ipynb #reconcile-sums
+RATES = ("LIVE_TELEMETRY_SAMPLE_RATE", "TELEMETRY_SAMPLE_RATE")  # The settings of live and backtest
+
+
 def reconcile_sums(
     live: Side,  # One side, of chosen rows and their ledgers
     back: Side,  # The other
@@ -413,9 +416,8 @@ def reconcile_sums(
     names = [
         tuple(sorted(set(words))) for words in ([g[0] for g in found.groups], [g[1] for g in found.groups])
     ]
-    rates = [side.columns.sample_rate for side in (live, back)]
-    lowest = min((float(rate.min()) for rate in rates if len(rate)), default=0.0)
-    notes = [Note("sampled", round(100 * lowest)), Note("percent", 1)] + [Note("estimated")] * found.estimated
+    settings = [name for name, side in zip(RATES, (live, back), strict=True) if was_sampled(side.columns)]
+    notes = [Note("sampled", len(settings), tuple(settings))] + [Note("estimated")] * found.estimated
     facts = [summed_facts(side, own, period) for side, own in zip((live, back), sides, strict=True)]
     return Reconciliation(
         "sums", "percent", "", facts[0], facts[1], Shared(names[0], names[1], period, ()), found.gap, found.causes, tuple(notes), zone,

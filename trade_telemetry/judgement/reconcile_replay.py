@@ -86,7 +86,7 @@ def replay_gap(
     found = Replay(reconcile_read(again, back, asked), reconcile_read(live, again, asked))
     if found.signals.lines is None or found.executions.lines is None:
         raise ValueError(
-            "a replay needs every trade of both sides, and the rows are a sample: TELEMETRY_SAMPLE_RATE=1 records all"
+            "a replay needs every trade of both sides, and the rows are a sample: LIVE_TELEMETRY_SAMPLE_RATE=1 (live) and TELEMETRY_SAMPLE_RATE=1 (backtests) record all"
         )
     return found
 
