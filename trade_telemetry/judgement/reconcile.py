@@ -424,7 +424,7 @@ def reconcile_sums(
         asked.confidence, sums=found, read=(live, back),
     )  # fmt: skip
 
-
+# %% ../../nbs/judgement/26_reconcile.ipynb #summed-facts
 def summed_facts(
     side: Side,  # As it was read
     sums: gs.GroupSums,  # Its closes
