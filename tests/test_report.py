@@ -33,7 +33,7 @@ from trade_telemetry.report.scope import open_report
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = [
-    "Executive summary", "Live against backtest", "Strategy performance", "Confusion matrices",
+    "Executive summary", "Live against backtest", "Why live differed", "Strategy performance", "Confusion matrices",
     "Calibration of the confidence", "Temporal analysis", "Feature attribution", "Exits and holding periods", "Alerts",
     "Strategy Comparison", "What the figures rest on",
 ]  # fmt: skip

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from .common import Answer, Part, deliver, settings_of, telemetry_folder
+from trade_telemetry.cli.common import (
+    Answer,
+    Part,
+    deliver,
+    project_folder,
+    read_bars,
+    settings_of,
+    telemetry_folder,
+)
 from .flags import Choice, Output
 from .tables import Sheet
 from ..config import Settings
@@ -20,10 +28,12 @@ from ..flags import ANSWER, UsageError, Where, flag
 
 if TYPE_CHECKING:  # other verbs do not load it
     from trade_telemetry.judgement.reconcile import Reconciliation
+    from trade_telemetry.judgement.reconcile_replay import Replay
     from trade_telemetry.judgement.reconcile_words import Table
 
 # %% auto #0
-__all__ = ['GROUND', 'LOGS', 'Ground', 'Log', 'place_of', 'sheet_of', 'reconcile_answer', 'reconcile']
+__all__ = ['GROUND', 'LOGS', 'REPLAY', 'Ground', 'Log', 'Replayed', 'place_of', 'sheet_of', 'reconcile_answer', 'replayed',
+           'reconcile']
 
 # %% ../../nbs/cli/15_reconcile.ipynb #flags
 GROUND, LOGS = Group("Whose trades", sort_key=3), Group("Logs of other engines", sort_key=3)
@@ -79,6 +89,22 @@ class Log:
         }
         return {name: value for name, value in given.items() if value is not None}
 
+# %% ../../nbs/cli/15_reconcile.ipynb #replay-flags
+REPLAY = Group("Signals or executions", sort_key=3)
+
+
+@Parameter(name="*", group=REPLAY)
+@dataclass(frozen=True)
+class Replayed:
+    "Whether the strategy's own code is asked once more."
+
+    replay: Annotated[
+        bool, flag("run the strategy over the bars of these days: do signals differ, or executions?")
+    ] = False
+    data_dir: Annotated[Path | None, flag("bars as SYMBOL.csv (default: data)", "DIR")] = None
+    fee_pct: Annotated[float, flag("fee per side of the replay, percent", "P")] = 0.0
+    slippage_pct: Annotated[float, flag("slippage per fill of the replay, percent", "P")] = 0.0
+
 # %% ../../nbs/cli/15_reconcile.ipynb #place-of
 def place_of(
     given: str | None,  # A path, the name of a run, or nothing
@@ -103,8 +129,10 @@ def sheet_of(
 
 def reconcile_answer(
     found: Reconciliation,  # What was found
+    told: Replay | None = None,  # What a replay said; None: nobody asked for one
 ) -> Answer:  # Code 1 where live is worse beyond chance
     "Say a reconciliation in a terminal."
+    from trade_telemetry.judgement.reconcile_replay import replay_sentence
     from trade_telemetry.judgement.reconcile_words import (
         cause_table,
         class_table,
@@ -118,10 +146,39 @@ def reconcile_answer(
     gaps = missing_of(found.runs)
     lost = missing_sentences(gaps)
     tables = [cause_table(found), class_table(found), worst_table(found)] if found.differs else []
-    parts = [headline(found), *(part for table in tables for part in sheet_of(table))]
+    again = [] if told is None else [replay_sentence(told)]
+    parts = [headline(found), *again, *(part for table in tables for part in sheet_of(table))]
     parts += ["", *note_lines(found), *([lost] if lost else [])]
     facts = {"headline": headline(found), **found.to_dict(), "missing": [gap.to_dict() for gap in gaps]}
+    facts |= {} if told is None else {"replay": told.to_dict()}
     return Answer(facts, tuple(parts), 1 if found.gap.verdict == "costs" else 0)
+
+# %% ../../nbs/cli/15_reconcile.ipynb #replayed
+def replayed(
+    found: Reconciliation,  # Live and backtest
+    how: Replayed,  # Bars and costs
+    settings: Settings,  # Sessions and thresholds
+) -> Replay:  # UsageError for strategies that are not bundled, or bars that are not there
+    "Ask the strategy's own code about the days that both sides share."
+    from trade_telemetry.judgement.reconcile import Asked
+    from trade_telemetry.judgement.reconcile_replay import replay_gap, replay_side
+    from trade_telemetry.trading.trader import Costs
+
+    names, shared = found.shared.strategies, found.shared
+    if unknown := [name for name in names if name not in ("intraday", "swing")]:
+        raise UsageError(
+            f"--replay runs the bundled strategies intraday and swing, not {unknown[0]}: replay_gap of "
+            "trade_telemetry.judgement.reconcile_replay takes any strategy's code"
+        )
+    if found.sides is None:
+        raise UsageError(
+            "--replay needs every trade, and the rows are a sample: LIVE_TELEMETRY_SAMPLE_RATE=1 (live) and TELEMETRY_SAMPLE_RATE=1 (backtests) record all"
+        )
+    folder = project_folder("data") if how.data_dir is None else how.data_dir
+    bars = read_bars(settings, folder, shared.symbols, None, shared.period.last)
+    again = replay_side(bars, list(names), costs=Costs(how.fee_pct, how.slippage_pct), settings=settings)
+    asked = Asked(shared.period.first, shared.period.last, found.unit, timezone=found.timezone)
+    return replay_gap(found.read[0], found.read[1], again, asked)
 
 # %% ../../nbs/cli/15_reconcile.ipynb #reconcile
 def reconcile(
@@ -136,6 +193,7 @@ def reconcile(
     choice: Choice = Choice(),
     ground: Ground = Ground(),
     log: Log = Log(),
+    again: Replayed = Replayed(),
     pairs: Annotated[
         Path | None,
         flag("write the pairs as CSV, to a folder or a file named ….aside.csv", "FILE", group=ANSWER),
@@ -150,15 +208,13 @@ def reconcile(
     target = None if pairs is None else pairs_path(pairs)
     (one, run), (other, beside) = place_of(live, settings), place_of(backtest, settings)
     names: Mapping[str, Any] = {"live_run": run, "backtest_run": beside, "options": log.options}
-    found = explain(
-        one,
-        other,
-        strategy=choice.strategy,
-        symbols=choice.symbols,
-        timezone=settings.timezone,
-        **names,
-        **ground.asked,
-    )
+    asked: Mapping[str, Any] = {
+        "strategy": choice.strategy,
+        "symbols": choice.symbols,
+        "timezone": settings.timezone,
+    }
+    found = explain(one, other, **asked, **names, **ground.asked)
     if target is not None and found.lines is not None:
         write_pairs(found, target)
-    return deliver(reconcile_answer(found), output.as_json)
+    told = replayed(found, again, settings) if again.replay else None
+    return deliver(reconcile_answer(found, told), output.as_json)

@@ -16,7 +16,7 @@ from .pairs import Pairs, Positions, Tolerance
 
 # %% auto #0
 __all__ = ['Unit', 'CAUSES', 'OF_PAIRS', 'unit_of', 'Terms', 'terms_of', 'weight_of', 'split_pairs', 'Lines', 'is_other_exit',
-           'lines_of']
+           'notional_of', 'lines_of']
 
 # %% ../../nbs/judgement/25_gap.ipynb #unit
 Unit = Literal["money", "percent"]
@@ -136,6 +136,7 @@ class Lines:
     amounts: Floats  # What each cause made of live minus backtest, in the unit, shape (n, 11), as `CAUSES`
     gap: Floats  # Live minus backtest, in the unit, from the two results alone
     gross: Floats  # |live| + |backtest|: what rounding is measured by
+    noise: Floats  # What rounding may have made of a line: differences below it are none
     exit_us: Ints  # When the backtest's position was closed, else live's
 
     def __len__(self) -> int:
@@ -164,6 +165,14 @@ def is_other_exit(
     return far | np.array(reasons, dtype=np.bool_)
 
 # %% ../../nbs/judgement/25_gap.ipynb #lines-of
+def notional_of(
+    terms: Terms,  # Positions
+    unit: Unit,  # What they are in
+) -> Floats:  # In the unit
+    "Say what a position was worth: what rounding is relative to."
+    return terms.size * (np.abs(terms.entry) + np.abs(terms.exit) if unit == "money" else 100.0)
+
+
 def lines_of(
     pairs: Pairs,  # Who belongs together
     live: Positions,  # One side
@@ -186,5 +195,8 @@ def lines_of(
     for name in ("missing", "extra", "flipped"):
         amounts[kind == name, CAUSES.index(name)] = (earned - promised)[kind == name]
     left = np.where(b >= 0, np.append(back.exit_us, 0)[b], np.append(live.exit_us, 0)[a])
+    ones = np.append(notional_of(ours, unit), 0.0)[a], np.append(notional_of(theirs, unit), 0.0)[b]
+    gross = np.abs(earned) + np.abs(promised)
+    noise = 1e-9 * gross + 1e-12 * np.maximum(*ones)
     doubt = np.concatenate([pairs.ambiguous, np.zeros(lost + more, dtype=np.bool_)])
-    return Lines(kind, a, b, doubt, amounts, earned - promised, np.abs(earned) + np.abs(promised), left)
+    return Lines(kind, a, b, doubt, amounts, earned - promised, gross, noise, left)

@@ -22,8 +22,9 @@ from ..metrics.returns import fill_days
 from ..store.days import exit_days
 
 # %% auto #0
-__all__ = ['CauseVerdict', 'MINIMUM_DAYS', 'MINIMUM_HIT', 'CauseGap', 'against_zero', 'cause_gap', 'verdict_of', 'cause_gaps',
-           'Concentration', 'concentration', 'Seconds', 'seconds_of', 'latency', 'dtw_distance', 'Curves', 'curves_of']
+__all__ = ['CauseVerdict', 'MINIMUM_DAYS', 'MINIMUM_HIT', 'CauseGap', 'against_zero', 'cause_gap', 'verdict_of', 'judged_causes',
+           'cause_gaps', 'Concentration', 'concentration', 'Seconds', 'seconds_of', 'latency', 'dtw_distance', 'Curves',
+           'curves_of']
 
 # %% ../../nbs/judgement/26_gap_evidence.ipynb #cause-gap
 CauseVerdict = Literal["none", "too few", "costs", "gains", "not clear"]
@@ -63,19 +64,21 @@ def against_zero(
 def cause_gap(
     amounts: Floats,  # What it made of each line, in the unit, shape (n,)
     day: Ints,  # Days of the lines, since 1970
-    gross: Floats,  # What rounding is measured by, shape (n,)
+    noise: Floats,  # What rounding may have made of each line, shape (n,)
     calendar: tuple[Ints, Floats] | None = None,  # Every trading day, and zeros; None: those of the lines
     confidence: float = 0.95,  # Coverage of the intervals, fraction
     draws: int = DRAWS,  # Resamples
+    trades: Floats | None = None,  # Trades of each line, shape (n,); None: a line is a trade
 ) -> CauseGap:  # Without p_holm and verdict
     "Measure one cause."
-    hit = np.abs(amounts) > 1e-9 * gross
+    hit = np.abs(amounts) > noise
     exact = np.where(hit, amounts, 0.0)
     days, zeros = calendar if calendar is not None else (np.zeros(0, dtype=np.int64), np.zeros(0))
     _, daily = fill_days(np.concatenate([day, days]), np.concatenate([exact, zeros]))
     by_day = against_zero(ClusteredMean(daily, np.ones(len(daily))), 1.0, confidence, draws)
-    by_trade = against_zero(clustered_mean(exact, np.ones(len(exact)), day), 100.0, confidence, draws)
-    return CauseGap(float(amounts.sum()), int(hit.sum()), len(np.unique(day[hit])), by_day, by_trade)
+    many = np.ones(len(exact)) if trades is None else trades
+    by_trade = against_zero(clustered_mean(exact, many, day), 100.0, confidence, draws)
+    return CauseGap(float(amounts.sum()), round(many[hit].sum()), len(np.unique(day[hit])), by_day, by_trade)
 
 # %% ../../nbs/judgement/26_gap_evidence.ipynb #cause-gaps
 def verdict_of(
@@ -92,6 +95,21 @@ def verdict_of(
     return "costs" if cause.total < 0 else "gains"
 
 
+def judged_causes(
+    whole: CauseGap,  # All of the gap
+    parts: Mapping[str, CauseGap],  # Its causes
+    confidence: float = 0.95,  # That a verdict needs, fraction
+) -> tuple[CauseGap, dict[str, CauseGap]]:  # With verdicts; the causes that occur, the largest first
+    "Let the causes pay for each other, and judge them."
+    found = {name: one for name, one in parts.items() if one.trades}
+    holm = holm_adjusted({name: one.per_day.p_value for name, one in found.items()})
+    paid = {name: replace(one, p_holm=holm[name]) for name, one in found.items()}
+    judged = {name: replace(one, verdict=verdict_of(one, confidence)) for name, one in paid.items()}
+    whole = replace(whole, p_holm=whole.per_day.p_value)
+    ranked = sorted(judged.items(), key=lambda item: -abs(item[1].total))
+    return replace(whole, verdict=verdict_of(whole, confidence)), dict(ranked)
+
+# %% ../../nbs/judgement/26_gap_evidence.ipynb #of-lines
 def cause_gaps(
     lines: Lines,  # Of a reconciliation
     timezone: str = "UTC",  # Zone whose dates count
@@ -103,17 +121,10 @@ def cause_gaps(
     calendar = (day, np.zeros(len(day)))
 
     def measured(amounts: Floats) -> CauseGap:
-        return cause_gap(amounts, day, lines.gross, calendar, confidence, draws)
+        return cause_gap(amounts, day, lines.noise, calendar, confidence, draws)
 
-    whole = measured(lines.gap)
     found = {name: measured(lines.amounts[:, k]) for k, name in enumerate(CAUSES)}
-    found = {name: one for name, one in found.items() if one.trades}
-    holm = holm_adjusted({name: one.per_day.p_value for name, one in found.items()})
-    paid = {name: replace(one, p_holm=holm[name]) for name, one in found.items()}
-    judged = {name: replace(one, verdict=verdict_of(one, confidence)) for name, one in paid.items()}
-    whole = replace(whole, p_holm=whole.per_day.p_value)
-    ranked = sorted(judged.items(), key=lambda item: -abs(item[1].total))
-    return replace(whole, verdict=verdict_of(whole, confidence)), dict(ranked)
+    return judged_causes(measured(lines.gap), found, confidence)
 
 # %% ../../nbs/judgement/26_gap_evidence.ipynb #concentration
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ def concentration(
 ) -> Concentration:
     "Sum the largest differences."
     size = np.abs(lines.gap)
-    hit = size > 1e-9 * lines.gross
+    hit = size > lines.noise
     top = np.argsort(-size, kind="stable")[: min(most, int(hit.sum()))]
     whole = float(size.sum())
     return Concentration(

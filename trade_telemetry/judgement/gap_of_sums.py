@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arrays import Floats, Ints
-from .gap_evidence import CauseGap, cause_gap
+from .gap_evidence import CauseGap, cause_gap, judged_causes
 from ..metrics.aggregates import fold
 from ..store.columns import TraceColumns
 
@@ -82,10 +82,12 @@ def gap_of_sums(
     count = (counts[:, 0] - counts[:, 1]) * known.mean(axis=1)
     average = counts.mean(axis=1) * (known[:, 0] - known[:, 1])
     day: Ints = np.array([group[2] for group in groups], dtype=np.int64)
-    gross, gap = np.abs(sums).sum(axis=1), sums[:, 0] - sums[:, 1]
+    noise, gap = 1e-9 * np.abs(sums).sum(axis=1), sums[:, 0] - sums[:, 1]
 
     def measured(amounts: Floats) -> CauseGap:
-        return cause_gap(amounts, day, gross, (day, np.zeros(len(day))), confidence)
+        calendar = (day, np.zeros(len(day)))
+        return cause_gap(amounts, day, noise, calendar, confidence, trades=counts.max(axis=1, initial=0.0))
 
-    causes = {"count": measured(count), "average": measured(average)}
-    return SumsGap(groups, counts, means, measured(gap), causes, live.estimated or back.estimated)
+    parts = {"count": measured(count), "average": measured(average)}
+    whole, causes = judged_causes(measured(gap), parts, confidence)
+    return SumsGap(groups, counts, means, whole, causes, live.estimated or back.estimated)

@@ -20,9 +20,10 @@ from ..store.columns import WORDS, TraceColumns, load_rest
 from ..trace import as_utc, time_us
 
 # %% auto #0
-__all__ = ['POSITION_ARRAYS', 'BARS', 'BARS_LATE', 'NO_GRID', 'ALONE', 'FLIPPED', 'MOST_CANDIDATES', 'PairKind', 'MARGIN',
-           'APART', 'details_table', 'Positions', 'positions_of', 'Tolerance', 'bar_seconds', 'measured_tolerance',
-           'joint_codes', 'candidates', 'pair_costs', 'assign', 'Pairs', 'is_ambiguous', 'match_positions']
+__all__ = ['POSITION_ARRAYS', 'BARS', 'BARS_LATE', 'NO_GRID', 'ALONE', 'FLIPPED', 'MOST_CANDIDATES', 'BLOCK', 'OVERLAP',
+           'PairKind', 'MARGIN', 'APART', 'details_table', 'Positions', 'positions_of', 'Tolerance', 'bar_seconds',
+           'measured_tolerance', 'joint_codes', 'candidates', 'pair_costs', 'solved', 'assign', 'Pairs', 'is_ambiguous',
+           'match_positions']
 
 # %% ../../nbs/judgement/24_pairs.ipynb #details
 def details_table(
@@ -234,33 +235,54 @@ def pair_costs(
     late = np.abs(live.entry_us[i] - back.entry_us[j]) >= tolerance.seconds * 1e6
     return np.where(flipped & late, np.inf, cost + FLIPPED * flipped)
 
-# %% ../../nbs/judgement/24_pairs.ipynb #assign
-def assign(
-    i: Ints,  # Candidates: positions of the first side, shape (k,)
-    j: Ints,  # Their partners
-    cost: Floats,  # What each pair costs; inf where it cannot be
-    alone: float = ALONE,  # What a position costs that stays alone
-) -> Ints:  # Places of the pairs that are made, ascending
-    "Choose pairs at the least total cost."
+# %% ../../nbs/judgement/24_pairs.ipynb #solved
+BLOCK, OVERLAP = 6_000, 1_000  # Positions that are solved together, and how many more are looked at
+
+
+def solved(
+    a: Ints,  # Candidates: rows, numbered from 0 without gaps, shape (k,)
+    b: Ints,  # Columns, the same
+    cost: Floats,  # What each pair costs
+    alone: float,  # What a position costs that stays alone
+) -> Ints:  # Column of each row; the number of columns or more where it stays alone
+    "Match every row to a column or to nothing, at the least total cost."
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
+    n, m = int(a.max()) + 1, int(b.max()) + 1
+    places = np.concatenate([a, np.arange(n)]), np.concatenate([b, m + np.arange(n)])
+    weight = np.concatenate([cost, np.full(n, 2 * alone)]) + 1  # 0 is no edge
+    taken = min_weight_full_bipartite_matching(coo_array((weight, places), shape=(n, m + n)).tocsr())
+    chosen = np.full(n, m)
+    chosen[taken[0]] = taken[1]
+    return chosen
+
+# %% ../../nbs/judgement/24_pairs.ipynb #assign
+def assign(
+    i: Ints,  # Candidates: positions of the first side, in the order of time, shape (k,)
+    j: Ints,  # Their partners
+    cost: Floats,  # What each pair costs; inf where it cannot be
+    alone: float = ALONE,  # What a position costs that stays alone
+    block: int = BLOCK,  # Contested positions of the first side that are solved together
+) -> Ints:  # Places of the pairs that are made, ascending
+    "Choose pairs at the least total cost."
     worth = np.flatnonzero(cost < 2 * alone)
     free = (np.bincount(i[worth])[i[worth]] == 1) & (np.bincount(j[worth])[j[worth]] == 1)
-    rest = worth[~free]
-    if not len(rest):
-        return worth
-    (rows, a), (columns, b) = (np.unique(side[rest], return_inverse=True) for side in (i, j))
-    n, m = len(rows), len(columns)
-    own, other = np.arange(n), np.arange(m)
-    left = np.concatenate([a, own, n + other, n + b])
-    right = np.concatenate([b, m + own, other, m + a])
-    weight = np.concatenate([cost[rest], np.full(n + m, alone), np.zeros(len(rest))]) + 1  # 0 is no edge
-    graph = coo_array((weight, (left, right)), shape=(n + m, n + m)).tocsr()
-    chosen = np.full(n + m, -1)
-    taken = min_weight_full_bipartite_matching(graph)
-    chosen[taken[0]] = taken[1]
-    return np.sort(np.concatenate([worth[free], rest[chosen[a] == b]]))
+    rest, made = worth[~free], [worth[free]]
+    rows = np.unique(i[rest])
+    for start in range(0, len(rows), block):
+        last = start + block + OVERLAP >= len(rows)
+        stop = np.inf if last else rows[start + block + OVERLAP]
+        some = rest[i[rest] < stop]
+        if len(some):
+            (_, a), (_, b) = (np.unique(side[some], return_inverse=True) for side in (i, j))
+            pairs = some[solved(a, b, cost[some], alone)[a] == b]
+            made.append(pairs if last else pairs[i[pairs] < rows[start + block]])
+            over = i[rest] < stop if last else i[rest] < rows[start + block]
+            rest = rest[~over & ~np.isin(j[rest], j[made[-1]])]
+        if last:
+            break
+    return np.sort(np.concatenate(made))
 
 # %% ../../nbs/judgement/24_pairs.ipynb #pairs
 PairKind = Literal["matched", "late", "early", "flipped"]

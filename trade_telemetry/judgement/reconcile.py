@@ -28,10 +28,10 @@ from ..store.runs import RunInfo
 from ..timezones import utc_of
 
 # %% auto #0
-__all__ = ['NoteCode', 'WORST', 'KINDS', 'SCHEMA_VERSION', 'Note', 'SideFacts', 'Shared', 'Reconciliation', 'line_facts',
+__all__ = ['NoteCode', 'WORST', 'KINDS', 'SCHEMA_VERSION', 'RATES', 'Note', 'SideFacts', 'Shared', 'Reconciliation', 'line_facts',
            'position_facts', 'worst_lines', 'facts_of', 'missing_facts', 'Ground', 'results_of', 'shared_ground',
            'lines_inside', 'Asked', 'notes_of', 'reconcile_pairs', 'side_facts', 'reconcile_sums', 'summed_facts',
-           'reconcile']
+           'reconcile_read', 'reconcile']
 
 # %% ../../nbs/judgement/29_reconcile.ipynb #answer
 NoteCode = Literal[
@@ -102,7 +102,12 @@ class Reconciliation(ReadByKey):
     concentration: ge.Concentration | None = None
     curves: ge.Curves | None = None
     sums: gs.SumsGap | None = None  # Where rows are a sample
-    runs: tuple[RunInfo, ...] = ()  # Behind both sides
+    read: tuple[Side, ...] = ()  # Both sides as they were read
+
+    @property
+    def runs(self) -> tuple[RunInfo, ...]:
+        "Runs behind both sides."
+        return tuple(run for side in self.read for run in side.runs)
 
     @property
     def differs(self) -> bool:
@@ -178,7 +183,7 @@ def worst_lines(
         return []
     size = np.abs(answer.lines.gap)
     order = np.argsort(-size, kind="stable")[:most]
-    return [int(k) for k in order if size[k] > 1e-9 * answer.lines.gross[k]]
+    return [int(k) for k in order if size[k] > answer.lines.noise[k]]
 
 # %% ../../nbs/judgement/29_reconcile.ipynb #facts-of
 def facts_of(
@@ -365,7 +370,7 @@ def reconcile_pairs(
     return Reconciliation(
         "pairs", unit, currency, facts[0], facts[1], shared, gap, causes, notes_of(ground, unit, lines, live), zone, asked.confidence,
         lines, sides, tuple(reasons.tolist()), pairs.tolerance, ge.latency(inner, *sides), ge.concentration(lines), ge.curves_of(results, zone),
-        runs=(*live.runs, *back.runs),
+        read=(live, back),
     )  # fmt: skip
 
 # %% ../../nbs/judgement/29_reconcile.ipynb #side-facts
@@ -392,6 +397,9 @@ def side_facts(
     return facts, results, outside
 
 # %% ../../nbs/judgement/29_reconcile.ipynb #reconcile-sums
+RATES = ("LIVE_TELEMETRY_SAMPLE_RATE", "TELEMETRY_SAMPLE_RATE")  # The settings of live and backtest
+
+
 def reconcile_sums(
     live: Side,  # One side, of chosen rows and their ledgers
     back: Side,  # The other
@@ -408,16 +416,15 @@ def reconcile_sums(
     names = [
         tuple(sorted(set(words))) for words in ([g[0] for g in found.groups], [g[1] for g in found.groups])
     ]
-    rates = [side.columns.sample_rate for side in (live, back)]
-    lowest = min((float(rate.min()) for rate in rates if len(rate)), default=0.0)
-    notes = [Note("sampled", round(100 * lowest)), Note("percent", 1)] + [Note("estimated")] * found.estimated
+    settings = [name for name, side in zip(RATES, (live, back), strict=True) if was_sampled(side.columns)]
+    notes = [Note("sampled", len(settings), tuple(settings))] + [Note("estimated")] * found.estimated
     facts = [summed_facts(side, own, period) for side, own in zip((live, back), sides, strict=True)]
     return Reconciliation(
         "sums", "percent", "", facts[0], facts[1], Shared(names[0], names[1], period, ()), found.gap, found.causes, tuple(notes), zone,
-        asked.confidence, sums=found, runs=(*live.runs, *back.runs),
+        asked.confidence, sums=found, read=(live, back),
     )  # fmt: skip
 
-
+# %% ../../nbs/judgement/29_reconcile.ipynb #summed-facts
 def summed_facts(
     side: Side,  # As it was read
     sums: gs.GroupSums,  # Its closes
@@ -432,6 +439,16 @@ def summed_facts(
         round(sum(sums.closes[group] for group in inside)),
         sum(sums.returns[group] for group in inside),
     )
+
+# %% ../../nbs/judgement/29_reconcile.ipynb #reconcile-read
+def reconcile_read(
+    live: Side,  # One side, of chosen rows
+    back: Side,  # The other
+    asked: Asked = Asked(),  # How
+) -> Reconciliation:  # ValueError where the sides cannot be compared
+    "Reconcile two sides that were read: trade by trade, or from sums where one of them is a sample."
+    sampled = was_sampled(live.columns) or was_sampled(back.columns)
+    return (reconcile_sums if sampled else reconcile_pairs)(live, back, asked)
 
 # %% ../../nbs/judgement/29_reconcile.ipynb #reconcile
 def reconcile(
@@ -467,5 +484,4 @@ def reconcile(
         replace(side, columns=rs.chosen_rows(side.columns, strategy=strategy, symbols=symbols, **own))
         for side, own in zip(sides, choices, strict=True)
     ]
-    sampled = any(was_sampled(side.columns) for side in chosen)
-    return (reconcile_sums if sampled else reconcile_pairs)(chosen[0], chosen[1], how)
+    return reconcile_read(chosen[0], chosen[1], how)

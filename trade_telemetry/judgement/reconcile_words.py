@@ -182,7 +182,10 @@ NOTES: dict[str, Callable[[Note], str]] = {
     "ambiguous": lambda n: f"{plural(n.number, 'pair')} could nearly as well be another one.",
     "renamed": lambda n: f"{plain_text(n.words[0])} of live is held against {plain_text(n.words[1])} of the backtest.",
     "accounts ignored": lambda n: f"Accounts are not told apart: {listed(n.words)} on one side only.",
-    "sampled": lambda n: f"Rows are a sample (the smallest share is {n.number} %), and two samples keep different trades: the gap is from the sums, strategy by strategy, symbol by symbol, day by day. TELEMETRY_SAMPLE_RATE=1 records all, and the next reconciliation is trade by trade.",
+    "sampled": lambda n: (
+        "Rows are a sample, and two samples keep different trades: the gap is from the sums, strategy by strategy, symbol by symbol, "
+        f"day by day, in percent of the stake. {listed(f'{name}=1' for name in n.words)} {'records' if n.number == 1 else 'record'} all, and the next reconciliation is trade by trade."
+    ),
     "estimated": lambda n: "A sample has no ledger beside it: its sums are estimated from the rows that were kept.",
     "joined": lambda n: f"{plural(n.number, 'position')} closed in several parts count as one trade each.",
     "lost": lambda n: f"The live writer lost {plural(n.number, 'trace')}: so many of the missing trades may have been traded.",
