@@ -31,8 +31,8 @@ from ..progress import progress_bar
 from ..trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['MOST_AT_ONCE', 'MOST_OPEN', 'PIECE', 'END_SECONDS', 'PAUSE_SECONDS', 'Sink', 'account_of', 'Background', 'Waiting',
-           'last_word', 'end_writing', 'TelemetryWriter']
+__all__ = ['MOST_AT_ONCE', 'MOST_OPEN', 'PIECE', 'END_SECONDS', 'PAUSE_SECONDS', 'Sink', 'take_named', 'account_of', 'Background',
+           'Waiting', 'last_word', 'end_writing', 'TelemetryWriter']
 
 # %% ../../nbs/capture/08_writer.ipynb #sink
 MOST_AT_ONCE = 250  # Traces worked on together: a millisecond or two
@@ -79,13 +79,6 @@ class Sink:
             raise
         self.taken += count
         return count
-
-    def take_named(self, traces: Sequence[PredictionTrace]) -> None:
-        "Take traces that have their ids, past identity, ledger and sample; write when enough rows wait."
-        put_named(self.intake, traces)
-        self.taken += len(traces)
-        if self.intake.waiting >= self.options.buffer_size:
-            self.flush("by_size")
 
     def flush(self, why: str) -> None:
         "Write every waiting row and the ledger; rows that cannot be written are counted as failed."
@@ -134,6 +127,17 @@ class Sink:
         "Give every descriptor back; the files stay to be continued."
         for segment in self.segments.values():
             segment.park()
+
+# %% ../../nbs/capture/08_writer.ipynb #take-named
+def take_named(
+    sink: Sink,  # Writes them
+    traces: Sequence[PredictionTrace],  # With `trace_id` and `position_id`
+) -> None:
+    "Take traces past identity, ledger and sample; write when enough rows wait."
+    put_named(sink.intake, traces)
+    sink.taken += len(traces)
+    if sink.intake.waiting >= sink.options.buffer_size:
+        sink.flush("by_size")
 
 # %% ../../nbs/capture/08_writer.ipynb #account
 def account_of(
@@ -464,7 +468,7 @@ class TelemetryWriter:
         if self._queue.closed:
             deque(starmap(self._queue.refuse, repeat((), len(traces))), maxlen=0)
         else:
-            self._waiting.in_time(lambda: self._background.sink.take_named(traces), 10.0)
+            self._waiting.in_time(lambda: take_named(self._background.sink, traces), 10.0)
 
     def reject(self, line: int, reason: str, row: object) -> None:
         "Count a row that no trace can be made of, and keep it in a table beside the run: for imports, in their time."
