@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil, isfinite, nan
 from typing import Any, Literal
 
@@ -256,13 +256,14 @@ def _side(v: LiveVerdict, side: Side) -> str:
 
 
 def _figures(v: LiveVerdict) -> str:
-    "The present, then the whole run."
-    now, whole = ("; ".join(map(shift_text, shifts)) for shifts in (v.recent, v.shifts))
+    "What decided, the present, then the whole run."
+    decided = v.p_holm == v.p_holm and v.status in ("worse", "better")
+    whole_run = [replace(s, p_holm=nan) for s in v.shifts] if decided else v.shifts  # one p in a sentence
+    now, whole = ("; ".join(map(shift_text, shifts)) for shifts in (v.recent, whole_run))
     span = f"{'Since then, on' if v.since else 'Last'} {plural(v.recent_days, 'day')}"
     said = f"{span}: {now}."
     parts = [said] * bool(now) + [f"Whole run: {whole}." if now else f"{capital(whole)}."] * bool(whole)
-    decided = v.p_holm == v.p_holm and v.status in ("worse", "better")
-    return " ".join(parts + [f"Evidence over all days: {p_text(v.p_holm)}."] * decided)
+    return " ".join([f"Evidence over all days: {p_text(v.p_holm)}."] * decided + parts)
 
 
 def _changed(v: LiveVerdict) -> str:
