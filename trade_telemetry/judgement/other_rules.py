@@ -188,7 +188,9 @@ def drawdown_range(
     budget: float = 0.01,  # Share of years that may fall deeper, in (0, 1)
     draws: int = 499,  # Years
     seed: int = 0,  # Seed of the drawing
-) -> float:  # Deepest fall that is still healthy, percentage points, <= 0; nan under 60 days
+) -> (
+    float
+):  # Deepest fall that is still healthy, percentage points, < 0; nan under 60 days or where no year falls
     "Range of the deepest fall of a year, from resampled days."
     daily = np.ascontiguousarray(daily_pct, dtype=np.float64)
     return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= 60 else float("nan")
@@ -207,7 +209,8 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     )
     path = np.cumsum(years, axis=1)
     fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
-    return float(np.quantile(fall.min(axis=1), budget, method="lower"))
+    line = float(np.quantile(fall.min(axis=1), budget, method="lower"))
+    return line if line < 0 else float("nan")
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(
