@@ -16,7 +16,7 @@ from ..health_sentences import Health, HealthState
 from .alert_rules import Alert
 
 # %% auto #0
-__all__ = ['NEWS', 'alert_name', 'health_name', 'names_told', 'Told', 'notify']
+__all__ = ['NEWS', 'PATIENCE', 'TOO_LONG', 'alert_name', 'health_name', 'names_told', 'run_command', 'Told', 'notify']
 
 # %% ../../nbs/judgement/06_notify.ipynb #memory
 def alert_name(
@@ -45,6 +45,25 @@ def names_told(
     except ValueError:
         told = []  # better told twice than never
     return set(map(str, told)) if isinstance(told, list) else set()
+
+# %% ../../nbs/judgement/06_notify.ipynb #tell
+PATIENCE = 120.0  # Seconds that a command may take
+TOO_LONG = 124  # Exit code of one that took longer
+
+
+def run_command(
+    command: str,  # For the shell
+    payload: str,  # Its standard input
+    seconds: float = PATIENCE,  # That it may take
+) -> int:  # Its exit code; `TOO_LONG` where it was ended
+    "Run a command that hears of the news."
+    try:
+        done = subprocess.run(
+            command, shell=True, input=payload, text=True, check=False, stdout=2, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        return TOO_LONG
+    return done.returncode
 
 # %% ../../nbs/judgement/06_notify.ipynb #notify
 @dataclass(frozen=True)
@@ -79,7 +98,7 @@ def notify(
             for name, some in (("alerts", new), ("health_changes", changed))
         }
         payload = json.dumps(facts | news)
-        code = subprocess.run(command, shell=True, input=payload, text=True, check=False, stdout=2).returncode
+        code = run_command(command, payload)
     if memory is not None:
         names = [*map(alert_name, alerts), *map(health_name, states)]
         kept = [name for name in names if not code or name in told]
