@@ -188,9 +188,7 @@ def drawdown_range(
     budget: float = 0.01,  # Share of years that may fall deeper, in (0, 1)
     draws: int = 499,  # Years
     seed: int = 0,  # Seed of the drawing
-) -> (
-    float
-):  # Deepest fall that is still healthy, percentage points, < 0; nan under 60 days or where no year falls
+) -> float:  # Deepest fall that is still healthy, percentage points, <= 0; nan under 60 days
     "Range of the deepest fall of a year, from resampled days."
     daily = np.ascontiguousarray(daily_pct, dtype=np.float64)
     return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= 60 else float("nan")
@@ -209,8 +207,7 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     )
     path = np.cumsum(years, axis=1)
     fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
-    line = float(np.quantile(fall.min(axis=1), budget, method="lower"))
-    return line if line < 0 else float("nan")
+    return float(np.quantile(fall.min(axis=1), budget, method="lower"))
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(
@@ -242,7 +239,7 @@ def drawdown_alerts(case: Case, strategy: str) -> list[Alert]:
     depth = yearly_depth(earned)
     return [
         _drawdown_alert(case, strategy, depth, line, stay, last_us, closes)
-        for stay in episodes(depth < line, depth > line / 2)
+        for stay in episodes(depth < line, depth >= line / 2)
         if stay[1] is None or case.remembers(int(last_us[stay[1]]))
     ]
 
