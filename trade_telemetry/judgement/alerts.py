@@ -131,11 +131,9 @@ def alert_report(
     rules = find_rules(settings) if rules is None else rules
     given = {"minimum_calls": minimum_calls, "window": window}
     rules = rules.changed(**{name: value for name, value in given.items() if value is not None})
-    found, judged = heartbeat_alerts(view.figure_runs if runs is None else runs), dict[str, int]()
-    newest, health = (
-        max((alert.cleared_at or alert.since for alert in found), default=""),
-        dict[str, Health](),
-    )
+    found = heartbeat_alerts(view.figure_runs if runs is None else runs)
+    judged, health = dict[str, int](), dict[str, Health]()
+    newest = max((alert.cleared_at or alert.since for alert in found), default="")
     if view.state == "live" or (judge_replay and view.state == "replay"):
         case = _case(view, settings, rules, now)
         health = health_of(view, settings, rules, now, draw)
