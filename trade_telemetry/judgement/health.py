@@ -38,6 +38,12 @@ from trade_telemetry.judgement.bar import (
     read_kept,
     write_kept,
 )
+
+# %% auto #0
+__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
+           'health_of_case', 'health_of', 'desk_of']
+
+# %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from trade_telemetry.judgement.evidence import (
     LEAST_DAYS,
     STAND_IN_DAYS,
@@ -47,12 +53,6 @@ from trade_telemetry.judgement.evidence import (
     mood_factor,
     read_lower,
 )
-
-# %% auto #0
-__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'health_of', 'desk_of']
-
-# %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from trade_telemetry.judgement.monitor import (
     BUSY,
     SYMBOLS_SHARE,
