@@ -32,8 +32,8 @@ from trade_telemetry.wording import (
 # %% auto #0
 __all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'SHORT_BACKTEST', 'NEW_DAYS',
            'MOST_NAMED', 'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text',
-           'loss_text', 'find_text', 'health_sentence', 'version_text', 'backtest_text', 'symbol_text', 'alarm_texts',
-           'health_details', 'DeskHealth', 'desk_sentence']
+           'loss_text', 'find_text', 'health_sentence', 'unjudged_text', 'version_text', 'backtest_text', 'symbol_text',
+           'alarm_texts', 'health_details', 'DeskHealth', 'desk_sentence']
 
 # %% ../nbs/23_health_sentences.ipynb #codes
 HealthState = Literal["degraded", "watch", "recovered", "too_early", "healthy", "unchanged"]
@@ -298,6 +298,19 @@ def health_sentence(
 ) -> Said:  # At most 25 words for a name of one word; then the figures
     "Say how a strategy is."
     return Said(_lead(h), _second(h))
+
+# %% ../nbs/23_health_sentences.ipynb #unjudged-text
+def unjudged_text(
+    strategy: str,  # Its name
+    calls: int,  # LONG and SHORT calls that it closed
+) -> str:  # "intraday: too early to judge, no day with trades is over yet."
+    "Say why there is no health of a live strategy."
+    why = (
+        "too early to judge, no day with trades is over yet"
+        if calls
+        else "nothing to judge, it called no direction"
+    )
+    return f"{plain_text(strategy, 40)}: {why}."
 
 # %% ../nbs/23_health_sentences.ipynb #version-text
 SHORT_BACKTEST = 120  # days, below which it is said what cannot be known

@@ -23,15 +23,16 @@ from trade_telemetry.cli.tables import (
     sampling_note,
 )
 from ..flags import UsageError
-from ..health_sentences import Health
+from ..health_sentences import Health, unjudged_text
 from ..jsonable import to_json_value
 from ..judgement.alert_rules import AlertReport, find_rules, load_rules
 from ..metrics.aggregates import was_sampled
+from ..metrics.classification import NOOP
 from ..metrics.positions import position_line
 from ..sentences import missing_sentences
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
-from ..wording import interval_name, listed, plain_text, plural
+from ..wording import SIGNS, interval_name, listed, plain_text, plural
 
 # %% auto #0
 __all__ = ['nothing_judged', 'metrics_answer', 'cut', 'cuts_answer', 'sides_answer', 'pairs_answer', 'live_answer', 'find_alerts',
@@ -199,12 +200,26 @@ def find_health(
     rules: Path | None = None,  # As `find_alerts`
     find: bool = False,  # Tell how fast losses are found? Takes a second for each new reference
     watch: Watch = Watch(),  # What takes the place of the rules
-) -> dict[str, Health]:  # By strategy, the worst first
+) -> dict[str, Health] | None:  # By strategy, the worst first; None where the monitor is switched off
     "Ask of every live strategy whether it still works."
     from trade_telemetry.judgement.health import health_of
 
     asked = find_rules(reading.settings) if rules is None else load_rules(rules)
+    if "lost_skill" in asked.disabled:
+        return None
     return health_of(reading.view, reading.settings, watch.apply(asked), find=find)
+
+# %% ../../nbs/cli/05_answers.ipynb #unjudged
+def _unjudged(reading: Reading, judged: Iterable[str], health: Mapping[str, Health] | None) -> dict[str, str]:
+    "Why strategies that traded live have no health, by name."
+    figure, told = reading.view.figure, dict[str, str]()
+    if health is None:
+        return told
+    for name in judged:
+        if name not in health:
+            mine = figure.strategy == [*figure.strategies, name].index(name)
+            told[name] = unjudged_text(name, int((figure.predicted[mine] != NOOP).sum()))
+    return told
 
 # %% ../../nbs/cli/05_answers.ipynb #alerts-answer
 def alerts_answer(
@@ -225,12 +240,14 @@ def alerts_answer(
     facts["health"] = {name: one.to_dict() for name, one in well.items()}
     desk = desk_of(well)
     facts["health_desk"] = None if desk is None else desk.to_dict()
-    parts = health_parts(well, desk, verbose)
+    facts["health_unknown"] = _unjudged(reading, report.judged, health)
+    parts = [f"{SIGNS['plain']} {text}" for text in facts["health_unknown"].values()]
+    parts = [*health_parts(well, None, verbose), *parts, *health_parts({}, desk, verbose)]
+    degraded = any(one.state == "degraded" or any(s.on for s in one.symbols) for one in well.values())
     if live and not alerts:
         trades = ", ".join(f"{plural(n, 'trade')} of {plain_text(name)}" for name, n in report.judged.items())
-        parts.append(f"no active alerts; judged: {trades}")
+        parts.append(f"no {'other' if degraded else 'active'} alerts; judged: {trades}")
     parts += [alert_text(alert, settings.timezone) for alert in (*alerts, *cleared)]
-    degraded = any(one.state == "degraded" or any(s.on for s in one.symbols) for one in well.values())
     silent = not live and not alerts
     note = (
         f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge"

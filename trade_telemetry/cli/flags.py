@@ -91,7 +91,10 @@ class Sides:
     "What is set against what."
 
     live_vs_backtest: Annotated[
-        bool, flag("is live as good as the backtest, strategy by strategy (exit code 1: it is worse)")
+        bool,
+        flag(
+            "is live as good as the backtest, strategy by strategy (exit code 1: it is worse, or there is nothing to compare)"
+        ),
     ] = False
     by: Annotated[
         Side | None,

@@ -96,7 +96,7 @@ def check(
     alerts, the worst first. How that is decided, how fast and how often
     wrongly: see the guide "How the monitor decides".
     """
-    from trade_telemetry.judgement.notify import notify
+    from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG, notify
 
     reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
     report = find_alerts(reading, rules)
@@ -105,7 +105,8 @@ def check(
     code = deliver(answer, output.as_json)
     told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
     if told.failed:
-        remark(f"--on-alert ended with {told.exit_code}: {hook.on_alert}")
+        late = f" after {PATIENCE:.0f} seconds" if told.exit_code == TOO_LONG else ""
+        remark(f"--on-alert ended with {told.exit_code}{late}: {hook.on_alert}")
     return code
 
 # %% ../../nbs/cli/06_judge.ipynb #judge

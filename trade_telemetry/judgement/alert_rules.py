@@ -195,7 +195,14 @@ class AlertRules(BaseModel, frozen=True, extra="forbid"):
     def _positive(cls, given: Any) -> Any:
         for n in given.values() if isinstance(given, Mapping) else [given]:
             if type(n) is not int or n < 1:
-                raise ValueError(f"counts from 1, for all or by strategy, got {n!r}")
+                raise ValueError("counts from 1, for all or by strategy")
+        return given
+
+    @field_validator("budget")
+    @classmethod
+    def _reachable(cls, given: float) -> float:
+        if given < 1e-6:
+            raise ValueError("must be at least 0.000001")
         return given
 
     def tried(
@@ -222,6 +229,8 @@ def load_rules(
 
     try:
         given = safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:120]}") from None
     if not isinstance(given, Mapping):

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from math import isfinite
 from typing import Any, cast
 
+import numpy as np
+
+from ..aggregate import Aggregate, take
 from ..alert_sentences import WriterEvidence
 from ..config import Settings
 from ..health_sentences import HEALTH, Health
@@ -19,6 +23,7 @@ from trade_telemetry.judgement.alert_rules import (
     AlertReport,
     AlertRules,
     Case,
+    Judged,
     case_of,
     count_closes,
     find_rules,
@@ -27,12 +32,45 @@ from trade_telemetry.judgement.alert_rules import (
 from .health import health_of
 from .other_rules import drawdown_alerts, heartbeat_alerts, share_alerts
 from .precision_rule import precision_alerts
+from .streams import reference_versions, versions_of
+from ..metrics.day_figures import by_day
 from ..store.runs import RunInfo
 from ..store.view import View
 from ..wording import Mode, Severity
 
 # %% auto #0
 __all__ = ['alert_report', 'current_alerts']
+
+# %% ../../nbs/judgement/23_alerts.ipynb #newest-version
+Versions = Mapping[str, Sequence[str]]  # Of the strategies of which not all versions are judged
+
+
+def _only(side: Judged, kept: Versions) -> Judged:
+    "The closes of some versions, and all those of the strategies that are not named."
+
+    def own(part: Aggregate) -> Aggregate:
+        right = [[name not in kept or v in kept[name] for v in part.words[1]] for name in part.words[0]]
+        table = np.array(right, dtype=np.bool_).reshape(len(part.words[0]), len(part.words[1]))
+        return take(part, table[part.key("strategy"), part.key("version")])
+
+    money, calls, claims = map(own, (side.money, side.calls, side.claims))
+    days = {name: one for (name,), one in by_day(calls, "strategy").items()}
+    return replace(side, money=money, calls=calls, claims=claims, days=days)
+
+
+def _newest(case: Case) -> Case:
+    "The same of the newest version of each strategy."
+    live, past, rows = dict[str, list[str]](), dict[str, list[str]](), case.figure
+    for name in case.live.calls.strategies:
+        versions = versions_of(case.live.calls, name, case.whole)
+        if len(versions_of(case.live.calls, name)) > 1 and versions:
+            live[name] = versions[-1:]
+            past[name] = reference_versions(versions_of(case.past.calls, name), versions[-1], True)
+    if not live:
+        return case
+    right = [[n not in live or v in live[n] for v in rows.versions] for n in rows.strategies]
+    figure = rows.take(np.array(right, dtype=np.bool_)[rows.strategy, rows.version])
+    return replace(case, figure=figure, live=_only(case.live, live), past=_only(case.past, past))
 
 # %% ../../nbs/judgement/23_alerts.ipynb #judged
 def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> Case:
@@ -47,6 +85,7 @@ def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | Non
 
 def _alerts(case: Case, health: Mapping[str, Health]) -> list[Alert]:
     "What the rules say of the trades, cleared alerts included."
+    case = _newest(case)
     found = share_alerts(case)
     for strategy in case.live.days:
         found += precision_alerts(case, strategy, health.get(strategy))
@@ -92,11 +131,9 @@ def alert_report(
     rules = find_rules(settings) if rules is None else rules
     given = {"minimum_calls": minimum_calls, "window": window}
     rules = rules.changed(**{name: value for name, value in given.items() if value is not None})
-    found, judged = heartbeat_alerts(view.figure_runs if runs is None else runs), dict[str, int]()
-    newest, health = (
-        max((alert.cleared_at or alert.since for alert in found), default=""),
-        dict[str, Health](),
-    )
+    found = heartbeat_alerts(view.figure_runs if runs is None else runs)
+    judged, health = dict[str, int](), dict[str, Health]()
+    newest = max((alert.cleared_at or alert.since for alert in found), default="")
     if view.state == "live" or (judge_replay and view.state == "replay"):
         case = _case(view, settings, rules, now)
         health = health_of(view, settings, rules, now, draw)

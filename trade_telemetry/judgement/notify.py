@@ -17,7 +17,8 @@ from ..health_sentences import Health, HealthState
 from .alert_rules import Alert
 
 # %% auto #0
-__all__ = ['NEWS', 'QUIET_DAYS', 'alert_name', 'health_name', 'health_told', 'names_told', 'Told', 'notify']
+__all__ = ['NEWS', 'QUIET_DAYS', 'PATIENCE', 'TOO_LONG', 'alert_name', 'health_name', 'health_told', 'names_told', 'run_command',
+           'Told', 'notify']
 
 # %% ../../nbs/judgement/06_notify.ipynb #memory
 def alert_name(
@@ -67,6 +68,25 @@ def names_told(
         told = []  # better told twice than never
     return set(map(str, told)) if isinstance(told, list) else set()
 
+# %% ../../nbs/judgement/06_notify.ipynb #tell
+PATIENCE = 120.0  # Seconds that a command may take
+TOO_LONG = 124  # Exit code of one that took longer
+
+
+def run_command(
+    command: str,  # For the shell
+    payload: str,  # Its standard input
+    seconds: float = PATIENCE,  # That it may take
+) -> int:  # Its exit code; `TOO_LONG` where it was ended
+    "Run a command that hears of the news."
+    try:
+        done = subprocess.run(
+            command, shell=True, input=payload, text=True, check=False, stdout=2, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        return TOO_LONG
+    return done.returncode
+
 # %% ../../nbs/judgement/06_notify.ipynb #notify
 @dataclass(frozen=True)
 class Told:
@@ -97,7 +117,7 @@ def notify(
     if command and (new or changed):
         news = {"alerts": [a.to_dict() for a in new], "health_changes": [h.to_dict() for h in changed]}
         payload = json.dumps(facts | news)
-        code = subprocess.run(command, shell=True, input=payload, text=True, check=False, stdout=2).returncode
+        code = run_command(command, payload)
     if memory is not None:
         kept = [name for name in map(alert_name, alerts) if not code or name in told]
         for one in states:

@@ -239,7 +239,7 @@ def drawdown_alerts(case: Case, strategy: str) -> list[Alert]:
     depth = yearly_depth(earned)
     return [
         _drawdown_alert(case, strategy, depth, line, stay, last_us, closes)
-        for stay in episodes(depth < line, depth > line / 2)
+        for stay in episodes(depth < line, depth >= line / 2)
         if stay[1] is None or case.remembers(int(last_us[stay[1]]))
     ]
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from ..aggregate_form import MOST_MINUTES, MOST_PERCENT
 from ..arrays import Codes, Floats, Ints
 from trade_telemetry.store.columns import (
     CODE_OF,
@@ -163,8 +164,14 @@ def _vouch(columns: TraceColumns) -> TraceColumns:
     "Let pass what the careful road would have let pass."
     c = columns
     needed = (c.entry_price, c.exit_price, c.holding_minutes, c.return_pct)
-    if not (all(np.isfinite(x).all() for x in needed) and (c.holding_minutes >= 0).all()):
+    if not (
+        all(np.isfinite(x).all() for x in needed)
+        and (c.holding_minutes >= 0).all()
+        and (c.holding_minutes <= MOST_MINUTES).all()
+    ):
         raise Unclean("a number out of range")
+    if any((np.abs(x) > MOST_PERCENT).any() for x in (c.return_pct, c.fees_pct, c.slippage_pct)):
+        raise Unclean("a percentage out of range")
     if (c.exit_us < c.entry_us).any():
         raise Unclean("an exit before the entry")
     return c

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from ..aggregate_form import MOST_MINUTES, MOST_PERCENT
 from ..trace import COLUMNS, PredictionTrace, as_utc, exit_time, from_row
 
 # %% auto #0
@@ -125,7 +126,10 @@ def _check(trace: PredictionTrace) -> None:
             raise ValueError(f"{name} must be finite, got {price}")
     if not isfinite(trace.realized_return_pct):
         raise ValueError(f"realized_return_pct must be finite, got {trace.realized_return_pct}")
-    if not (isfinite(trace.holding_period_minutes) and trace.holding_period_minutes >= 0):
+    for name in ("realized_return_pct", "fees_pct", "slippage_pct"):
+        if abs(got := getattr(trace, name) or 0.0) > MOST_PERCENT:  # no sum has room for it
+            raise ValueError(f"{name} must be within ±{MOST_PERCENT:,.0f}, got {got:g}")
+    if not 0 <= trace.holding_period_minutes <= MOST_MINUTES:
         raise ValueError(f"holding_period_minutes must be >= 0, got {trace.holding_period_minutes}")
     if exit_time(trace) < as_utc(trace.timestamp):
         raise ValueError("the exit lies before the entry")
