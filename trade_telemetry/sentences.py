@@ -194,7 +194,7 @@ def needed_sentence(
     if n.code == "shown by now":
         return Said(f"{capital(what)} would have shown by now: it takes {after}.")
     of = f"of {MODES[n.mode].trading}" if n.mode else "at the present rate"
-    left = f"{capital(plural(ceil(n.left), 'day'))} from now." if isfinite(n.left) else ""
+    left = f"That is {plural(ceil(n.left), 'day')} from now." if isfinite(n.left) else ""
     counts = listed(f"{plural(count, 'trade')} of {name}" for name, count in n.trades)
     return Said(f"{capital(what)} shows after {after} {of}.", left or f"That is {counts}." * bool(n.trades))
 
@@ -284,7 +284,7 @@ def live_sentence(
         case "not comparable":
             return Said(f"Not comparable: no {' and no '.join(_side(v, side) for side in v.missing)}.")
         case "too early":
-            have = f"{v.trades:,} {_side(v, v.side)} on {plural(v.days, 'day')}"
+            have = f"{plural(v.trades, _side(v, v.side).removesuffix('s'))} on {plural(v.days, 'day')}"
             return Said(
                 f"Too early to say: {have}, at least {v.minimum_trades} on {v.minimum_days} days needed."
             )
