@@ -30,8 +30,8 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'SHORT_BACKTEST', 'NEW_DAYS',
-           'MOST_NAMED', 'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text',
+__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'LEAST_TOLD', 'SHORT_BACKTEST',
+           'NEW_DAYS', 'MOST_NAMED', 'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text',
            'loss_text', 'find_text', 'health_sentence', 'unjudged_text', 'version_text', 'backtest_text', 'symbol_text',
            'alarm_texts', 'health_details', 'DeskHealth', 'desk_sentence']
 
@@ -204,6 +204,9 @@ def _when(h: Health) -> str:
     return at if low == high else f"{at} ({ends})"
 
 # %% ../nbs/23_health_sentences.ipynb #lead
+LEAST_TOLD = 5  # days: a lucky week excludes much, and nobody should take comfort in it
+
+
 def _lead(h: Health) -> str:
     who, loss = plain_text(h.strategy, 40), f"{number(100 * h.size, 0, 'points')}"
     about, promise = (
@@ -226,7 +229,7 @@ def _lead(h: Health) -> str:
                 return f"{who}: this backtest is too short ever to exclude a loss of {loss}."
             return f"{who}: too early to judge, about {days(h.days_more)} more with trades are needed."
         case "healthy" | "unchanged":
-            old = f" that began over {days(h.excluded_days)} ago" if h.excluded_days >= 1 else ""
+            old = f" that began over {days(max(h.excluded_days, LEAST_TOLD))} ago"
             word = "is healthy" if h.state == "healthy" else "is unchanged since it began"
             return f"{who} {word}: a lasting loss of {loss}{old} is excluded at 95 %."
 
