@@ -975,10 +975,12 @@ def same_days(base: Path) -> Path:
         replace(trade, quantity=10.0)
         for trade in make_traces("intraday", 600, 0.6, mode="backtest", symbols=(EVIL, "SPY"), seed=5)
     ]
-    lived = [
-        replace(t, mode="live", timestamp=t.timestamp + timedelta(seconds=2), entry_price=t.entry_price * (1 + 5e-4))
-        for k, t in enumerate(promised) if k % 10
-    ]  # fmt: skip
+    lived = []
+    for trade in (trade for k, trade in enumerate(promised) if k % 10):
+        worse = 5e-4 if trade.predicted_direction == "LONG" else -5e-4
+        late = {"timestamp": trade.timestamp + timedelta(seconds=2), "mode": "live"}
+        price, earned = trade.entry_price * (1 + worse), trade.realized_return_pct - 0.05
+        lived.append(replace(trade, **late, entry_price=price, realized_return_pct=earned))
     write(base / "backtest_20250112_143022", promised)
     write(base / "live", lived)
     return base
@@ -1034,7 +1036,7 @@ def test_the_third_tab_shows_why_live_differed(browser: Browser, tmp_path: Path)
                 page.get_by_label("Live against backtest").click()
                 panel = page.locator(".tt-reconcile")
                 expect(panel.locator(".tt-said")).to_contain_text("less than its backtest")
-                expect(panel.locator(".tt-said")).to_contain_text("entry price")
+                expect(panel.locator(".tt-said")).to_contain_text("Clear of chance: entry price")
                 expect(panel.locator(".tt-waterfall [role=row]").last).to_contain_text("live − backtest")
                 assert panel.locator(".tt-waterfall [role=row]").count() > 2
                 expect(panel.locator("table")).to_have_count(2)
