@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -37,9 +37,11 @@ from trade_telemetry.dashboard.cards import cards_html, header_html
 from trade_telemetry.dashboard.chart import ReturnCurve
 from trade_telemetry.dashboard.controls import HtmlPanel, Panel
 from trade_telemetry.dashboard.page import Dashboard
+from trade_telemetry.dashboard.reconcile import reconcile_html, reconciled
 from trade_telemetry.dashboard.state import StateSource, dashboard_state
 from trade_telemetry.dashboard.tables import confusion_html, trades_html
 from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
+from trade_telemetry.judgement.reconcile import reconcile
 from trade_telemetry.store.store import TraceStore
 from trade_telemetry.store.view import select_view
 from trade_telemetry.testing import make_trace, write_run
@@ -964,6 +966,97 @@ def test_the_second_tab_shows_calibration_exits_and_all_trades(browser: Browser,
         page.get_by_label("Overview").click()
         expect(page.locator(".tt-details section")).to_have_count(0)
         expect(page.locator(".tt-curve svg").first).to_be_visible()
+        assert seen.complaints == []
+
+
+def same_days(base: Path) -> Path:
+    "A backtest, and live over its days: later by moments, at worse prices, and without every tenth trade; one name is hostile."
+    promised = [
+        replace(trade, quantity=10.0)
+        for trade in make_traces("intraday", 600, 0.6, mode="backtest", symbols=(EVIL, "SPY"), seed=5)
+    ]
+    lived = []
+    for trade in (trade for k, trade in enumerate(promised) if k % 10):
+        worse = 5e-4 if trade.predicted_direction == "LONG" else -5e-4
+        late = {"timestamp": trade.timestamp + timedelta(seconds=2), "mode": "live"}
+        price, earned = trade.entry_price * (1 + worse), trade.realized_return_pct - 0.05
+        lived.append(replace(trade, **late, entry_price=price, realized_return_pct=earned))
+    write(base / "backtest_20250112_143022", promised)
+    write(base / "live", lived)
+    return base
+
+
+def test_the_third_tab_is_reconciled_when_it_is_opened_and_again_when_its_rows_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(*asked: Any) -> Any:
+        made.append(asked)
+        return reconciled(*asked)
+
+    monkeypatch.setattr("trade_telemetry.dashboard.state.reconciled", counted)
+    page, _ = make_page(same_days(tmp_path))
+    panel = HtmlPanel("tt-reconcile", reconcile_html)
+    page.panels = [*page.panels, panel]
+    page.clock.beat = 1
+    page.clock.beat = 2
+    assert (made, page.clock.more, panel.widget.value) == ([], False, "")
+    page.ask("tab", "reconcile")  # the viewer is not kept waiting: the page asks again at once
+    assert (made, page.clock.more, page.clock.tab) == ([], True, "reconcile")
+    assert "reconciling …" in panel.widget.value
+    for beat in (3, 4, 5):
+        page.clock.beat = beat
+    assert (len(made), page.clock.more) == (1, False)
+    assert page.shown is not None
+    found, alone = page.shown["reconciliation"], reconcile(tmp_path, tmp_path).to_dict()
+    same = ("live", "period", "gap", "causes", "classes", "worst", "notes", "missing_trades")
+    assert [found["facts"][key] for key in same] == [json.loads(json.dumps(alone[key])) for key in same]
+    assert found["facts"]["classes"]["missing"] == 60
+    check_against(json.loads(json.dumps(page.shown)), state_schema())
+    assert "<img" not in panel.widget.value
+    assert "&lt;img" in panel.widget.value
+    append(tmp_path / "live" / "traces_intraday_0.csv", make_traces("intraday", 1, 0.6, days=0.01, seed=9))
+    for beat in (6, 7, 8):
+        page.clock.beat = beat
+    assert len(made) == 2
+    page.ask("tab", "overview")
+    assert (page.shown["reconciliation"], panel.widget.value, page.clock.more) == (None, "", False)
+
+
+@needs_browser
+def test_the_third_tab_shows_why_live_differed(browser: Browser, tmp_path: Path) -> None:
+    with serving(NOTEBOOK, same_days(tmp_path)) as server:
+        for name, options in (
+            ("light", {}),
+            ("dark", {"color_scheme": "dark"}),
+            ("mobile", {"viewport": {"width": 430, "height": 1800}}),
+        ):
+            with viewing(browser, server, **options) as (page, seen):
+                page.get_by_label("Live against backtest").click()
+                panel = page.locator(".tt-reconcile")
+                expect(panel.locator(".tt-said")).to_contain_text("less than its backtest")
+                expect(panel.locator(".tt-said")).to_contain_text("Clear of chance: entry price")
+                expect(panel.locator(".tt-waterfall [role=row]").last).to_contain_text("live − backtest")
+                assert panel.locator(".tt-waterfall [role=row]").count() > 2
+                expect(panel.locator("table")).to_have_count(2)
+                expect(page.locator(".tt-curve")).to_be_hidden()
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+                shoot(page, f"reconcile_{name}")
+                page.get_by_label("Overview").click()
+                expect(panel.locator("section")).to_have_count(0)
+                expect(page.locator(".tt-curve svg").first).to_be_visible()
+                assert page.evaluate("window.hacked") is None
+                assert seen.complaints == []
+
+
+@needs_browser
+def test_without_a_common_period_the_third_tab_says_so(browser: Browser, server: Server) -> None:
+    with viewing(browser, server) as (page, seen):
+        page.get_by_label("Live against backtest").click()
+        expect(page.locator(".tt-reconcile")).to_contain_text("no common period: live covers")
+        expect(page.locator(".tt-reconcile .tt-waterfall")).to_have_count(0)
+        shoot(page, "reconcile_none")
         assert seen.complaints == []
 
 

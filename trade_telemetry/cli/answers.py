@@ -35,8 +35,8 @@ from ..store.runs import RunInfo, missing_of
 from ..wording import SIGNS, interval_name, listed, plain_text, plural
 
 # %% auto #0
-__all__ = ['nothing_judged', 'metrics_answer', 'cut', 'cuts_answer', 'sides_answer', 'pairs_answer', 'live_answer', 'find_alerts',
-           'find_health', 'alerts_answer', 'check_answer', 'judge', 'joined', 'with_missing']
+__all__ = ['WHY', 'nothing_judged', 'metrics_answer', 'cut', 'cuts_answer', 'sides_answer', 'pairs_answer', 'live_answer',
+           'find_alerts', 'find_health', 'alerts_answer', 'check_answer', 'judge', 'joined', 'with_missing']
 
 # %% ../../nbs/cli/05_answers.ipynb #nothing
 def nothing_judged(
@@ -160,6 +160,9 @@ def pairs_answer(
     return Answer({"rows_from": label, **to_json_value(answer)}, (label, *parts))
 
 # %% ../../nbs/cli/05_answers.ipynb #live-answer
+WHY = "why: trade-telemetry reconcile matches the trades of common days and splits the difference by cause"
+
+
 def live_answer(
     reading: Reading,  # What is live, and its backtest
 ) -> Answer:  # Measures and a verdict for each strategy; code 1 where one is worse or none can be compared
@@ -180,6 +183,8 @@ def live_answer(
     parts.append(
         f"one look decides, {LOOK_DRAWS:,} drawn worlds; p of precision, average trade and costs is behind its gate, all p after Holm"
     )
+    if answer.degraded or any(one.status == "better" for one in sides.values()):
+        parts.append(WHY)
     compared = any(one.live_trades and one.reference_trades for one in sides.values())
     return Answer(facts, tuple(parts), int(not compared or bool(answer.degraded)))
 

@@ -20,10 +20,10 @@ from ..wording import Severity, Source, Status, Trend
 __all__ = ['SCHEMA_VERSION', 'BACKTEST', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against',
            'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
            'SymbolEntry', 'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit',
-           'Details', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing', 'ViewFacts', 'Choices', 'Drawn', 'Findings',
-           'State', 'state_schema', 'nothing_drawn', 'empty_state', 'example_share', 'example_figures',
-           'example_against', 'example_alert', 'example_said', 'example_health', 'example_desk', 'example_curves',
-           'example_state', 'example_traces']
+           'Details', 'GapBar', 'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
+           'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state',
+           'example_share', 'example_figures', 'example_against', 'example_alert', 'example_said', 'example_health',
+           'example_desk', 'example_curves', 'example_state', 'example_traces']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -333,6 +333,36 @@ class Details(TypedDict):
     calibration: dict[str, Calibration]
     exits: dict[str, list[Exit]]
 
+# %% ../../nbs/dashboard/01_answers.ipynb #reconciled
+class GapBar(TypedDict):
+    "One step of the waterfall."
+
+    name: str  # Cause
+    text: str  # Its amount
+    verdict: str  # What may be said of it
+    left: float  # Left edge, percent of the room
+    width: float  # Percent of the room
+    tone: Literal["good", "bad", "plain"]
+
+
+class WordTable(TypedDict):
+    "A table of words."
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+class Reconciled(TypedDict):
+    "The third tab: why live differed from its backtest."
+
+    said: str  # One or two sentences; or the one line why nothing can be said
+    note: str  # Trades and period; empty where nothing is said
+    bars: list[GapBar]  # Causes, the largest first, and the whole; empty where nothing differs
+    tables: list[WordTable]  # By class, and the trades that differ most
+    notes: list[str]  # What should be known
+    facts: dict[str, Any] | None  # As `trade-telemetry reconcile --json`
+
 # %% ../../nbs/dashboard/01_answers.ipynb #runs
 class RunName(TypedDict):
     "A run that could be chosen."
@@ -437,11 +467,12 @@ class State(ViewFacts, Choices, Findings, Said):
 
     schema_version: int
     generated_at: str
-    complete: bool  # False while the comparison with the backtest or the health is being made
+    complete: bool  # False while a comparison with the backtest or the health is being made
     message: str | None  # Why there is nothing to show
     rows: Rows
     health: dict[str, HealthEntry]  # By strategy, the worst first; empty where nothing is live
     health_desk: DeskEntry | None  # All of them; None where nothing is live
+    reconciliation: Reconciled | None  # None where the tab is not open
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema
@@ -476,7 +507,7 @@ def empty_state(
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
-        "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "errors": [],
+        "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "reconciliation": None, "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})
 

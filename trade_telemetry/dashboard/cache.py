@@ -12,12 +12,12 @@ from zlib import crc32
 import numpy as np
 from cachetools import LRUCache
 
-from .answers import Against, DeskEntry, Figures, HealthEntry, Said
+from .answers import Against, DeskEntry, Figures, HealthEntry, Reconciled, Said
 from .query import Query
 from ..store.columns import TraceColumns
 
 # %% auto #0
-__all__ = ['Answer', 'Healths', 'recall', 'checksum', 'PageCache']
+__all__ = ['Answer', 'Healths', 'recall', 'checksum', 'content_of', 'PageCache']
 
 # %% ../../nbs/dashboard/11_cache.ipynb #recall
 Answer = TypeVar("Answer")
@@ -56,6 +56,17 @@ def checksum(
             parts += [own.keys, own.counts, own.sums, own.confidence_bins]
     return tuple(crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in parts)
 
+# %% ../../nbs/dashboard/11_cache.ipynb #content
+def content_of(
+    columns: TraceColumns,  # Rows and perhaps a ledger
+) -> tuple[int, ...]:  # Equal for equal rows at the same places
+    "Sum up all that rows say."
+    facts = vars(columns).values()
+    arrays = [part for part in facts if isinstance(part, np.ndarray) and part.dtype != object]
+    words = crc32(repr([part for part in facts if isinstance(part, list)]).encode(errors="replace"))
+    parts = (crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in arrays)
+    return (*checksum(columns), words, *parts)
+
 # %% ../../nbs/dashboard/11_cache.ipynb #page-cache
 Healths = tuple[dict[str, HealthEntry], DeskEntry | None]  # By strategy, and all of them
 
@@ -72,6 +83,9 @@ class PageCache:
         self.compared: LRUCache[Hashable, tuple[int, dict[str, Against]]] = LRUCache(6)  # By filters
 
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
+        self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Reconciled | None]] = LRUCache(
+            6
+        )  # By filters
 
     def see(self, columns: TraceColumns) -> None:
         "Forget what was said of other rows."
@@ -106,3 +120,19 @@ class PageCache:
         if number != self.number and not query.hurry:
             number, known = self.compared[key] = (self.number, find())
         return known, number == self.number
+
+    def reconciled(
+        self,
+        query: Query,  # Filters, and whether the viewer waits
+        situation: Hashable,  # What it depends on beside the rows
+        content: Callable[[], Hashable],  # Sums its rows up
+        find: Callable[[], Reconciled],  # Reconciles
+    ) -> tuple[Reconciled | None, bool]:  # None: not known yet; is it that of the present rows?
+        "Say why live differed, in a hurry perhaps by the rows of before; equal rows are reconciled once."
+        key, now = (query.symbol, query.run, query.run_mode), (self.number, situation)
+        then, rows, known = self.gaps.get(key, (None, None, None))
+        if then != now and not query.hurry:
+            present = content()
+            known = find() if known is None or present != rows else known
+            then, _, _ = self.gaps[key] = (now, present, known)
+        return known, then == now

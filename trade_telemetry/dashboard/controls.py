@@ -30,7 +30,7 @@ from ..wording import moment, plural
 
 # %% auto #0
 __all__ = ['plain_layout', 'plain_style', 'html_widget', 'HtmlPanel', 'narrow_style', 'Choice', 'Filters', 'package_text',
-           'clock_words', 'RefreshClock', 'Panel', 'box']
+           'clock_words', 'tab_open', 'RefreshClock', 'Panel', 'box']
 
 # %% ../../nbs/dashboard/10_controls.ipynb #html-panel
 @cache
@@ -177,6 +177,15 @@ def clock_words(
         return words
     return f"{words} · to {moment(state['newest_trace_at'], state['timezone'], named=False)[:10]}"
 
+# %% ../../nbs/dashboard/10_controls.ipynb #tab-open
+def tab_open(
+    state: State,  # What to show
+) -> str:  # overview, details or reconcile
+    "Say which tab is open."
+    if state["reconciliation"] is not None:
+        return "reconcile"
+    return "overview" if state["details"] is None else "details"
+
 # %% ../../nbs/dashboard/10_controls.ipynb #refresh-clock
 class RefreshClock(anywidget.AnyWidget):
     "The page's timer and status line; one beat, one answer."
@@ -205,7 +214,7 @@ class RefreshClock(anywidget.AnyWidget):
         with self.hold_sync():
             self.state, self.mode, self.title = state["state"], state["mode"], state["title"]
             self.rows = state["rows"]["loaded"]
-            self.tab = "overview" if state["details"] is None else "details"
+            self.tab = tab_open(state)
             self.words = clock_words(state)
             self.more = not state["complete"]
             self.alerts = len(state["alerts"]) + len(state["errors"])

@@ -35,6 +35,7 @@ class Query:
     days: int | None = 30  # Days that the curves cover; None: all
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
     details: bool = False  # Calibration, exits and all trades?
+    reconcile: bool = False  # Live against the backtest, trade by trade?
     page: int = 0  # Page of that list, the newest trades on page 0
     hurry: bool = False  # Leave out what takes long, if it is not known yet; the state then says so
 
@@ -138,7 +139,8 @@ def choices_text(
 ) -> str:  # JSON
     "Write down what a page should keep over a reload."
     run = f"run {asked.run}" if asked.run is not None else asked.run_mode and f"mode {asked.run_mode}"
-    days, tab = str(asked.days or "all"), "details" if asked.details else "overview"
+    days = str(asked.days or "all")
+    tab = "reconcile" if asked.reconcile else "details" if asked.details else "overview"
     return json.dumps(
         {"symbol": asked.symbol, "direction": asked.direction, "run": run, "days": days, "tab": tab}
     )
@@ -182,8 +184,8 @@ def query_after(
         if cell is None and value:
             return asked
         return replace(asked, cell=None if cell == asked.cell else cell, page=0)
-    if name == "tab" and value in ("overview", "details"):
-        return replace(asked, details=value == "details", page=0)
+    if name == "tab" and value in ("overview", "details", "reconcile"):
+        return replace(asked, details=value == "details", reconcile=value == "reconcile", page=0)
     if name == "days" and value in [str(days or "all") for days in RANGES]:
         return replace(asked, days=None if value == "all" else int(value))
     if name == "page" and (numbers := whole_numbers(value)) is not None and len(numbers) == 1:

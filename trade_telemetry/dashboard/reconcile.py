@@ -6,42 +6,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from markupsafe import Markup
 
+from .answers import GapBar, Reconciled, State, WordTable
 from .markup import Panel, Template, calm_html, panel_html
-from ..judgement.reconcile import Reconciliation
-from trade_telemetry.judgement.reconcile_words import (
-    CAUSE_WORDS,
-    VERDICTS,
-    Table,
-    amount,
-    class_table,
-    headline,
-    worst_table,
-)
+from ..store.view import View
 from ..wording import period, plural
 
+if TYPE_CHECKING:  # loaded when the tab is opened
+    from trade_telemetry.judgement.reconcile import Reconciliation
+
 # %% auto #0
-__all__ = ['waterfall_html', 'cells_html', 'Bar', 'waterfall_bars', 'Waterfall', 'Cells', 'words_html', 'reconcile_html']
+__all__ = ['Tone', 'waterfall_html', 'NUMBERS', 'cells_html', 'waterfall_bars', 'only_line', 'words_of', 'reconciled',
+           'Waterfall', 'Cells', 'words_html', 'reconcile_html']
 
 # %% ../../nbs/dashboard/16_reconcile.ipynb #bars
-class Bar(NamedTuple):
-    "One step of the waterfall."
-
-    name: str  # Cause
-    text: str  # Its amount
-    verdict: str  # What may be said of it
-    left: float  # Left edge, percent of the room
-    width: float  # Percent of the room
-    tone: str  # good, bad or plain
+Tone = Literal["good", "bad", "plain"]
 
 
 def waterfall_bars(
     answer: Reconciliation,  # Any
-) -> list[Bar]:  # Causes, the largest first, and the whole; nothing where nothing differs
+) -> list[GapBar]:  # Causes, the largest first, and the whole; nothing where nothing differs
     "Lay the gap out."
+    from trade_telemetry.judgement.reconcile_words import CAUSE_WORDS, VERDICTS, amount
+
     if not answer.differs:
         return []
     steps = [(CAUSE_WORDS[name], cause) for name, cause in answer.causes.items()]
@@ -50,9 +40,10 @@ def waterfall_bars(
         edges.append(edges[-1] + cause.total)
     low, room = min(edges), max(edges) - min(edges) or 1.0
 
-    def bar(name: str, start: float, end: float, text: str, verdict: str, tone: str) -> Bar:
+    def bar(name: str, start: float, end: float, text: str, verdict: str, tone: Tone) -> GapBar:
         left, right = sorted((100 * (start - low) / room, 100 * (end - low) / room))
-        return Bar(name, text, verdict, round(left, 3), round(max(right - left, 0.3), 3), tone)
+        width = round(max(right - left, 0.3), 3)
+        return {"name": name, "text": text, "verdict": verdict, "left": round(left, 3), "width": width, "tone": tone}  # fmt: skip
 
     bars = [
         bar(name, a, b, amount(cause.total, answer), VERDICTS[cause.verdict], "good" if cause.total > 0 else "bad")
@@ -66,27 +57,76 @@ def waterfall_bars(
         ),
     ]
 
+# %% ../../nbs/dashboard/16_reconcile.ipynb #words
+def only_line(
+    line: str,  # Such as "no common period: …"
+) -> Reconciled:
+    "Say why nothing can be said."
+    return {"said": line, "note": "", "bars": [], "tables": [], "notes": [], "facts": None}
+
+
+def words_of(
+    answer: Reconciliation,  # Any
+) -> Reconciled:  # JSON-ready
+    "Put a reconciliation into words."
+    from trade_telemetry.judgement.reconcile_words import class_table, headline, note_lines, worst_table
+
+    when = period(answer.shared.period.first, answer.shared.period.last)
+    trades = (plural(answer.live.trades, "live trade"), plural(answer.backtest.trades, "backtest trade"))
+    tables = [class_table(answer), worst_table(answer)] if answer.differs else []
+    words: list[WordTable] = [
+        {"title": t.title, "header": list(t.header), "rows": [list(row) for row in t.rows]}
+        for t in tables if t.rows
+    ]  # fmt: skip
+    facts = {"headline": headline(answer), **answer.to_dict()}
+    return {
+        "said": facts["headline"], "note": f"{', '.join(trades)} · {when}", "bars": waterfall_bars(answer), "tables": words,
+        "notes": note_lines(answer), "facts": facts,
+    }  # fmt: skip
+
+# %% ../../nbs/dashboard/16_reconcile.ipynb #reconciled
+def reconciled(
+    view: View,  # Figure and reference, of both directions
+    timezone: str = "UTC",  # Zone whose dates count
+) -> Reconciled:  # JSON-ready
+    "Reconcile what is shown with what stands beside it."
+    from trade_telemetry.judgement.reconcile import Asked, reconcile_read
+    from trade_telemetry.judgement.reconcile_sides import Side
+
+    if not len(view.figure) and view.figure.ledger is None:
+        return only_line("No closed trades here yet.")
+    if view.state == "historical":
+        return only_line("Nothing is live here, so there is nothing to hold against a backtest.")
+    if view.reference is None or (not len(view.reference) and view.reference.ledger is None):
+        return only_line("There is no backtest here to hold these trades against.")
+    live = Side(view.figure, tuple(view.figure_runs), view.label)
+    back = Side(view.reference, tuple(view.reference_runs), "backtest")
+    try:
+        return words_of(reconcile_read(live, back, Asked(timezone=timezone)))
+    except ValueError as error:
+        return only_line(f"Not reconciled: {error}.")
+
 # %% ../../nbs/dashboard/16_reconcile.ipynb #part
 class Waterfall(NamedTuple):
     "Steps under a sentence."
 
     said: str
-    bars: Sequence[Bar]
+    bars: Sequence[GapBar]
 
 
 waterfall_html = Template[Waterfall]("""
-<p class="tt-said" style="margin:0 0 10px">{{ said }}</p>
-<div role="table" aria-label="The gap by cause">
+<p class="tt-said" role="status">{{ said }}</p>
+{% if bars %}<div class="tt-waterfall" role="table" aria-label="The gap by cause">
 {% for bar in bars %}
-<div role="row" style="display:grid;grid-template-columns:22% 1fr 12% 16%;gap:10px;align-items:center;margin:3px 0">
-<span role="cell">{{ bar.name }}</span>
-<span aria-hidden="true" style="position:relative;height:14px;background:var(--tt-grid);border-radius:2px">
-<i style="position:absolute;top:0;bottom:0;left:{{ bar.left }}%;width:{{ bar.width }}%;border-radius:2px;background:var(--tt-{{ bar.tone }},var(--tt-muted))"></i></span>
-<span role="cell" style="text-align:right;font-variant-numeric:tabular-nums">{{ bar.text }}</span>
-<small role="cell" style="color:var(--tt-muted)">{{ bar.verdict }}</small></div>
+<div role="row" class="tt-step tt-{{ bar.tone }}"><span role="cell">{{ bar.name }}</span>
+<i aria-hidden="true"><b style="left:{{ bar.left }}%;width:{{ bar.width }}%"></b></i>
+<span role="cell" class="tt-amount">{{ bar.text }}</span><small role="cell">{{ bar.verdict }}</small></div>
 {% endfor %}
-</div>
+</div>{% endif %}
 """)
+
+# %% ../../nbs/dashboard/16_reconcile.ipynb #cells
+NUMBERS = ("trades", "live", "backtest", "live − backtest")
 
 
 class Cells(NamedTuple):
@@ -95,35 +135,36 @@ class Cells(NamedTuple):
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    right: Sequence[bool]  # Column by column: does it hold numbers?
 
 
 cells_html = Template[Cells]("""
-<table class="tt-list"><caption style="text-align:left">{{ title }}</caption>
-<thead><tr>{% for cell in header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
-<tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table>
+<h3>{{ title }}</h3><div class="tt-wide" tabindex="0" role="region" aria-label="{{ title }}"><table class="tt-list tt-words">
+<thead><tr>{% for cell in header %}<th scope="col"{% if right[loop.index0] %} class="tt-number"{% endif %}>{{ cell }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in rows %}<tr>{% for cell in row %}<td{% if right[loop.index0] %} class="tt-number"{% endif %}>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
 """)
 
 
 def words_html(
-    table: Table,  # Cells as text
-) -> Markup:  # Empty where it has no rows
+    table: WordTable,  # Cells as text
+) -> Markup:
     "Draw a table of words."
-    return cells_html(Cells(table.title, table.header, table.rows)) if table.rows else Markup("")
+    right = [head in NUMBERS for head in table["header"]]
+    return cells_html(Cells(table["title"], table["header"], table["rows"], right))
 
 # %% ../../nbs/dashboard/16_reconcile.ipynb #reconcile-html
+_NOTE = Markup('<p class="tt-note">{}</p>')
+
+
 def reconcile_html(
-    answer: Reconciliation | None,  # What was found; None: nothing could be
-    why_not: str = "",  # One line instead: no common period, nothing live
-) -> Markup:  # The panel
+    state: State,  # What to show
+) -> Markup:  # The panel; empty where the tab is not open
     "Draw why live differed from its backtest."
-    if answer is None:
-        return panel_html(
-            Panel(
-                "Why live differed", "", calm_html(f"— {why_not or 'nothing to hold against a backtest'} —")
-            )
-        )
-    body = waterfall_html(Waterfall(headline(answer), waterfall_bars(answer)))
-    if answer.differs:
-        body += words_html(class_table(answer)) + words_html(worst_table(answer))
-    note = f"{plural(answer.live.trades, 'live trade')}, {plural(answer.backtest.trades, 'backtest trade')} · {period(answer.shared.period.first, answer.shared.period.last)}"
-    return panel_html(Panel("Why live differed", note, body))
+    found, title = state["reconciliation"], "Live against backtest"
+    if found is None:
+        return Markup("")
+    if found["facts"] is None:
+        return panel_html(Panel(title, "", calm_html(found["said"])))
+    body = waterfall_html(Waterfall(found["said"], found["bars"]))
+    body += Markup("").join([*map(words_html, found["tables"]), *map(_NOTE.format, found["notes"])])
+    return panel_html(Panel(title, found["note"], body))

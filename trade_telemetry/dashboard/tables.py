@@ -234,12 +234,16 @@ def trades_html(
 # %% ../../nbs/dashboard/09_tables.ipynb #tabs
 def tabs_html(
     state: State,  # What to show
-) -> Markup:  # Two buttons
-    "Draw the choice between overview and details."
-    is_open, more = state["details"] is not None, "Calibration, exits, trades"
-    both = ask_button("tab", "overview", "Overview", "Overview", not is_open)
-    both += ask_button("tab", "details", more, more, is_open)
-    return Markup('<div class="tt-buttons" role="group" aria-label="Page">{}</div>').format(both)
+) -> Markup:  # Three buttons
+    "Draw the choice between overview, details, and live against its backtest."
+    opened = [name for name in ("details", "reconciliation") if state[name] is not None]
+    tabs = (
+        ("overview", "Overview", not opened),
+        ("details", "Calibration, exits, trades", "details" in opened),
+        ("reconcile", "Live against backtest", "reconciliation" in opened),
+    )
+    buttons = Markup("").join(ask_button("tab", name, words, words, is_open) for name, words, is_open in tabs)
+    return Markup('<div class="tt-buttons" role="group" aria-label="Page">{}</div>').format(buttons)
 
 # %% ../../nbs/dashboard/09_tables.ipynb #calibration
 class Mark(NamedTuple):
