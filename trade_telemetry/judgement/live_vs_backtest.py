@@ -19,7 +19,7 @@ import trade_telemetry.metrics.figures as fg
 from ..aggregate_form import plain_name
 from ..glossary import difference, label, show, show_interval
 from ..jsonable import ReadByKey
-from .alert_rules import judged_of
+from .alert_rules import AlertRules, judged_of
 from .clustered_means import ClusteredMean
 from .comparison import VerdictRule
 from .one_look import LOOK_DRAWS, LOOKED_AT, Look, one_look
@@ -245,6 +245,7 @@ def look_of(
     live: Folded,  # Trades of one strategy
     reference: Folded,  # Its backtest
     rule: VerdictRule = lm.RULE,  # Draws and seed
+    variants_tried: int = 1,  # Variants among which the backtest was picked, >= 1
 ) -> tuple[Look | None, Watchable | None]:  # The look, and what it looked at; None where there is nothing
     "Look at one strategy."
     whole = int(dy.days_of(live.every).day[-1]) + 1 if len(live.every) else 0
@@ -255,7 +256,7 @@ def look_of(
     known = min((int((s.reference_counts > 0).sum()) for s in streams), default=0)
     if known < MINIMUM_DAYS or len(watched.days) < MINIMUM_DAYS:
         return None, watched
-    return one_look(streams, max(99, min(rule.draws, LOOK_DRAWS)), rule.seed), watched
+    return one_look(streams, max(99, min(rule.draws, LOOK_DRAWS)), rule.seed, variants_tried), watched
 
 
 def present_of(
@@ -323,6 +324,7 @@ def measure_strategy(
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = lm.RULE,  # Coverage, draws, seed, edges
     mode: Mode = "live",  # What is judged
+    variants_tried: int = 1,  # Variants among which the backtest was picked, >= 1
 ) -> AgainstBacktest:  # Without p_holm
     "Measure one strategy live and in its backtest."
     rows, sides, chosen = newest_versions(
@@ -331,7 +333,8 @@ def measure_strategy(
     (live, reference), (ours, theirs) = rows, sides
     means, base, dates = lm.measured(ours), lm.measured(theirs), dy.estimated_daily(ours)[0]
     edges = {"precision": rule.minimum_edge_points, "daily_return": rule.minimum_edge_pct}
-    look, watched = look_of(ours, theirs, rule)
+    look, watched = look_of(ours, theirs, rule, variants_tried)
+    picked = (LiveNote("picked", mode, tried=variants_tried),) * (variants_tried > 1 and look is not None)
     return AgainstBacktest(
         fg.trades(ours.returns), fg.trades(theirs.returns), len(live), len(reference),
         means["expectancy"].days, base["expectancy"].days,
@@ -341,7 +344,7 @@ def measure_strategy(
             lm.loss_needed(code, edge, means[code], base[code], len(dates), days_per_year(dates), mode)
             for code, edge in edges.items()
         ),
-        (*version_notes(mode, sides, chosen), *notes_of(mode, sides, rows), *split_note(means, base, mode)),
+        (*version_notes(mode, sides, chosen), *notes_of(mode, sides, rows), *split_note(means, base, mode), *picked),
         mode, rule, look,
         recent=present_of(means, base, look, watched, rule), split=lm.daily_split(means, base),
     )  # fmt: skip
@@ -414,9 +417,10 @@ def compare_strategy(
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = lm.RULE,  # Coverage, draws, seed, edges
     mode: Mode = "live",  # What is judged
+    variants_tried: int = 1,  # Variants among which the backtest was picked, >= 1
 ) -> AgainstBacktest:  # With the verdict of a strategy that nobody else is asked about
     "Compare one strategy with its backtest."
-    return adjusted({"": measure_strategy(live, reference, timezone, rule, mode)})[""]
+    return adjusted({"": measure_strategy(live, reference, timezone, rule, mode, variants_tried)})[""]
 
 # %% ../../nbs/judgement/21_live_vs_backtest.ipynb #live-vs-backtest
 @dataclass(frozen=True, eq=False)
@@ -452,6 +456,7 @@ def live_vs_backtest(
     *,
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = lm.RULE,  # Coverage, draws, seed, edges
+    rules: AlertRules | None = None,  # Tell among how many variants each backtest was picked; None: one
 ) -> LiveVsBacktest:  # A comparison for each strategy
     "Compare what is live with what the backtest promised, strategy by strategy."
     judged, nothing = view.state in ("live", "replay"), view.figure.take(slice(0))
@@ -462,7 +467,12 @@ def live_vs_backtest(
     names = sorted({name for columns in (figure, reference) for name in names_known(columns)})
     answers = {
         name: measure_strategy(
-            choose(figure, strategy=name), choose(reference, strategy=name), timezone, rule, mode
+            choose(figure, strategy=name),
+            choose(reference, strategy=name),
+            timezone,
+            rule,
+            mode,
+            1 if rules is None else rules.tried(name),
         )
         for name in names
     }
