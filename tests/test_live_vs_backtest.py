@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from freqtrade_logs import load_log
 from scipy import stats
 
 from trade_telemetry.capture.writer import TelemetryWriter
+from trade_telemetry.cli.main import main
 from trade_telemetry.judgement.clustered_means import clustered_mean, day_difference
 from trade_telemetry.judgement.comparison import VerdictRule
 from trade_telemetry.judgement.gee import gee_difference
@@ -22,7 +24,7 @@ from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.runs import RunInfo
 from trade_telemetry.store.store import TraceStore
 from trade_telemetry.store.view import View, select_view
-from trade_telemetry.testing import simulate_columns
+from trade_telemetry.testing import simulate_columns, write_run
 from trade_telemetry.trace import PredictionTrace
 
 START = datetime(2025, 1, 6, 15, tzinfo=UTC)
@@ -294,3 +296,25 @@ def test_a_pooled_difference_holds_its_five_percent(
             sides.append(clustered_mean(right, m, np.arange(days), True))
         named += gee_difference(sides[0], sides[1]).p_value < 0.05
     assert named <= stats.binom.ppf(0.999, times, most), f"{named} of {times}"
+
+
+def test_the_rules_of_the_directory_say_among_how_many_variants_a_backtest_was_picked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "backtest_20250101_000000", simulate_columns(120, 10, 0.58, seed=1).to_traces())
+    live = simulate_columns(60, 10, 0.52, mode="live", start=LATER, seed=2)
+    write_run(tmp_path / "live", live.to_traces(), mode="live")
+    words = ["compare", "--live-vs-backtest", "--format", "json", "--telemetry-dir", str(tmp_path)]
+    answers = []
+    for rules in ("variants_tried: 1", "variants_tried: {intraday: 20}", "variants_tried: {swing: 20}"):
+        (tmp_path / "alerts.yaml").write_text(rules)
+        main(words)
+        answers.append(json.loads(capsys.readouterr().out)["strategies"]["intraday"])
+    one, picked, other = answers
+    assert one == other and one["look"]["p_worse"] < picked["look"]["p_worse"]
+    assert one["look"]["p_better"] == picked["look"]["p_better"]
+    assert picked["notes"][-1] == "The look reads the backtest lower, as the best of 20 variants."
+    assert one["measures"]["precision"]["difference"] == picked["measures"]["precision"]["difference"]
+    (tmp_path / "alerts.yaml").write_text("variants_tried: 0")
+    assert main(words) != 0
+    assert "variants_tried" in capsys.readouterr().err

@@ -130,6 +130,7 @@ class PrecisionEvidence:
     effective: float  # Independent signals that would carry as much
     line: float  # Threshold, fraction
     clears_at: float  # Precision at which the alert ends, fraction
+    version: str | None = None  # That alone counts; None: all there are
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,8 @@ def evidence_text(
                 interval_name(),
             )
             much = f"{plural(e.signals, 'signal')} on {plural(e.days, 'day')}"
+            if e.version is not None:
+                much += f" of {f'version {plain_text(e.version, 24)}' if e.version else 'the version without a name'}"
             return f"{'at its lowest' if worst else 'observed'} {seen} of {much}, effective sample size {number(e.effective, 0)}"
         case ShareEvidence():
             gap = a.rule == "calibration_drift"

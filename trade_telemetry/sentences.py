@@ -297,7 +297,9 @@ def live_sentence(
             return Said("No clear difference from the backtest.", f"{figures} {when}".strip())
 
 # %% ../nbs/11_sentences.ipynb #note
-NoteCode = Literal["new symbols", "counted by the ledger", "incomplete sample", "daily split"]
+NoteCode = Literal[
+    "new symbols", "counted by the ledger", "incomplete sample", "daily split", "newest version", "picked"
+]
 
 
 @dataclass(frozen=True)
@@ -315,6 +317,9 @@ class LiveNote:
         nan,
         nan,
     )  # Of the difference of the daily return, percent: by trades a day, by the return of a trade
+    version: str = ""  # That alone counts; "" is the one without a name
+    since: str = ""  # Date of its first close, YYYY-MM-DD
+    tried: int = 1  # Variants among which the backtest was picked
 
 
 def note_sentence(
@@ -332,6 +337,14 @@ def note_sentence(
         now, then = (number(x, 1) for x in n.a_day)
         split = f"{trade} by the return of a trade, {pace} by trades a day ({now}, backtest {then})"
         return Said(f"Daily return {whole} against the backtest: {split}.")
+    if n.code == "picked":
+        return Said(f"The look reads the backtest lower, as the best of {plural(n.tried, 'variant')}.")
+    if n.code == "newest version":
+        of = f"version {plain_text(n.version, 24)}" if n.version else "the version without a name"
+        much = f"{n.trades:,} {trades}"
+        if n.mode == "backtest":
+            return Said(f"Of the backtest {of} counts ({much}).")
+        return Said(f"Judged: {of} since {n.since} ({much}); other versions are left out.")
     kept = f"{capital(MODES[n.mode].side)}: {rows} of a sample that no ledger completes."
     return Said(kept, "The daily return is an estimate.")
 

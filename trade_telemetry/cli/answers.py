@@ -170,7 +170,8 @@ def live_answer(
     from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
     from trade_telemetry.judgement.one_look import LOOK_DRAWS
 
-    answer = live_vs_backtest(reading.live_view, timezone=reading.settings.timezone)
+    rules = find_rules(reading.settings)
+    answer = live_vs_backtest(reading.live_view, timezone=reading.settings.timezone, rules=rules)
     sides, facts = answer.strategies, to_json_value(answer)
     if not sides:
         where = f"{reading.settings.telemetry_storage_path} ({answer.rows_from})"

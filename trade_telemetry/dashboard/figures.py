@@ -35,6 +35,7 @@ from trade_telemetry.dashboard.answers import (
     Rolling,
     Share,
 )
+from ..judgement.alert_rules import AlertRules
 from ..judgement.live_vs_backtest import live_vs_backtest
 from ..metrics.aggregates import firsts_of, fold, was_sampled
 from trade_telemetry.metrics.classification import (
@@ -185,13 +186,14 @@ def verdicts_of(
     view: View,  # Figure and reference
     names: Sequence[str],  # Strategies that are shown
     timezone: str,  # Zone of days
+    rules: AlertRules | None = None,  # As `live_vs_backtest`
 ) -> dict[str, Against]:  # By strategy; those without a backtest are left out
     "Ask how each strategy stands against its backtest."
     if view.reference is None:
         return {}
     if len(np.unique(view.figure.strategy)) > len(names):
         view = replace(view, figure=_of(view.figure, names), reference=_of(view.reference, names))
-    answers = live_vs_backtest(replace(view, state="live"), timezone=timezone)["strategies"]
+    answers = live_vs_backtest(replace(view, state="live"), timezone=timezone, rules=rules)["strategies"]
     there = [name for name in names if name in answers and answers[name]["reference_trades"]]
     return {name: against_of(answers[name]) for name in there}
 

@@ -419,7 +419,8 @@ def dashboard_state(
         return state
 
     def compare() -> dict[str, Against]:
-        return verdicts_of(views_of(columns, runs, query)[1], list(strategies), settings.timezone)
+        seen, rules = views_of(columns, runs, query)[1], find_rules(settings)
+        return verdicts_of(seen, list(strategies), settings.timezone, rules)
 
     against, complete = cache.verdicts(query, compare)
     both: dict[str, Figures] = {n: {**own, "against": against.get(n)} for n, own in strategies.items()}

@@ -5,23 +5,26 @@
 # %% ../../nbs/judgement/21_live_vs_backtest.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
 from typing import Any
 
+import numpy as np
+
 import trade_telemetry.judgement.live_measures as lm
 import trade_telemetry.metrics.day_figures as dy
 import trade_telemetry.metrics.figures as fg
+from ..aggregate_form import plain_name
 from ..glossary import difference, label, show, show_interval
 from ..jsonable import ReadByKey
-from .alert_rules import judged_of
+from .alert_rules import AlertRules, judged_of
 from .clustered_means import ClusteredMean
 from .comparison import VerdictRule
 from .one_look import LOOK_DRAWS, LOOKED_AT, Look, one_look
 from .significance import holm_adjusted
-from .streams import Watchable, streams_of
+from .streams import Chosen, Watchable, judged_versions, streams_of
 from ..metrics.aggregates import Folded, fold, names_known
 from ..metrics.returns import days_per_year
 from trade_telemetry.sentences import (
@@ -36,12 +39,14 @@ from trade_telemetry.sentences import (
 )
 from ..store.columns import TraceColumns, choose
 from ..store.view import View
+from ..timezones import date_of_day
 from ..wording import MODES, Mode, Status, interval_name, p_value, plain_text
 
 # %% auto #0
-__all__ = ['MINIMUM_DAYS', 'MINIMUM_TRADES', 'OF_ROWS', 'PARTS', 'AgainstBacktest', 'look_facts', 'verdict_of_strategy',
-           'against_markdown', 'notes_of', 'look_of', 'present_of', 'measure_strategy', 'split_note', 'adjusted',
-           'compare_strategy', 'LiveVsBacktest', 'live_vs_backtest']
+__all__ = ['MINIMUM_DAYS', 'MINIMUM_TRADES', 'OF_ROWS', 'Rows', 'Sums', 'PARTS', 'AgainstBacktest', 'look_facts',
+           'verdict_of_strategy', 'against_markdown', 'notes_of', 'look_of', 'present_of', 'of_versions',
+           'newest_versions', 'version_notes', 'measure_strategy', 'split_note', 'adjusted', 'compare_strategy',
+           'LiveVsBacktest', 'live_vs_backtest']
 
 # %% ../../nbs/judgement/21_live_vs_backtest.ipynb #verdict
 MINIMUM_DAYS, MINIMUM_TRADES = 10, 30  # on each side, before anything is said
@@ -240,6 +245,7 @@ def look_of(
     live: Folded,  # Trades of one strategy
     reference: Folded,  # Its backtest
     rule: VerdictRule = lm.RULE,  # Draws and seed
+    variants_tried: int = 1,  # Variants among which the backtest was picked, >= 1
 ) -> tuple[Look | None, Watchable | None]:  # The look, and what it looked at; None where there is nothing
     "Look at one strategy."
     whole = int(dy.days_of(live.every).day[-1]) + 1 if len(live.every) else 0
@@ -250,7 +256,7 @@ def look_of(
     known = min((int((s.reference_counts > 0).sum()) for s in streams), default=0)
     if known < MINIMUM_DAYS or len(watched.days) < MINIMUM_DAYS:
         return None, watched
-    return one_look(streams, max(99, min(rule.draws, LOOK_DRAWS)), rule.seed), watched
+    return one_look(streams, max(99, min(rule.draws, LOOK_DRAWS)), rule.seed, variants_tried), watched
 
 
 def present_of(
@@ -269,6 +275,48 @@ def present_of(
         return lm.recent_of(live, reference, middle, (low, middle, high), rule)
     return lm.recent_of(live, reference, int(days[-min(lm.LAST_DAYS, len(days))]), None, rule)
 
+# %% ../../nbs/judgement/21_live_vs_backtest.ipynb #newest-versions
+Rows = tuple[TraceColumns, TraceColumns]  # Of what is judged, and of its backtest
+Sums = tuple[Folded, Folded]
+
+
+def of_versions(
+    columns: TraceColumns,  # Rows, and ledgers where there are some
+    versions: Collection[str],  # As an aggregate names them
+) -> TraceColumns:  # Rows of those, and the same of the ledger
+    "Choose trades by version."
+    table = np.array([plain_name(word) in versions for word in columns.versions], dtype=np.bool_)
+    ledger = None if columns.ledger is None else columns.ledger.only(versions=versions)
+    return replace(columns.take(table[columns.version]), ledger=ledger)
+
+
+def newest_versions(
+    rows: Rows,  # Of one strategy
+    sums: Sums,  # The same, folded
+) -> tuple[Rows, Sums, Chosen]:  # Of what counts, and its versions
+    "Leave out what is of other versions."
+    if all(len(part.words[1]) < 2 for side in sums for part in (side.kept, side.every)):
+        return rows, sums, (None, None)
+    ours, theirs = (judged_of(side).calls for side in sums)
+    chosen = judged_versions(ours, theirs, ours.strategies[0]) if len(ours) else (None, None)
+    live, past = (own if v is None else of_versions(own, v) for own, v in zip(rows, chosen, strict=True))
+    now, then = (own if v is None else own.restrict(versions=v) for own, v in zip(sums, chosen, strict=True))
+    return (live, past), (now, then), chosen
+
+
+def version_notes(
+    mode: Mode,  # What is judged
+    sums: Sums,  # Of what counts
+    chosen: Chosen,  # Its versions
+) -> tuple[LiveNote, ...]:  # One for each side of which something is left out
+    "Say which version is judged."
+    modes: tuple[Mode, Mode] = (mode, "backtest")
+    return tuple(
+        LiveNote("newest version", of, trades=fg.trades(side.returns), version=versions[0],
+                 since=str(date_of_day(int(dy.days_of(side.returns).day[0]))))
+        for of, side, versions in zip(modes, sums, chosen, strict=True) if versions is not None
+    )  # fmt: skip
+
 # %% ../../nbs/judgement/21_live_vs_backtest.ipynb #measure-strategy
 def measure_strategy(
     live: TraceColumns,  # Its live trades
@@ -276,12 +324,17 @@ def measure_strategy(
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = lm.RULE,  # Coverage, draws, seed, edges
     mode: Mode = "live",  # What is judged
+    variants_tried: int = 1,  # Variants among which the backtest was picked, >= 1
 ) -> AgainstBacktest:  # Without p_holm
     "Measure one strategy live and in its backtest."
-    sides = ours, theirs = fold(live, timezone), fold(reference, timezone)
+    rows, sides, chosen = newest_versions(
+        (live, reference), (fold(live, timezone), fold(reference, timezone))
+    )
+    (live, reference), (ours, theirs) = rows, sides
     means, base, dates = lm.measured(ours), lm.measured(theirs), dy.estimated_daily(ours)[0]
     edges = {"precision": rule.minimum_edge_points, "daily_return": rule.minimum_edge_pct}
-    look, watched = look_of(ours, theirs, rule)
+    look, watched = look_of(ours, theirs, rule, variants_tried)
+    picked = (LiveNote("picked", mode, tried=variants_tried),) * (variants_tried > 1 and look is not None)
     return AgainstBacktest(
         fg.trades(ours.returns), fg.trades(theirs.returns), len(live), len(reference),
         means["expectancy"].days, base["expectancy"].days,
@@ -291,7 +344,8 @@ def measure_strategy(
             lm.loss_needed(code, edge, means[code], base[code], len(dates), days_per_year(dates), mode)
             for code, edge in edges.items()
         ),
-        (*notes_of(mode, sides, (live, reference)), *split_note(means, base, mode)), mode, rule, look,
+        (*version_notes(mode, sides, chosen), *notes_of(mode, sides, rows), *split_note(means, base, mode), *picked),
+        mode, rule, look,
         recent=present_of(means, base, look, watched, rule), split=lm.daily_split(means, base),
     )  # fmt: skip
 
@@ -363,9 +417,10 @@ def compare_strategy(
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = lm.RULE,  # Coverage, draws, seed, edges
     mode: Mode = "live",  # What is judged
+    variants_tried: int = 1,  # Variants among which the backtest was picked, >= 1
 ) -> AgainstBacktest:  # With the verdict of a strategy that nobody else is asked about
     "Compare one strategy with its backtest."
-    return adjusted({"": measure_strategy(live, reference, timezone, rule, mode)})[""]
+    return adjusted({"": measure_strategy(live, reference, timezone, rule, mode, variants_tried)})[""]
 
 # %% ../../nbs/judgement/21_live_vs_backtest.ipynb #live-vs-backtest
 @dataclass(frozen=True, eq=False)
@@ -401,6 +456,7 @@ def live_vs_backtest(
     *,
     timezone: str = "UTC",  # Zone whose dates count
     rule: VerdictRule = lm.RULE,  # Coverage, draws, seed, edges
+    rules: AlertRules | None = None,  # Tell among how many variants each backtest was picked; None: one
 ) -> LiveVsBacktest:  # A comparison for each strategy
     "Compare what is live with what the backtest promised, strategy by strategy."
     judged, nothing = view.state in ("live", "replay"), view.figure.take(slice(0))
@@ -411,7 +467,12 @@ def live_vs_backtest(
     names = sorted({name for columns in (figure, reference) for name in names_known(columns)})
     answers = {
         name: measure_strategy(
-            choose(figure, strategy=name), choose(reference, strategy=name), timezone, rule, mode
+            choose(figure, strategy=name),
+            choose(reference, strategy=name),
+            timezone,
+            rule,
+            mode,
+            1 if rules is None else rules.tried(name),
         )
         for name in names
     }

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..arrays import Floats
 from .bar import moody_noise
-from .evidence import MOST_MOOD, Learned, change, evidence_path, learn
+from .evidence import MOST_MOOD, Learned, change, evidence_path, learn, read_lower
 from .monitor import Stream
 
 # %% auto #0
@@ -168,17 +168,21 @@ def _bytes(values: Floats) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _look(plain: tuple[Plain, ...], draws: int, seed: int) -> Look:
+def _look(plain: tuple[Plain, ...], draws: int, seed: int, tried: int) -> Look:
     "The same days, the same answer."
     streams = [
         Stream(name, np.frombuffer(a), np.frombuffer(b), np.frombuffer(c), np.frombuffer(d), float(variance))
         for name, a, b, c, d, variance in plain
     ]
     known = [learn(s.reference_sums[None], s.reference_counts[None], np.array([s.variance])) for s in streams]
+    promised = (
+        [read_lower(own, tried) for own in known] if tried > 1 else known,
+        known,
+    )  # of a loss, of a gain
     days, weights = len(streams[0].counts), look_weights(len(streams))
     drawn, seen = drawn_evidence(streams, known, draws, seed), np.empty((2, len(streams)))
     for at, sign in enumerate((1, -1)):
-        for k, (s, own) in enumerate(zip(streams, known, strict=True)):
+        for k, (s, own) in enumerate(zip(streams, promised[at], strict=True)):
             path = evidence_path(sign * s.sums[None], s.counts[None], turned(own, sign), days - 1)
             seen[at, k] = path[0, -1]
     joint = joint_evidence(seen.T, weights)
@@ -188,7 +192,7 @@ def _look(plain: tuple[Plain, ...], draws: int, seed: int) -> Look:
     found = Look(worse, better, 0.0, "", (0, 0, 0), (0.0, 0.0, 0.0))
     at = int(found.direction == "better")
     k, sign = int(np.argmax(np.log(weights) + seen[at])), (1, -1)[at]
-    one = change(sign * streams[k].sums[None], streams[k].counts[None], turned(known[k], sign))
+    one = change(sign * streams[k].sums[None], streams[k].counts[None], turned(promised[at][k], sign))
     first, middle, last = (int(day) for day in one.day[0])
     low, loss, high = sorted(-sign * float(x) for x in one.loss[0])
     return replace(
@@ -204,10 +208,13 @@ def one_look(
     streams: Sequence[Stream],  # The leading one first, on one calendar of live days and one of the reference
     draws: int = LOOK_DRAWS,  # Worlds in which nothing changed, >= 99
     seed: int = 0,  # Of the drawing: the same days, the same answer
+    variants_tried: int = 1,  # Variants among which the backtest was picked, >= 1
 ) -> Look:
     "Look once at everything up to the last live day; ValueError without streams, live days or ten days of reference."
     if draws < 99:
         raise ValueError(f"draws must be at least 99, got {draws}")
+    if variants_tried < 1:
+        raise ValueError(f"variants_tried must be >= 1, got {variants_tried}")
     sizes = {(len(s.counts), len(s.reference_counts)) for s in streams}
     if len(sizes) != 1 or any(days < 1 or past < 10 for days, past in sizes):
         raise ValueError(
@@ -224,4 +231,4 @@ def one_look(
         )
         for s in streams
     ]
-    return _look(tuple(plain), draws, seed)
+    return _look(tuple(plain), draws, seed, variants_tried)

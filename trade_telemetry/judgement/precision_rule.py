@@ -5,7 +5,7 @@
 # %% ../../nbs/judgement/22_precision_rule.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, hypot, inf, lgamma
 from typing import cast
@@ -13,14 +13,26 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from ..aggregate import restrict
+from ..aggregate_form import plain_name
 from ..alert_sentences import AlertFacts, DetectionDelay, FalseAlarm, PrecisionEvidence
 from ..arrays import Bools, Floats, Ints
 from ..health_sentences import Health
-from .alert_rules import MINIMUM_CALLS, Alert, AlertRules, Case, delay_of, iso_time
+from trade_telemetry.judgement.alert_rules import (
+    MINIMUM_CALLS,
+    Alert,
+    AlertRules,
+    Case,
+    Judged,
+    delay_of,
+    iso_time,
+)
 from .sequential import YEAR, episodes, learn_baseline
 from .significance import design_effect
+from .streams import judged_versions
 from ..metrics.aggregates import firsts_of
 from ..metrics.classification import NOOP
+from ..metrics.day_figures import by_day
 from ..metrics.intervals import wilson_interval
 from ..wording import Severity
 
@@ -179,8 +191,8 @@ def _looks_at(us: Ints, hits: Bools, first: Bools, last_us: Ints) -> _Looks:
     return _Looks(us, right, calls, positions, np.searchsorted(us, last_us, side="right") - 1)
 
 # %% ../../nbs/judgement/22_precision_rule.ipynb #looks-of
-def _looks_of(case: Case, strategy: str) -> _Looks | None:
-    "Step by step where every known close is a row, else day by day; None without a call."
+def _looks_of(case: Case, strategy: str, versions: list[str] | None) -> _Looks | None:
+    "Step by step where every known close is a row, else day by day; None without a call. `versions` that count; None: all."
     days = case.live.days.get(strategy)
     if days is None:
         return None
@@ -194,6 +206,8 @@ def _looks_of(case: Case, strategy: str) -> _Looks | None:
     mine = rows.predicted != NOOP
     if len(rows.strategies) > 1:
         mine &= rows.strategy == rows.strategies.index(strategy)
+    if versions is not None:
+        mine &= np.array([plain_name(word) in versions for word in rows.versions])[rows.version]
     every = bool(mine.all())
     us = rows.exit_us if every else rows.exit_us[mine]
     hits, first = rows.predicted == rows.actual, firsts_of(rows)
@@ -219,10 +233,28 @@ def _share_interval(share: float, calls: float) -> tuple[float, float]:
     "Wilson's interval for a discounted number of calls, which need not be whole; its formula does not mind."
     return wilson_interval(cast(int, min(share, 1.0) * calls), cast(int, calls))
 
+# %% ../../nbs/judgement/22_precision_rule.ipynb #newest
+def _newest(case: Case, strategy: str) -> tuple[Case, list[str] | None]:
+    "The calls of the newest version of a strategy; it, where others are left out."
+    sides = case.live, case.past
+    if all(len(side.calls.words[1]) < 2 for side in sides):
+        return case, None
+    chosen = judged_versions(case.live.calls, case.past.calls, strategy, case.whole)
+    live, past = (
+        side if v is None else _of_versions(side, strategy, v) for side, v in zip(sides, chosen, strict=True)
+    )
+    return replace(case, live=live, past=past), chosen[0]
+
+
+def _of_versions(side: Judged, strategy: str, versions: list[str]) -> Judged:
+    calls = restrict(side.calls, strategies=[strategy], versions=versions)
+    return replace(side, calls=calls, days={name: day for (name,), day in by_day(calls, "strategy").items()})
+
 # %% ../../nbs/judgement/22_precision_rule.ipynb #precision-alert
 def precision_alerts(case: Case, strategy: str, health: Health | None = None) -> list[Alert]:
     "Stays of one strategy below the line, the present one and those that are remembered; `health`: what the monitor says of it."
-    looks, rules = _looks_of(case, strategy), case.rules
+    case, versions = _newest(case, strategy)
+    looks, rules = _looks_of(case, strategy, versions), case.rules
     if looks is None:
         return []
     path = looks.right / looks.calls
@@ -232,15 +264,19 @@ def precision_alerts(case: Case, strategy: str, health: Health | None = None) ->
     first = int(np.searchsorted(looks.calls, rules.minimum_calls))  # the rule is silent before
     seen = path[first:]
     stays = episodes(seen < case.line, seen >= case.line + rules.hysteresis)
+    version = None if versions is None else versions[0]
     return [
-        _precision_alert(case, strategy, looks, path, first + a, None if b is None else first + b, health)
+        _precision_alert(
+            case, strategy, looks, path, first + a, None if b is None else first + b, health, version
+        )
         for a, b in stays
         if b is None or case.remembers(int(looks.us[first + b]))
     ]
 
 # %% ../../nbs/judgement/22_precision_rule.ipynb #one-precision-alert
 def _precision_alert(
-    case: Case, strategy: str, looks: _Looks, path: Floats, start: int, end: int | None, health: Health | None
+    case: Case, strategy: str, looks: _Looks, path: Floats, start: int, end: int | None, health: Health | None,
+    version: str | None,
 ) -> Alert:  # fmt: skip
     "Describe one stay: as it is now, or as it was at its worst moment."
     at = len(path) - 1 if end is None else start + int(path[start:end].argmin())
@@ -250,7 +286,8 @@ def _precision_alert(
     right, calls = looks.sums(first, at)
     n, worth = int(calls.sum()), min(effective_size_of_days(right, calls), max(looks.behind(first, at), 1.0))
     low, high = _share_interval(share, worth)
-    evidence = PrecisionEvidence(share, low, high, n, len(calls), worth, line, line + rules.hysteresis)
+    back = line + rules.hysteresis
+    evidence = PrecisionEvidence(share, low, high, n, len(calls), worth, line, back, version)
     false_alarm, delay = _precision_error(case, strategy, worth, calls)
     degraded = end is None and health is not None and health.state == "degraded"
     facts = AlertFacts(

@@ -19,9 +19,10 @@ from .monitor import Stream
 from ..metrics.classification import NOOP
 
 # %% auto #0
-__all__ = ['SUREST', 'LEAST_SPREAD', 'MOST_EARLIER', 'STREAMS', 'Cases', 'lines_of', 'share_cases', 'bin_middles', 'return_cases',
-           'claim_cases', 'DaySums', 'day_sums', 'cost_days', 'cost_variance', 'day_scores', 'fifth_points',
-           'Watchable', 'SymbolDays', 'symbol_days', 'versions_of', 'reference_versions', 'streams_of']
+__all__ = ['SUREST', 'LEAST_SPREAD', 'MOST_EARLIER', 'Chosen', 'STREAMS', 'Cases', 'lines_of', 'share_cases', 'bin_middles',
+           'return_cases', 'claim_cases', 'DaySums', 'day_sums', 'cost_days', 'cost_variance', 'day_scores',
+           'fifth_points', 'Watchable', 'SymbolDays', 'symbol_days', 'versions_of', 'reference_versions',
+           'judged_versions', 'streams_of']
 
 # %% ../../nbs/judgement/16_streams.ipynb #cases
 class Cases(NamedTuple):
@@ -363,6 +364,24 @@ def reference_versions(
     "Choose whose promise counts: its own, else one without a name, for the newest else what there is."
     named = [name for name in (version, "") if name in past]
     return named[:1] or (past if newest else [])
+
+# %% ../../nbs/judgement/16_streams.ipynb #judged-versions
+Chosen = tuple[list[str] | None, list[str] | None]  # Versions of both sides that count; None: all
+
+
+def judged_versions(
+    live: Aggregate,  # LONG and SHORT calls
+    past: Aggregate,  # The same of the reference
+    strategy: str,  # Its name
+    whole: int = 2**40,  # Days before this one are over; where none is, all count
+) -> Chosen:
+    "Choose the closes of the newest version of a strategy and of what is promised for it."
+    every = versions_of(live, strategy)
+    newest, promised = (versions_of(live, strategy, whole) or every)[-1:], versions_of(past, strategy)
+    if not newest:
+        return None, None
+    by = reference_versions(promised, newest[0], newest=True)
+    return (None if newest == every else newest), (None if by == promised else by)
 
 # %% ../../nbs/judgement/16_streams.ipynb #watchable-of
 def _is_shared(stream: Stream, past_days: int) -> bool:

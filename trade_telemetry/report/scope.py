@@ -14,7 +14,7 @@ from typing import Any
 
 from ..config import Settings, project_root, settings_at
 from ..health_sentences import Health
-from ..judgement.alert_rules import AlertReport
+from ..judgement.alert_rules import AlertReport, find_rules
 from ..judgement.alerts import alert_report
 from ..judgement.comparison import Comparison, compare
 from ..judgement.health import health_of
@@ -128,7 +128,7 @@ class Report:
     @cached_property
     def against(self) -> LiveVsBacktest:
         "Live against backtest, as `live_vs_backtest` answers."
-        return live_vs_backtest(self.view, timezone=self.zone)
+        return live_vs_backtest(self.view, timezone=self.zone, rules=find_rules(self.settings))
 
     @cached_property
     def watched(self) -> AlertReport:
