@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..aggregate import Aggregate, take
+from ..aggregate_form import plain_name
 from ..alert_sentences import WriterEvidence
 from ..config import Settings
 from ..health_sentences import HEALTH, Health
@@ -32,7 +33,7 @@ from trade_telemetry.judgement.alert_rules import (
 from .health import health_of
 from .other_rules import drawdown_alerts, heartbeat_alerts, share_alerts
 from .precision_rule import precision_alerts
-from .streams import reference_versions, versions_of
+from .streams import judged_versions
 from ..metrics.day_figures import by_day
 from ..store.runs import RunInfo
 from ..store.view import View
@@ -58,19 +59,19 @@ def _only(side: Judged, kept: Versions) -> Judged:
     return replace(side, money=money, calls=calls, claims=claims, days=days)
 
 
-def _newest(case: Case) -> Case:
-    "The same of the newest version of each strategy."
+def _newest(case: Case) -> tuple[Case, dict[str, str]]:
+    "The same of the newest version of each strategy, and which one that is where there are others."
     live, past, rows = dict[str, list[str]](), dict[str, list[str]](), case.figure
     for name in case.live.calls.strategies:
-        versions = versions_of(case.live.calls, name, case.whole)
-        if len(versions_of(case.live.calls, name)) > 1 and versions:
-            live[name] = versions[-1:]
-            past[name] = reference_versions(versions_of(case.past.calls, name), versions[-1], True)
-    if not live:
-        return case
-    right = [[n not in live or v in live[n] for v in rows.versions] for n in rows.strategies]
-    figure = rows.take(np.array(right, dtype=np.bool_)[rows.strategy, rows.version])
-    return replace(case, figure=figure, live=_only(case.live, live), past=_only(case.past, past))
+        ours, theirs = judged_versions(case.live.calls, case.past.calls, name, case.whole)
+        live |= {} if ours is None else {name: ours}
+        past |= {} if theirs is None else {name: theirs}
+    if live:
+        right = [[n not in live or plain_name(v) in live[n] for v in rows.versions] for n in rows.strategies]
+        rows = rows.take(np.array(right, dtype=np.bool_)[rows.strategy, rows.version])
+    if live or past:
+        case = replace(case, figure=rows, live=_only(case.live, live), past=_only(case.past, past))
+    return case, {name: versions[0] for name, versions in live.items()}
 
 # %% ../../nbs/judgement/23_alerts.ipynb #judged
 def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> Case:
@@ -85,10 +86,10 @@ def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | Non
 
 def _alerts(case: Case, health: Mapping[str, Health]) -> list[Alert]:
     "What the rules say of the trades, cleared alerts included."
-    case = _newest(case)
+    case, versions = _newest(case)
     found = share_alerts(case)
     for strategy in case.live.days:
-        found += precision_alerts(case, strategy, health.get(strategy))
+        found += precision_alerts(case, strategy, health.get(strategy), versions.get(strategy))
         if strategy in case.past.days and "drawdown" not in case.rules.disabled:
             found += drawdown_alerts(case, strategy)
     return found

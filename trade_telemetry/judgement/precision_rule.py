@@ -5,7 +5,7 @@
 # %% ../../nbs/judgement/22_precision_rule.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, hypot, inf, lgamma
 from typing import cast
@@ -13,8 +13,6 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from ..aggregate import restrict
-from ..aggregate_form import plain_name
 from ..alert_sentences import AlertFacts, DetectionDelay, FalseAlarm, PrecisionEvidence
 from ..arrays import Bools, Floats, Ints
 from ..health_sentences import Health
@@ -23,16 +21,13 @@ from trade_telemetry.judgement.alert_rules import (
     Alert,
     AlertRules,
     Case,
-    Judged,
     delay_of,
     iso_time,
 )
 from .sequential import YEAR, episodes, learn_baseline
 from .significance import design_effect
-from .streams import judged_versions
 from ..metrics.aggregates import firsts_of
 from ..metrics.classification import NOOP
-from ..metrics.day_figures import by_day
 from ..metrics.intervals import wilson_interval
 from ..wording import Severity
 
@@ -191,8 +186,8 @@ def _looks_at(us: Ints, hits: Bools, first: Bools, last_us: Ints) -> _Looks:
     return _Looks(us, right, calls, positions, np.searchsorted(us, last_us, side="right") - 1)
 
 # %% ../../nbs/judgement/22_precision_rule.ipynb #looks-of
-def _looks_of(case: Case, strategy: str, versions: list[str] | None) -> _Looks | None:
-    "Step by step where every known close is a row, else day by day; None without a call. `versions` that count; None: all."
+def _looks_of(case: Case, strategy: str) -> _Looks | None:
+    "Step by step where every known close is a row, else day by day; None without a call."
     days = case.live.days.get(strategy)
     if days is None:
         return None
@@ -206,8 +201,6 @@ def _looks_of(case: Case, strategy: str, versions: list[str] | None) -> _Looks |
     mine = rows.predicted != NOOP
     if len(rows.strategies) > 1:
         mine &= rows.strategy == rows.strategies.index(strategy)
-    if versions is not None:
-        mine &= np.array([plain_name(word) in versions for word in rows.versions])[rows.version]
     every = bool(mine.all())
     us = rows.exit_us if every else rows.exit_us[mine]
     hits, first = rows.predicted == rows.actual, firsts_of(rows)
@@ -233,28 +226,15 @@ def _share_interval(share: float, calls: float) -> tuple[float, float]:
     "Wilson's interval for a discounted number of calls, which need not be whole; its formula does not mind."
     return wilson_interval(cast(int, min(share, 1.0) * calls), cast(int, calls))
 
-# %% ../../nbs/judgement/22_precision_rule.ipynb #newest
-def _newest(case: Case, strategy: str) -> tuple[Case, list[str] | None]:
-    "The calls of the newest version of a strategy; it, where others are left out."
-    sides = case.live, case.past
-    if all(len(side.calls.words[1]) < 2 for side in sides):
-        return case, None
-    chosen = judged_versions(case.live.calls, case.past.calls, strategy, case.whole)
-    live, past = (
-        side if v is None else _of_versions(side, strategy, v) for side, v in zip(sides, chosen, strict=True)
-    )
-    return replace(case, live=live, past=past), chosen[0]
-
-
-def _of_versions(side: Judged, strategy: str, versions: list[str]) -> Judged:
-    calls = restrict(side.calls, strategies=[strategy], versions=versions)
-    return replace(side, calls=calls, days={name: day for (name,), day in by_day(calls, "strategy").items()})
-
 # %% ../../nbs/judgement/22_precision_rule.ipynb #precision-alert
-def precision_alerts(case: Case, strategy: str, health: Health | None = None) -> list[Alert]:
-    "Stays of one strategy below the line, the present one and those that are remembered; `health`: what the monitor says of it."
-    case, versions = _newest(case, strategy)
-    looks, rules = _looks_of(case, strategy, versions), case.rules
+def precision_alerts(
+    case: Case,  # Of one version of the strategy, where it has several
+    strategy: str,  # Its name
+    health: Health | None = None,  # What the monitor says of it
+    version: str | None = None,  # Which one that is; None: there is no other
+) -> list[Alert]:
+    "Stays of one strategy below the line, the present one and those that are remembered."
+    looks, rules = _looks_of(case, strategy), case.rules
     if looks is None:
         return []
     path = looks.right / looks.calls
@@ -264,7 +244,6 @@ def precision_alerts(case: Case, strategy: str, health: Health | None = None) ->
     first = int(np.searchsorted(looks.calls, rules.minimum_calls))  # the rule is silent before
     seen = path[first:]
     stays = episodes(seen < case.line, seen >= case.line + rules.hysteresis)
-    version = None if versions is None else versions[0]
     return [
         _precision_alert(
             case, strategy, looks, path, first + a, None if b is None else first + b, health, version
