@@ -24,7 +24,7 @@ from trade_telemetry.judgement.clustered_means import (
 )
 from .comparison import VerdictRule
 from .gee import gee_difference
-from ..metrics.aggregates import Folded, fold, names_known
+from ..metrics.aggregates import Folded, names_known
 from ..metrics.intervals import DRAWS, Difference, day_places
 from ..sentences import DaysNeeded, NeededCode
 from ..store.columns import TraceColumns
