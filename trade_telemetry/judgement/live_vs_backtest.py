@@ -349,7 +349,7 @@ def measure_strategy(
         recent=present_of(means, base, look, watched, rule), split=lm.daily_split(means, base),
     )  # fmt: skip
 
-
+# %% ../../nbs/judgement/21_live_vs_backtest.ipynb #split-note
 def split_note(
     live: Mapping[str, ClusteredMean],  # From `measured`
     reference: Mapping[str, ClusteredMean],  # Of the backtest

@@ -166,7 +166,7 @@ Plain = tuple[str, bytes, bytes, bytes, bytes, str]
 def _bytes(values: Floats) -> bytes:
     return np.asarray(values, dtype=np.float64).tobytes()
 
-
+# %% ../../nbs/judgement/19_one_look.ipynb #look-once
 @lru_cache(maxsize=256)
 def _look(plain: tuple[Plain, ...], draws: int, seed: int, tried: int) -> Look:
     "The same days, the same answer."
