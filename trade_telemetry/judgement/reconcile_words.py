@@ -157,7 +157,7 @@ def worst_table(
     most: int = 10,  # Lines at most
 ) -> Table:
     "Lay out the trades that differ most, with the places of their rows."
-    header = ("exit", "symbol", "class", "live", "backtest", "live − backtest", "mostly", "row")
+    header = ("exit", "symbol", "class", "live", "backtest", "live − backtest", "mostly", "live row", "backtest row")  # fmt: skip
     rows = []
     for k in worst_lines(answer, most):
         line = line_facts(answer, k)
@@ -165,14 +165,13 @@ def worst_table(
         there = sides[1] or sides[0]
         mostly = max(line["causes"].items(), key=lambda item: abs(item[1]), default=("", 0.0))[0]
         places = [
-            "/".join(Path(f"{side['file']}:{side['line']}").parts[-2:])
+            "/".join(Path(f"{side['file']}:{side['line']}").parts[-2:]) if side and side["file"] else DASH
             for side in sides
-            if side and side["file"]
         ]
         rows.append((
             moment(there["exit_time"], answer.timezone), plain_text(line["symbol"]), CLASS_WORDS[line["class"]],
             *(amount(side["result"], answer) if side else DASH for side in sides), amount(line["gap"], answer),
-            CAUSE_WORDS.get(mostly, DASH), ", ".join(places) or DASH,
+            CAUSE_WORDS.get(mostly, DASH), *places,
         ))  # fmt: skip
     return Table("The trades that differ most", header, tuple(rows))
 
