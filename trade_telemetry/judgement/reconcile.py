@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,12 +27,13 @@ from ..store.columns import names_in
 from ..store.days import exit_days
 from ..store.runs import RunInfo
 from ..timezones import utc_of
+from ..wording import listed, plain_text
 
 # %% auto #0
 __all__ = ['NoteCode', 'WORST', 'KINDS', 'SCHEMA_VERSION', 'RATES', 'Note', 'SideFacts', 'Shared', 'Reconciliation', 'line_facts',
            'position_facts', 'worst_lines', 'facts_of', 'missing_facts', 'Ground', 'results_of', 'shared_ground',
            'lines_inside', 'Asked', 'notes_of', 'reconcile_pairs', 'side_facts', 'reconcile_sums', 'summed_facts',
-           'reconcile_read', 'reconcile']
+           'reconcile_read', 'check_apart', 'reconcile']
 
 # %% ../../nbs/judgement/29_reconcile.ipynb #answer
 NoteCode = Literal[
@@ -450,6 +452,20 @@ def reconcile_read(
     sampled = was_sampled(live.columns) or was_sampled(back.columns)
     return (reconcile_sums if sampled else reconcile_pairs)(live, back, asked)
 
+# %% ../../nbs/judgement/29_reconcile.ipynb #check-apart
+def check_apart(
+    sides: Sequence[Side],  # As they were read, without a wish for accounts or versions
+    sources: Sequence[Source],  # Where from
+) -> None:  # ValueError where both are the same runs of one folder
+    "Refuse to hold runs against themselves."
+    names = [tuple(run.name for run in side.runs) for side in sides]
+    folders = [Path(one).resolve() for one in sources if isinstance(one, str | Path) and Path(one).is_dir()]
+    if len(folders) == 2 and folders[0] == folders[1] and names[0] and names[0] == names[1]:
+        told = listed((plain_text(name) for name in names[0]), 3)
+        raise ValueError(
+            f"{told} of {sources[1]} would be both live and the backtest: name a run for each side"
+        )
+
 # %% ../../nbs/judgement/29_reconcile.ipynb #reconcile
 def reconcile(
     live: Source,  # Rows, traces, a folder of runs, a run, a trace file, or another engine's log
@@ -480,6 +496,8 @@ def reconcile(
         {"account": account, "version": version},
         {"account": backtest_account, "version": backtest_version},
     )
+    if backtest_run is None and choices[0] == choices[1]:
+        check_apart(sides, (live, backtest))
     chosen = [
         replace(side, columns=rs.chosen_rows(side.columns, strategy=strategy, symbols=symbols, **own))
         for side, own in zip(sides, choices, strict=True)

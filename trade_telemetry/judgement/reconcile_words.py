@@ -43,9 +43,9 @@ __all__ = ['CAUSE_WORDS', 'CLASS_WORDS', 'VERDICTS', 'NAMED', 'MATERIAL', 'NOTES
 
 # %% ../../nbs/judgement/30_reconcile_words.ipynb #names
 CAUSE_WORDS = {
-    "entry_price": "entry price", "late_entry": "late entry", "exit_price": "exit price, same decision",
+    "entry_price": "entry price", "late_entry": "late entry", "exit_price": "exit price",
     "exit_decision": "other exit decision", "size": "size", "fees": "fees", "funding": "funding",
-    "other": "not explained by prices, fees and funding", "missing": "missing in live", "extra": "extra in live",
+    "other": "not explained", "missing": "missing in live", "extra": "extra in live",
     "flipped": "other side", "count": "number of trades", "average": "average trade",
 }  # fmt: skip
 CLASS_WORDS = {
@@ -89,7 +89,8 @@ def headline(
     large = MATERIAL * sum(abs(cause.total) for cause in a.causes.values())
     sure = {name: cause for name, cause in a.causes.items() if cause.verdict in ("costs", "gains")}
     clear = [CAUSE_WORDS[name] for name, cause in sure.items() if abs(cause.total) >= large]
-    chance = f"Clear of chance: {listed(clear)}." if clear else "None of it is clear of chance yet."
+    unsure = f"{'Nothing large' if sure else 'None of it'} is clear of chance yet."
+    chance = f"Clear of chance: {listed(clear)}." if clear else unsure
     return f"Live {less} its backtest ({when}): {listed(named, NAMED)}. {chance}"
 
 # %% ../../nbs/judgement/30_reconcile_words.ipynb #tables
@@ -114,22 +115,22 @@ def cause_row(
         return with_interval(amount(of.estimate, answer), ends)
 
     verdict = VERDICTS[cause.verdict]
-    return name, amount(cause.total, answer), number(cause.trades, 0), mean(cause.per_day), mean(cause.per_100), p_value(cause.p_holm), verdict  # fmt: skip
+    return name, amount(cause.total, answer), number(cause.trades, 0), verdict, p_value(cause.p_holm), mean(cause.per_day), mean(cause.per_100)  # fmt: skip
 
 
 def cause_table(
     answer: Reconciliation,  # Any
 ) -> Table:
-    "Lay the causes out, the largest first."
+    "Lay the causes out, the largest first; what a narrow screen must show stands first in each line."
     ends = interval_name(answer.confidence)
     header = (
         "cause",
         "live − backtest",
         "trades",
+        "verdict",
+        "p (Holm)",
         f"per day ({ends})",
         f"per 100 trades ({ends})",
-        "p (Holm)",
-        "",
     )
     rows = [cause_row(CAUSE_WORDS[name], cause, answer) for name, cause in answer.causes.items()]
     return Table("The gap by cause", header, (*rows, cause_row("all", answer.gap, answer)))
@@ -156,7 +157,7 @@ def worst_table(
     most: int = 10,  # Lines at most
 ) -> Table:
     "Lay out the trades that differ most, with the places of their rows."
-    header = ("exit", "symbol", "class", "live", "backtest", "live − backtest", "mostly", "row")
+    header = ("exit", "symbol", "class", "live", "backtest", "live − backtest", "mostly", "live row", "backtest row")  # fmt: skip
     rows = []
     for k in worst_lines(answer, most):
         line = line_facts(answer, k)
@@ -164,14 +165,13 @@ def worst_table(
         there = sides[1] or sides[0]
         mostly = max(line["causes"].items(), key=lambda item: abs(item[1]), default=("", 0.0))[0]
         places = [
-            "/".join(Path(f"{side['file']}:{side['line']}").parts[-2:])
+            "/".join(Path(f"{side['file']}:{side['line']}").parts[-2:]) if side and side["file"] else DASH
             for side in sides
-            if side and side["file"]
         ]
         rows.append((
             moment(there["exit_time"], answer.timezone), plain_text(line["symbol"]), CLASS_WORDS[line["class"]],
             *(amount(side["result"], answer) if side else DASH for side in sides), amount(line["gap"], answer),
-            CAUSE_WORDS.get(mostly, DASH), ", ".join(places) or DASH,
+            CAUSE_WORDS.get(mostly, DASH), *places,
         ))  # fmt: skip
     return Table("The trades that differ most", header, tuple(rows))
 
