@@ -90,6 +90,7 @@ def test_live_against_backtest_ends_with_one_where_a_planted_loss_is_and_with_ze
     assert "intraday: Worse than the backtest: precision" in bad.stdout
     assert re.search(r"Precision −\d", bad.stdout)
     assert "worse" not in good.stdout.lower()
+    assert [("why: trade-telemetry reconcile" in done.stdout) for done in (good, bad)] == [False, True]
     for title in ("slippage", "holding time", "calibration gap", "daily return"):
         assert title in good.stdout
 

@@ -49,7 +49,7 @@ FLAGS = {
         --config:path --telemetry-dir:path --symbols:words --strategy:word --format:table|json=table --json:on
         --account:word --backtest-account:word --live-version:word
         --backtest-version:word --start:word --end:word --unit:money|percent --tolerance:float --window:float
-        --map:path --preset:word --time-format:word --pairs:path
+        --map:path --preset:word --symbol:word --time-format:word --pairs:path
         --replay:on --data-dir:path --fee-pct:float --slippage-pct:float
     """,
     "check": """

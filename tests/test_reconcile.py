@@ -545,6 +545,22 @@ def test_another_engines_log_is_a_side_and_accounts_choose(
     assert (code, json.loads(out)["classes"]["matched"]) == (0, 60)
 
 
+def test_logs_that_do_not_say_their_symbol_or_name_it_differently_are_told_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jesse, nautilus = FRAMEWORKS / "jesse" / "trades.csv", FRAMEWORKS / "nautilus_trader" / "positions.csv"
+    code, _, err = answer(capsys, jesse, nautilus)
+    assert (code, "no common symbol" in err) == (2, True)
+    _, out, _ = answer(capsys, jesse, nautilus, "--symbol", "EURUSD", "--json")
+    found = json.loads(out[out.index("{") :])
+    assert (found["symbols"], found["classes"]["matched"]) == (["EURUSD"], 43)
+    silent = FRAMEWORKS / "backtesting" / "trades.csv"
+    code, _, err = answer(capsys, silent, silent, "--strategy", "mine")
+    assert (code, "does not say symbol" in err) == (2, True)
+    words = ("--strategy", "mine", "--symbol", "EURUSD", "--source-timezone", "UTC")
+    assert "Live did exactly what the backtest did: 44 trades" in answer(capsys, silent, silent, *words)[1]
+
+
 def test_fills_of_one_position_stand_against_one_trade() -> None:
     whole = many(40, quantity=3.0)
     fills = [

@@ -75,6 +75,7 @@ class Log:
 
     map: Annotated[Path | None, flag("YAML: which column is which", "FILE")] = None
     preset: Annotated[str | None, flag("a source by name (default: told by its columns)", "NAME")] = None
+    symbol: Annotated[str | None, flag("instrument of all rows (default: as in the log)", "NAME")] = None
     timezone: Annotated[str | None, flag("clock of its times", "ZONE", name=("--source-timezone",))] = None
     time_format: Annotated[str | None, flag("how its times are written", "FORM")] = None
 
@@ -86,6 +87,7 @@ class Log:
             "preset": self.preset,
             "timezone": self.timezone,
             "time_format": self.time_format,
+            "fields": None if self.symbol is None else {"symbol": repr(self.symbol)},
         }
         return {name: value for name, value in given.items() if value is not None}
 

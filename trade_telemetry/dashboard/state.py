@@ -61,12 +61,12 @@ from trade_telemetry.dashboard.figures import (
 from .query import Query, as_query, view_asked
 from .reconcile import only_line, reconciled
 from .trades import trades_csv, trades_of, utc_from_us, utc_text
+
+# %% ../../nbs/dashboard/17_state.ipynb #imports-store
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_of
 from ..metrics.steps import steps_of
-
-# %% ../../nbs/dashboard/17_state.ipynb #imports-store
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
