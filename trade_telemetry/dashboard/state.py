@@ -397,11 +397,8 @@ def dashboard_state(
     cache.see(columns)
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-    judgement = recall(
-        cache.judged,
-        (replace(query, hurry=False, reconcile=False), situation),
-        lambda: judgement_of(columns, runs, settings, query, cache),
-    )
+    key = replace(query, hurry=False, reconcile=False), situation
+    judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache))
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
     now, selected = {run.name: run for run in runs}, judgement.selected
