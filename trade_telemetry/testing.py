@@ -320,6 +320,11 @@ class CapturedWriter(TelemetryWriter):
             offered=kept + bad + self.dropped, written=kept, failed=dict(self.failed), dropped=dropped, rejected=kinds,
         )  # fmt: skip
 
+    def write_named(self, traces: Sequence[PredictionTrace]) -> None:
+        "Keep traces that have their ids."
+        for trace in traces:
+            self.write_trace(trace)
+
     def reject(self, line: int, reason: str, row: object) -> None:
         "Keep a row that no trace can be made of: `rejected`."
         self.rejected.append((line, reason, row))
