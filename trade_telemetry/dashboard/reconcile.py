@@ -102,9 +102,12 @@ def reconciled(
     live = Side(view.figure, tuple(view.figure_runs), view.label)
     back = Side(view.reference, tuple(view.reference_runs), "backtest")
     try:
-        return words_of(reconcile_read(live, back, Asked(timezone=timezone)))
+        found = words_of(reconcile_read(live, back, Asked(timezone=timezone)))
     except ValueError as error:
         return only_line(f"Not reconciled: {error}.")
+    if view.state == "replay":
+        found["notes"] = ['This is a replay, no live trading: "live" stands for the replay.', *found["notes"]]
+    return found
 
 # %% ../../nbs/dashboard/16_reconcile.ipynb #part
 class Waterfall(NamedTuple):
