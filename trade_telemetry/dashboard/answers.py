@@ -469,6 +469,12 @@ class State(ViewFacts, Choices, Findings, Said):
     health: dict[str, HealthEntry]  # By strategy, the worst first; empty where nothing is live
     health_desk: DeskEntry | None  # All of them; None where nothing is live
     reconciliation: Reconciled | None  # None where the tab is not open
+    desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
+    strategy: dict[str, Any] | None  # The strategy that was opened; None: none
+    pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
+    as_of: str | None  # The page shows what was known then; None: now
+    simulated: bool  # Are these trades those of a simulated desk?
+    marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema
@@ -503,6 +509,7 @@ def empty_state(
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
-        "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "reconciliation": None, "errors": [],
+        "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "reconciliation": None,
+        "desk": None, "strategy": None, "pictures": None, "as_of": None, "simulated": False, "marks": [], "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})
