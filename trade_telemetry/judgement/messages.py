@@ -17,7 +17,17 @@ from ..glossary import label
 from ..health_sentences import HEALTH, Health, alarm_texts, health_sentence
 from .alert_rules import Alert, AlertReport
 from .notify import QUIET_DAYS
-from ..wording import SIGNS, Severity, Tone, capital, listed, plain_text, plural, probability
+from trade_telemetry.wording import (
+    SIGNS,
+    Severity,
+    Tone,
+    capital,
+    listed,
+    moment,
+    plain_text,
+    plural,
+    probability,
+)
 
 # %% auto #0
 __all__ = ['Kind', 'LOUDNESS', 'DEFUSED', 'WRITER', 'SAME', 'MOST_REMEMBERED', 'ORDER', 'TONE_LEVEL', 'MOST_LINES',
@@ -198,7 +208,7 @@ def seen_of(
     return Seen(known, tuple(on.values()), over, frozenset({*known, *report.judged}), frozenset(runs))
 
 # %% ../../nbs/judgement/34_messages.ipynb #memory
-MOST_REMEMBERED = 5_000  # Subjects; more would be a fault
+MOST_REMEMBERED = 5_000  # Subjects that nobody looked at
 
 
 class Heard(NamedTuple):
@@ -238,11 +248,8 @@ class Memory:
             }
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"this is no memory: {type(error).__name__}") from None
-        if (
-            any(state not in HEALTH for state, _ in states.values())
-            or len(states) + len(on) > MOST_REMEMBERED
-        ):
-            raise ValueError("this is no memory: unknown states, or too many")
+        if any(state not in HEALTH for state, _ in states.values()):
+            raise ValueError("this is no memory: unknown states")
         return cls(states, on)
 
 # %% ../../nbs/judgement/34_messages.ipynb #health-change
@@ -343,10 +350,8 @@ def changes(
     at: str = "",  # When that is, ISO 8601 with offset
 ) -> tuple[list[Change], Memory]:  # What is to be told, the worst first; what is remembered once it is told
     "Compare what a check found with what was told."
-    found, states = (
-        list[Change](),
-        {who: state for who, state in told.health.items() if who not in seen.health},
-    )
+    away = [(who, state) for who, state in told.health.items() if who not in seen.health]
+    found, states = list[Change](), dict(away[-MOST_REMEMBERED:])
     for who, h in seen.health.items():
         kind, kept = health_kind(told.health.get(who), h)
         states |= {who: kept} if kept else {}
@@ -387,10 +392,11 @@ def change_text(
     c: Change,
     page_url: str = "",  # Where the page is; "" for nowhere
     late: bool = False,  # Is it told later than it was found?
+    zone: str = "UTC",  # Of the clock
 ) -> str:  # Two lines or three
     "Write a change out."
     sign = SIGNS["good" if c.kind in ("over", "recovered") else "bad" if c.level >= 3 else "warn"]
-    found = f" (found {c.at[:16].replace('T', ' ')} {c.at[19:] or 'UTC'})" if late and c.at else ""
+    found = f" (found {moment(c.at, zone)})" if late and c.at else ""
     lines = [f"{sign} {c.sentence}{found}", c.rate, page_link(page_url, c.strategy)]
     return "\n".join(filter(None, lines))
 
@@ -400,6 +406,7 @@ def digest(
     page_url: str = "",  # Where the page is
     now: str = "",  # Present moment as `Change.at`; a change found at another one says when
     lost: int = 0,  # Changes that nobody can be told of any more
+    zone: str = "UTC",  # Of the clock
 ) -> tuple[str, str]:  # Title and text, without markup
     "Put changes into one message."
     order = sorted(found, key=lambda c: -c.level)
@@ -408,7 +415,7 @@ def digest(
     title = order[0].title if len(order) == 1 else many
     shown, room = list[str](), MOST_CHARACTERS
     for c in order[:MOST_LINES]:
-        text = change_text(c, page_url, late=bool(now) and c.at != now)
+        text = change_text(c, page_url, bool(now) and c.at != now, zone)
         if shown and len(text) > room:
             break
         shown.append(text[:MOST_CHARACTERS])
