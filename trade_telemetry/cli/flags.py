@@ -266,6 +266,7 @@ LINES: dict[str, tuple[str, ...]] = {
         "check --notify ntfy://my-desk --page-url http://127.0.0.1:8866",
     ),
     "judge": ("judge", "judge --json"),
+    "watch": ("watch", "watch --every 60 --page-url http://127.0.0.1:8866 --json", "watch --once"),
     "export": ("export --symbol AAPL --out state.json",),
     "report": (
         "report --out report.html --open", "report --start 2025-10-01 --end 2025-10-31 --title October",

@@ -24,7 +24,7 @@ from trade_telemetry.cli.answers import (
 )
 from .answers import joined as joined_answers
 from .answers import judge as judge_all
-from .common import Reading, deliver, read, settings_of, telemetry_folder, to_json
+from .common import Answer, Reading, deliver, read, settings_of, telemetry_folder, to_json
 from trade_telemetry.cli.flags import (
     Choice,
     Cuts,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # a verb loads what it asks
     from trade_telemetry.judgement.outbox import Outbox
 
 # %% auto #0
-__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'check', 'judge', 'export', 'report']
+__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check', 'judge', 'export', 'report']
 
 # %% ../../nbs/cli/06_judge.ipynb #metrics
 def metrics(
@@ -119,6 +119,22 @@ def seen_by(
     runs, settings = [run.name for run in reading.store.runs()], reading.settings
     return seen_of(report, health, runs, settings.timezone, settings.notify_least)
 
+# %% ../../nbs/cli/06_judge.ipynb #tell-command
+def tell_command(
+    hook: Hook,
+    answer: Answer,  # Of the check
+    report: AlertReport,  # What the rules say
+    health: Mapping[str, Health] | None,  # By strategy; None: the monitor is switched off
+) -> list[str]:  # What went wrong, for people
+    "Let a command hear of alerts and of health."
+    from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG, notify
+
+    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
+    if not told.failed:
+        return []
+    late = f" after {PATIENCE:.0f} seconds" if told.exit_code == TOO_LONG else ""
+    return [f"--on-alert ended with {told.exit_code}{late}: {hook.on_alert}"]
+
 # %% ../../nbs/cli/06_judge.ipynb #check
 def check(
     *,
@@ -138,22 +154,17 @@ def check(
     alerts, the worst first. How that is decided, how fast and how often
     wrongly: see the guide "How the monitor decides".
     """
-    from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG
-    from trade_telemetry.judgement.notify import notify as notify_command
-
     settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
     box, reading = outbox_of(settings, notify), read(settings, choice)
     report = find_alerts(reading, rules)
     health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
     answer = with_missing(alerts_answer(reading, report, health, verbose), reading)
     code = deliver(answer, output.as_json)
-    told = notify_command(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
-    if told.failed:
-        late = f" after {PATIENCE:.0f} seconds" if told.exit_code == TOO_LONG else ""
-        remark(f"--on-alert ended with {told.exit_code}{late}: {hook.on_alert}")
+    said = tell_command(hook, answer, report, health)
     if box is not None:
-        for line in box.tell(seen_by(reading, report, health), datetime.now(UTC)).said:
-            remark(line)
+        said += box.tell(seen_by(reading, report, health), datetime.now(UTC)).said
+    for line in said:
+        remark(line)
     return code
 
 # %% ../../nbs/cli/06_judge.ipynb #judge

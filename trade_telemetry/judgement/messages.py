@@ -137,7 +137,7 @@ def _defused(alert: Alert) -> Alert:
     if isinstance(e, WriterEvidence):
         e = replace(e, run=inert(e.run), host=inert(e.host))
     elif getattr(e, "version", None):
-        e = replace(e, version=inert(e.version))  # type: ignore[call-arg, union-attr, arg-type]
+        e = replace(e, version=inert(e.version))  # type: ignore[union-attr, arg-type]
     return replace(
         alert, facts=replace(facts, strategy=inert(facts.strategy), symbol=inert(facts.symbol), evidence=e)
     )
@@ -356,11 +356,10 @@ def changes(
         kind, kept = health_kind(told.health.get(who), h)
         states |= {who: kept} if kept else {}
         if kind:
+            news = [o for o in seen.on if o.same_as_health and o.strategy == who and o.subject not in told.on]
             same = [
-                o.title
-                for o in seen.on
-                if o.same_as_health and o.strategy == who and o.subject not in told.on
-            ]
+                o.title for o in news if not o.subject.startswith("lost_skill|")
+            ]  # the sentence says that
             found.append(health_change(h, kind, same))
     more, on = rule_changes(told.on, seen)
     found = sorted((replace(c, at=at) for c in (*found, *more)), key=lambda c: -c.level)
