@@ -43,14 +43,15 @@ from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
 
+# %% auto #0
+__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check', 'judge', 'export', 'report']
+
+# %% ../../nbs/cli/06_judge.ipynb #imports-types
 if TYPE_CHECKING:  # a verb loads what it asks
     from trade_telemetry.health_sentences import Health
     from trade_telemetry.judgement.alert_rules import AlertReport
     from trade_telemetry.judgement.messages import Seen
     from trade_telemetry.judgement.outbox import Outbox
-
-# %% auto #0
-__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check', 'judge', 'export', 'report']
 
 # %% ../../nbs/cli/06_judge.ipynb #metrics
 def metrics(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # `--help` does without them
     from trade_telemetry.judgement.outbox import Outbox
 
 # %% auto #0
-__all__ = ['Sink', 'seconds_until', 'ended_by_signals', 'Look', 'Watcher', 'change_line', 'keep_looking', 'look_once', 'watch']
+__all__ = ['Sink', 'seconds_until', 'ended_by_signals', 'Look', 'Watcher', 'change_line', 'look_once', 'keep_looking', 'watch']
 
 # %% ../../nbs/cli/17_watch.ipynb #until
 def seconds_until(
@@ -113,24 +113,8 @@ def change_line(
     when = moment(change.at, zone)
     return " ".join(filter(None, [f"{when}  {change.kind:<9}", change.sentence, change.rate]))
 
-# %% ../../nbs/cli/17_watch.ipynb #loop
+# %% ../../nbs/cli/17_watch.ipynb #look-once
 Sink = Callable[[Look], None]  # Told of every look
-
-
-def keep_looking(
-    watcher: Watcher,
-    every: float,  # Seconds from look to look
-    stop: threading.Event,  # Ends it
-    as_json: bool = False,  # Lines for a program?
-    sinks: Sequence[Sink] = (),  # Who else is told of every look
-    clock: Callable[[], float] = time.time,  # Seconds since 1970 UTC
-) -> int:  # 0 when it was ended
-    "Look until somebody ends it."
-    problem = ""
-    while not stop.is_set():
-        problem = look_once(watcher, datetime.fromtimestamp(clock(), UTC), problem, as_json, sinks)[0]
-        stop.wait(seconds_until(clock(), every))
-    return 0
 
 
 def look_once(
@@ -157,6 +141,22 @@ def look_once(
     for sink in sinks:
         sink(look)
     return "", look.answer.code
+
+# %% ../../nbs/cli/17_watch.ipynb #loop
+def keep_looking(
+    watcher: Watcher,
+    every: float,  # Seconds from look to look
+    stop: threading.Event,  # Ends it
+    as_json: bool = False,  # Lines for a program?
+    sinks: Sequence[Sink] = (),  # Who else is told of every look
+    clock: Callable[[], float] = time.time,  # Seconds since 1970 UTC
+) -> int:  # 0 when it was ended
+    "Look until somebody ends it."
+    problem = ""
+    while not stop.is_set():
+        problem = look_once(watcher, datetime.fromtimestamp(clock(), UTC), problem, as_json, sinks)[0]
+        stop.wait(seconds_until(clock(), every))
+    return 0
 
 # %% ../../nbs/cli/17_watch.ipynb #watch
 def watch(

@@ -376,7 +376,7 @@ def page_link(
     front = page_url.partition("#")[0]
     return f"{front}#strategy={quote(strategy, safe='')}" if strategy else front
 
-# %% ../../nbs/judgement/34_messages.ipynb #digest
+# %% ../../nbs/judgement/34_messages.ipynb #change-text
 MOST_LINES, MOST_CHARACTERS = 10, 1_800
 WORDS: dict[Kind, str] = {
     "new": "new",
@@ -399,7 +399,7 @@ def change_text(
     lines = [f"{sign} {c.sentence}{found}", c.rate, page_link(page_url, c.strategy)]
     return "\n".join(filter(None, lines))
 
-
+# %% ../../nbs/judgement/34_messages.ipynb #digest
 def digest(
     found: Sequence[Change],  # At least one
     page_url: str = "",  # Where the page is
