@@ -22,7 +22,14 @@ from trade_telemetry.cli.answers import (
 )
 from .answers import joined as joined_answers
 from .answers import judge as judge_all
-from .common import deliver, read, settings_of, telemetry_folder, to_json
+from trade_telemetry.cli.common import (
+    deliver,
+    present_only,
+    read,
+    settings_of,
+    telemetry_folder,
+    to_json,
+)
 from trade_telemetry.cli.flags import (
     Choice,
     Cuts,
@@ -98,7 +105,11 @@ def check(
     """
     from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG, notify
 
-    reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
+    settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
+    for flag_name, value in (("--on-alert", hook.on_alert), ("--remember", hook.remember)):
+        if value is not None:
+            present_only(settings, flag_name)
+    reading = read(settings, choice)
     report = find_alerts(reading, rules)
     health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
     answer = with_missing(alerts_answer(reading, report, health, verbose), reading)

@@ -36,7 +36,7 @@ from ..wording import listed, moment, plain_text
 
 # %% auto #0
 __all__ = ['SAID_LATER', 'Named', 'Store', 'record_as_of', 'records_as_of', 'ledgers_as_of', 'used_words', 'rows_as_of',
-           'began_at', 'later_runs', 'Cut', 'cut_at', 'StoreAsOf', 'store_for', 'as_of_sentence']
+           'began_at', 'later_runs', 'Cut', 'cut_at', 'StoreAsOf', 'store_for', 'as_of_words', 'as_of_sentence']
 
 # %% ../../nbs/store/13_as_of.ipynb #record-as-of
 SAID_LATER = ("heartbeat_at", "ended_at", "end_reason", "counters")  # Parts of a record that change
@@ -275,21 +275,27 @@ def store_for(
     return store if when is None else StoreAsOf(store, when)
 
 
+def as_of_words(
+    when: datetime,  # The moment, aware
+    timezone: str,  # Zone in which it is named
+    sampled: bool = False,  # Do some runs keep a sample?
+) -> str:  # Two sentences
+    "Say as of when something is shown, and what that leaves out."
+    said = f"As of {moment(when, timezone)}, not the present: trades closed by then, runs and notes that had begun."
+    rest = " Corrections since are not undone; what writers said of themselves since is left out"
+    return f"{said}{rest}{'; a run that keeps a sample ends with the day before' if sampled else ''}."
+
+
 def as_of_sentence(
     store: Store,  # Any
-    timezone: str,  # Zone of the moment that is named
-) -> str:  # Two or three sentences; empty where the present is shown
-    "Say as of when something is shown, and what that leaves out."
+    timezone: str,  # Zone in which the moment is named
+) -> str:  # Empty where the present is shown
+    "Say as of when a store is asked, and what it lacks."
     if isinstance(store, TraceStore):
         return ""
-    said = f"As of {moment(store.when, timezone)}, not the present: trades closed by then, runs and notes that had begun."
-    rest = " Corrections since are not undone; what writers said of themselves since is left out"
-    rest += "; a run that keeps a sample ends with the day before." if store.cut.bounds else "."
+    said = as_of_words(store.when, timezone, bool(store.cut.bounds))
+    if not store.cut.facts:
+        return f"{said} No trade had been closed by then."
     names = list(dict.fromkeys(plain_text(strategy) for _, strategy in store.cut.later))
-    late = (
-        f" No backtest or replay of {listed(names, 3)} had been made by then, so those of later stand."
-        if names
-        else ""
-    )
-    none = "" if store.columns.ledger or len(store.columns) else " No trade had been closed by then."
-    return said + (none or rest + late)
+    late = f" No backtest or replay of {listed(names, 3)} had been made by then, so those of later stand."
+    return said + late if names else said

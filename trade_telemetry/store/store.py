@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -286,6 +286,7 @@ class TraceStore:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.timezone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
         self.progress, self.now = progress, now
+        self.when: datetime | None = None  # As of when it is asked; None: the present, see `StoreAsOf`
         self.files, self.rows, self.ledgers = FollowedFiles(self.timezone, final), KeptRows(), LedgerFiles()
         self.columns = self.rows.growing.columns()  # All rows, and a ledger where rows are a sample
         self._booked: dict[str, RunFacts] = {}  # What the ledger says, by run
