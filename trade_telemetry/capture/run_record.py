@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
-from functools import partial
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -24,7 +23,7 @@ from ..trace import MODES
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'ASIDE', 'WriterOptions', 'check_options', 'safe_name', 'set_aside_path', 'is_trace_file', 'WriterStats',
-           'RunRecord', 'run_directory', 'live_directory', 'mode_of_run']
+           'utc_now', 'RunRecord', 'run_directory', 'live_directory', 'mode_of_run']
 
 # %% ../../nbs/capture/03_run_record.ipynb #options
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,13 +155,18 @@ class WriterStats:
         return self.sampled_out + self.throttled + lost + self.written + self.pending
 
 # %% ../../nbs/capture/03_run_record.ipynb #run-record
+def utc_now() -> datetime:
+    "Read the clock of the machine."
+    return datetime.now(UTC)
+
+
 class RunRecord:
     "The small file that says a writer is alive and what it has done."
 
     def __init__(
         self,
         options: WriterOptions,  # Of its writer
-        now: Callable[[], datetime] = partial(datetime.now, UTC),  # The present, aware
+        now: Callable[[], datetime] = utc_now,  # The present, aware
     ) -> None:
         self.now, started = now, now().astimezone(UTC)
         self.name = f"{started:%Y%m%dT%H%M%S}_{os.getpid()}_{secrets.token_hex(4)}"

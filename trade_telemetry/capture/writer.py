@@ -15,8 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from itertools import repeat, starmap
 from math import inf
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 from .intake import Intake, WaitingLines, put_named
 from .ledger import Ledger
 from .rejected import RejectedRows
-from .run_record import RunRecord, WriterOptions, WriterStats, set_aside_path
+from .run_record import RunRecord, WriterOptions, WriterStats, set_aside_path, utc_now
 from .segment import Segment, append_data, error_name
 from .trace_queue import STALL_SECONDS, DropLog, Stall, TraceQueue
 from ..diagnostics import log
@@ -180,7 +179,7 @@ class Background:
         self,
         options: WriterOptions,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = partial(datetime.now, UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.options, self.clock, self.record = options, clock, RunRecord(options, now)
         self.queue, self.sink = TraceQueue(options, clock), Sink(options, clock, self.record.name)
@@ -432,7 +431,7 @@ class TelemetryWriter:
         max_file_size_mb: float = 50,  # Size of a segment
         *,
         clock: Callable[[], float] = time.monotonic,  # Seconds; tests move it by hand
-        now: Callable[[], datetime] = partial(datetime.now, UTC),  # Time that its record tells, aware
+        now: Callable[[], datetime] = utc_now,  # Time that its record tells, aware
         background: bool = True,  # False: nothing happens until `poll`, `flush` or `close`
         **more: Any,  # Other fields of `WriterOptions`: mode, sample_rate, throttle_seconds, max_pending, …
     ) -> None:
