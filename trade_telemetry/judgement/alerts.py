@@ -132,7 +132,8 @@ def alert_report(
     rules = find_rules(settings) if rules is None else rules
     given = {"minimum_calls": minimum_calls, "window": window}
     rules = rules.changed(**{name: value for name, value in given.items() if value is not None})
-    found = heartbeat_alerts(view.figure_runs if runs is None else runs)
+    all_runs = view.figure_runs if runs is None else runs
+    found = heartbeat_alerts([run for run in all_runs if run.simulated == view.simulated])
     judged, health = dict[str, int](), dict[str, Health]()
     newest = max((alert.cleared_at or alert.since for alert in found), default="")
     if view.state == "live" or (judge_replay and view.state == "replay"):

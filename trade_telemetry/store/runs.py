@@ -375,12 +375,17 @@ def stopped_early(
         was_killed, error = w.state == "ended uncleanly", w.end_reason.removeprefix("error: ")
         if not (was_killed or w.end_reason.startswith("error: ")):
             continue
-        if not (w.origin or w.mode in ("backtest", "replay")) or _done_again(w, writers):
+        if not (w.origin or _has_an_end(w)) or _done_again(w, writers):
             continue
         found.append(
             f"{f'the {w.origin}' if w.origin else 'its writer'} {'was killed' if was_killed else f'stopped ({error})'}"
         )
     return tuple(found)
+
+
+def _has_an_end(w: WriterInfo) -> bool:
+    "Is it over some day? Live trading is not, nor what is played as if it were."
+    return w.mode == "backtest" or (w.mode == "replay" and not w.simulated)
 
 
 def _done_again(stopped: WriterInfo, writers: Sequence[WriterInfo]) -> bool:
@@ -410,7 +415,7 @@ def missing_of(
             MissingTraces(
                 run.name, counts.get("offered", 0), counts.get("written", 0), throttled=counts.get("throttled", 0),
                 pending=sum(max(w.pending, 0) for w in run.records if w.state == "ended uncleanly"),
-                killed=sum(w.state == "ended uncleanly" and not w.origin for w in run.records if w.mode not in ("backtest", "replay")),
+                killed=sum(w.state == "ended uncleanly" and not w.origin for w in run.records if not _has_an_end(w)),
                 stopped=stopped_early(run.records), tables=tuple(tables), **kinds,
             )
         )  # fmt: skip
