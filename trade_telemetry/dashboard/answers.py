@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
+from ..clock import present
 from ..health_sentences import HealthState, StreamCode
 from ..metrics.steps import ROLLING_CALLS
 from ..wording import Severity, Source, Status, Trend
@@ -503,7 +503,7 @@ def empty_state(
     "Make a state in which nothing is known but `facts`."
     state: State = {
         "schema_version": SCHEMA_VERSION,
-        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "generated_at": present().isoformat(timespec="seconds"),
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],

@@ -5,7 +5,6 @@
 # %% ../../nbs/store/11_store.ipynb #imports
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Bools, Ints
+from ..clock import present_seconds
 from .columns import ARRAYS, WORDS, TraceColumns, choose
 from .days import Moment
 from .files import FollowedFiles, PathLike, Progress, expand_paths, find_files
@@ -262,7 +262,7 @@ class TraceStore:
         *,
         timezone: str | tzinfo = "UTC",  # Zone of naive times
         final: bool = False,  # Files will not grow: a last line without line feed is taken if it looks whole
-        now: Callable[[], float] = time.time,  # Clock that tells a running writer from a dead one
+        now: Callable[[], float] = present_seconds,  # Clock that tells a running writer from a dead one
         progress: Progress | None = None,  # Told bytes read and bytes in all, while reading
     ) -> None:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
