@@ -77,7 +77,7 @@ def _newest(case: Case) -> tuple[Case, dict[str, str]]:
 # %% ../../nbs/judgement/23_alerts.ipynb #judged
 def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> Case:
     "What the rules look at."
-    now = now_of(settings) if now is None else now
+    now = now_of(settings, view.clock) if now is None else now
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
     line = settings.precision_line(rules.precision_threshold)
     # the clock says nothing of a day that is being replayed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Literal, cast
 
 import numpy as np
@@ -21,9 +22,9 @@ from ..wording import MODES, Mode, listed, plural
 
 # %% auto #0
 __all__ = ['Side', 'ViewState', 'STATE_OF', 'MOST_STRATEGIES', 'FIRST_STRATEGIES', 'Wanted', 'named_run', 'newest_backtests',
-           'side_by_rank', 'simulated_side', 'figure_side', 'runs_in', 'kinds_of', 'rows_of', 'View', 'label_of',
-           'choose_view', 'select_view', 'view_words', 'called_so', 'called', 'trades_by_strategy', 'shown_strategies',
-           'chosen_sides', 'coverage_of']
+           'side_by_rank', 'simulated_side', 'figure_side', 'runs_in', 'kinds_of', 'rows_of', 'clock_of', 'View',
+           'label_of', 'choose_view', 'select_view', 'view_words', 'called_so', 'called', 'trades_by_strategy',
+           'shown_strategies', 'chosen_sides', 'coverage_of']
 
 # %% ../../nbs/store/12_view.ipynb #wanted
 @dataclass(frozen=True)
@@ -147,6 +148,14 @@ STATE_OF: dict[str, ViewState] = {
 }
 
 
+def clock_of(
+    runs: Iterable[RunInfo],  # Any
+) -> datetime | None:  # Aware; None where nothing is simulated
+    "Say what the clock of a simulated desk shows: the newest sign of life of its writers."
+    beats = [run.heartbeat_at for run in runs if run.simulated and run.heartbeat_at is not None]
+    return datetime.fromtimestamp(max(beats), UTC) if beats else None
+
+
 @dataclass(frozen=True)
 class View:
     "What is shown, and what beside it."
@@ -160,8 +169,13 @@ class View:
 
     @property
     def simulated(self) -> bool:
-        "Is it a simulated desk? Its clock is then that of its writers."
+        "Is it a simulated desk?"
         return any(run.simulated for run in self.figure_runs)
+
+    @property
+    def clock(self) -> datetime | None:
+        "The present of a simulated desk; None: it is that of the machine."
+        return clock_of(self.figure_runs)
 
     @property
     def mode(self) -> str:
