@@ -418,7 +418,7 @@ class ViewFacts(TypedDict):
     "What is shown; it may change although no trade was closed."
 
     state: Literal["live", "historical", "stale", "error"]
-    mode: Literal["live", "paper", "replay", "historical", "empty"]
+    mode: Literal["live", "paper", "simulated", "replay", "historical", "empty"]
     title: str
     directory: str
     timezone: str
@@ -427,6 +427,7 @@ class ViewFacts(TypedDict):
     runs: list[RunFacts]
     coverage: Coverage | None
     missing: list[Missing]
+    simulated: bool  # Are these trades those of a simulated desk?
 
 
 Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
@@ -480,7 +481,6 @@ class State(ViewFacts, Choices, Findings, Said):
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
     pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
     as_of: str | None  # The page shows what was known then; None: now
-    simulated: bool  # Are these trades those of a simulated desk?
     marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]
 
