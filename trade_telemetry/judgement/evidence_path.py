@@ -5,7 +5,8 @@
 # %% ../../nbs/judgement/32_evidence_path.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
