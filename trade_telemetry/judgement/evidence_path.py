@@ -303,7 +303,7 @@ MOST_EPISODES = 5  # alarms that are told, the latest
 
 
 class Episode(TypedDict):
-    "One alarm."
+    "An alarm; one that was off for some days while the strategy stayed on watch is one."
 
     first: str  # Day on which it was said, YYYY-MM-DD
     last: str  # Last day with it on
@@ -357,14 +357,11 @@ def _reading(case: Case, strategy: str, watched: Watchable, draw: bool, folder: 
 
 
 def _since(
-    case: Case, strategy: str, watched: Watchable, days: PathDays, end: int, draw: bool, folder: Path | None
+    case: Case, strategy: str, watched: Watchable, days: PathDays, on: Ints, draw: bool, folder: Path | None
 ) -> list[str] | None:
-    "When the loss of an alarm began, as known on the day before `end` at which its evidence was highest."
-    on = np.flatnonzero((days.level == LEVELS.index("degraded")) & (days.day < end))
-    start = on[np.flatnonzero(np.diff(on, prepend=-2) > 1)[-1]]
-    own = on[on >= start]
-    over = (days.evidence - days.bar)[days.carrier[own], own]
-    top = int(days.day[own[int(np.argmax(over))]])
+    "When the loss of an alarm began, as known when its evidence was highest; `on`: positions of its days."
+    over = (days.evidence - days.bar)[days.carrier[on], on]
+    top = int(days.day[on[int(np.argmax(over))]])
     until = _version_of(case, strategy, watched.version)
     one = streams_of(until.live, until.past, top + 1)[strategy]
     health = _reading(case, strategy, one, draw, folder)
@@ -440,19 +437,21 @@ def walk(
 # %% ../../nbs/judgement/32_evidence_path.ipynb #episodes
 def _episodes(case: Case, strategy: str, found: Walk, draw: bool, folder: Path | None) -> list[Episode]:
     "The latest alarms, oldest first."
-    days, told = found.days, list[Episode]()
-    dates, last = _dates(days.day), len(days.day) - 1
+    days, told = found.days, list[tuple[Span, Ints]]()
     for span in found.spans:
         own = (days.day >= span.first) & (days.day < span.end)
-        for first, end in _runs(own & (days.level == LEVELS.index("degraded"))):
-            began = _since(
-                case, strategy, found.watched[span.version], days, int(days.day[end]) + 1, draw, folder
-            )
-            told.append({
-                "first": dates[first], "last": dates[end], "on": end == last,
-                "carrier": days.names[int(days.carrier[end])], "since": began,
-            })  # fmt: skip
-    return told[-MOST_EPISODES:]
+        for first, end in _runs(own & (days.level > 0)):
+            on = first + np.flatnonzero(days.level[first : end + 1] == LEVELS.index("degraded"))
+            told += [(span, on)] if len(on) else []
+    dates = _dates(days.day)
+    return [
+        {
+            "first": dates[on[0]], "last": dates[on[-1]], "on": int(on[-1]) == len(dates) - 1,
+            "carrier": days.names[int(days.carrier[on[-1]])],
+            "since": _since(case, strategy, found.watched[span.version], days, on, draw, folder),
+        }
+        for span, on in told[-MOST_EPISODES:]
+    ]  # fmt: skip
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #path-of
 def path_of(
