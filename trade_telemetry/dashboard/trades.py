@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .answers import Figures, Trade, Trades
 from .figures import number_or_none, rows_of
-from .query import Query, as_query, view_asked
+from .query import Query, as_query, of_strategy, view_asked
 from ..store.columns import TraceColumns
 from ..store.store import TraceStore
 from ..store.view import called
@@ -109,7 +109,7 @@ def trades_of(
     strategies: Mapping[str, Figures],  # They know how many closes there were
 ) -> Trades | None:  # One page of them; None where no list was asked for
     "List the trades that the viewer asked for."
-    if query.cell is None and not query.details:
+    if query.tab != "trades" and (query.cell is None or query.tab != "working"):
         return None
     rows = cell_rows(columns, query.cell)
     strategy, actual, predicted = query.cell or (None, None, None)
@@ -146,7 +146,8 @@ def trades_csv(
     query, columns = as_query(wanted), store.columns
     if query.symbol is not None:
         columns = columns.only(symbols=[query.symbol])
-    view = called(view_asked(columns, store.runs(), query), query.direction)
+    view = of_strategy(view_asked(columns, store.runs(), query), query.strategy)
+    view = called(view, query.direction)
     rows = cell_rows(view.figure, query.cell)
     out = io.StringIO()
     sheet = csv.writer(out, lineterminator="\n")
