@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from .answers import State
 from ..store.columns import TraceColumns
@@ -16,9 +17,69 @@ from ..store.view import View, Wanted, choose_view
 from ..wording import plain_text
 
 # %% auto #0
-__all__ = ['RANGES', 'MANY_SYMBOLS', 'LONGEST_OFFER', 'MOST_OFFERED', 'Query', 'as_query', 'view_asked', 'symbol_options',
-           'run_options', 'run_chosen', 'with_choices', 'whole_numbers', 'cell_from', 'choices_text', 'kept_choices',
-           'query_after']
+__all__ = ['LISTED', 'ASKED_OF', 'LONGEST_CONDITION', 'MOST_CONDITIONS', 'RANGES', 'MANY_SYMBOLS', 'LONGEST_OFFER',
+           'MOST_OFFERED', 'LONGEST_CHOICES', 'Listing', 'read_json', 'short_text', 'listing_after', 'Query',
+           'as_query', 'view_asked', 'symbol_options', 'run_options', 'run_chosen', 'with_choices', 'whole_numbers',
+           'cell_from', 'choices_text', 'kept_choices', 'listed_after', 'query_after']
+
+# %% ../../nbs/dashboard/05_query.ipynb #listing
+LISTED = (
+    "exit_at", "symbol", "strategy", "predicted", "actual", "return_pct", "confidence", "entry_price", "exit_price",
+    "holding_minutes", "exit_reason", "entry_tag", "trace_id",
+)  # fmt: skip
+ASKED_OF = (*LISTED, "entry_at", "entry_hour", "entry_weekday", "exit_hour", "exit_weekday", "run")
+LONGEST_CONDITION, MOST_CONDITIONS = 100, 10
+
+
+@dataclass(frozen=True)
+class Listing:
+    "Which trades a viewer looks for, and in which order."
+
+    sort: str = "exit_at"  # One of `LISTED`
+    descending: bool = True  # The largest or latest first?
+    search: str = ""  # Words that occur somewhere in a trade; "": any
+    where: tuple[tuple[str, str], ...] = ()  # Columns out of `ASKED_OF`, each with what it must be
+
+    @property
+    def narrows(self) -> bool:
+        "Are some trades left out?"
+        return bool(self.search or self.where)
+
+# %% ../../nbs/dashboard/05_query.ipynb #listing-after
+def read_json(
+    text: str,  # From a page
+    most: int,  # Longest text that makes sense
+) -> dict[str, Any]:  # Empty where it is something else
+    "Read an object that a page sent."
+    try:
+        found = json.loads(text) if len(text) <= most else None
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def short_text(
+    value: object,  # From a page
+) -> bool:
+    "Say whether somebody may have typed this."
+    return isinstance(value, str) and len(value) <= LONGEST_CONDITION and value.isprintable()
+
+
+def listing_after(
+    before: Listing,  # So far
+    asked: Mapping[str, object],  # What has changed: any of the names of a `Listing`
+) -> Listing:  # From now on; an equal one where nothing can be taken
+    "Take a change of a list of trades into account."
+    now, wanted = before, asked.get("where")
+    if asked.get("sort") in LISTED:
+        now = replace(now, sort=str(asked["sort"]), descending=asked.get("descending") is not False)
+    if short_text(search := asked.get("search")):
+        now = replace(now, search=str(search).strip())
+    if isinstance(wanted, dict):
+        some = {k: v.strip() for k, v in wanted.items() if k in ASKED_OF and short_text(v)}
+        kept = {k: v for k, v in (dict(now.where) | some).items() if v}
+        now = replace(now, where=tuple(kept.items())[:MOST_CONDITIONS])
+    return now
 
 # %% ../../nbs/dashboard/05_query.ipynb #query
 RANGES = (7, 30, 90, None)  # Days that the curves may cover, counted back from the newest trace; None: all
@@ -36,7 +97,8 @@ class Query:
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
     details: bool = False  # Calibration, exits and all trades?
     reconcile: bool = False  # Live against the backtest, trade by trade?
-    page: int = 0  # Page of that list, the newest trades on page 0
+    page: int = 0  # Page of that list
+    listing: Listing = Listing()  # Which trades it holds, in which order: the newest first
     hurry: bool = False  # Leave out what takes long, if it is not known yet; the state then says so
 
 
@@ -134,6 +196,9 @@ def cell_from(
     return names[numbers[0]], numbers[1], numbers[2]
 
 # %% ../../nbs/dashboard/05_query.ipynb #choices
+LONGEST_CHOICES = 12_000  # Characters: ten conditions, each letter escaped
+
+
 def choices_text(
     asked: Query,  # Choices in force
 ) -> str:  # JSON
@@ -141,9 +206,8 @@ def choices_text(
     run = f"run {asked.run}" if asked.run is not None else asked.run_mode and f"mode {asked.run_mode}"
     days = str(asked.days or "all")
     tab = "reconcile" if asked.reconcile else "details" if asked.details else "overview"
-    return json.dumps(
-        {"symbol": asked.symbol, "direction": asked.direction, "run": run, "days": days, "tab": tab}
-    )
+    kept = {"symbol": asked.symbol, "direction": asked.direction, "run": run, "days": days, "tab": tab}
+    return json.dumps(kept | ({} if asked.listing == Listing() else {"list": asdict(asked.listing)}))
 
 
 def kept_choices(
@@ -152,11 +216,7 @@ def kept_choices(
     text: str,  # From `choices_text`, or anything
 ) -> Query:  # Choices from now on; the same object where nothing can be taken
     "Take choices that a page has kept."
-    try:
-        kept = json.loads(text) if len(text) < 2000 else None
-    except ValueError:
-        kept = None
-    if not isinstance(kept, dict):
+    if not (kept := read_json(text, LONGEST_CHOICES)):
         return asked
     symbol, direction, run, days, tab = (
         kept.get(key) for key in ("symbol", "direction", "run", "days", "tab")
@@ -169,7 +229,26 @@ def kept_choices(
     )
     now = query_after(now, state, "days", days) if isinstance(days, str) else now
     now = query_after(now, state, "tab", tab) if isinstance(tab, str) else now
+    if isinstance(listing := kept.get("list"), dict):
+        where = listing.get("where")
+        pairs = [p for p in where if isinstance(p, list) and len(p) == 2] if isinstance(where, list) else []
+        said = listing | {"where": {k: v for k, v in pairs if isinstance(k, str)}}
+        now = replace(now, listing=listing_after(Listing(), said))
     return asked if now == asked else now
+
+# %% ../../nbs/dashboard/05_query.ipynb #listed-after
+def listed_after(
+    asked: Query,  # Choices so far
+    opens: bool,  # Does it come from a picture?
+    change: Mapping[str, object],  # As for `listing_after`
+) -> Query:  # Choices from now on; the same object where nothing changes
+    "List other trades."
+    before = Listing() if opens else asked.listing
+    now = listing_after(before, change)
+    if now == asked.listing if not opens else now == before:
+        return asked
+    opened = replace(asked, listing=now, page=0)
+    return replace(opened, details=True, reconcile=False, cell=None) if opens else opened
 
 # %% ../../nbs/dashboard/05_query.ipynb #query-after
 def query_after(
@@ -190,4 +269,6 @@ def query_after(
         return replace(asked, days=None if value == "all" else int(value))
     if name == "page" and (numbers := whole_numbers(value)) is not None and len(numbers) == 1:
         return replace(asked, page=numbers[0])
+    if name in ("list", "open"):
+        return listed_after(asked, name == "open", read_json(value, LONGEST_CHOICES))
     return kept_choices(asked, state, value) if name == "choices" else asked
