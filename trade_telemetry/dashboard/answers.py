@@ -280,6 +280,7 @@ class Trade(TypedDict):
     holding_minutes: float | None
     exit_reason: str
     trace_id: str
+    entry_tag: str
 
 
 class Trades(TypedDict):
@@ -288,8 +289,15 @@ class Trades(TypedDict):
     strategy: str | None  # Of the chosen cell; None: all
     actual: str | None
     predicted: str | None
-    total: int
-    closes: int  # More than `total` where rows are a sample
+    total: int  # That the conditions leave
+    before: int  # That there were
+    closes: int  # More than `before` where rows are a sample
+    sort: str  # Column
+    descending: bool
+    search: str
+    where: dict[str, str]  # Conditions by column, as typed
+    problems: dict[str, str]  # By column: why its condition says nothing
+    tagged: bool  # Does any trade say why it was opened?
     page: int
     pages: int
     rows: list[Trade]
