@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,12 +22,12 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-from .timezones import zone_of
+from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'SettingsError', 'first_complaint', 'Settings',
-           'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
+__all__ = ['BOUNDS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'SettingsError', 'first_complaint', 'moment_meant',
+           'Settings', 'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
            'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
@@ -72,6 +73,25 @@ Threshold = Annotated[float, Field(ge=0.0, lt=1.0)]
 Throttle = Annotated[int, Field(ge=10, le=3600)]
 Refresh = Annotated[int, Field(ge=5, le=300)]
 
+# %% ../nbs/12_config.ipynb #moment-meant
+def moment_meant(
+    value: object,  # ISO 8601 as text, a time or a date
+    timezone: str,  # Zone of a time without an offset, and of the day of a date
+) -> datetime:  # Aware, UTC; ValueError for anything else
+    "Read a moment that somebody named; a date alone is the end of its day."
+    try:
+        text = value.strip() if isinstance(value, str) else value
+        when = datetime.fromisoformat(text) if isinstance(text, str) else text
+        whole = len(text) <= 10 if isinstance(text, str) else not isinstance(text, datetime)
+        if whole and isinstance(when, date):
+            after = datetime(when.year, when.month, when.day) + timedelta(days=1)  # noqa: DTZ001  made aware below
+            return aware(after, timezone) - MICROSECOND
+        if isinstance(when, datetime):
+            return aware(when, timezone)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a date or a time such as 2025-06-30 or 2025-06-30T16:00")
+
 # %% ../nbs/12_config.ipynb #settings
 class Settings(BaseSettings):
     "All settings: `Settings.load()` reads environment and YAML file."
@@ -100,6 +120,9 @@ class Settings(BaseSettings):
         "NYSE", validation_alias="TELEMETRY_SESSION"
     )  # NYSE, NSE, FX, 24H, or an exchange: XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
+    as_of: datetime | None = Field(
+        None, validation_alias="TELEMETRY_AS_OF"
+    )  # Judge and show what was known then; None: now
 
     @field_validator("timezone")
     @classmethod
@@ -109,6 +132,11 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
+
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _moment(cls, value: object, info: ValidationInfo) -> datetime | None:
+        return None if value in (None, "") else moment_meant(value, info.data.get("timezone", "UTC"))
 
     @classmethod
     def settings_customise_sources(

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
+from ..clock import present
 from ..health_sentences import HealthState, StreamCode
 from ..metrics.steps import ROLLING_CALLS
 from ..wording import Severity, Source, Status, Trend
@@ -418,7 +418,7 @@ class ViewFacts(TypedDict):
     "What is shown; it may change although no trade was closed."
 
     state: Literal["live", "historical", "stale", "error"]
-    mode: Literal["live", "paper", "replay", "historical", "empty"]
+    mode: Literal["live", "paper", "simulated", "replay", "historical", "empty"]
     title: str
     directory: str
     timezone: str
@@ -427,6 +427,7 @@ class ViewFacts(TypedDict):
     runs: list[RunFacts]
     coverage: Coverage | None
     missing: list[Missing]
+    simulated: bool  # Are these trades those of a simulated desk?
 
 
 class Choices(TypedDict):
@@ -473,7 +474,6 @@ class State(ViewFacts, Choices, Findings, Said):
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
     pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
     as_of: str | None  # The page shows what was known then; None: now
-    simulated: bool  # Are these trades those of a simulated desk?
     marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]
 
@@ -503,7 +503,7 @@ def empty_state(
     "Make a state in which nothing is known but `facts`."
     state: State = {
         "schema_version": SCHEMA_VERSION,
-        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "generated_at": present().isoformat(timespec="seconds"),
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],

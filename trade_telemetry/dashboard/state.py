@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 from zoneinfo import ZoneInfo
@@ -23,6 +22,7 @@ __all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'r
            'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
+from ..clock import now_of
 from ..config import Settings, SettingsError, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
@@ -70,7 +70,7 @@ from ..metrics.steps import steps_of
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
-from ..store.view import View, called, coverage_of, shown_strategies, view_words
+from ..store.view import View, called, clock_of, coverage_of, shown_strategies, view_words
 
 # %% ../../nbs/dashboard/40_state.ipynb #run-facts
 def run_facts(
@@ -104,6 +104,7 @@ def facts_of(
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
         "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
+        "simulated": view.simulated,
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
@@ -380,7 +381,7 @@ def situation_of(
     "Say what an answer depends on beside rows and question."
     states = tuple((run.name, run.mode, run.rows, run.state, len(run.silent), run.writers) for run in runs)
     rules = settings.telemetry_storage_path / "alerts.yaml"
-    today = datetime.now(ZoneInfo(settings.timezone)).date()
+    today = now_of(settings, clock_of(runs)).astimezone(ZoneInfo(settings.timezone)).date()
     return states, today, rules.stat().st_mtime_ns if rules.is_file() else 0
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-of

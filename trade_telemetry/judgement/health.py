@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from ..arrays import Floats, Ints
+from ..clock import now_of
 from ..config import Settings
 from trade_telemetry.health_sentences import (
     HEALTH,
@@ -406,7 +407,7 @@ def health_of(
     if view.state != "live" or "lost_skill" in rules.disabled:
         return {}
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
-    case = case_of(view.figure, reference, settings.timezone, rules, now=now)
+    case = case_of(view.figure, reference, settings.timezone, rules, now=now or now_of(settings, view.clock))
     return health_of_case(case, draw, find, settings.telemetry_storage_path / FOLDER)
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ __all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'ru
            'health_lines', 'alerts_sentence', 'executive_summary']
 
 # %% ../../nbs/report/05_front_page.ipynb #imports-own
+from ..clock import present
 from ..glossary import figure, label, show, show_interval, term
 from ..judgement.health import desk_of
 from ..metrics.record import AccuracyMetrics
@@ -84,7 +85,7 @@ def front_page(
     about = paragraph(
         " · ".join([
             state_words(report), ", ".join(map(plain_text, report.names)) or "no strategy",
-            period(*dates) if dates else "no trades", f"written {moment(written or datetime.now(UTC), report.zone)}",
+            period(*dates) if dates else "no trades", f"written {moment(written or present(), report.zone)}",
         ]), kind="subtitle",
     )  # fmt: skip
     name = paragraph(title, kind="title")
@@ -231,8 +232,9 @@ def kind_sentence(
     )
     if report.view.state == "historical":
         beside = "nothing here is live, so the report is historical"
-    if report.mode == "replay":
-        beside = f"a replay is not live trading; {beside}"
+    if report.mode in ("replay", "simulated"):
+        what = "a replay" if report.mode == "replay" else "a simulated desk"
+        beside = f"{what} is not live trading; {beside}"
     more = f" Left out: {plural(report.left_out, 'smaller strategy')}." if report.left_out else ""
     trades = f"{plural(n, 'trade')} of {MODES[report.mode].trading}"
     return f"Judged: {trades}{stored}, by {listed(report.names)}; {beside}.{more}"

@@ -5,7 +5,6 @@
 # %% ../../nbs/store/11_store.ipynb #imports
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Bools, Ints
+from ..clock import present_seconds
 from .columns import ARRAYS, WORDS, TraceColumns, choose
 from .days import Moment
 from .files import FollowedFiles, PathLike, Progress, expand_paths, find_files
@@ -31,6 +31,7 @@ from trade_telemetry.store.runs import (
     read_record,
     run_facts,
     run_info_of,
+    simulated_now,
     trusted_ledger,
 )
 
@@ -261,7 +262,7 @@ class TraceStore:
         *,
         timezone: str | tzinfo = "UTC",  # Zone of naive times
         final: bool = False,  # Files will not grow: a last line without line feed is taken if it looks whole
-        now: Callable[[], float] = time.time,  # Clock that tells a running writer from a dead one
+        now: Callable[[], float] = present_seconds,  # Clock that tells a running writer from a dead one
         progress: Progress | None = None,  # Told bytes read and bytes in all, while reading
     ) -> None:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -317,11 +318,14 @@ class TraceStore:
         facts = {name: run.facts for name, run in self.rows.runs.items()}
         for name, told in self._booked.items():
             facts[name] = facts.get(name, RunFacts()) + told
-        infos, now = [], self.now()
-        for name in dict.fromkeys([*facts, *self._records]):
-            paths = self._records.get(name, [])
-            records = {p.name.removeprefix("run_").removesuffix(".json"): read_record(p) for p in paths}
-            infos.append(run_info_of(name, facts.get(name, RunFacts()), records, now))
+        records = {
+            name: {p.name.removeprefix("run_").removesuffix(".json"): read_record(p) for p in paths}
+            for name, paths in (dict.fromkeys(facts, ()) | self._records).items()
+        }
+        now, played = self.now(), simulated_now(r for own in records.values() for r in own.values())
+        infos = [
+            run_info_of(name, facts.get(name, RunFacts()), own, now, played) for name, own in records.items()
+        ]
         infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
         latest = {run.mode: run.name for run in infos}
         return [replace(run, newest=latest[run.mode] == run.name) for run in infos]
