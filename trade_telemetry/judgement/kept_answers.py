@@ -97,7 +97,7 @@ class KeptAnswers:
     ) -> None:
         self.path = None if folder is None else folder / ANSWERS
         self.known: OrderedDict[str, Any] = OrderedDict()
-        self.lasting: set[str] = set()  # Keys of what is written to disk
+        self.lasting: dict[str, str] = {}  # What is written to disk, as JSON
         self.seen: tuple[int, int] | None = None  # Time and size of the file as it was last read or written
         self.changed, self.lock = False, Lock()
 
@@ -114,7 +114,7 @@ class KeptAnswers:
                     if key not in self.known:
                         with suppress(ValueError, TypeError, RecursionError):
                             self.known[key] = from_plain(plain)
-                            self.lasting.add(key)
+                            self.lasting[key] = json.dumps(plain)
 
     def __contains__(self, key: str) -> bool:
         return key in self.known
@@ -130,22 +130,23 @@ class KeptAnswers:
             for key, answer in answers.items():
                 self.known[key] = answer
                 self.known.move_to_end(key)
-                (self.lasting.add if lasting else self.lasting.discard)(key)
+                if lasting:
+                    self.lasting[key] = json.dumps(to_plain(answer))
             self.changed |= lasting and bool(answers)
             while len(self.known) > MOST_ANSWERS:
-                self.lasting.discard(self.known.popitem(last=False)[0])
+                self.lasting.pop(self.known.popitem(last=False)[0], None)
 
     def save(self) -> None:
         "Write what lasts, whole or not at all; where that is impossible nothing happens."
         if self.path is None or not self.changed:
             return
         with self.lock:
-            plain = {key: to_plain(answer) for key, answer in self.known.items() if key in self.lasting}
+            lines = ",\n".join(f'"{key}": {text}' for key, text in self.lasting.items())
             self.changed = False
         part = self.path.with_name(f"{ANSWERS}.{os.getpid()}.tmp")
         try:
             self.path.parent.mkdir(exist_ok=True)
-            part.write_text(json.dumps(plain))
+            part.write_text(f"{{{lines}}}")
             os.replace(part, self.path)
             self.seen = self._signature()
         except OSError:
