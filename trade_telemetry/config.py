@@ -9,12 +9,21 @@ import json
 import os
 import re
 from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,13 +33,13 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-from .timezones import zone_of
+from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
 __all__ = ['BOUNDS', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'QuietHours', 'SettingsError',
-           'first_complaint', 'Settings', 'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct',
-           'project_root', 'settings_at', 'project_file']
+           'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings', 'thresholds_pct',
+           'threshold_pct', 'project_root', 'settings_at', 'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -101,6 +110,25 @@ def _two_times(given: str) -> str:
 Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
 QuietHours = Annotated[str, AfterValidator(_two_times)]
 
+# %% ../nbs/12_config.ipynb #moment-meant
+def moment_meant(
+    value: object,  # ISO 8601 as text, a time or a date
+    timezone: str,  # Zone of a time without an offset, and of the day of a date
+) -> datetime:  # Aware, UTC; ValueError for anything else
+    "Read a moment that somebody named; a date alone is the end of its day."
+    try:
+        text = value.strip() if isinstance(value, str) else value
+        when = datetime.fromisoformat(text) if isinstance(text, str) else text
+        whole = len(text) <= 10 if isinstance(text, str) else not isinstance(text, datetime)
+        if whole and isinstance(when, date):
+            after = datetime(when.year, when.month, when.day) + timedelta(days=1)  # noqa: DTZ001  made aware below
+            return aware(after, timezone) - MICROSECOND
+        if isinstance(when, datetime):
+            return aware(when, timezone)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a date or a time such as 2025-06-30 or 2025-06-30T16:00")
+
 # %% ../nbs/12_config.ipynb #settings
 class Settings(BaseSettings):
     "All settings: `Settings.load()` reads environment and YAML file."
@@ -129,6 +157,9 @@ class Settings(BaseSettings):
         "NYSE", validation_alias="TELEMETRY_SESSION"
     )  # NYSE, NSE, FX, 24H, or an exchange: XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
+    as_of: datetime | None = Field(
+        None, validation_alias="TELEMETRY_AS_OF"
+    )  # Judge and show what was known then; None: now
 
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
@@ -156,6 +187,11 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
+
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _moment(cls, value: object, info: ValidationInfo) -> datetime | None:
+        return None if value in (None, "") else moment_meant(value, info.data.get("timezone", "UTC"))
 
     @classmethod
     def settings_customise_sources(

@@ -24,7 +24,16 @@ from trade_telemetry.cli.answers import (
 )
 from .answers import joined as joined_answers
 from .answers import judge as judge_all
-from .common import Answer, Reading, deliver, read, settings_of, telemetry_folder, to_json
+from trade_telemetry.cli.common import (
+    Answer,
+    Reading,
+    deliver,
+    present_only,
+    read,
+    settings_of,
+    telemetry_folder,
+    to_json,
+)
 from trade_telemetry.cli.flags import (
     Choice,
     Cuts,
@@ -156,6 +165,13 @@ def check(
     wrongly: see the guide "How the monitor decides".
     """
     settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
+    for flag_name, value in (
+        ("--on-alert", hook.on_alert),
+        ("--remember", hook.remember),
+        ("--notify", notify.notify),
+    ):
+        if value:
+            present_only(settings, flag_name)
     box, reading = outbox_of(settings, notify), read(settings, choice)
     report = find_alerts(reading, rules)
     health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)

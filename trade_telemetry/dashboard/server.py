@@ -139,7 +139,7 @@ def kernel_environment(
         if name.startswith(UNSEEN):
             continue
         value = getattr(settings, name)
-        text = json.dumps(value) if isinstance(value, dict) else str(value)
+        text = json.dumps(value) if isinstance(value, dict) else "" if value is None else str(value)
         environment[str(info.validation_alias or name).upper()] = text
     environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
     package = Path(__file__).resolve().parents[1]

@@ -16,6 +16,7 @@ import numpy as np
 from ..aggregate import Aggregate, take
 from ..aggregate_form import plain_name
 from ..alert_sentences import WriterEvidence
+from ..clock import now_of
 from ..config import Settings
 from ..health_sentences import HEALTH, Health
 from trade_telemetry.judgement.alert_rules import (
@@ -76,6 +77,7 @@ def _newest(case: Case) -> tuple[Case, dict[str, str]]:
 # %% ../../nbs/judgement/23_alerts.ipynb #judged
 def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> Case:
     "What the rules look at."
+    now = now_of(settings, view.clock) if now is None else now
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
     line = settings.precision_line(rules.precision_threshold)
     # the clock says nothing of a day that is being replayed
@@ -132,7 +134,8 @@ def alert_report(
     rules = find_rules(settings) if rules is None else rules
     given = {"minimum_calls": minimum_calls, "window": window}
     rules = rules.changed(**{name: value for name, value in given.items() if value is not None})
-    found = heartbeat_alerts(view.figure_runs if runs is None else runs)
+    all_runs = view.figure_runs if runs is None else runs
+    found = heartbeat_alerts([run for run in all_runs if run.simulated == view.simulated])
     judged, health = dict[str, int](), dict[str, Health]()
     newest = max((alert.cleared_at or alert.since for alert in found), default="")
     if view.state == "live" or (judge_replay and view.state == "replay"):

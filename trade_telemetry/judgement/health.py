@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from ..arrays import Floats, Ints
+from ..clock import now_of
 from ..config import Settings
 from trade_telemetry.health_sentences import (
     HEALTH,
@@ -44,6 +45,7 @@ __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'fin
            'health_of_case', 'health_of', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
+from .desk_rows import DeskRows, desk_rows_of
 from trade_telemetry.judgement.evidence import (
     LEAST_DAYS,
     STAND_IN_DAYS,
@@ -53,6 +55,7 @@ from trade_telemetry.judgement.evidence import (
     mood_factor,
     read_lower,
 )
+from .kept_answers import KeptAnswers, answer_key, answers_of
 from trade_telemetry.judgement.monitor import (
     BUSY,
     SYMBOLS_SHARE,
@@ -71,7 +74,7 @@ from ..timezones import date_of_day
 
 # %% ../../nbs/judgement/17_health.ipynb #find-days
 LOSSES = (0.05, 0.10, 0.20)  # Of the share of right calls
-FOUND = 512  # References whose delays are kept
+FOUND = 4096  # References whose delays are kept
 Delays = tuple[
     tuple[float, float], ...
 ]  # Loss, and trading days until half of such losses are found; inf: rarely
@@ -135,7 +138,7 @@ def find_days(
     return found
 
 # %% ../../nbs/judgement/17_health.ipynb #kept-readings
-KEPT = 16  # Readings of a desk
+KEPT = 4  # Readings of a desk, or of a part of one
 _readings: OrderedDict[str, dict[str, Reading]] = OrderedDict()
 
 
@@ -342,11 +345,11 @@ Parts = Mapping[str, tuple[str, Watchable]]  # Of each version its strategy and 
 
 
 def _read_case(
-    parts: Parts, busy: Mapping[str, int], rules: AlertRules, draw: bool, folder: Path | None
+    parts: Parts, busy: Mapping[str, int], rules: AlertRules, draw: bool, folder: Path | None, sharing: int
 ) -> dict[str, Reading]:
     "Read all versions of all strategies; those whose symbols have alarms of their own leave a part to them."
     readings = dict[str, Reading]()
-    budget, watch = (desk_budget(_sharing(busy, rules), b) for b in (rules.budget, WATCH))
+    budget, watch = (desk_budget(sharing, b) for b in (rules.budget, WATCH))
     for part in (1.0, 1 - SYMBOLS_SHARE):
         some = {key: own for key, own in parts.items() if (part < 1) == bool(busy[own[0]])}
         readings |= read_desk(
@@ -365,13 +368,15 @@ def health_of_case(
     draw: bool = True,  # As `health_of`
     find: bool = False,  # As `health_of`
     folder: Path | None = None,  # Where bars outlive the process; None: nowhere
+    sharing: int | None = None,  # Strategies that share a desk-wide budget; None: those of the case
 ) -> dict[str, Health]:  # As `health_of`
     "Say of every strategy of a case whether it still works."
     rules, watched = case.rules, streams_of(case.live, case.past, case.whole)
     parts = {_key(name, w): (name, w) for name, one in watched.items() for w in (*one.earlier, one)}
     busy, found = {name: len(_busy(one.symbols)) for name, one in watched.items()}, []
-    readings = _read_case(parts, busy, rules, draw, folder)
-    budget = desk_budget(_sharing(busy, rules), rules.budget)
+    among = _sharing(busy, rules) if sharing is None else sharing
+    readings = _read_case(parts, busy, rules, draw, folder, among)
+    budget = desk_budget(among, rules.budget)
     for name, one in watched.items():
         own, tried = readings[_key(name, one)], rules.tried(name)
         before = [_earlier(w, readings[_key(name, w)]) for w in one.earlier]
@@ -383,11 +388,81 @@ def health_of_case(
                 known, false_alarm=budget, variants_tried=tried, desk_wide=rules.desk_wide, symbols=symbols
             )
         )
+    return _worst_first(found)
+
+
+def _worst_first(found: Sequence[Health]) -> dict[str, Health]:
+    "By strategy; among equals the one that is least likely as promised comes first."
     rank = list(HEALTH)
-    return {
-        h.strategy: h
-        for h in sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
+    ordered = sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
+    return {h.strategy: h for h in ordered}
+
+# %% ../../nbs/judgement/17_health.ipynb #desk-health
+_Keys = tuple[str, str, str]  # Of the thorough answer, of how fast losses are found, of the answer in a hurry
+
+
+def _keys(desk: DeskRows, name: str, rules: AlertRules, sharing: int) -> _Keys:
+    "Name the answers about a strategy by all that they depend on."
+    own = (
+        name,
+        *desk.content(name),
+        desk.timezone,
+        rules.budget,
+        rules.loss,
+        rules.desk_wide,
+        sharing,
+        rules.tried(name),
+    )
+    one, two, three = (answer_key(kind, *own) for kind in ("health", "find", "hasty"))
+    return one, two, three
+
+
+def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
+    "Strategies that share one budget: those that have something to be watched."
+    if not rules.desk_wide:
+        return 1
+    keys = {
+        name: answer_key("watched", name, *desk.content(name), desk.timezone) for name in sorted(desk.over)
     }
+    for case in desk.cases([name for name, key in keys.items() if key not in kept]):
+        watched, names = streams_of(case.live, case.past, case.whole), {*case.live.money.strategies}
+        kept.keep({keys[name]: name in watched for name in names & set(keys)})
+    return _sharing([name for name, key in keys.items() if kept[key]], rules)
+
+
+def _keep(kept: KeptAnswers, keys: _Keys, one: Health | None, draw: bool, find: bool) -> None:
+    "Remember what was said of a strategy; None: there is nothing to watch."
+    if draw:
+        told = {keys[0]: one and replace(one, find_days=(), limit_days=())}
+        kept.keep(told | ({keys[1]: one and (one.find_days, one.limit_days)} if find else {}))
+    else:
+        kept.keep({keys[2]: one}, lasting=False)
+
+
+def _kept(kept: KeptAnswers, keys: _Keys, draw: bool, find: bool) -> tuple[Health | None] | None:
+    "What was said of a strategy; None: it has to be judged."
+    sure, found, hasty = keys
+    if sure in kept and (found in kept or not (find and draw)):
+        one: Health | None = kept[sure]
+        days = kept[found] if find and found in kept else None
+        return (one if one is None or days is None else replace(one, find_days=days[0], limit_days=days[1]),)
+    return (kept[hasty],) if not draw and hasty in kept else None
+
+
+def _health_apart(desk: DeskRows, draw: bool, find: bool, folder: Path) -> dict[str, Health]:
+    "Judge the strategies that changed, and say of the others what was said."
+    kept, rules = answers_of(folder), desk.evening.rules
+    kept.look()
+    sharing = _sharing_apart(desk, rules, kept)
+    keys = {name: _keys(desk, name, rules, sharing) for name in sorted(desk.over)}
+    told = {name: _kept(kept, own, draw, find) for name, own in keys.items()}
+    for case in desk.cases([name for name, known in told.items() if known is None]):
+        found = health_of_case(case, draw, find, folder, sharing)
+        for name in {*case.live.money.strategies} & set(keys):
+            _keep(kept, keys[name], found.get(name), draw, find)
+            told[name] = (found.get(name),)
+    kept.save()
+    return _worst_first([known[0] for known in told.values() if known is not None and known[0] is not None])
 
 # %% ../../nbs/judgement/17_health.ipynb #health-of
 def health_of(
@@ -406,8 +481,12 @@ def health_of(
     if view.state != "live" or "lost_skill" in rules.disabled:
         return {}
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
-    case = case_of(view.figure, reference, settings.timezone, rules, now=now)
-    return health_of_case(case, draw, find, settings.telemetry_storage_path / FOLDER)
+    at, folder = now or now_of(settings, view.clock), settings.telemetry_storage_path / FOLDER
+    desk = desk_rows_of(view.figure, reference, settings.timezone, rules, now=at)
+    if desk is not None:
+        return _health_apart(desk, draw, find, folder)
+    case = case_of(view.figure, reference, settings.timezone, rules, now=at)
+    return health_of_case(case, draw, find, folder)
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(

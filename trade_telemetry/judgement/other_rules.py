@@ -280,7 +280,7 @@ def heartbeat_alerts(
         _writer_alert(run, writer, _taken_over(run, writer, runs))
         for run in runs
         for writer in run.records
-        if (writer.mode or run.mode) in ("live", "paper")
+        if ((writer.mode or run.mode) in ("live", "paper") or (run.simulated and run.mode == "replay"))
         and writer.state == "ended uncleanly"
         and writer.heartbeat_at is not None
     ]
@@ -301,7 +301,7 @@ def _taken_over(run: RunInfo, writer: WriterInfo, runs: Sequence[RunInfo]) -> fl
 def _writer_alert(run: RunInfo, writer: WriterInfo, taken_over: float | None) -> Alert:
     "Describe a writer that fell silent."
     seen = iso_time(round(1e6 * (writer.heartbeat_at or 0.0)))
-    mode: Mode = "paper" if (writer.mode or run.mode) == "paper" else "live"
+    mode: Mode = "paper" if (writer.mode or run.mode) == "paper" else "simulated" if run.simulated else "live"
     facts = AlertFacts(
         "writer_silent", "critical", WriterEvidence(run.name, seen, writer.pending, writer.pid, writer.host),
         FalseAlarm("never by chance"), DetectionDelay("no loss", 0.0), seen,
