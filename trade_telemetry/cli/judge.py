@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -48,6 +47,7 @@ from trade_telemetry.cli.flags import (
     Verbose,
     Watch,
 )
+from ..clock import present
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
@@ -127,7 +127,8 @@ def seen_by(
     from trade_telemetry.judgement.messages import seen_of
 
     runs, settings = [run.name for run in reading.store.runs()], reading.settings
-    return seen_of(report, health, runs, settings.timezone, settings.notify_least)
+    about = "Simulated desk" if reading.view.simulated else ""
+    return seen_of(report, health, runs, settings.timezone, settings.notify_least, about)
 
 # %% ../../nbs/cli/06_judge.ipynb #tell-command
 def tell_command(
@@ -179,7 +180,7 @@ def check(
     code = deliver(answer, output.as_json)
     said = tell_command(hook, answer, report, health)
     if box is not None:
-        said += box.tell(seen_by(reading, report, health), datetime.now(UTC)).said
+        said += box.tell(seen_by(reading, report, health), present()).said
     for line in said:
         remark(line)
     return code

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from .answers import alerts_answer, find_alerts, find_health
-from .common import Answer, Reading, settings_of
+from .common import Answer, Reading, present_only, settings_of
 from .flags import Choice, Hook, Notify, PrecisionLine, RulesFile, Watch
 from .judge import outbox_of, seen_by, tell_command
+from ..clock import present, present_seconds
 from ..config import Settings
-from ..flags import ANSWER, HOW, UsageError, Where, flag, remark
+from ..flags import ANSWER, HOW, Place, UsageError, flag, remark
 from ..store.store import TraceStore
 from ..wording import listed, moment
 
@@ -149,7 +149,7 @@ def keep_looking(
     stop: threading.Event,  # Ends it
     as_json: bool = False,  # Lines for a program?
     sinks: Sequence[Sink] = (),  # Who else is told of every look
-    clock: Callable[[], float] = time.time,  # Seconds since 1970 UTC
+    clock: Callable[[], float] = present_seconds,  # Seconds since 1970 UTC
 ) -> int:  # 0 when it was ended
     "Look until somebody ends it."
     problem = ""
@@ -161,7 +161,7 @@ def keep_looking(
 # %% ../../nbs/cli/17_watch.ipynb #watch
 def watch(
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     choice: Choice = Choice(),
     every: Annotated[float, flag("seconds from look to look, >= 1", "SECONDS", group=HOW)] = 300.0,
     once: Annotated[bool, flag("look once and end, with the exit code of check", group=HOW)] = False,
@@ -180,10 +180,11 @@ def watch(
     if every < 1:
         raise UsageError(f"--every must be at least 1 second, got {every:g}")
     settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
+    present_only(settings, "watch")
     box = outbox_of(settings, notify, must=True)
     watcher = Watcher(settings, choice, rules, watch, box, hook)
     if once:
-        return look_once(watcher, datetime.now(UTC), as_json=json)[1]
+        return look_once(watcher, present(), as_json=json)[1]
     told = f"; messages to {listed(s.name for s in box.services)}" if box else ""
     remark(f"watching {settings.telemetry_storage_path} every {every:g} seconds{told}")
     stop = threading.Event()
