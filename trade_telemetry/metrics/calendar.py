@@ -5,7 +5,7 @@
 # %% ../../nbs/metrics/15_calendar.ipynb #imports
 from __future__ import annotations
 
-from datetime import tzinfo
+from datetime import date, tzinfo
 
 import numpy as np
 
@@ -31,13 +31,13 @@ from trade_telemetry.metrics.picture import (
     plain_numbers,
 )
 from ..store.columns import TraceColumns
-from ..store.days import utc_offsets
+from ..store.days import exit_days, utc_offsets
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import SAMPLED, p_text, percent, plural
 
 # %% auto #0
-__all__ = ['KEPT', 'MOST_DAYS', 'MONTHS', 'MOST_YEARS', 'day_sums', 'calendar', 'month_grid', 'week_place', 'hour_name',
-           'week_findings', 'week_grid']
+__all__ = ['KEPT', 'MOST_DAYS', 'MONTHS', 'MOST_YEARS', 'day_sums', 'calendar', 'rows_of_day', 'month_grid', 'week_place',
+           'hour_name', 'week_findings', 'week_grid']
 
 # %% ../../nbs/metrics/15_calendar.ipynb #day-sums
 KEPT = "Of the rows that were kept."
@@ -94,6 +94,16 @@ def calendar(
         "name": "calendar", "kind": "calendar", "title": title, "note": " ".join(filter(None, notes)),
         "header": ["day", "sum", "trades"], "rows": [[dates[k], words[k], f"{n[k]:,}"] for k in range(first, len(days))], "data": {**data},
     }  # fmt: skip
+
+# %% ../../nbs/metrics/15_calendar.ipynb #rows-of-day
+def rows_of_day(
+    columns: TraceColumns,  # Rows
+    day: str,  # Exit date, YYYY-MM-DD, as the calendar names it
+    timezone: str | tzinfo = "UTC",  # Zone of the exit dates
+) -> TraceColumns:  # Its rows; ValueError for something that is no date
+    "Choose the trades that closed on a day."
+    number = (date.fromisoformat(day) - date(1970, 1, 1)).days
+    return columns.take(exit_days(columns.exit_us, timezone) == number)
 
 # %% ../../nbs/metrics/15_calendar.ipynb #months
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
