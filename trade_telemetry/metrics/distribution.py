@@ -19,11 +19,11 @@ from .intervals import DAYS_TO_LEARN, day_places
 from .picture import HistogramData, Picture, Side, plain_numbers
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
-from ..wording import p_text, percent, plain_text, share
+from ..wording import capital, p_text, percent, plain_text, share
 
 # %% auto #0
 __all__ = ['MOST_BINS', 'PERMUTATIONS', 'QUANTILES', 'round_step', 'common_bins', 'bin_of', 'differ_by_days', 'side_of',
-           'side_row', 'distribution', 'difference_words']
+           'side_row', 'held_against', 'difference_words', 'distribution']
 
 # %% ../../nbs/metrics/17_distribution.ipynb #common-bins
 MOST_BINS = 40
@@ -120,48 +120,28 @@ def side_row(
     "Write one side."
     return [plain_text(side["name"]), f"{side['trades']:,}", *(percent(q) for q in side["quantiles"])]
 
-# %% ../../nbs/metrics/17_distribution.ipynb #distribution
-def distribution(
-    columns: TraceColumns,  # Rows of what is judged; of a sample the kept ones
-    timezone: str | tzinfo = "UTC",  # Zone of the exit dates
-    reference: TraceColumns | None = None,  # Rows of the backtest; None: there is none
-    names: Sequence[str] = ("live", "backtest"),  # What the sides are called
-) -> Picture | None:  # None without a trade
-    "Show the returns of trades, one side over the other."
-    sides = [one.take(np.isfinite(one.return_pct)) for one in (columns, reference) if one is not None]
-    if not len(sides[0]):
-        return None
-    sides = [one for one in sides if len(one)]
-    edges = common_bins(np.concatenate([one.return_pct for one in sides]))
-    drawn = [side_of(name, one.return_pct, edges) for name, one in zip(names, sides, strict=False)]
-    title, note = "Return of a trade", ""
-    several = any(len(np.flatnonzero(np.bincount(one.strategy))) > 1 for one in sides)
-    if len(sides) == 2 and several:
-        title = f"Return of a trade, {names[0]} over {names[1]}"
-        note = (
+# %% ../../nbs/metrics/17_distribution.ipynb #held-against
+def held_against(
+    sides: tuple[TraceColumns, TraceColumns],  # What is judged, and the backtest
+    edges: Floats,  # Of the bins
+    timezone: str | tzinfo,  # Zone of the exit dates
+    names: Sequence[str],  # Of the sides
+) -> tuple[str, str]:  # Title and note
+    "Say whether the two sides differ, and where most."
+    title = f"Return of a trade, {names[0]} over {names[1]}"
+    if any(np.count_nonzero(np.bincount(one.strategy)) > 1 for one in sides):
+        why = (
             "Several strategies together: their mix may differ, so the sides are not held against each other."
         )
-    elif len(sides) == 2:
-        bins = (bin_of(sides[0].return_pct, edges), bin_of(sides[1].return_pct, edges))
-        days = (exit_days(sides[0].exit_us, timezone), exit_days(sides[1].exit_us, timezone))
-        _, at, p = differ_by_days(bins, days, len(edges) - 1)
-        title, note = f"Return of a trade, {names[0]} over {names[1]}", difference_words(p, names)
-        if p <= 0.05:
-            below = [share(float(np.mean(own <= at))) for own in bins]
-            where = percent(float(edges[at + 1]))
-            title = f"{below[0]} of {names[0]} trades and {below[1]} of {names[1]} trades ended below {where}"
-    every = np.concatenate([one.return_pct for one in sides])
-    data: HistogramData = {
-        "edges": [float(f"{e:.7g}") for e in edges.tolist()],
-        "sides": drawn,
-        "x_label": "return of a trade, %",
-        "beyond": [int((every < edges[0]).sum()), int((every >= edges[-1]).sum())],
-    }
-    kept = KEPT if any(was_sampled(one) for one in (columns, reference) if one is not None) else ""
-    return {
-        "name": "distribution", "kind": "histogram", "title": title, "note": " ".join(filter(None, [note, kept])),
-        "header": ["side", "trades", *(f"{round(100 * q)} % quantile" for q in QUANTILES)], "rows": [side_row(one) for one in drawn], "data": {**data},
-    }  # fmt: skip
+        return title, why
+    first, second = (bin_of(one.return_pct, edges) for one in sides)
+    days = (exit_days(sides[0].exit_us, timezone), exit_days(sides[1].exit_us, timezone))
+    _, at, p = differ_by_days((first, second), days, len(edges) - 1)
+    if p <= 0.05:
+        below = [share(float(np.mean(own <= at))) for own in (first, second)]
+        where = percent(float(edges[at + 1]))
+        title = f"{below[0]} of {names[0]} trades and {below[1]} of {names[1]} trades ended below {where}"
+    return title, difference_words(p, names)
 
 
 def difference_words(
@@ -172,4 +152,35 @@ def difference_words(
     if p != p:
         return "Too few days to hold the sides against each other: that takes ten on each."
     what = "differ" if p <= 0.05 else "show no clear difference"
-    return f"{names[0].capitalize()} and {names[1]} {what} (largest distance of the distributions, days dealt out again: {p_text(p)})."
+    return f"{capital(names[0])} and {names[1]} {what} (largest distance of the distributions, days dealt out again: {p_text(p)})."
+
+# %% ../../nbs/metrics/17_distribution.ipynb #distribution
+def distribution(
+    columns: TraceColumns,  # Rows of what is judged; of a sample the kept ones
+    timezone: str | tzinfo = "UTC",  # Zone of the exit dates
+    reference: TraceColumns | None = None,  # Rows of the backtest; None: there is none
+    names: Sequence[str] = ("live", "backtest"),  # What the sides are called
+) -> Picture | None:  # None without a trade
+    "Show the returns of trades, one side over the other."
+    given = [one for one in (columns, reference) if one is not None and len(one)]
+    sides = [one.take(np.isfinite(one.return_pct)) for one in given]
+    if not len(columns) or not len(sides[0]):
+        return None
+    every = np.concatenate([one.return_pct for one in sides])
+    edges = common_bins(every)
+    both = len(sides) == 2 and len(sides[1]) > 0
+    title, note = (
+        held_against((sides[0], sides[1]), edges, timezone, names) if both else ("Return of a trade", "")
+    )
+    drawn = [
+        side_of(name, one.return_pct, edges) for name, one in zip(names, sides, strict=False) if len(one)
+    ]
+    data: HistogramData = {
+        "edges": [float(f"{e:.7g}") for e in edges.tolist()], "sides": drawn, "x_label": "return of a trade, %",
+        "beyond": [int((every < edges[0]).sum()), int((every >= edges[-1]).sum())],
+    }  # fmt: skip
+    kept = KEPT if any(map(was_sampled, given)) else ""
+    return {
+        "name": "distribution", "kind": "histogram", "title": title, "note": " ".join(filter(None, [note, kept])),
+        "header": ["side", "trades", *(f"{round(100 * q)} % quantile" for q in QUANTILES)], "rows": [side_row(one) for one in drawn], "data": {**data},
+    }  # fmt: skip

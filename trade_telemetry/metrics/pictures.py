@@ -26,7 +26,7 @@ from ..trading.bars import Bars
 # %% auto #0
 __all__ = ['GROUPS', 'Way', 'ways_of', 'pictures_of']
 
-# %% ../../nbs/metrics/21_pictures.ipynb #pictures-of
+# %% ../../nbs/metrics/21_pictures.ipynb #ways-of
 GROUPS = ("strategy", "symbol", "entry_tag", "exit_reason", "version", "account")
 Way = Callable[[], Picture | None]
 
@@ -56,7 +56,7 @@ def ways_of(
         "confidence": [],
     }  # fmt: skip
 
-
+# %% ../../nbs/metrics/21_pictures.ipynb #pictures-of
 def pictures_of(
     columns: TraceColumns,  # Trades, perhaps with a ledger
     timezone: str | tzinfo,  # Zone of exit dates

@@ -87,7 +87,7 @@ def marks_of(
         )
     return marks
 
-
+# %% ../../nbs/metrics/20_price_chart.ipynb #trade-line
 def trade_line(
     columns: TraceColumns,  # Rows of one symbol
     i: int,  # A row

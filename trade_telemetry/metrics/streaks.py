@@ -11,7 +11,7 @@ from math import exp, log, log1p, nan
 
 import numpy as np
 
-from ..arrays import Bools
+from ..arrays import Bools, Floats
 from .aggregates import was_sampled
 from .day_cells import holm
 from .picture import BarsData, Picture, left_out, plain_numbers
@@ -21,7 +21,8 @@ from ..store.columns import TraceColumns, choose, names_in
 from ..wording import DASH, SAMPLED, number, p_text, p_value, plain_text, plural, undefined
 
 # %% auto #0
-__all__ = ['MOST_STRATEGIES', 'KINDS', 'chance_of_no_longer', 'Streak', 'streak_of', 'streaks_of', 'streak_row', 'streaks']
+__all__ = ['MOST_STRATEGIES', 'KINDS', 'Found', 'chance_of_no_longer', 'Streak', 'streak_of', 'streaks_of', 'streak_row',
+           'all_streaks', 'streak_words', 'streaks']
 
 # %% ../../nbs/metrics/18_streaks.ipynb #chance
 @lru_cache(maxsize=4096)
@@ -124,14 +125,15 @@ def streak_row(
         p_value(p),
     ]
 
-# %% ../../nbs/metrics/18_streaks.ipynb #streaks
-def streaks(
+# %% ../../nbs/metrics/18_streaks.ipynb #all-streaks
+Found = list[tuple[str, str, Streak | None]]  # Strategy, losing or winning, and its longest
+
+
+def all_streaks(
     columns: TraceColumns,  # Rows of any strategies
-    most: int = MOST_STRATEGIES,  # Strategies that are shown, those with the most trades
-) -> Picture | None:  # None without a trade
-    "Show the longest streaks beside what independence would give."
-    if not len(columns):
-        return None
+    most: int,  # Strategies at most
+) -> tuple[Found, int]:  # Those with the most trades first; strategies left out
+    "Find the longest streaks of every strategy."
     counts = dict(
         zip(
             columns.strategies,
@@ -140,36 +142,52 @@ def streaks(
         )
     )
     names = sorted(names_in(columns, "strategy"), key=lambda name: (-counts[name], name))
-    found = [
-        (name, kind, s)
-        for name in names[:most]
-        for kind, s in zip(KINDS, streaks_of(choose(columns, strategy=name)) or (None, None), strict=True)
-    ]
-    p = holm([nan if s is None else s.p_value for _, _, s in found])
-    title, note = (
-        "Longest streaks",
-        f"No streak is longer than luck allows (Holm's correction for {plural(int((p == p).sum()), 'streak')}).",
+    found: Found = []
+    for name in names[:most]:
+        both = streaks_of(choose(columns, strategy=name)) or (None, None)
+        found += [(name, kind, own) for kind, own in zip(KINDS, both, strict=True)]
+    return found, max(0, len(names) - most)
+
+
+def streak_words(
+    found: Found,  # Every streak that was looked at
+    p: Floats,  # Their corrected p-values
+) -> tuple[str, str]:  # Title and note
+    "Say whether one is longer than luck allows."
+    asked = int((p == p).sum())
+    if not asked:
+        return "Longest streaks", "Rows are a sample: what came between them is not known."
+    family = f"Holm's correction for {plural(asked, 'streak')}"
+    name, kind, s = found[best := int(np.nanargmin(p))]
+    if s is None or p[best] > 0.05:
+        return "Longest streaks", f"No streak is longer than luck allows ({family})."
+    told = f"Longer than luck allows, {p_text(float(p[best]))} ({family}): its trades depend on each other."
+    return (
+        f"{plain_text(name)}: {s.longest} {kind} trades in a row, where luck gives {s.low} to {s.high}",
+        told,
     )
-    if (p <= 0.05).any():
-        name, kind, s = found[best := int(np.nanargmin(p))]
-        if s is not None:
-            title = f"{plain_text(name)}: {s.longest} {kind} trades in a row, where luck gives {s.low} to {s.high}"
-            note = f"Longer than luck allows, {p_text(float(p[best]))} (Holm's correction for {plural(int((p == p).sum()), 'streak')}): its trades depend on each other."
-    elif not (p == p).any():
-        note = "Rows are a sample: what came between them is not known."
-    several = len(names) > 1
+
+# %% ../../nbs/metrics/18_streaks.ipynb #streaks
+def streaks(
+    columns: TraceColumns,  # Rows of any strategies
+    most: int = MOST_STRATEGIES,  # Strategies that are shown, those with the most trades
+) -> Picture | None:  # None without a trade
+    "Show the longest streaks beside what independence would give."
+    if not len(columns):
+        return None
+    found, left = all_streaks(columns, most)
+    p = holm([nan if s is None else s.p_value for _, _, s in found])
+    title, note = streak_words(found, p)
+    own = [(s.longest, s.expected, s.low, s.high) if s else (nan,) * 4 for _, _, s in found]
+    values, expected, low, high = (plain_numbers(part, 4) for part in zip(*own, strict=True))
     data: BarsData = {
-        "names": [f"{name}, {kind}" if several else kind for name, kind, _ in found],
-        "unit": "trades",
-        "values": [None if s is None else float(s.longest) for _, _, s in found],
+        "names": [f"{name}, {kind}" if len(found) > 2 else kind for name, kind, _ in found], "unit": "trades",
+        "values": values, "expected": expected, "low": low, "high": high,
         "tones": ["bad" if kind == "losing" else "good" for _, kind, _ in found],
-        "expected": plain_numbers([nan if s is None else s.expected for _, _, s in found], 4),
-        "low": [None if s is None else float(s.low) for _, _, s in found],
-        "high": [None if s is None else float(s.high) for _, _, s in found],
-    }
+    }  # fmt: skip
+    notes = [note, "The range holds 95 of 100 rows of independent trades.", left_out(left, "strategy")]
     return {
-        "name": "streaks", "kind": "bars", "title": title,
-        "note": " ".join(filter(None, [note, "The range holds 95 of 100 rows of independent trades.", left_out(len(names) - most, "strategy")])),
+        "name": "streaks", "kind": "bars", "title": title, "note": " ".join(filter(None, notes)),
         "header": ["strategy", "streak", "longest", "expected", "range of luck", "p (Holm)"],
-        "rows": [streak_row(name, kind, s, float(own)) for (name, kind, s), own in zip(found, p, strict=True)], "data": {**data},
+        "rows": [streak_row(name, kind, s, float(one)) for (name, kind, s), one in zip(found, p, strict=True)], "data": {**data},
     }  # fmt: skip

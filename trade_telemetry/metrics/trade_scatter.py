@@ -11,7 +11,7 @@ from math import isfinite, nan
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Floats, Ints, thin
+from ..arrays import Bools, Floats, Ints, thin
 from .aggregates import was_sampled
 from .calendar import KEPT
 from .day_cells import summed
@@ -19,11 +19,11 @@ from .intervals import DAYS_TO_LEARN, day_places
 from .picture import Picture, ScatterData, Series, plain_number
 from ..store.columns import TraceColumns, load_rest
 from ..store.days import exit_days
-from ..wording import duration, number, p_text, percent, plural
+from ..wording import capital, duration, number, p_text, percent, plural
 
 # %% auto #0
 __all__ = ['MOST_POINTS', 'MOST_RANKED', 'MOST_FETCHED', 'FEW', 'thinned', 'ranks', 'rank_correlation', 'cloud', 'fifths',
-           'holding_scatter', 'thinned_note', 'excursions_of', 'excursion_scatter']
+           'thinned_note', 'held_words', 'holding_scatter', 'excursions_of', 'excursion_rows', 'excursion_scatter']
 
 # %% ../../nbs/metrics/16_trade_scatter.ipynb #thinned
 MOST_POINTS = 1200
@@ -111,14 +111,39 @@ def fifths(
 ]:  # Shortest and longest, trades, mean of y; equal x are never parted
     "Cut x into five groups of about equal size."
     edges = np.unique(np.quantile(x, [0.2, 0.4, 0.6, 0.8]))
-    place = np.searchsorted(edges, x, side="left")
+    parts = [np.searchsorted(edges, x, side="left") == k for k in range(len(edges) + 1)]
     return [
         (float(x[own].min()), float(x[own].max()), int(own.sum()), float(y[own].mean()))
-        for k in range(len(edges) + 1)
-        if (own := place == k).any()
+        for own in parts
+        if own.any()
     ]
 
 
+def thinned_note(
+    data: ScatterData,  # A cloud
+) -> str:  # "" where every trade is a point
+    "Say that not every trade is drawn."
+    if data["shown"] == data["total"]:
+        return ""
+    return f"{data['shown']:,} of {plural(data['total'], 'trade')} are drawn, the extremes among them."
+
+
+def held_words(
+    rows: TraceColumns,  # Rows
+    x: Floats,  # Minutes held
+    timezone: str | tzinfo,  # Zone of the exit dates
+) -> tuple[str, str]:  # Title and note
+    "Say whether patience pays."
+    late = np.argsort(rows.exit_us, kind="stable")[-MOST_RANKED:]
+    rho, p = rank_correlation(x[late], rows.return_pct[late], exit_days(rows.exit_us[late], timezone))
+    of = f"rank correlation {number(rho, 2, signed=True)} over {plural(len(late), 'trade')}"
+    told = f"{p_text(p)}, days as evidence" if isfinite(p) else "too few days for a test"
+    note = f"{capital(of)} ({told})." if isfinite(rho) else ""
+    if p <= 0.05:
+        return f"Trades that were held longer earned {'more' if rho > 0 else 'less'}: {of}", note
+    return "Return against holding time", note
+
+# %% ../../nbs/metrics/16_trade_scatter.ipynb #holding-scatter
 def holding_scatter(
     columns: TraceColumns,  # Rows; a ledger knows no single trades
     timezone: str | tzinfo = "UTC",  # Zone of the exit dates
@@ -129,39 +154,16 @@ def holding_scatter(
     if not len(rows):
         return None
     x, y = np.maximum(rows.holding_minutes, 1 / 60), rows.return_pct
-    late = slice(0, None) if len(x) <= MOST_RANKED else np.argsort(rows.exit_us, kind="stable")[-MOST_RANKED:]
-    rho, p = rank_correlation(x[late], y[late], exit_days(rows.exit_us[late], timezone))
-    of = f"rank correlation {number(rho, 2, signed=True)} over {plural(len(x[late]), 'trade')}"
-    stands = isfinite(p) and p <= 0.05
-    title = (
-        f"Trades that were held longer earned {'more' if rho > 0 else 'less'}: {of}"
-        if stands
-        else "Return against holding time"
-    )
-    told = f"{p_text(p)}, days as evidence" if isfinite(p) else "too few days for a test"
-    notes = [
-        f"{of[:1].upper()}{of[1:]} ({told})." if isfinite(rho) else "",
-        KEPT if was_sampled(rows) or was_sampled(columns) else "",
-    ]
+    title, note = held_words(rows, x, timezone)
     data = cloud(rows, x, y, "holding time, minutes", "return, %", x_log=True)
+    notes = [note, KEPT if was_sampled(columns) else "", thinned_note(data)]
     return {
-        "name": "holding", "kind": "scatter", "title": title, "note": " ".join(filter(None, [*notes, thinned_note(data)])),
+        "name": "holding", "kind": "scatter", "title": title, "note": " ".join(filter(None, notes)),
         "header": ["held", "trades", "average trade"], "data": {**data},
         "rows": [[f"{duration(a)} to {duration(b)}", f"{n:,}", percent(mean, 3)] for a, b, n, mean in fifths(x, y)],
     }  # fmt: skip
 
-
-def thinned_note(
-    data: ScatterData,  # A cloud
-) -> str:  # "" where every trade is a point
-    "Say that not every trade is drawn."
-    return (
-        f"{data['shown']:,} of {plural(data['total'], 'trade')} are drawn, the extremes among them."
-        if data["shown"] < data["total"]
-        else ""
-    )
-
-# %% ../../nbs/metrics/16_trade_scatter.ipynb #excursions
+# %% ../../nbs/metrics/16_trade_scatter.ipynb #excursions-of
 MOST_FETCHED = 1000
 FEW = 20  # Winners below which no quantile is told
 
@@ -171,50 +173,48 @@ def excursions_of(
 ) -> tuple[Floats, Floats]:  # MAE, <= 0, and MFE, >= 0, percent; nan where nobody recorded them
     "Fetch what was recorded beside the columns."
     found = [details for _, _, details in load_rest(columns)]
-    mae, mfe = (
-        np.array([details.get(name, nan) for details in found], dtype=np.float64)
-        for name in ("mae_pct", "mfe_pct")
-    )
+    names = ("mae_pct", "mfe_pct")
+    mae, mfe = (np.array([own.get(name, nan) for own in found], dtype=np.float64) for name in names)
     return mae, mfe
 
 
+def excursion_rows(
+    against: Floats,  # Worst move against, percent, >= 0
+    favor: Floats,  # Best move in favor, the same
+    won: Bools,  # Did the trade earn?
+) -> list[list[str]]:  # A line for winners and one for the others
+    "Write quantiles."
+    lines = []
+    for name, own in (("won", won), ("did not win", ~won)):
+        if own.any():
+            ends = [float(np.quantile(part[own], q)) for part in (against, favor) for q in (0.5, 0.95)]
+            lines.append([name, f"{int(own.sum()):,}", *(percent(end, signed=False) for end in ends)])
+    return lines
+
+# %% ../../nbs/metrics/16_trade_scatter.ipynb #excursions
 def excursion_scatter(
     columns: TraceColumns,  # Rows; a ledger knows no single trades
     most: int = MOST_FETCHED,  # The newest so many are fetched
 ) -> Picture | None:  # None where no trade has both
     "Show how far trades went against their holder and for him."
-    newest = np.sort(np.argsort(columns.exit_us, kind="stable")[-most:])
-    rows = columns.take(newest)
-    mae, mfe = excursions_of(rows)
-    known = np.isfinite(mae) & np.isfinite(mfe) & np.isfinite(rows.return_pct)
+    newest = columns.take(np.sort(np.argsort(columns.exit_us, kind="stable")[-most:]))
+    mae, mfe = excursions_of(newest)
+    known = np.isfinite(mae) & np.isfinite(mfe) & np.isfinite(newest.return_pct)
     if not known.any():
         return None
-    rows, against, favor = rows.take(known), -mae[known], mfe[known]
-    won = rows.return_pct > 0
-    title = "How far trades went against, and in favor"
+    rows, against, favor = newest.take(known), -mae[known], mfe[known]
+    won, title = rows.return_pct > 0, "How far trades went against, and in favor"
     if won.sum() >= FEW:
-        title = f"19 of 20 winners were never more than {percent(float(np.quantile(against[won], 0.95)), signed=False)} under water"
-    newest_only = (
-        f"The newest {plural(len(newest), 'trade')} were looked at." if len(newest) < len(columns) else ""
-    )
-    lacking = f"{plural(int((~known).sum()), 'trade')} did not say." if (~known).any() else ""
+        deep = percent(float(np.quantile(against[won], 0.95)), signed=False)
+        title = f"19 of 20 winners were never more than {deep} under water"
     data = cloud(rows, against, favor, "worst move against, %", "best move in favor, %")
-    lines = [(name, own) for name, own in (("won", won), ("did not win", ~won)) if own.any()]
-    quantiles = [
-        [
-            name,
-            f"{int(own.sum()):,}",
-            *(
-                percent(float(np.quantile(part[own], q)), signed=False)
-                for part in (against, favor)
-                for q in (0.5, 0.95)
-            ),
-        ]
-        for name, own in lines
+    notes = [
+        "In percent of the entry price, while the position was open.",
+        f"The newest {plural(len(newest), 'trade')} were looked at." if len(newest) < len(columns) else "",
+        f"{plural(int((~known).sum()), 'trade')} did not say." if (~known).any() else "",
     ]
     return {
-        "name": "excursions", "kind": "scatter", "title": title,
-        "note": " ".join(filter(None, ["In percent of the entry price, while the position was open.", newest_only, lacking, thinned_note(data)])),
+        "name": "excursions", "kind": "scatter", "title": title, "note": " ".join(filter(None, [*notes, thinned_note(data)])),
         "header": ["trades that", "trades", "against, half", "against, 95 of 100", "in favor, half", "in favor, 95 of 100"],
-        "rows": quantiles, "data": {**data},
+        "rows": excursion_rows(against, favor, won), "data": {**data},
     }  # fmt: skip
