@@ -245,6 +245,7 @@ class HealthEntry(TypedDict):
     promised_by: list[str]
     earlier: list[VersionEntry]
     symbols: list[SymbolEntry]
+    near: float | None
     sentence: str
     figures: str
     details: list[str]
