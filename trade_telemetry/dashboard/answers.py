@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict, cast
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
 from ..metrics.steps import ROLLING_CALLS
+from ..store.as_of import AsOf
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
@@ -479,7 +480,7 @@ class State(ViewFacts, Choices, Findings, Said):
     desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
     pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
-    as_of: str | None  # The page shows what was known then; None: now
+    as_of: AsOf | None  # The page shows what was known then; None: now
     simulated: bool  # Are these trades those of a simulated desk?
     marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]

@@ -17,7 +17,7 @@ from .answers import Figures, Trade, Trades
 from .figures import number_or_none, rows_of
 from .query import Query, as_query, of_strategy, view_asked
 from ..store.columns import TraceColumns
-from ..store.store import TraceStore
+from ..store.as_of import Store
 from ..store.view import called
 from ..timezones import utc_of
 from ..trace import DIRECTIONS
@@ -139,7 +139,7 @@ def sheet_text(
 
 
 def trades_csv(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     wanted: Query | str | None = None,  # What the viewer asked for
 ) -> str:  # CSV with a header, latest exit first, at most `CSV_ROWS` rows
     "Write the trades behind the page."
