@@ -23,7 +23,7 @@ __all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'r
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
-from ..config import Settings, SettingsError, project_root, settings_at
+from ..config import Settings, SettingsError, moment_meant, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
     AlertEntry,
@@ -46,6 +46,7 @@ from trade_telemetry.dashboard.answers import (
     empty_state,
     nothing_drawn,
 )
+from .as_of import Look, Looks
 from .cache import Healths, PageCache, checksum, content_of, recall
 from trade_telemetry.dashboard.figures import (
     curves_of,
@@ -69,6 +70,7 @@ from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_of
 from ..metrics.steps import steps_of
+from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
@@ -88,7 +90,7 @@ def run_facts(
 
 # %% ../../nbs/dashboard/40_state.ipynb #facts-of
 def facts_of(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     settings: Settings,  # Time zone, interval, precision threshold
     view: View,  # Figure and reference over all symbols; only its runs count
 ) -> ViewFacts:  # Part of the state
@@ -111,11 +113,13 @@ def facts_of(
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
 def why_empty(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     symbol: str | None,  # The symbol asked for
 ) -> str:  # One sentence
     "Say why there is nothing to show."
     report = store.report
+    if isinstance(store, StoreAsOf) and not store.cut.facts:
+        return "No trade had been closed by then."
     if len(store.columns):
         return f"No closed trades of {symbol} in these runs." if symbol else "No run that could be shown."
     if report.bad:
@@ -126,7 +130,7 @@ def why_empty(
 
 # %% ../../nbs/dashboard/40_state.ipynb #rows-read
 def rows_read(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     shown: int,  # Rows in the figures
 ) -> Rows:  # Counts of rows
     "Count rows by what became of them."
@@ -400,7 +404,7 @@ def situation_of(
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
-    store: TraceStore,  # Trace files below some paths
+    store: Store,  # Trace files below some paths, or what was known of them
     settings: Settings,  # Time zone, interval, precision threshold
     wanted: Query | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
     cache: PageCache | None = None,  # What is known from before; None: nothing
@@ -430,6 +434,7 @@ def dashboard_state(
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
         **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
+        "as_of": as_of_facts(store, settings.timezone),
         "complete": known and found and ready, "message": None,
     }  # fmt: skip
     if not strategies:
@@ -456,9 +461,10 @@ class StateSource:
     ) -> None:
         self.settings, self.problem = settings, problem
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
-        self.cache, self.is_waited_for = PageCache(), os.environ.get("VOILA_PREHEAT") != "True"
+        self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
+            self.looks = Looks(self.store, settings)
 
     @classmethod
     def from_environment(cls, start: Path | None = None) -> StateSource:
@@ -477,9 +483,15 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        return dashboard_state(self.store, self.settings, query, self.cache)
+        look = self._look(query)
+        return dashboard_state(look.store, look.settings, query, look.cache)
+
+    def _look(self, query: Query) -> Look:
+        "Look at the present, or back."
+        when = None if query.as_of is None else moment_meant(query.as_of, self.looks.settings.timezone)
+        return self.looks.at(when)
 
     def trades_csv(self, wanted: Query | str | None = None) -> Sheet:
         "Trades that the viewer looks for as CSV."
-        zone = self.settings.timezone if self.settings else "UTC"
-        return trades_csv(self.store, wanted, zone) if self.settings else Sheet("", "")
+        query, zone = as_query(wanted), self.settings.timezone if self.settings else "UTC"
+        return trades_csv(self._look(query).store, query, zone) if self.settings else Sheet("", "")
