@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import numpy as np
 
 from ..aggregate_form import plain_name
 from .alert_rules import AlertRules, Case, case_of

@@ -16,7 +16,7 @@ import numpy as np
 from ..aggregate import Aggregate, restrict
 from ..arrays import Bools, Floats, Ints
 from ..health_sentences import Health
-from .alert_rules import Case
+from .alert_rules import AlertRules, Case
 from .bar import LEAST_HEIGHT, NO_BAR, RATE_STEP, bar_of
 from .evidence import chance_as_promised
 from .health import WATCH, health_from, read_desk
@@ -26,6 +26,7 @@ from trade_telemetry.judgement.monitor import (
     SYMBOLS_SHARE,
     Stream,
     Watch,
+    budgets,
     desk_budget,
     follow,
     paths_of,
