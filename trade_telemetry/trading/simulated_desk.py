@@ -41,14 +41,14 @@ class Character(NamedTuple):
 
 
 CHARACTERS = (  # those of whom something happens come first
-    Character("gap_fade", 16, 0.66, 6, 0.6, 0.9, ("gap up", "gap down")),
-    Character("breakout", 15, 0.65, 7, 0.5, 1.2, ("day high", "day low", "volume")),
-    Character("vwap_reclaim", 14, 0.64, 6, 0.6, 0.8, ("reclaim", "reject")),
-    Character("close_auction", 9, 0.64, 5, 0.7, 0.9, ("imbalance",)),
-    Character("trend_follow", 10, 0.62, 14, 0.7, 1.8, ("pullback", "cross")),
-    Character("mean_revert", 13, 0.64, 6, 0.8, 0.7, ("stretch", "exhaustion")),
-    Character("pairs_spread", 11, 0.63, 10, 0.9, 0.9, ("wide", "narrow")),
-    Character("news_momentum", 8, 0.65, 8, 0.6, 1.5, ("headline", "upgrade", "guidance")),
+    Character("gap_fade", 16, 0.66, 6, 0.45, 0.7, ("gap up", "gap down")),
+    Character("breakout", 15, 0.65, 7, 0.4, 1.0, ("day high", "day low", "volume")),
+    Character("vwap_reclaim", 14, 0.65, 6, 0.45, 0.6, ("reclaim", "reject")),
+    Character("close_auction", 9, 0.66, 6, 0.5, 0.7, ("imbalance",)),
+    Character("trend_follow", 10, 0.62, 14, 0.5, 1.3, ("pullback", "cross")),
+    Character("mean_revert", 13, 0.66, 6, 0.6, 0.5, ("stretch", "exhaustion")),
+    Character("pairs_spread", 11, 0.63, 10, 0.6, 0.6, ("wide", "narrow")),
+    Character("news_momentum", 8, 0.65, 8, 0.5, 1.2, ("headline", "upgrade", "guidance")),
 )
 MOST_STRATEGIES = 50
 
@@ -228,7 +228,7 @@ def both_sides(
 
 # %% ../../nbs/trading/11_simulated_desk.ipynb #calls
 THRESHOLD_PCT = 0.05  # Move that counts as a direction, percent
-FEES_PCT, SLIPPAGE_PCT = 0.03, 0.02
+FEES_PCT, SLIPPAGE_PCT = 0.04, 0.02
 
 
 class Calls(NamedTuple):
