@@ -244,10 +244,11 @@ def play_desk(
     stop: threading.Event,  # Ends it
     pause: float = 0.0,  # Seconds from one day to the next
     every: int = 1,  # Days between two looks
+    most: int = 366,  # Days that are played
 ) -> None:  # When the year is over, or `stop` is set
     "Play live days, and tell what happens and what is found."
     played = 0
-    while player.day is not None and not stop.is_set():
+    while player.day is not None and played < most and not stop.is_set():
         began, played = time.monotonic(), played + 1
         for fate in player.play():
             print(fate_words(player.desk, fate), flush=True)

@@ -390,7 +390,7 @@ class DeskPlayer:
 
     def write_backtest(self) -> int:
         "A year of every strategy; returns the number of trades."
-        hook = self._hook("backtest_20241231_210000", "backtest", DAY_SECONDS)
+        hook = self._hook("backtest", "backtest", DAY_SECONDS)
         for day in range(self.desk.first_live):
             for name in self.desk.calls:
                 for facts in self.desk.positions(name, day):
@@ -399,7 +399,7 @@ class DeskPlayer:
         self.now = _midnight(self.desk.market.days[self.desk.first_live])
         hook.writer.close()
         for name in self.desk.calls:
-            self._hooks[name] = self._hook(f"replay_20250102_090000/{name}", "replay", DAY_SECONDS)
+            self._hooks[name] = self._hook(f"replay/{name}", "replay", DAY_SECONDS)
         return hook.writer.stats().written
 
     @property
