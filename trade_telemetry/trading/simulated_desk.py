@@ -308,7 +308,7 @@ class SimulatedDesk:
     def __init__(self, plan: DeskPlan) -> None:
         self.plan, self.cast = plan, cast_of(plan.strategies)
         names = [who.name for who in self.cast]
-        weekdays = (date(2024, 1, 2) + timedelta(days=k) for k in range(729))
+        weekdays = (date(2024, 1, 2) + timedelta(days=k) for k in range(731))
         live = [day for day in weekdays if day.weekday() < 5 and DAYS_LIVE[0] <= day <= DAYS_LIVE[1]]
         self.fates = fates_of(names, [break_asked(text, names, live) for text in plan.breaks])
         self.market = make_market(plan.seed)
