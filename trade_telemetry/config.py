@@ -15,7 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -29,9 +37,9 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'SettingsError', 'first_complaint',
-           'moment_meant', 'Settings', 'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct',
-           'project_root', 'settings_at', 'project_file']
+__all__ = ['BOUNDS', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'QuietHours', 'SettingsError',
+           'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings', 'thresholds_pct',
+           'threshold_pct', 'project_root', 'settings_at', 'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -80,7 +88,27 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Threshold = Annotated[float, Field(ge=0.0, lt=1.0)]
 Throttle = Annotated[int, Field(ge=10, le=3600)]
 Refresh = Annotated[int, Field(ge=5, le=300)]
-Urls = Annotated[tuple[SecretStr, ...], NoDecode]  # From the environment: JSON, or parted by blanks
+
+
+def _one_or_more(given: Any) -> Any:
+    "Addresses of the environment: a JSON list, or parted by blanks."
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given) if given.lstrip().startswith("[") else given.split()
+    except json.JSONDecodeError:
+        raise ValueError("must be a JSON list, or addresses parted by blanks") from None
+
+
+def _two_times(given: str) -> str:
+    hour = r"([01]\d|2[0-3]):[0-5]\d"
+    if given and not (re.fullmatch(f"{hour}-{hour}", given) and given[:5] != given[6:]):
+        raise ValueError("must be two times such as 22:00-07:00")
+    return given
+
+
+Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
+QuietHours = Annotated[str, AfterValidator(_two_times)]
 
 # %% ../nbs/12_config.ipynb #moment-meant
 def moment_meant(
@@ -138,7 +166,7 @@ class Settings(BaseSettings):
     notify_urls_file: Path | None = Field(
         None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE"
     )  # A file with one address a line
-    notify_quiet_hours: str = Field(
+    notify_quiet_hours: QuietHours = Field(
         "", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS"
     )  # "22:00-07:00": messages wait
     notify_quiet_pass: Literal["nothing", "degraded", "critical"] = Field(
@@ -150,24 +178,6 @@ class Settings(BaseSettings):
     notify_page_url: str = Field(
         "", validation_alias="TELEMETRY_NOTIFY_PAGE_URL"
     )  # Page that messages link to
-
-    @field_validator("notify_urls", mode="before")
-    @classmethod
-    def _one_or_more(cls, given: Any) -> Any:
-        if not isinstance(given, str):
-            return given
-        try:
-            return json.loads(given) if given.lstrip().startswith("[") else given.split()
-        except json.JSONDecodeError:
-            raise ValueError("must be a JSON list, or addresses parted by blanks") from None
-
-    @field_validator("notify_quiet_hours")
-    @classmethod
-    def _two_times(cls, given: str) -> str:
-        hour = r"([01]\d|2[0-3]):[0-5]\d"
-        if given and not (re.fullmatch(f"{hour}-{hour}", given) and given[:5] != given[6:]):
-            raise ValueError("must be two times such as 22:00-07:00")
-        return given
 
     @field_validator("timezone")
     @classmethod

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -48,18 +47,20 @@ from trade_telemetry.cli.flags import (
     Verbose,
     Watch,
 )
+from ..clock import present
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
 
+# %% auto #0
+__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check', 'judge', 'export', 'report']
+
+# %% ../../nbs/cli/06_judge.ipynb #imports-types
 if TYPE_CHECKING:  # a verb loads what it asks
     from trade_telemetry.health_sentences import Health
     from trade_telemetry.judgement.alert_rules import AlertReport
     from trade_telemetry.judgement.messages import Seen
     from trade_telemetry.judgement.outbox import Outbox
-
-# %% auto #0
-__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check', 'judge', 'export', 'report']
 
 # %% ../../nbs/cli/06_judge.ipynb #metrics
 def metrics(
@@ -126,7 +127,8 @@ def seen_by(
     from trade_telemetry.judgement.messages import seen_of
 
     runs, settings = [run.name for run in reading.store.runs()], reading.settings
-    return seen_of(report, health, runs, settings.timezone, settings.notify_least)
+    about = "Simulated desk" if reading.view.simulated else ""
+    return seen_of(report, health, runs, settings.timezone, settings.notify_least, about)
 
 # %% ../../nbs/cli/06_judge.ipynb #tell-command
 def tell_command(
@@ -178,7 +180,7 @@ def check(
     code = deliver(answer, output.as_json)
     said = tell_command(hook, answer, report, health)
     if box is not None:
-        said += box.tell(seen_by(reading, report, health), datetime.now(UTC)).said
+        said += box.tell(seen_by(reading, report, health), present()).said
     for line in said:
         remark(line)
     return code

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from .answers import alerts_answer, find_alerts, find_health
-from .common import Answer, Reading, settings_of
+from .common import Answer, Reading, present_only, settings_of
 from .flags import Choice, Hook, Notify, PrecisionLine, RulesFile, Watch
 from .judge import outbox_of, seen_by, tell_command
+from ..clock import present, present_seconds
 from ..config import Settings
-from ..flags import ANSWER, HOW, UsageError, Where, flag, remark
+from ..flags import ANSWER, HOW, Place, UsageError, flag, remark
 from ..store.store import TraceStore
 from ..wording import listed, moment
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # `--help` does without them
     from trade_telemetry.judgement.outbox import Outbox
 
 # %% auto #0
-__all__ = ['Sink', 'seconds_until', 'ended_by_signals', 'Look', 'Watcher', 'change_line', 'keep_looking', 'look_once', 'watch']
+__all__ = ['Sink', 'seconds_until', 'ended_by_signals', 'Look', 'Watcher', 'change_line', 'look_once', 'keep_looking', 'watch']
 
 # %% ../../nbs/cli/17_watch.ipynb #until
 def seconds_until(
@@ -113,24 +113,8 @@ def change_line(
     when = moment(change.at, zone)
     return " ".join(filter(None, [f"{when}  {change.kind:<9}", change.sentence, change.rate]))
 
-# %% ../../nbs/cli/17_watch.ipynb #loop
+# %% ../../nbs/cli/17_watch.ipynb #look-once
 Sink = Callable[[Look], None]  # Told of every look
-
-
-def keep_looking(
-    watcher: Watcher,
-    every: float,  # Seconds from look to look
-    stop: threading.Event,  # Ends it
-    as_json: bool = False,  # Lines for a program?
-    sinks: Sequence[Sink] = (),  # Who else is told of every look
-    clock: Callable[[], float] = time.time,  # Seconds since 1970 UTC
-) -> int:  # 0 when it was ended
-    "Look until somebody ends it."
-    problem = ""
-    while not stop.is_set():
-        problem = look_once(watcher, datetime.fromtimestamp(clock(), UTC), problem, as_json, sinks)[0]
-        stop.wait(seconds_until(clock(), every))
-    return 0
 
 
 def look_once(
@@ -158,10 +142,26 @@ def look_once(
         sink(look)
     return "", look.answer.code
 
+# %% ../../nbs/cli/17_watch.ipynb #loop
+def keep_looking(
+    watcher: Watcher,
+    every: float,  # Seconds from look to look
+    stop: threading.Event,  # Ends it
+    as_json: bool = False,  # Lines for a program?
+    sinks: Sequence[Sink] = (),  # Who else is told of every look
+    clock: Callable[[], float] = present_seconds,  # Seconds since 1970 UTC
+) -> int:  # 0 when it was ended
+    "Look until somebody ends it."
+    problem = ""
+    while not stop.is_set():
+        problem = look_once(watcher, datetime.fromtimestamp(clock(), UTC), problem, as_json, sinks)[0]
+        stop.wait(seconds_until(clock(), every))
+    return 0
+
 # %% ../../nbs/cli/17_watch.ipynb #watch
 def watch(
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     choice: Choice = Choice(),
     every: Annotated[float, flag("seconds from look to look, >= 1", "SECONDS", group=HOW)] = 300.0,
     once: Annotated[bool, flag("look once and end, with the exit code of check", group=HOW)] = False,
@@ -180,10 +180,11 @@ def watch(
     if every < 1:
         raise UsageError(f"--every must be at least 1 second, got {every:g}")
     settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
+    present_only(settings, "watch")
     box = outbox_of(settings, notify, must=True)
     watcher = Watcher(settings, choice, rules, watch, box, hook)
     if once:
-        return look_once(watcher, datetime.now(UTC), as_json=json)[1]
+        return look_once(watcher, present(), as_json=json)[1]
     told = f"; messages to {listed(s.name for s in box.services)}" if box else ""
     remark(f"watching {settings.telemetry_storage_path} every {every:g} seconds{told}")
     stop = threading.Event()
