@@ -16,7 +16,7 @@ from .flags import Page, PrecisionLine, Visitors
 from .tables import Sheet
 from ..config import Settings
 from ..dashboard.server import Access, is_loopback, make_access, serving
-from ..flags import HOW, TRADED, Fills, History, Market, Where, flag, remark
+from ..flags import HOW, TRADED, Fills, History, Market, Place, Where, flag, remark
 from ..glossary import label, show
 from ..trading.backtester import Backtester, BacktestResult
 from ..trading.bars import Bars
@@ -67,7 +67,7 @@ def backtest_answer(
 # %% ../../nbs/cli/07_run.ipynb #backtest
 def backtest(
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     history: History = History(),
     market: Market = Market(),
     start_date: Annotated[str | None, flag("first trading day", "YYYY-MM-DD", group=TRADED)] = None,
@@ -186,7 +186,7 @@ def demo_replay(
 # %% ../../nbs/cli/07_run.ipynb #demo
 def demo(
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     history: History = History(),
     no_dashboard: Annotated[bool, flag("only the backtests and their table", group=HOW)] = False,
     speed: Annotated[float, flag("market seconds per second", "N", group=HOW)] = DEMO_SPEED,
@@ -197,7 +197,7 @@ def demo(
     "Real bars through both strategies, a table, a moving dashboard."
     data_dir = history.data_dir or project_folder("data")
     settings = settings_of(
-        Where(where.config or data_dir / "demo.yaml", where.telemetry_dir),
+        Place(where.config or data_dir / "demo.yaml", where.telemetry_dir),
         refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
     )  # fmt: skip
     access = None if no_dashboard else page_access(page, visitors)

@@ -15,11 +15,11 @@ from ..metrics.steps import ROLLING_CALLS
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
-__all__ = ['SCHEMA_VERSION', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against', 'Figures',
-           'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry', 'SymbolEntry',
-           'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit', 'Details', 'GapBar',
-           'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing', 'ViewFacts', 'Choices',
-           'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state']
+__all__ = ['Tab', 'GroupBy', 'SCHEMA_VERSION', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent',
+           'Against', 'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
+           'SymbolEntry', 'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit',
+           'Details', 'GapBar', 'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
+           'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -280,6 +280,7 @@ class Trade(TypedDict):
     holding_minutes: float | None
     exit_reason: str
     trace_id: str
+    entry_tag: str
 
 
 class Trades(TypedDict):
@@ -288,8 +289,15 @@ class Trades(TypedDict):
     strategy: str | None  # Of the chosen cell; None: all
     actual: str | None
     predicted: str | None
-    total: int
-    closes: int  # More than `total` where rows are a sample
+    total: int  # That the conditions leave
+    before: int  # That there were
+    closes: int  # More than `before` where rows are a sample
+    sort: str  # Column
+    descending: bool
+    search: str
+    where: dict[str, str]  # Conditions by column, as typed
+    problems: dict[str, str]  # By column: why its condition says nothing
+    tagged: bool  # Does any trade say why it was opened?
     page: int
     pages: int
     rows: list[Trade]
@@ -430,6 +438,10 @@ class ViewFacts(TypedDict):
     simulated: bool  # Are these trades those of a simulated desk?
 
 
+Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
+GroupBy = Literal["strategy", "account", "bot", "version"]
+
+
 class Choices(TypedDict):
     "What the viewer chose, and which runs could be chosen."
 
@@ -437,6 +449,9 @@ class Choices(TypedDict):
     direction: str | None
     run: str | None
     run_mode: str | None
+    tab: Tab  # The question that is open
+    opened: str | None  # The strategy that was opened; None: all of them
+    group_by: GroupBy  # What a row of the desk is
     available_runs: list[RunName]
 
 
@@ -507,6 +522,7 @@ def empty_state(
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
+        "tab": "working", "opened": None, "group_by": "strategy",
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "reconciliation": None,

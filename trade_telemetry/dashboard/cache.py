@@ -115,7 +115,7 @@ class PageCache:
         find: Callable[[], dict[str, Against]],  # Compares
     ) -> tuple[dict[str, Against], bool]:  # By strategy; are they those of the present rows?
         "Say how each strategy stands against its backtest, in a hurry perhaps by the rows of before."
-        key = (query.symbol, query.direction, query.run, query.run_mode)
+        key = (query.symbol, query.strategy, query.direction, query.run, query.run_mode)
         number, known = self.compared.get(key, (0, {}))
         if number != self.number and not query.hurry:
             number, known = self.compared[key] = (self.number, find())
@@ -129,7 +129,7 @@ class PageCache:
         find: Callable[[], Reconciled],  # Reconciles
     ) -> tuple[Reconciled | None, bool]:  # None: not known yet; is it that of the present rows?
         "Say why live differed, in a hurry perhaps by the rows of before; equal rows are reconciled once."
-        key, now = (query.symbol, query.run, query.run_mode), (self.number, situation)
+        key, now = (query.symbol, query.strategy, query.run, query.run_mode), (self.number, situation)
         then, rows, known = self.gaps.get(key, (None, None, None))
         if then != now and not query.hurry:
             present = content()

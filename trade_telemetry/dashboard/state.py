@@ -18,8 +18,8 @@ from cachetools import LRUCache
 # %% auto #0
 __all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of', 'watched_by',
            'alert_facts', 'alerts_of', 'health_entries', 'alerts_about', 'symbols_of', 'choices_of', 'views_of',
-           'drawn_of', 'health_known', 'alerts_known', 'gap_known', 'Judgement', 'judgement_of', 'situation_of',
-           'dashboard_state', 'StateSource']
+           'known_strategy', 'drawn_of', 'health_known', 'alerts_known', 'gap_known', 'Judgement', 'judgement_of',
+           'situation_of', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -58,7 +58,7 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
-from .query import Query, as_query, view_asked
+from .query import Query, as_query, of_strategy, view_asked
 from .reconcile import only_line, reconciled
 from .trades import trades_csv, trades_of, utc_from_us, utc_text
 
@@ -218,13 +218,15 @@ def health_entries(
 def alerts_about(
     said: Said,  # Of all symbols
     symbol: str | None,  # None: all
+    strategy: str | None = None,  # None: all
 ) -> Said:  # The same with fewer alerts
-    "List the alerts of one symbol and of whole strategies."
-    if symbol is None:
-        return said
-    now, over = (
-        [a for a in alerts if a["symbol"] in ("", symbol)] for alerts in (said["alerts"], said["cleared"])
-    )
+    "List the alerts of one symbol or strategy, and of what is about more than that."
+
+    def about(alert: AlertEntry) -> bool:
+        return all(own in (None, alert[key]) or not alert[key] for key, own in asked.items())
+
+    asked: dict[Literal["symbol", "strategy"], str | None] = {"symbol": symbol, "strategy": strategy}
+    now, over = ([alert for alert in alerts if about(alert)] for alerts in (said["alerts"], said["cleared"]))
     return {"alerts": now, "cleared": over, "watched": said["watched"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #symbols-of
@@ -250,7 +252,7 @@ def choices_of(
     newest: list[RunName] = [{"name": run.name, "mode": run.mode} for run in reversed(runs) if run.rows]
     return {
         "symbol": query.symbol, "direction": query.direction, "run": query.run, "run_mode": query.run_mode,
-        "available_runs": newest[:MOST_RUNS],
+        "tab": query.tab, "opened": query.strategy, "group_by": query.group_by, "available_runs": newest[:MOST_RUNS],
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/40_state.ipynb #views-of
@@ -263,7 +265,17 @@ def views_of(
     everything = own = view_asked(columns, runs, query)
     if query.symbol is not None:
         own = view_asked(columns.only(symbols=[query.symbol]), runs, query)
-    return everything, called(own, query.direction)
+    return everything, called(of_strategy(own, query.strategy), query.direction)
+
+
+def known_strategy(
+    columns: TraceColumns,  # All rows, and perhaps a ledger
+    query: Query,  # What the viewer asked for
+) -> Query:  # Without a strategy that nobody has heard of
+    "Open a strategy only where there is one of that name."
+    kept = [] if columns.ledger is None else columns.ledger.sums.values()
+    there = query.strategy in columns.strategies or any(query.strategy in part.strategies for part in kept)
+    return query if there else replace(query, strategy=None)
 
 # %% ../../nbs/dashboard/40_state.ipynb #drawn-of
 def drawn_of(
@@ -285,7 +297,7 @@ def drawn_of(
         "curve": curves_of(steps, start),
         "rolling": rolling_of(steps, start, end),
         "trades": trades_of(view.figure, query, strategies),
-        "details": details_of(view.figure, names) if query.details else None,
+        "details": details_of(view.figure, names, query.tab) if query.details else None,
     }
 
 # %% ../../nbs/dashboard/40_state.ipynb #health-known
@@ -316,7 +328,7 @@ def alerts_known(
     "Say what the rules say, once."
     whole = (query.run, query.run_mode, situation)  # no symbol, no direction
     said = recall(cache.alerts, whole, lambda: alerts_of(views_of(columns, runs, query)[0], runs, settings))
-    return alerts_about(said, query.symbol)
+    return alerts_about(said, query.symbol, query.strategy)
 
 # %% ../../nbs/dashboard/40_state.ipynb #gap-known
 def gap_known(
@@ -392,13 +404,14 @@ def dashboard_state(
     cache: PageCache | None = None,  # What is known from before; None: nothing
 ) -> State:  # Everything that is shown; strict JSON, see `static/dashboard_state.schema.json`
     "Read what is new and describe what is to be seen."
-    query, cache = as_query(wanted), cache or PageCache()
+    cache = cache or PageCache()
     store.refresh()
     columns, runs = store.columns, store.runs()
+    query = known_strategy(columns, as_query(wanted))
     cache.see(columns)
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-    key = replace(query, hurry=False, reconcile=False), situation
+    key = replace(query, hurry=False), situation
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache))
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)

@@ -16,6 +16,7 @@ from trade_telemetry.dashboard.answers import (
     Confusion,
     Exit,
     State,
+    Tab,
     Trade,
     Trades,
 )
@@ -34,9 +35,10 @@ from ..glossary import label, show
 from ..wording import DASH, capital, duration, moment, percent, plain_text, plural, price, share
 
 # %% auto #0
-__all__ = ['table_html', 'COLUMN_HEADS', 'MOST_EXITS', 'Cell', 'cell_of', 'Matrix', 'matrix_html', 'chosen_cell',
-           'confusion_html', 'TradeRow', 'reason_words', 'trade_html', 'pager_html', 'Table', 'trades_html',
-           'tabs_html', 'Mark', 'CalibrationPicture', 'mark_of', 'calibration_html', 'exits_html', 'details_html']
+__all__ = ['table_html', 'COLUMN_HEADS', 'TAB_WORDS', 'LONGEST_TITLE', 'MOST_EXITS', 'Cell', 'cell_of', 'Matrix', 'matrix_html',
+           'chosen_cell', 'confusion_html', 'TradeRow', 'reason_words', 'trade_html', 'pager_html', 'Table',
+           'trades_html', 'TabButton', 'TabList', 'tabs_html', 'crumb_html', 'Mark', 'CalibrationPicture', 'mark_of',
+           'calibration_html', 'exits_html', 'details_html']
 
 # %% ../../nbs/dashboard/09_tables.ipynb #cell
 class Cell(NamedTuple):
@@ -232,18 +234,52 @@ def trades_html(
     return panel_html(Panel(title, note, body, color, more=pager_html(trades), status=True))
 
 # %% ../../nbs/dashboard/09_tables.ipynb #tabs
+TAB_WORDS: dict[Tab, str] = {
+    "working": "Is it working?", "earn": "Where does it earn?", "when": "When?", "trades": "Which trades?",
+    "reconcile": "Live against backtest", "confidence": "Can I trust the confidence?",
+}  # fmt: skip
+
+
+class TabButton(NamedTuple):
+    "One question."
+
+    name: Tab
+    words: str
+    is_open: bool
+
+
+class TabList(NamedTuple):
+    "The questions."
+
+    tabs: Sequence[TabButton]
+
+
+_TABS = Template[TabList]("""
+<div class="tt-buttons" role="tablist" aria-label="Question">{% for tab in tabs %}
+<button type="button" role="tab" data-ask="tab" data-value="{{ tab.name }}" aria-selected="{{ 'true' if tab.is_open else 'false' }}"
+  tabindex="{{ 0 if tab.is_open else -1 }}">{{ tab.words }}</button>{% endfor %}</div>
+""")
+
+
 def tabs_html(
     state: State,  # What to show
-) -> Markup:  # Three buttons
-    "Draw the choice between overview, details, and live against its backtest."
-    opened = [name for name in ("details", "reconciliation") if state[name] is not None]
-    tabs = (
-        ("overview", "Overview", not opened),
-        ("details", "Calibration, exits, trades", "details" in opened),
-        ("reconcile", "Live against backtest", "reconciliation" in opened),
-    )
-    buttons = Markup("").join(ask_button("tab", name, words, words, is_open) for name, words, is_open in tabs)
-    return Markup('<div class="tt-buttons" role="group" aria-label="Page">{}</div>').format(buttons)
+) -> Markup:  # A button a question
+    "Draw the choice of the question."
+    return _TABS(TabList([TabButton(name, words, name == state["tab"]) for name, words in TAB_WORDS.items()]))
+
+# %% ../../nbs/dashboard/09_tables.ipynb #crumb
+LONGEST_TITLE = 90
+_CRUMB = Markup('<nav class="tt-crumb" aria-label="Where">{}<h2>{}</h2></nav>')
+
+
+def crumb_html(
+    state: State,  # What to show
+) -> Markup:  # The way back; empty where no strategy is opened
+    "Say which strategy is opened."
+    if (name := state["opened"]) is None:
+        return Markup("")
+    back = ask_button("strategy", "", "‹ All strategies", "Back to all strategies")
+    return _CRUMB.format(back, name_html(name, LONGEST_TITLE))
 
 # %% ../../nbs/dashboard/09_tables.ipynb #calibration
 class Mark(NamedTuple):
@@ -328,23 +364,24 @@ def exits_html(
     return table_html(Table(" tt-exits", ("Exit by", trades, "Share", wins, mean), rows))
 
 # %% ../../nbs/dashboard/09_tables.ipynb #details
-_TWO = Markup('<div class="tt-two"><div>{}</div><div>{}</div></div>')
-
-
 def details_html(
     state: State,  # What to show
 ) -> Markup:  # A grid of panels; empty where the tab is not open
-    "Draw calibration and exits of each strategy."
+    "Draw calibration or exits of each strategy."
     details = state["details"]
     if details is None:
         return Markup("")
-    colors, panels = strategy_colors(list(details["exits"])), []
-    note = f"{label('stated')} against {label('observed')}"
-    for name, exits in details["exits"].items():
-        title = Markup("{} · calibration and exits").format(name_html(name))
-        body = _TWO.format(calibration_html(details["calibration"][name]), exits_html(exits))
+    colors = strategy_colors([*details["calibration"], *details["exits"]])
+
+    def panel(name: str, what: str, note: str, body: Markup) -> Markup:
         own = state["strategies"].get(name)
         if words := own and own["by_position"]:
             body += Markup('<p class="tt-positions">{}</p>').format(capital(f"{words}."))
-        panels.append(panel_html(Panel(title, note, body, colors[name])))
+        return panel_html(Panel(Markup("{} · {}").format(name_html(name), what), note, body, colors[name]))
+
+    against = f"{label('stated')} against {label('observed')}"
+    panels = [
+        panel(n, "calibration", against, calibration_html(c)) for n, c in details["calibration"].items()
+    ]
+    panels += [panel(n, "exits", "", exits_html(rows)) for n, rows in details["exits"].items()]
     return grid_html(panels)
