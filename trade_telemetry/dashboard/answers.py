@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
+from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
 from ..wording import Severity, Source, Status, Trend
 
@@ -19,7 +20,8 @@ __all__ = ['Tab', 'GroupBy', 'SCHEMA_VERSION', 'Share', 'Difference', 'Compared'
            'Against', 'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
            'SymbolEntry', 'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit',
            'Details', 'GapBar', 'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
-           'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state']
+           'Pictures', 'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn',
+           'empty_state']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -421,6 +423,14 @@ class Missing(TypedDict):
     tables: list[str]
     sentence: str
 
+# %% ../../nbs/dashboard/01_answers.ipynb #pictures
+class Pictures(TypedDict):
+    "Pictures and tables of the open tab."
+
+    question: Question
+    shown: list[Picture]
+    ready: bool  # False while they are drawn for the first time
+
 # %% ../../nbs/dashboard/01_answers.ipynb #parts
 class ViewFacts(TypedDict):
     "What is shown; it may change although no trade was closed."
@@ -487,7 +497,7 @@ class State(ViewFacts, Choices, Findings, Said):
     reconciliation: Reconciled | None  # None where the tab is not open
     desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
-    pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
+    pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
     as_of: str | None  # The page shows what was known then; None: now
     marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]

@@ -82,6 +82,11 @@ class PageCache:
         self.alerts: LRUCache[Hashable, Said] = LRUCache(6)  # By run and mode, for all symbols
         self.compared: LRUCache[Hashable, tuple[int, dict[str, Against]]] = LRUCache(6)  # By filters
 
+        self.lists: LRUCache[Hashable, Any] = LRUCache(
+            6
+        )  # Pages of lists of trades, by all that was asked for
+        self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
+
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
         self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Reconciled | None]] = LRUCache(
             6
@@ -94,6 +99,7 @@ class PageCache:
             self.judged.clear()
             self.alerts.clear()
             self.health.clear()
+            self.lists.clear()
 
     def healths(
         self,
@@ -120,6 +126,21 @@ class PageCache:
         if number != self.number and not query.hurry:
             number, known = self.compared[key] = (self.number, find())
         return known, number == self.number
+
+    def pictures(
+        self,
+        key: Hashable,  # Filters and question
+        hurry: bool,  # Does the viewer wait?
+        content: Callable[[], Hashable],  # Sums its rows up
+        find: Callable[[], Any],  # Draws
+    ) -> tuple[Any, bool]:  # None: not known yet; are they those of the present rows?
+        "Give the pictures of a question, in a hurry perhaps by the rows of before; equal rows are drawn once."
+        then, rows, known = self.drawn.get(key, (None, None, None))
+        if then != self.number and not hurry:
+            present = content()
+            known = find() if known is None or present != rows else known
+            then, _, _ = self.drawn[key] = (self.number, present, known)
+        return known, then == self.number
 
     def reconciled(
         self,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args

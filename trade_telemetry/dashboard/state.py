@@ -58,9 +58,11 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
+from .open_tab import list_known, pictures_known, without_list
 from .query import Query, as_query, of_strategy, view_asked
 from .reconcile import only_line, reconciled
-from .trades import trades_csv, trades_of, utc_from_us, utc_text
+from .trade_list import Sheet, trades_csv
+from .trades import utc_from_us, utc_text
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-store
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
@@ -296,7 +298,7 @@ def drawn_of(
         "strategies_left_out": left_out,
         "curve": curves_of(steps, start),
         "rolling": rolling_of(steps, start, end),
-        "trades": trades_of(view.figure, query, strategies),
+        "trades": None,
         "details": details_of(view.figure, names, query.tab) if query.details else None,
     }
 
@@ -411,18 +413,24 @@ def dashboard_state(
     cache.see(columns)
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-    key = replace(query, hurry=False), situation
+    key = without_list(query), situation
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache))
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
+
+    def look() -> View:
+        return views_of(columns, runs, query)[1]
+
+    drawn, ready = pictures_known(query, cache, look, settings.timezone)
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
     shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
     rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
-        **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap,
-        "complete": known and found, "message": None,
+        **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn,
+        "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
+        "complete": known and found and ready, "message": None,
     }  # fmt: skip
     if not strategies:
         return {**state, "message": why_empty(store, query.symbol)}
@@ -471,6 +479,7 @@ class StateSource:
             query, self.is_waited_for = replace(query, hurry=False), True
         return dashboard_state(self.store, self.settings, query, self.cache)
 
-    def trades_csv(self, wanted: Query | str | None = None) -> str:
-        "Trades behind the page as CSV."
-        return trades_csv(self.store, wanted) if self.settings else ""
+    def trades_csv(self, wanted: Query | str | None = None) -> Sheet:
+        "Trades that the viewer looks for as CSV."
+        zone = self.settings.timezone if self.settings else "UTC"
+        return trades_csv(self.store, wanted, zone) if self.settings else Sheet("", "")

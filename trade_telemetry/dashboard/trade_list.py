@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..arrays import Ints
 from .answers import Figures, Trade, Trades
-from .query import Listing, Query, as_query, view_asked
+from .query import Listing, Query, as_query, of_strategy, view_asked
 from .trade_filter import kept_rows
 from .trades import TRADE_KEYS, cell_rows, closes_behind, sheet_text, trade_rows
 from ..store.columns import WORDS, TraceColumns
@@ -138,7 +138,7 @@ def trades_of(
     timezone: str = "UTC",  # Clock of conditions on times
 ) -> Trades | None:  # One page of them; None where no list was asked for
     "List the trades that the viewer asked for."
-    if query.cell is None and not query.details:
+    if query.cell is None and query.tab != "trades":
         return None
     chosen, listing = chosen_rows(columns, query, timezone), query.listing
     total = len(chosen.columns) if chosen.rows is None else len(chosen.rows)
@@ -184,8 +184,8 @@ def trades_csv(
     query, columns = as_query(wanted), store.columns
     if query.symbol is not None:
         columns = columns.only(symbols=[query.symbol])
-    view = called(view_asked(columns, store.runs(), query), query.direction)
-    chosen = chosen_rows(view.figure, query, timezone)
+    view = of_strategy(view_asked(columns, store.runs(), query), query.strategy)
+    chosen = chosen_rows(called(view, query.direction).figure, query, timezone)
     out = io.StringIO()
     sheet = csv.writer(out, lineterminator="\n")
     sheet.writerow(TRADE_KEYS)

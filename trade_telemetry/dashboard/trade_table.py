@@ -88,7 +88,7 @@ def columns_of(
                 "tip": f"Sort all trades: {way[not down]} first",
                 "where": trades["where"].get(name, ""),
                 "bad": name in trades["problems"],
-            }  # fmt: skip
+            }
         )
     return columns
 

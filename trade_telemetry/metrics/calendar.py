@@ -5,11 +5,12 @@
 # %% ../../nbs/metrics/15_calendar.ipynb #imports
 from __future__ import annotations
 
-from datetime import tzinfo
+from datetime import date, tzinfo
 
 import numpy as np
 
 from ..arrays import Floats, Ints
+from .aggregates import was_sampled
 from .breakdown import WEEKDAYS
 from trade_telemetry.metrics.day_cells import (
     Apart,
@@ -31,13 +32,14 @@ from trade_telemetry.metrics.picture import (
     plain_numbers,
 )
 from ..store.columns import TraceColumns
-from ..store.days import utc_offsets
+from ..store.days import exit_days, utc_offsets
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import SAMPLED, p_text, percent, plural
 
 # %% auto #0
-__all__ = ['KEPT', 'MOST_DAYS', 'MONTHS', 'MOST_YEARS', 'day_sums', 'calendar', 'month_grid', 'week_place', 'hour_name',
-           'week_findings', 'week_grid']
+__all__ = ['KEPT', 'MOST_DAYS', 'MONTHS', 'MOST_YEARS', 'WEEK_DAYS', 'HOURS', 'WEEK_CELLS', 'day_sums', 'calendar', 'rows_of_day',
+           'month_sums', 'month_words', 'month_grid', 'week_place', 'hour_name', 'week_findings', 'week_families',
+           'week_word', 'week_grid']
 
 # %% ../../nbs/metrics/15_calendar.ipynb #day-sums
 KEPT = "Of the rows that were kept."
@@ -95,11 +97,46 @@ def calendar(
         "header": ["day", "sum", "trades"], "rows": [[dates[k], words[k], f"{n[k]:,}"] for k in range(first, len(days))], "data": {**data},
     }  # fmt: skip
 
-# %% ../../nbs/metrics/15_calendar.ipynb #months
+# %% ../../nbs/metrics/15_calendar.ipynb #rows-of-day
+def rows_of_day(
+    columns: TraceColumns,  # Rows
+    day: str,  # Exit date, YYYY-MM-DD, as the calendar names it
+    timezone: str | tzinfo = "UTC",  # Zone of the exit dates
+) -> TraceColumns:  # Its rows; ValueError for something that is no date
+    "Choose the trades that closed on a day."
+    number = (date.fromisoformat(day) - date(1970, 1, 1)).days
+    return columns.take(exit_days(columns.exit_us, timezone) == number)
+
+# %% ../../nbs/metrics/15_calendar.ipynb #month-sums
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MOST_YEARS = 20
 
 
+def month_sums(
+    days: Ints,  # Days that have a trade, ascending, at least one
+    total: Floats,  # Their sums, percent
+    trades: Ints,  # Their trades
+) -> tuple[
+    int, Floats, Ints, int
+]:  # First year; sums, nan without a trade, and trades, shape (years, 12); years left out
+    "Sum days by month, the newest years."
+    month = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    begin, end = int(month[0]) // 12, int(month[-1]) // 12
+    first = max(begin, end - MOST_YEARS + 1)
+    shown = month >= 12 * first
+    place, size = month[shown] - 12 * first, 12 * (end - first + 1)
+    sums, counts = (summed(place, own[shown], size).reshape(-1, 12) for own in (total, trades))
+    return 1970 + first, np.where(counts > 0, sums, np.nan), counts.astype(np.int64), first - begin
+
+
+def month_words(
+    sums: Floats,  # Of a year's months; nan where unknown or without a trade
+    trades: Ints,  # Of each
+) -> list[str]:  # "" without a trade
+    "Write the months of a year."
+    return [percent(v, why=SAMPLED) if n else "" for v, n in zip(sums.tolist(), trades.tolist(), strict=True)]
+
+# %% ../../nbs/metrics/15_calendar.ipynb #months
 def month_grid(
     columns: TraceColumns,  # Trades, perhaps with a ledger
     timezone: str | tzinfo = "UTC",  # Zone of the exit dates
@@ -108,50 +145,23 @@ def month_grid(
     days, total, n = day_sums(columns, timezone)
     if not len(days):
         return None
-    month = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    first = max(int(month[0]) // 12, int(month[-1]) // 12 - MOST_YEARS + 1)
-    shown = month >= 12 * first
-    size = 12 * (int(month[-1]) // 12 - first + 1)
-    sums, counts = (
-        np.bincount(month[shown] - 12 * first, own[shown], size).reshape(-1, 12) for own in (total, n)
-    )
-    years = [str(1970 + first + k) for k in range(len(sums))]
-    values, by_year = np.where(counts > 0, sums, np.nan), sums.sum(axis=1)
+    first, values, counts, earlier = month_sums(days, total, n)
+    years = [str(first + k) for k in range(len(values))]
+    known = bool(np.isfinite(total).all())
+    by_year = np.nansum(values, axis=1) if known else np.full(len(values), np.nan)
     some = values[np.isfinite(values)]
-    title = f"{int((some > 0).sum())} of {plural(len(some), 'month')} earned" if len(some) else "By month"
     data: GridData = {
-        "rows": years,
-        "columns": list(MONTHS),
-        "values": [plain_numbers(row) for row in values],
-        "counts": counts.astype(int).tolist(),
-        "row_totals": plain_numbers(by_year),
-        "unit": "%",
-        "scale": color_scale(values),
-        "marked": [],
-    }
-    rows = [
-        [
-            year,
-            *(_cell(v, int(c)) for v, c in zip(line, count, strict=True)),
-            percent(float(whole), why=SAMPLED),
-        ]
-        for year, line, count, whole in zip(
-            years, values.tolist(), counts.tolist(), by_year.tolist(), strict=True
-        )
-    ]
-    notes = [
-        f"Sums by exit date ({timezone}).",
-        left_out(int(month[0]) // 12 < first and first - int(month[0]) // 12, "earlier year"),
-    ]
-    return {
-        "name": "months", "kind": "grid", "title": title, "note": " ".join(filter(None, notes)),
-        "header": ["year", *MONTHS, "year’s sum"], "rows": rows, "data": {**data},
+        "rows": years, "columns": list(MONTHS), "values": [plain_numbers(row) for row in values], "counts": counts.tolist(),
+        "row_totals": plain_numbers(by_year), "unit": "%", "scale": color_scale(values), "marked": [],
     }  # fmt: skip
-
-
-def _cell(value: float, trades: int) -> str:
-    "A sum, or that there was no trade."
-    return percent(value, why=SAMPLED) if trades else ""
+    parts = zip(years, values, counts, by_year.tolist(), strict=True)
+    return {
+        "name": "months", "kind": "grid",
+        "title": f"{int((some > 0).sum())} of {plural(len(some), 'month')} earned" if len(some) else "By month",
+        "note": " ".join(filter(None, [f"Sums by exit date ({timezone}).", left_out(earlier, "earlier year")])),
+        "header": ["year", *MONTHS, "year’s sum"], "data": {**data},
+        "rows": [[year, *month_words(sums, own), percent(whole, why=SAMPLED)] for year, sums, own, whole in parts],
+    }  # fmt: skip
 
 # %% ../../nbs/metrics/15_calendar.ipynb #week-cells
 def week_place(
@@ -194,6 +204,31 @@ def week_findings(
     title = finding(name, float(apart.mean_pct[g]), float(apart.rest_pct[g]), int(apart.trades[g]))
     return title, f"It stands apart, {p_text(float(p[best]))} ({rest}).", p
 
+# %% ../../nbs/metrics/15_calendar.ipynb #week-families
+WEEK_DAYS = [f"{day}s" for day in WEEKDAYS]
+HOURS = [hour_name(h) for h in range(24)]
+WEEK_CELLS = [f"{day} {hour}" for day in WEEK_DAYS for hour in HOURS]
+
+
+def week_families(
+    columns: TraceColumns,  # Rows
+    timezone: str | tzinfo,  # Zone of the clock
+) -> list[tuple[Apart, list[str]]]:  # Weekdays, hours and cells against the rest, with their names
+    "Hold every weekday, hour and cell against the rest."
+    weekday, hour = week_place(columns, timezone)
+    places = (weekday, WEEK_DAYS), (hour, HOURS), (24 * weekday + hour, WEEK_CELLS)
+    return [
+        (against_rest(cells_of(lines_of_rows(columns, at, names, timezone))), names) for at, names in places
+    ]
+
+
+def week_word(
+    mean_pct: float,  # Of a cell, percent a trade
+    trades: int,  # Behind it
+) -> str:  # "+0.12 % (34)"; "" without a trade
+    "Write a cell."
+    return f"{percent(mean_pct)} ({trades:,})" if trades else ""
+
 # %% ../../nbs/metrics/15_calendar.ipynb #week-grid
 def week_grid(
     columns: TraceColumns,  # Rows; a ledger knows no hours
@@ -202,41 +237,31 @@ def week_grid(
     "Show what each hour of the week brought a trade."
     if not len(columns):
         return None
-    weekday, hour = week_place(columns, timezone)
-    days, hours = [f"{day}s" for day in WEEKDAYS], [hour_name(h) for h in range(24)]
-    both = [f"{day} {h}" for day in days for h in hours]
-    codes = ((weekday, days), (hour, hours), (24 * weekday + hour, both))
-    cells = [cells_of(lines_of_rows(columns, place, names, timezone)) for place, names in codes]
-    families = [(against_rest(own), names) for own, (_, names) in zip(cells, codes, strict=True)]
+    families = week_families(columns, timezone)
     title, note, p = week_findings(families)
-    mean, n = (own.reshape(7, 24) for own in (families[2][0].mean_pct, families[2][0].trades))
+    (days, _), (hours, _), (each, _) = families
+    down, across = (np.flatnonzero(own.trades) for own in (days, hours))
     down, across = (
-        np.arange(0, max(5, 1 + int(weekday.max()))),
-        np.arange(int(hour.min()), int(hour.max()) + 1),
+        np.arange(max(5, down.max(initial=0) + 1)),
+        np.arange(across.min(initial=23), across.max(initial=0) + 1),
     )
-    shown = mean[np.ix_(down, across)]
-    standing = p[31:].reshape(7, 24)[np.ix_(down, across)] <= 0.05
-    sampled = cells[2].sampled
+    mean, n, standing = (
+        own.reshape(7, 24)[np.ix_(down, across)] for own in (each.mean_pct, each.trades, p[31:] <= 0.05)
+    )
+    whole, of = days.mean_pct[down].tolist(), days.trades[down].tolist()
     data: GridData = {
-        "rows": [WEEKDAYS[k] for k in down],
-        "columns": [f"{h:02d}:00" for h in across],
-        "values": [plain_numbers(row) for row in shown],
-        "counts": n[np.ix_(down, across)].tolist(),
-        "row_totals": plain_numbers(families[0][0].mean_pct[down]),
-        "unit": "%",
-        "scale": color_scale(np.where(n[np.ix_(down, across)] > 2, shown, np.nan)),
-        "marked": np.argwhere(standing).tolist(),
-    }
-    rows = [
-        [
-            WEEKDAYS[k],
-            *(f"{percent(float(mean[k, h]))} ({n[k, h]:,})" if n[k, h] else "" for h in across),
-            f"{percent(float(families[0][0].mean_pct[k]))} ({int(families[0][0].trades[k]):,})",
-        ]
-        for k in down.tolist()
+        "rows": list(WEEKDAYS[: len(down)]), "columns": [f"{h:02d}:00" for h in across.tolist()], "values": [plain_numbers(row) for row in mean],
+        "counts": n.tolist(), "row_totals": plain_numbers(whole), "unit": "%",
+        "scale": color_scale(np.where(n > 2, mean, np.nan)), "marked": np.argwhere(standing).tolist(),
+    }  # fmt: skip
+    lines = zip(WEEKDAYS, mean.tolist(), n.tolist(), whole, of, strict=False)
+    notes = [
+        f"Average trade by entry ({timezone}), and how many.",
+        note,
+        KEPT if was_sampled(columns) else "",
     ]
-    notes = [f"Average trade by entry ({timezone}), and how many.", note, KEPT if sampled else ""]
     return {
         "name": "hours", "kind": "grid", "title": title, "note": " ".join(filter(None, notes)),
-        "header": ["weekday", *data["columns"], "all hours"], "rows": rows, "data": {**data},
+        "header": ["weekday", *data["columns"], "all hours"], "data": {**data},
+        "rows": [[day, *map(week_word, means, counts), week_word(every, k)] for day, means, counts, every, k in lines],
     }  # fmt: skip

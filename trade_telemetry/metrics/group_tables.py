@@ -35,8 +35,8 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['MOST_GROUPS', 'BY_WORDS', 'OUTCOMES', 'COLUMNS', 'group_word', 'finding', 'correction', 'chosen_groups', 'group_row',
-           'group_table']
+__all__ = ['MOST_GROUPS', 'BY_WORDS', 'OUTCOMES', 'COLUMNS', 'HEADER', 'group_word', 'finding', 'correction', 'chosen_groups',
+           'group_row', 'group_lines', 'told_of', 'group_table']
 
 # %% ../../nbs/metrics/14_group_tables.ipynb #finding
 def group_word(
@@ -120,7 +120,41 @@ def group_row(
         *numbers,
     ]
 
+# %% ../../nbs/metrics/14_group_tables.ipynb #group-lines
+def group_lines(
+    cells: Cells,  # Of all groups
+    parts: tuple[list[int], list[int]],  # Groups to show, and those to sum up
+    p_holm: list[float],  # Of those to show; nan where one was not asked
+    word: str,  # What they are, in the singular
+) -> list[tuple[list[str], list[float | str | None]]]:  # Words of each line, and what to sort by
+    "Write all lines; the last one sums up what is not shown."
+    every = int(cells.closes.sum())
+    shown = group_figures(cells, parts[0])
+    rest = group_figures(cells, parts[1], f"all other {word} groups") if parts[1] else []
+    return [group_row(g, every, p) for g, p in zip([*shown, *rest], [*p_holm, float("nan")], strict=False)]
+
+
+def told_of(
+    apart: Apart,  # All groups against the rest
+    by: str,  # What they are
+    names: Sequence[str],  # Ready to be shown
+) -> tuple[str, str]:  # Title and note
+    "Say what the groups say."
+    if by in OUTCOMES:
+        return (
+            f"By {BY_WORDS[by]}",
+            "An exit reason follows from how the trade went, so none is tested against the others.",
+        )
+    note = correction(apart, BY_WORDS[by], names)
+    if not apart.found:
+        return f"By {BY_WORDS[by]}", note
+    g = apart.found[0]
+    return finding(names[g], float(apart.mean_pct[g]), float(apart.rest_pct[g]), int(apart.trades[g])), note
+
 # %% ../../nbs/metrics/14_group_tables.ipynb #group-table
+HEADER = ("total_trades", "", "win_rate", "avg_return", "cumulative_return_pct", "p_holm")
+
+
 def group_table(
     columns: TraceColumns,  # Trades, perhaps with a ledger
     by: str,  # symbol, entry_tag, exit_reason, strategy, version or account
@@ -132,45 +166,21 @@ def group_table(
     shown, rest = chosen_groups(cells, most)
     if len(shown) < 2:
         return None
-    apart, word, n = stand_apart(cells), BY_WORDS[by], int(cells.closes.sum())
-    tested = by not in OUTCOMES
-    p = [float(apart.p_holm[g]) if tested else float("nan") for g in shown]
-    lines = [group_row(g, n, own) for g, own in zip(group_figures(cells, shown), p, strict=True)]
-    if rest:
-        lines += [
-            group_row(g, n, float("nan"))
-            for g in group_figures(cells, rest, f"all other {BY_WORDS[by]} groups")
-        ]
-    found = list(apart.found) if tested else []
-    names = [group_word(name) for name in cells.names]
-    title = (
-        finding(
-            names[found[0]],
-            float(apart.mean_pct[found[0]]),
-            float(apart.rest_pct[found[0]]),
-            int(apart.trades[found[0]]),
-        )
-        if found
-        else f"By {word}"
-    )
-    note = (
-        correction(apart, word, names)
-        if tested
-        else "An exit reason follows from how the trade went, so none is tested against the others."
-    )
-    columns_shown = COLUMNS if tested else COLUMNS[:-1]
+    apart, word, width = stand_apart(cells), BY_WORDS[by], len(COLUMNS) - (by in OUTCOMES)
+    lines = group_lines(cells, (shown, rest), [float(apart.p_holm[g]) for g in shown], word)
+    title, note = told_of(apart, by, [group_word(name) for name in cells.names])
+    marked = [k for k, g in enumerate(shown) if g in apart.found and by not in OUTCOMES]
     data: TableData = {
-        "names": [cells.names[g] for g in shown] + [""] * bool(rest),
-        "by": by,
-        "columns": list(columns_shown),
-        "keys": [keys[: len(columns_shown)] for _, keys in lines],
-        "marked": [k for k, g in enumerate(shown) if g in found],
-        "left_out": len(rest),
-    }
-    kept = "Of the rows that were kept." if cells.sampled else ""
+        "names": [cells.names[g] for g in shown] + [""] * bool(rest), "by": by, "columns": list(COLUMNS[:width]),
+        "keys": [keys[:width] for _, keys in lines], "marked": marked, "left_out": len(rest),
+    }  # fmt: skip
+    notes = [
+        note,
+        left_out(len(rest), word, "summed up in the last row"),
+        "Of the rows that were kept." if cells.sampled else "",
+    ]
     return {
-        "name": f"by_{by}", "kind": "table", "title": title,
-        "note": " ".join(filter(None, [note, left_out(len(rest), word, "summed up in the last row"), kept])),
-        "header": [word, *map(label, ("total_trades",)), "share of trades", *map(label, ("win_rate", "avg_return", "cumulative_return_pct")), label("p_holm")][: len(columns_shown)],
-        "rows": [words[: len(columns_shown)] for words, _ in lines], "data": {**data},
+        "name": f"by_{by}", "kind": "table", "title": title, "note": " ".join(filter(None, notes)),
+        "header": [word, *(label(code) if code else "share of trades" for code in HEADER)][:width],
+        "rows": [words[:width] for words, _ in lines], "data": {**data},
     }  # fmt: skip

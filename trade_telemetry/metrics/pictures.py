@@ -5,16 +5,56 @@
 # %% ../../nbs/metrics/21_pictures.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import tzinfo
+from functools import partial
+
+import numpy as np
 
 from .calendar import calendar, month_grid, week_grid
+from .day_correlation import correlation_grid
+from .distribution import distribution
 from .group_tables import group_table
 from .picture import QUESTIONS, Picture, Question
+from .price_chart import price_chart
+from .streaks import streaks
+from .trade_scatter import excursion_scatter, holding_scatter
 from ..store.columns import TraceColumns
+from ..trading.bars import Bars
 
 # %% auto #0
-__all__ = ['pictures_of']
+__all__ = ['GROUPS', 'Way', 'ways_of', 'pictures_of']
+
+# %% ../../nbs/metrics/21_pictures.ipynb #ways-of
+GROUPS = ("strategy", "symbol", "entry_tag", "exit_reason", "version", "account")
+Way = Callable[[], Picture | None]
+
+
+def ways_of(
+    columns: TraceColumns,  # Trades, perhaps with a ledger
+    timezone: str | tzinfo,  # Zone of exit dates
+    reference: TraceColumns | None,  # Trades of the backtest
+    clock: str | tzinfo,  # Zone of hours and weekdays
+    bars: Mapping[str, Bars],  # By symbol
+    names: Sequence[str],  # What the sides are called
+) -> dict[Question, list[Way]]:  # By question, in the order in which they are shown
+    "List the pictures, none of which is made yet."
+    return {
+        "earn": [
+            *(partial(group_table, columns, by, timezone) for by in GROUPS),
+            partial(distribution, columns, timezone, reference, names), partial(month_grid, columns, timezone),
+            partial(correlation_grid, columns, timezone),
+        ],
+        "when": [
+            partial(calendar, columns, timezone), partial(week_grid, columns, clock), partial(streaks, columns),
+            partial(holding_scatter, columns, timezone),
+        ],
+        "trades": [
+            partial(excursion_scatter, columns), *(partial(price_chart, columns, own, timezone) for own in bars.values()),
+        ],
+        "confidence": [],
+    }  # fmt: skip
 
 # %% ../../nbs/metrics/21_pictures.ipynb #pictures-of
 def pictures_of(
@@ -24,20 +64,14 @@ def pictures_of(
     *,
     reference: TraceColumns | None = None,  # Trades of the backtest; None: there is none
     clock: str | tzinfo | None = None,  # Zone of hours and weekdays, that of the exchange; None: `timezone`
+    bars: Mapping[str, Bars] | None = None,  # Bars by symbol, for the price; None: no prices are drawn
+    names: Sequence[str] = ("live", "backtest"),  # What the sides are called
 ) -> list[Picture]:  # Those that these trades allow; ValueError for an unknown question
     "Answer one question in pictures."
     if question not in QUESTIONS:
         raise ValueError(f"question must be one of {', '.join(QUESTIONS)}, got {question!r}")
-    ways: dict[Question, list[Callable[[], Picture | None]]] = {
-        "earn": [
-            *(
-                lambda by=by: group_table(columns, by, timezone)
-                for by in ("strategy", "symbol", "entry_tag", "exit_reason")
-            ),
-            lambda: month_grid(columns, timezone),
-        ],
-        "when": [lambda: calendar(columns, timezone), lambda: week_grid(columns, clock or timezone)],
-        "trades": [],
-        "confidence": [],
-    }
+    known = np.isfinite(columns.return_pct)
+    if not known.all():  # no file is read so, but a frame may be
+        columns = replace(columns.take(known), ledger=columns.ledger)
+    ways = ways_of(columns, timezone, reference, clock or timezone, bars or {}, names)
     return [picture for way in ways[question] if (picture := way()) is not None]
