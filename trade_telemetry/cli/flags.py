@@ -273,7 +273,9 @@ class Visitors:
 
 # %% ../../nbs/cli/02_flags.ipynb #examples
 LINES: dict[str, tuple[str, ...]] = {
-    "demo": ("demo --open", "demo --no-dashboard --telemetry-dir elsewhere"),
+    "demo": (
+        "demo --open", "demo --break trend_follow@2025-04-01 --speed 60", "demo --no-dashboard --telemetry-dir elsewhere",
+    ),
     "backtest": (
         "backtest --symbols AAPL MSFT --strategy swing --enable-telemetry",
         "backtest --symbols EURUSD --config data/demo.yaml --slippage-pct 0.004 --workers 2",

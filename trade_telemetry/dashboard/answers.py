@@ -13,6 +13,7 @@ from ..clock import present
 from ..health_sentences import HealthState, StreamCode
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
+from ..store.as_of import AsOf
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
@@ -499,7 +500,7 @@ class State(ViewFacts, Choices, Findings, Said):
     desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
     pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
-    as_of: str | None  # The page shows what was known then; None: now
+    as_of: AsOf | None  # The page shows what was known then; None: now
     marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]
 

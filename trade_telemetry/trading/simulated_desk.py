@@ -41,14 +41,14 @@ class Character(NamedTuple):
 
 
 CHARACTERS = (  # those of whom something happens come first
-    Character("gap_fade", 16, 0.66, 6, 0.6, 0.9, ("gap up", "gap down")),
-    Character("breakout", 15, 0.65, 7, 0.5, 1.2, ("day high", "day low", "volume")),
-    Character("vwap_reclaim", 14, 0.64, 6, 0.6, 0.8, ("reclaim", "reject")),
-    Character("close_auction", 9, 0.64, 5, 0.7, 0.9, ("imbalance",)),
-    Character("trend_follow", 10, 0.62, 14, 0.7, 1.8, ("pullback", "cross")),
-    Character("mean_revert", 13, 0.64, 6, 0.8, 0.7, ("stretch", "exhaustion")),
-    Character("pairs_spread", 11, 0.63, 10, 0.9, 0.9, ("wide", "narrow")),
-    Character("news_momentum", 8, 0.65, 8, 0.6, 1.5, ("headline", "upgrade", "guidance")),
+    Character("gap_fade", 16, 0.66, 6, 0.45, 0.7, ("gap up", "gap down")),
+    Character("breakout", 15, 0.65, 7, 0.4, 1.0, ("day high", "day low", "volume")),
+    Character("vwap_reclaim", 14, 0.65, 6, 0.45, 0.6, ("reclaim", "reject")),
+    Character("close_auction", 9, 0.66, 6, 0.5, 0.7, ("imbalance",)),
+    Character("trend_follow", 10, 0.62, 14, 0.5, 1.3, ("pullback", "cross")),
+    Character("mean_revert", 13, 0.66, 6, 0.6, 0.5, ("stretch", "exhaustion")),
+    Character("pairs_spread", 11, 0.63, 10, 0.6, 0.6, ("wide", "narrow")),
+    Character("news_momentum", 8, 0.65, 8, 0.5, 1.2, ("headline", "upgrade", "guidance")),
 )
 MOST_STRATEGIES = 50
 
@@ -228,7 +228,7 @@ def both_sides(
 
 # %% ../../nbs/trading/11_simulated_desk.ipynb #calls
 THRESHOLD_PCT = 0.05  # Move that counts as a direction, percent
-FEES_PCT, SLIPPAGE_PCT = 0.03, 0.02
+FEES_PCT, SLIPPAGE_PCT = 0.04, 0.02
 
 
 class Calls(NamedTuple):
@@ -308,7 +308,7 @@ class SimulatedDesk:
     def __init__(self, plan: DeskPlan) -> None:
         self.plan, self.cast = plan, cast_of(plan.strategies)
         names = [who.name for who in self.cast]
-        weekdays = (date(2024, 1, 2) + timedelta(days=k) for k in range(729))
+        weekdays = (date(2024, 1, 2) + timedelta(days=k) for k in range(731))
         live = [day for day in weekdays if day.weekday() < 5 and DAYS_LIVE[0] <= day <= DAYS_LIVE[1]]
         self.fates = fates_of(names, [break_asked(text, names, live) for text in plan.breaks])
         self.market = make_market(plan.seed)
@@ -390,7 +390,7 @@ class DeskPlayer:
 
     def write_backtest(self) -> int:
         "A year of every strategy; returns the number of trades."
-        hook = self._hook("backtest_20241231_210000", "backtest", DAY_SECONDS)
+        hook = self._hook("backtest", "backtest", DAY_SECONDS)
         for day in range(self.desk.first_live):
             for name in self.desk.calls:
                 for facts in self.desk.positions(name, day):
@@ -399,7 +399,7 @@ class DeskPlayer:
         self.now = _midnight(self.desk.market.days[self.desk.first_live])
         hook.writer.close()
         for name in self.desk.calls:
-            self._hooks[name] = self._hook(f"replay_20250102_090000/{name}", "replay", DAY_SECONDS)
+            self._hooks[name] = self._hook(f"replay/{name}", "replay", DAY_SECONDS)
         return hook.writer.stats().written
 
     @property
