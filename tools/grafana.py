@@ -63,13 +63,13 @@ def lines(title: str, about: str, unit: str, *queries: tuple[str, str]) -> times
         timeseries.Panel().title(title).description(about).datasource(SOURCE).unit(unit).height(8).span(12)
     )
     hover = common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
-    legend = (
+    words = (
         common.VizLegendOptions()
         .display_mode(LegendDisplayMode.LIST)
         .placement(LegendPlacement.BOTTOM)
         .show_legend(True)
     )
-    panel = panel.fill_opacity(0).tooltip(hover).legend(legend)
+    panel = panel.fill_opacity(0).tooltip(hover).legend(words)
     for k, (expression, legend) in enumerate(queries):
         panel = panel.with_target(query(expression, legend, chr(ord("A") + k)))
     return panel
