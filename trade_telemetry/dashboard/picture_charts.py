@@ -139,12 +139,11 @@ def histogram_option(
 RANGE = encode_js_fn(
     ["params", "api"],
     """
-    const [x, low, high, mid] = [api.value(0), api.value(1), api.value(2), api.value(3)];
-    const [a, b, m] = [low, high, mid].map((v) => api.coord([x, v]));
-    const w = Math.min(14, api.size([1, 0])[0] * 0.22);
+    const [low, high, mid] = [0, 1, 2].map((i) => api.coord([api.value(i), api.value(3)]));
+    const h = Math.min(11, api.size([0, 1])[1] * 0.22);
     const line = (x1, y1, x2, y2, width) => ({ type: "line", shape: { x1, y1, x2, y2 }, style: { stroke: "var(--tt-ink)", lineWidth: width } });
-    return { type: "group", children: [line(a[0], a[1], b[0], b[1], 1.5), line(a[0] - w, a[1], a[0] + w, a[1], 1.5),
-      line(b[0] - w, b[1], b[0] + w, b[1], 1.5), line(m[0] - w, m[1], m[0] + w, m[1], 3)] };
+    const end = ([x, y], width) => line(x, y - h, x, y + h, width);
+    return { type: "group", children: [line(low[0], low[1], high[0], high[1], 1.5), end(low, 1.5), end(high, 1.5), end(mid, 3)] };
     """,
 )
 
@@ -162,24 +161,15 @@ def bars_option(
         words = [name, f"{value} {unit}", *([f"expected {expected}, range {low} to {high}"] if known else [])]
         bars.append({"value": value, "words": words, "itemStyle": {"color": TONES[tone], "opacity": 0.75}})
         if known:
-            ranges.append({"value": [i, low, high, expected], "words": words})
+            ranges.append({"value": [low, high, expected, i], "words": words})
     series = [
         {"id": "b", "name": unit, "type": "bar", "data": bars, "barMaxWidth": 46, "legend": False},
-        {"id": "r", "name": "range", "type": "custom", "renderItem": RANGE, "data": ranges, "z": 3, "legend": False, "encode": {"x": 0, "y": [1, 2]}},
+        {"id": "r", "name": "range", "type": "custom", "renderItem": RANGE, "data": ranges, "z": 3, "legend": False, "encode": {"x": [0, 1], "y": 3}},
     ]  # fmt: skip
-    x = axis(
-        "category",
-        data=names,
-        axisLabel=AXIS_LABEL
-        | {
-            "hideOverlap": False,
-            "width": 92,
-            "overflow": "truncate",
-            "interval": 0,
-            "rotate": 0 if len(names) < 7 else 35,
-        },
-    )
-    return framed(x, axis("value", unit, nameGap=36), series)
+    label = AXIS_LABEL | {"width": 128, "overflow": "truncate", "interval": 0}
+    y = axis("category", data=names, inverse=True, axisLabel=label, axisTick={"show": False})
+    grid = {"left": 142, "right": 18, "top": 8, "bottom": 42}
+    return framed(axis("value", unit), y, series) | {"grid": grid}
 
 # %% ../../nbs/dashboard/33_picture_charts.ipynb #lines
 def bar_of(

@@ -20,7 +20,7 @@ from .picture_faces import CHARTS, face_of
 from ..metrics.picture import Picture
 
 # %% auto #0
-__all__ = ['HEIGHTS', 'HEIGHT', 'plain_card', 'faces_of', 'PictureView', 'PictureWall']
+__all__ = ['HEIGHTS', 'HEIGHT', 'plain_card', 'faces_of', 'in_rows', 'PictureView', 'PictureWall']
 
 # %% ../../nbs/dashboard/34_picture_wall.ipynb #wall-text
 def plain_card(
@@ -40,7 +40,19 @@ def faces_of(
         return []
     if not pictures["ready"]:
         return [plain_card("Drawing …")]
-    return [face_of(picture) for picture in pictures["shown"]]
+    return in_rows([face_of(picture) for picture in pictures["shown"]])
+
+
+def in_rows(
+    faces: list[dict[str, Any]],  # In their order
+) -> list[dict[str, Any]]:  # The same; one that would stand alone in its row takes all of it
+    "Leave no half row empty."
+    left = False  # Does a row wait for its second card?
+    for face, after in zip(faces, [*faces[1:], {"wide": True}], strict=False):
+        left = not left and not face["wide"]
+        if left and after["wide"]:
+            face["wide"], left = True, False
+    return faces
 
 # %% ../../nbs/dashboard/34_picture_wall.ipynb #wall
 HEIGHTS = {"lines": 340}  # Pixels of a chart
