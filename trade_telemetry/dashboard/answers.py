@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
+from ..clock import present
 from ..health_sentences import HealthState, StreamCode
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
+from ..store.as_of import AsOf
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
@@ -245,6 +246,7 @@ class HealthEntry(TypedDict):
     promised_by: list[str]
     earlier: list[VersionEntry]
     symbols: list[SymbolEntry]
+    near: float | None
     sentence: str
     figures: str
     details: list[str]
@@ -436,7 +438,7 @@ class ViewFacts(TypedDict):
     "What is shown; it may change although no trade was closed."
 
     state: Literal["live", "historical", "stale", "error"]
-    mode: Literal["live", "paper", "replay", "historical", "empty"]
+    mode: Literal["live", "paper", "simulated", "replay", "historical", "empty"]
     title: str
     directory: str
     timezone: str
@@ -445,6 +447,7 @@ class ViewFacts(TypedDict):
     runs: list[RunFacts]
     coverage: Coverage | None
     missing: list[Missing]
+    simulated: bool  # Are these trades those of a simulated desk?
 
 
 Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
@@ -497,8 +500,7 @@ class State(ViewFacts, Choices, Findings, Said):
     desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
     pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
-    as_of: str | None  # The page shows what was known then; None: now
-    simulated: bool  # Are these trades those of a simulated desk?
+    as_of: AsOf | None  # The page shows what was known then; None: now
     marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]
 
@@ -528,7 +530,7 @@ def empty_state(
     "Make a state in which nothing is known but `facts`."
     state: State = {
         "schema_version": SCHEMA_VERSION,
-        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "generated_at": present().isoformat(timespec="seconds"),
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
