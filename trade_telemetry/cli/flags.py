@@ -193,6 +193,10 @@ class Scope:
     end: Annotated[str | None, flag("last exit date", "YYYY-MM-DD")] = None
     first: Annotated[str | None, flag("strategy that counts positive (default: intraday)", "NAME")] = None
     second: Annotated[str | None, flag("strategy that is subtracted (default: swing)", "NAME")] = None
+    data_dir: Annotated[
+        Path | None,
+        flag("bars as SYMBOL.csv, to draw the newest trades on the price (default: not drawn)", "DIR"),
+    ] = None
     title: Annotated[
         str | None, flag('title of the front page (default: "Accuracy report")', "TEXT", group=ANSWER)
     ] = None
