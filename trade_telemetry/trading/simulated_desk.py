@@ -101,19 +101,19 @@ def break_asked(
     "Read whose skill is to be taken away, and when."
     name, _, told = text.rpartition("@")
     if not name:
-        raise ValueError(f"a break is NAME@DAY, such as {names[0]}@{days[len(days) // 4]}, got {text!r}")
+        raise ValueError(f"a break is NAME@DAY, such as {names[0]}@{days[len(days) // 4]}, got {text[:60]!r}")
     if name not in names:
-        raise ValueError(f"no strategy {name!r} on this desk; there are {', '.join(names)}")
-    span = f"{days[0]} to {days[-1]}, or the number of a live day, 1 to {len(days)}"
+        raise ValueError(f"no strategy {name[:60]!r} on this desk; there are {', '.join(names)}")
+    span = f"{days[0]} to {days[-1]}, or the number of a live day, 1 to {len(days)}, got {told[:60]!r}"
     try:
         if told.isdecimal() and len(told) < 8:
             return name, days[range(1, len(days) + 1).index(int(told))]
         day = date.fromisoformat(told)
     except ValueError:
-        raise ValueError(f"the day of {name!r} must be {span}, got {told!r}") from None
+        raise ValueError(f"the day of {name!r} must be {span}") from None
     later = [one for one in days if one >= day]
     if day < days[0] or not later:
-        raise ValueError(f"the day of {name!r} must be {span}, got {told!r}")
+        raise ValueError(f"the day of {name!r} must be {span}")
     return name, later[0]  # of a weekend the next trading day
 
 # %% ../../nbs/trading/11_simulated_desk.ipynb #market
