@@ -17,6 +17,7 @@ from trade_telemetry.cli.demo import DeskWatch, play_desk
 from trade_telemetry.cli.main import main
 from trade_telemetry.config import Settings
 from trade_telemetry.dashboard.answers import state_schema
+from trade_telemetry.dashboard.query import Query
 from trade_telemetry.dashboard.state import dashboard_state
 from trade_telemetry.judgement.alerts import alert_report
 from trade_telemetry.store.store import TraceStore
@@ -44,7 +45,7 @@ def played(desk: SimulatedDesk, tmp_path_factory: pytest.TempPathFactory) -> tup
     )
     with redirect_stdout(out):
         player.write_backtest()
-        play_desk(player, watch, threading.Event(), every=5, most=95)
+        play_desk(player, watch, threading.Event(), every=19, most=95)
     player.close()
     return watch, out.getvalue()
 
@@ -83,7 +84,7 @@ def test_page_and_shell_say_that_it_is_simulated(
     played: tuple[DeskWatch, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = played[0].settings
-    state = dashboard_state(TraceStore(settings.telemetry_storage_path), settings)
+    state = dashboard_state(TraceStore(settings.telemetry_storage_path), settings, Query(hurry=True))
     check_against(state, state_schema())
     assert (state["simulated"], state["mode"]) == (True, "simulated")
     assert "Simulated desk" in state["title"]
@@ -108,7 +109,7 @@ def test_what_is_real_is_never_mixed_with_it(played: tuple[DeskWatch, str], tmp_
     settings = Settings(telemetry_storage_path=tmp_path)
     report = alert_report(view, settings, runs=store.runs())  # the desk has a silent writer
     assert not any(alert.rule == "writer_silent" for alert in report.current)
-    assert not dashboard_state(store, settings)["simulated"]
+    assert not dashboard_state(store, settings, Query(hurry=True))["simulated"]
 
 
 def test_no_writer_is_called_silent_while_a_day_is_being_played(
