@@ -39,7 +39,8 @@ from trade_telemetry.dashboard.controls import HtmlPanel, Panel
 from trade_telemetry.dashboard.page import Dashboard
 from trade_telemetry.dashboard.reconcile import reconcile_html, reconciled
 from trade_telemetry.dashboard.state import StateSource, dashboard_state
-from trade_telemetry.dashboard.tables import confusion_html, trades_html
+from trade_telemetry.dashboard.tables import confusion_html
+from trade_telemetry.dashboard.trade_table import TradeTable
 from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
 from trade_telemetry.judgement.reconcile import reconcile
 from trade_telemetry.store.store import TraceStore
@@ -154,7 +155,7 @@ def make_page(base: Path) -> tuple[Dashboard, dict[str, Any]]:
         "curve": ReturnCurve(),
         "alerts": HtmlPanel("tt-alerts", alerts_html),
         "confusion": HtmlPanel("tt-confusion", confusion_html),
-        "trades": HtmlPanel("tt-trades", trades_html),
+        "trades": TradeTable(),
     }
     source = StateSource(Settings.load(telemetry_storage_path=base))
     panels: list[Panel] = list(parts.values())
@@ -365,7 +366,7 @@ def test_choices_that_a_page_kept_are_taken_by_its_next_kernel(analytics: Path) 
     page.filters.symbol.widget.value = "BAC"
     page.filters.direction.widget.value = "LONG"
     page.ask("days", "90")
-    page.ask("tab", "details")
+    page.ask("tab", "trades")
     kept = page.clock.choices
     again, _ = make_page(analytics)
     again._on_message(again.clock, {"type": "ask", "name": "choices", "value": kept}, [])
@@ -956,16 +957,18 @@ def test_a_cell_of_a_confusion_matrix_opens_its_trades_by_mouse_and_by_keyboard(
 
 
 @needs_browser
-def test_the_second_tab_shows_calibration_exits_and_all_trades(browser: Browser, server: Server) -> None:
+def test_tabs_show_calibration_exits_and_all_trades(browser: Browser, server: Server) -> None:
     with viewing(browser, server) as (page, seen):
-        page.get_by_label("Calibration, exits, trades").click()
+        page.get_by_role("tab", name="Can I trust the confidence?").click()
         expect(page.locator(".tt-details .tt-calibration")).to_have_count(2)
-        expect(page.locator(".tt-trades h2")).to_have_text("All trades")
+        page.get_by_role("tab", name="Where does it earn?").click()
         expect(page.locator(".tt-exits tbody tr")).to_have_count(2)
+        page.get_by_role("tab", name="Which trades?").click()
+        expect(page.locator(".tt-trades h2")).to_have_text("All trades")
         expect(page.locator(".tt-curve")).to_be_hidden()
         shoot(page, "details")
-        page.get_by_label("Overview").click()
-        expect(page.locator(".tt-details section")).to_have_count(0)
+        page.get_by_role("tab", name="Is it working?").click()
+        expect(page.locator(":is(.tt-details, .tt-trades) section")).to_have_count(0)
         expect(page.locator(".tt-curve svg").first).to_be_visible()
         assert seen.complaints == []
 
@@ -1021,7 +1024,7 @@ def test_the_third_tab_is_reconciled_when_it_is_opened_and_again_when_its_rows_c
     for beat in (6, 7, 8):
         page.clock.beat = beat
     assert len(made) == 2
-    page.ask("tab", "overview")
+    page.ask("tab", "working")
     assert (page.shown["reconciliation"], panel.widget.value, page.clock.more) == (None, "", False)
 
 
@@ -1034,7 +1037,7 @@ def test_the_third_tab_shows_why_live_differed(browser: Browser, tmp_path: Path)
             ("mobile", {"viewport": {"width": 430, "height": 1800}}),
         ):
             with viewing(browser, server, **options) as (page, seen):
-                page.get_by_label("Live against backtest").click()
+                page.get_by_role("tab", name="Live against backtest").click()
                 panel = page.locator(".tt-reconcile")
                 expect(panel.locator(".tt-said")).to_contain_text("less than its backtest")
                 expect(panel.locator(".tt-said")).to_contain_text("Clear of chance: entry price")
@@ -1044,7 +1047,7 @@ def test_the_third_tab_shows_why_live_differed(browser: Browser, tmp_path: Path)
                 expect(page.locator(".tt-curve")).to_be_hidden()
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
                 shoot(page, f"reconcile_{name}")
-                page.get_by_label("Overview").click()
+                page.get_by_role("tab", name="Is it working?").click()
                 expect(panel.locator("section")).to_have_count(0)
                 expect(page.locator(".tt-curve svg").first).to_be_visible()
                 assert page.evaluate("window.hacked") is None
@@ -1054,7 +1057,7 @@ def test_the_third_tab_shows_why_live_differed(browser: Browser, tmp_path: Path)
 @needs_browser
 def test_without_a_common_period_the_third_tab_says_so(browser: Browser, server: Server) -> None:
     with viewing(browser, server) as (page, seen):
-        page.get_by_label("Live against backtest").click()
+        page.get_by_role("tab", name="Live against backtest").click()
         expect(page.locator(".tt-reconcile")).to_contain_text("no common period: live covers")
         expect(page.locator(".tt-reconcile .tt-waterfall")).to_have_count(0)
         shoot(page, "reconcile_none")

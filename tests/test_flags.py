@@ -57,6 +57,12 @@ FLAGS = {
         --config:path --telemetry-dir:path --symbols:words --strategy:word --format:table|json=table
         --json:on --alert-precision-threshold:float --rules:path --on-alert:word --remember:path
         --variants-tried:int --desk-wide:on --verbose:on
+        --notify:words --page-url:word --notify-state:path
+    """,
+    "watch": """
+        --config:path --telemetry-dir:path --symbols:words --strategy:word --every:float=300.0 --once:on
+        --alert-precision-threshold:float --rules:path --on-alert:word --remember:path --json:on
+        --variants-tried:int --desk-wide:on --notify:words --page-url:word --notify-state:path
     """,
     "judge": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word

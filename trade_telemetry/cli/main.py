@@ -28,6 +28,7 @@ VERBS = {  # name: where its function is
     "reconcile": "trade_telemetry.cli.reconcile:reconcile",
     "check": "trade_telemetry.cli.judge:check",
     "judge": "trade_telemetry.cli.judge:judge",
+    "watch": "trade_telemetry.cli.watch:watch",
     "export": "trade_telemetry.cli.judge:export",
     "report": "trade_telemetry.cli.judge:report",
     "dashboard": "trade_telemetry.cli.run:dashboard",

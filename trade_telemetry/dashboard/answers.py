@@ -11,15 +11,18 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
+from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
+from ..store.as_of import AsOf
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
-__all__ = ['SCHEMA_VERSION', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against', 'Figures',
-           'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry', 'SymbolEntry',
-           'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit', 'Details', 'GapBar',
-           'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing', 'ViewFacts', 'Choices',
-           'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state']
+__all__ = ['Tab', 'GroupBy', 'SCHEMA_VERSION', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent',
+           'Against', 'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
+           'SymbolEntry', 'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit',
+           'Details', 'GapBar', 'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
+           'Pictures', 'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn',
+           'empty_state']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -243,6 +246,7 @@ class HealthEntry(TypedDict):
     promised_by: list[str]
     earlier: list[VersionEntry]
     symbols: list[SymbolEntry]
+    near: float | None
     sentence: str
     figures: str
     details: list[str]
@@ -280,6 +284,7 @@ class Trade(TypedDict):
     holding_minutes: float | None
     exit_reason: str
     trace_id: str
+    entry_tag: str
 
 
 class Trades(TypedDict):
@@ -288,8 +293,15 @@ class Trades(TypedDict):
     strategy: str | None  # Of the chosen cell; None: all
     actual: str | None
     predicted: str | None
-    total: int
-    closes: int  # More than `total` where rows are a sample
+    total: int  # That the conditions leave
+    before: int  # That there were
+    closes: int  # More than `before` where rows are a sample
+    sort: str  # Column
+    descending: bool
+    search: str
+    where: dict[str, str]  # Conditions by column, as typed
+    problems: dict[str, str]  # By column: why its condition says nothing
+    tagged: bool  # Does any trade say why it was opened?
     page: int
     pages: int
     rows: list[Trade]
@@ -413,6 +425,14 @@ class Missing(TypedDict):
     tables: list[str]
     sentence: str
 
+# %% ../../nbs/dashboard/01_answers.ipynb #pictures
+class Pictures(TypedDict):
+    "Pictures and tables of the open tab."
+
+    question: Question
+    shown: list[Picture]
+    ready: bool  # False while they are drawn for the first time
+
 # %% ../../nbs/dashboard/01_answers.ipynb #parts
 class ViewFacts(TypedDict):
     "What is shown; it may change although no trade was closed."
@@ -430,6 +450,10 @@ class ViewFacts(TypedDict):
     simulated: bool  # Are these trades those of a simulated desk?
 
 
+Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
+GroupBy = Literal["strategy", "account", "bot", "version"]
+
+
 class Choices(TypedDict):
     "What the viewer chose, and which runs could be chosen."
 
@@ -437,6 +461,9 @@ class Choices(TypedDict):
     direction: str | None
     run: str | None
     run_mode: str | None
+    tab: Tab  # The question that is open
+    opened: str | None  # The strategy that was opened; None: all of them
+    group_by: GroupBy  # What a row of the desk is
     available_runs: list[RunName]
 
 
@@ -472,8 +499,8 @@ class State(ViewFacts, Choices, Findings, Said):
     reconciliation: Reconciled | None  # None where the tab is not open
     desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
-    pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
-    as_of: str | None  # The page shows what was known then; None: now
+    pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
+    as_of: AsOf | None  # The page shows what was known then; None: now
     marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
     errors: list[str]
 
@@ -507,6 +534,7 @@ def empty_state(
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],
+        "tab": "working", "opened": None, "group_by": "strategy",
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "reconciliation": None,

@@ -29,8 +29,8 @@ from ..trace import DIRECTIONS
 from ..wording import moment, plural
 
 # %% auto #0
-__all__ = ['plain_layout', 'plain_style', 'html_widget', 'HtmlPanel', 'narrow_style', 'Choice', 'Filters', 'package_text',
-           'clock_words', 'tab_open', 'RefreshClock', 'Panel', 'box']
+__all__ = ['plain_layout', 'plain_style', 'html_widget', 'HtmlPanel', 'no_html', 'narrow_style', 'Choice', 'Filters',
+           'package_text', 'clock_words', 'place_of', 'RefreshClock', 'Panel', 'box']
 
 # %% ../../nbs/dashboard/10_controls.ipynb #html-panel
 @cache
@@ -66,6 +66,13 @@ class HtmlPanel:
     def update(self, state: State) -> None:
         "Show a state; an equal picture is not sent again."
         self.widget.value = str(self.draw(state))
+
+# %% ../../nbs/dashboard/10_controls.ipynb #no-html
+def no_html(
+    state: State,  # Any
+) -> Markup:
+    "Draw nothing."
+    return Markup("")
 
 # %% ../../nbs/dashboard/10_controls.ipynb #narrow-style
 @cache
@@ -177,14 +184,14 @@ def clock_words(
         return words
     return f"{words} · to {moment(state['newest_trace_at'], state['timezone'], named=False)[:10]}"
 
-# %% ../../nbs/dashboard/10_controls.ipynb #tab-open
-def tab_open(
+# %% ../../nbs/dashboard/10_controls.ipynb #place-of
+def place_of(
     state: State,  # What to show
-) -> str:  # overview, details or reconcile
-    "Say which tab is open."
-    if state["reconciliation"] is not None:
-        return "reconcile"
-    return "overview" if state["details"] is None else "details"
+) -> str:  # desk: the table of all strategies; strategy: one that was opened; page: a few strategies in full
+    "Say where the viewer is."
+    if state["opened"] is not None:
+        return "strategy"
+    return "page" if state["desk"] is None else "desk"
 
 # %% ../../nbs/dashboard/10_controls.ipynb #refresh-clock
 class RefreshClock(anywidget.AnyWidget):
@@ -201,7 +208,8 @@ class RefreshClock(anywidget.AnyWidget):
     mode = traitlets.Unicode("empty").tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
     words = traitlets.Unicode("").tag(sync=True)
-    tab = traitlets.Unicode("overview").tag(sync=True)
+    tab = traitlets.Unicode("working").tag(sync=True)
+    place = traitlets.Unicode("page").tag(sync=True)
     rows = traitlets.Int(0).tag(sync=True)
     alerts = traitlets.Int(0).tag(sync=True)
     more = traitlets.Bool(False).tag(sync=True)
@@ -214,7 +222,7 @@ class RefreshClock(anywidget.AnyWidget):
         with self.hold_sync():
             self.state, self.mode, self.title = state["state"], state["mode"], state["title"]
             self.rows = state["rows"]["loaded"]
-            self.tab = tab_open(state)
+            self.tab, self.place = state["tab"], place_of(state)
             self.words = clock_words(state)
             self.more = not state["complete"]
             self.alerts = len(state["alerts"]) + len(state["errors"])

@@ -34,6 +34,7 @@ from trade_telemetry.dashboard.answers import (
     Recent,
     Rolling,
     Share,
+    Tab,
 )
 from ..judgement.alert_rules import AlertRules
 from ..judgement.live_vs_backtest import live_vs_backtest
@@ -366,12 +367,13 @@ def exits_of(
 def details_of(
     columns: TraceColumns,  # Rows that are shown
     names: Sequence[str],  # Strategies
-) -> Details:  # By strategy
-    "Everything on the second tab but the trades."
+    tab: Tab,  # The question that is open
+) -> Details:  # By strategy; what the question does not ask for is empty
+    "Calibration where the question is about the confidence, exits where it is about the return."
     own = {name: rows_of(columns, name) for name in names}
     return {
-        "calibration": {name: calibration_of(rows) for name, rows in own.items()},
-        "exits": {name: exits_of(rows) for name, rows in own.items()},
+        "calibration": {n: calibration_of(rows) for n, rows in own.items() if tab == "confidence"},
+        "exits": {n: exits_of(rows) for n, rows in own.items() if tab == "earn"},
     }
 
 # %% ../../nbs/dashboard/06_figures.ipynb #window-of

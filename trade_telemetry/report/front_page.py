@@ -64,7 +64,7 @@ from trade_telemetry.wording import (
 )
 
 # %% ../../nbs/report/05_front_page.ipynb #front
-FRONT = '<header class="tt-front">{{ title }}{{ facts }}</header>'
+FRONT = '<header class="tt-front">{{ title }}{{ facts }}{{ as_of }}</header>'
 
 
 def state_words(
@@ -89,8 +89,10 @@ def front_page(
         ]), kind="subtitle",
     )  # fmt: skip
     name = paragraph(title, kind="title")
-    html = filled(FRONT, title=name, facts=about)
-    return Block(html, f"{name.text}\n{about.text}", {"trades": report.trades})
+    back = paragraph(report.as_of, kind="note") if report.as_of else NOTHING
+    html = filled(FRONT, title=name, facts=about, as_of=back)
+    text = "\n".join(part.text for part in (name, about, back) if part.text)
+    return Block(html, text, {"trades": report.trades})
 
 # %% ../../nbs/report/05_front_page.ipynb #runs
 MOST_RUNS = 12

@@ -119,6 +119,43 @@ function keepChoices(text) {
   }
 }
 
+// The address behind the # says the same, so that a view can be shared and the browser's back and forward lead through
+// the views: `#strategy=gap_fade&tab=when`. Both sides are percent-encoded, and whatever stands there is only text that is
+// given to the kernel, which takes what can be chosen.
+const LONGEST_HASH = 8000;
+const PLACES = ["strategy", "tab", "desk", "by"]; // a change of these is a step, one of the filters is not
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text.replaceAll("+", " "));
+  } catch {
+    return ""; // half a character
+  }
+}
+
+export function choicesOf(hash) {
+  if (hash.length > LONGEST_HASH) return {};
+  const pairs = hash.replace(/^#/, "").split("&").map((part) => part.split(/=(.*)/s).slice(0, 2).map((side) => decoded(side ?? "")));
+  return Object.fromEntries(pairs.filter(([key, value]) => key && value));
+}
+
+export function hashOf(choices) {
+  const pairs = Object.entries(choices).filter(([, value]) => typeof value === "string" && value);
+  try {
+    return pairs.map((pair) => pair.map(encodeURIComponent).join("=")).join("&");
+  } catch {
+    return ""; // half a character has no address
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
 function render({ model, el }) {
   dress(model.get("look") ?? "");
   firstTheme();
@@ -149,7 +186,7 @@ function render({ model, el }) {
     const state = lost ? "lost" : model.get("state");
     const mode = model.get("mode");
     Object.assign(el.dataset, { state, mode, rows: model.get("rows"), beat: model.get("beat"), ack: model.get("ack"), waiting: String(waiting()) });
-    if (app()) Object.assign(app().dataset, { state, tab: model.get("tab") ?? "overview" });
+    if (app()) Object.assign(app().dataset, { state, tab: model.get("tab") ?? "working", place: model.get("place") ?? "page" });
     name.textContent = (!lost && model.get("title")) || NAMES[state] || state;
     const old = freshAt === null ? "nothing is updating" : `data ${ageText(Math.max(2, seconds(freshAt))).replace(" ago", " old")}`;
     const fresh = freshAt === null ? "refreshing …" : `refreshed ${ageText(seconds(freshAt))}`;
@@ -215,9 +252,34 @@ function render({ model, el }) {
   function onClick(event) {
     const button = event.target.closest?.("[data-ask]");
     if (!button || button.disabled || !app()?.contains(button)) return;
+    if (button.href) {
+      if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return; // a link in another tab is the browser's
+      event.preventDefault();
+    }
     const { ask: name, value } = button.dataset;
+    if (name === "export") return model.send({ type: "export", name: value });
     if (name === "cell") scrollTo = value ? ".tt-trades section" : null;
     model.send({ type: "ask", name, value });
+  }
+
+  // Arrows lead from question to question, Escape from a strategy back to all of them.
+  function onKey(event) {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && model.get("place") === "strategy" && !event.target.closest?.("input, select, textarea")) {
+      model.send({ type: "ask", name: "strategy", value: "" });
+      return;
+    }
+    const tab = event.target.closest?.("[role=tab]");
+    if (tab && app()?.contains(tab)) {
+      const tabs = [...tab.parentElement.querySelectorAll("[role=tab]")];
+      const here = tabs.indexOf(tab);
+      const to = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: -1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      const next = tabs.at(to % tabs.length);
+      next.focus();
+      next.click();
+    }
   }
 
   function onFocus(event) {
@@ -240,6 +302,10 @@ function render({ model, el }) {
     found.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
 
+  // Other widgets of the page ask through here, and save files.
+  const onAsk = ({ detail }) => model.send({ type: "ask", name: String(detail.name), value: String(detail.value) });
+  const onSave = ({ detail }) => saveFile(String(detail.name), String(detail.text));
+
   function onPointer(event) {
     if (!event.target.closest?.("[data-ask]")) place = null;
   }
@@ -259,7 +325,28 @@ function render({ model, el }) {
   }
 
   const onMore = () => model.get("more") && !waiting() && beat(); // a choice was shown in a hurry
-  const onChoices = () => keepChoices(model.get("choices"));
+
+  const shares = url !== null; // elsewhere the address is not ours
+  let restoring = true; // what was kept is no step of the viewer
+
+  function onChoices() {
+    keepChoices(model.get("choices"));
+    if (!shares) return;
+    const now = parsed(model.get("choices"));
+    const then = choicesOf(location.hash);
+    const step = !restoring && PLACES.some((key) => (now[key] ?? "") !== (then[key] ?? ""));
+    restoring = false;
+    if (hashOf(now) === hashOf(then)) return;
+    const address = location.pathname + location.search + (hashOf(now) && `#${hashOf(now)}`);
+    history[step ? "pushState" : "replaceState"](null, "", address);
+  }
+
+  function askFor(choices) {
+    restoring = true;
+    model.send({ type: "ask", name: "choices", value: choices });
+  }
+
+  const onHash = () => shares && askFor(JSON.stringify(choicesOf(location.hash)));
 
   reload.addEventListener("click", () => location.reload());
   refresh.addEventListener("click", beat);
@@ -267,11 +354,15 @@ function render({ model, el }) {
   save.addEventListener("click", () => model.send({ type: "export" }));
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);
-  model.on("change:words change:state change:rows change:alerts change:title change:tab", paint);
+  model.on("change:words change:state change:rows change:alerts change:title change:tab change:place", paint);
   model.on("change:more", onMore);
   model.on("change:choices", onChoices);
   model.on("msg:custom", onMessage);
   document.addEventListener("visibilitychange", onShown);
+  document.addEventListener("keydown", onKey);
+  document.addEventListener("tt-ask", onAsk);
+  document.addEventListener("tt-save", onSave);
+  window.addEventListener("popstate", onHash);
   const timer = setInterval(tick, 1000);
 
   // Charts follow the window but not their own box: tell them when it changes.
@@ -280,8 +371,10 @@ function render({ model, el }) {
     for (const chart of document.querySelectorAll(".tt-app .tt-curve")) boxes.observe(chart);
   });
 
-  const kept = keptChoices();
-  if (kept && kept !== model.get("choices")) model.send({ type: "ask", name: "choices", value: kept });
+  const shared = shares && hashOf(choicesOf(location.hash)) ? JSON.stringify(choicesOf(location.hash)) : "";
+  const kept = shared || keptChoices();
+  if (kept && kept !== model.get("choices")) askFor(kept);
+  else restoring = false;
   beat(); // a page from the warm pool is as old as its kernel
   return () => {
     clearInterval(timer);
@@ -290,9 +383,13 @@ function render({ model, el }) {
     document.removeEventListener("click", onClick);
     document.removeEventListener("focusin", onFocus);
     document.removeEventListener("pointerdown", onPointer);
+    document.removeEventListener("keydown", onKey);
+    document.removeEventListener("tt-ask", onAsk);
+    document.removeEventListener("tt-save", onSave);
+    window.removeEventListener("popstate", onHash);
     document.removeEventListener("visibilitychange", onShown);
     model.off("change:ack", onAnswer);
-    model.off("change:words change:state change:rows change:alerts change:title change:tab", paint);
+    model.off("change:words change:state change:rows change:alerts change:title change:tab change:place", paint);
     model.off("change:more", onMore);
     model.off("change:choices", onChoices);
     model.off("msg:custom", onMessage);

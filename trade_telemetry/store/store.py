@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -36,8 +36,8 @@ from trade_telemetry.store.runs import (
 )
 
 # %% auto #0
-__all__ = ['NOT_SAID', 'GrowingColumns', 'SeenIds', 'same_content', 'RunSoFar', 'places_of', 'KeptRows', 'TraceStore',
-           'load_columns']
+__all__ = ['NOT_SAID', 'Records', 'GrowingColumns', 'SeenIds', 'same_content', 'RunSoFar', 'places_of', 'KeptRows', 'runs_of',
+           'TraceStore', 'load_columns']
 
 # %% ../../nbs/store/11_store.ipynb #growing
 class GrowingColumns:
@@ -250,7 +250,27 @@ class KeptRows:
 
 def _row_at(columns: TraceColumns, row: int, reason: str) -> BadRow:
     "Name a row that is left out."
-    return BadRow(columns.sources[columns.source[row]], int(columns.line[row]), reason)
+    file, line = columns.sources[columns.source[row]], int(columns.line[row])
+    return BadRow(file, line, reason, int(columns.exit_us[row]))
+
+# %% ../../nbs/store/11_store.ipynb #runs-of
+Records = Mapping[str, Mapping[str, Any]]  # What the writers of a run say, by name
+
+
+def runs_of(
+    facts: Mapping[str, RunFacts],  # What rows and ledger say, by run
+    records: Mapping[str, Records],  # What its writers say, by run
+    now: float,  # Seconds since 1970 UTC
+) -> list[RunInfo]:  # Oldest first
+    "Put together what is known of all runs."
+    played = simulated_now(record for own in records.values() for record in own.values())
+    infos = [
+        run_info_of(name, facts.get(name, RunFacts()), records.get(name, {}), now, played)
+        for name in dict.fromkeys([*facts, *records])
+    ]
+    infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
+    latest = {run.mode: run.name for run in infos}
+    return [replace(run, newest=latest[run.mode] == run.name) for run in infos]
 
 # %% ../../nbs/store/11_store.ipynb #trace-store
 class TraceStore:
@@ -268,6 +288,7 @@ class TraceStore:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.timezone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
         self.progress, self.now = progress, now
+        self.when: datetime | None = None  # As of when it is asked; None: the present, see `StoreAsOf`
         self.files, self.rows, self.ledgers = FollowedFiles(self.timezone, final), KeptRows(), LedgerFiles()
         self.columns = self.rows.growing.columns()  # All rows, and a ledger where rows are a sample
         self._booked: dict[str, RunFacts] = {}  # What the ledger says, by run
@@ -318,17 +339,14 @@ class TraceStore:
         facts = {name: run.facts for name, run in self.rows.runs.items()}
         for name, told in self._booked.items():
             facts[name] = facts.get(name, RunFacts()) + told
-        records = {
-            name: {p.name.removeprefix("run_").removesuffix(".json"): read_record(p) for p in paths}
-            for name, paths in (dict.fromkeys(facts, ()) | self._records).items()
+        return runs_of(facts, self.records(), self.now())
+
+    def records(self) -> dict[str, Records]:
+        "What the writers of each run say of themselves at this moment."
+        return {
+            run: {p.name.removeprefix("run_").removesuffix(".json"): read_record(p) for p in paths}
+            for run, paths in self._records.items()
         }
-        now, played = self.now(), simulated_now(r for own in records.values() for r in own.values())
-        infos = [
-            run_info_of(name, facts.get(name, RunFacts()), own, now, played) for name, own in records.items()
-        ]
-        infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
-        latest = {run.mode: run.name for run in infos}
-        return [replace(run, newest=latest[run.mode] == run.name) for run in infos]
 
 # %% ../../nbs/store/11_store.ipynb #load-columns
 def load_columns(

@@ -13,6 +13,7 @@ from typing import Literal, cast
 import numpy as np
 
 from ..aggregate import Aggregate, Ledgers
+from ..arrays import Bools
 from .columns import TraceColumns, choose, facts_html, rows_named
 from .days import Moment
 from .runs import RunInfo
@@ -22,8 +23,8 @@ from ..wording import MODES, Mode, listed, plural
 
 # %% auto #0
 __all__ = ['Side', 'ViewState', 'STATE_OF', 'MOST_STRATEGIES', 'FIRST_STRATEGIES', 'Wanted', 'named_run', 'newest_backtests',
-           'side_by_rank', 'simulated_side', 'figure_side', 'runs_in', 'kinds_of', 'rows_of', 'clock_of', 'View',
-           'label_of', 'choose_view', 'select_view', 'view_words', 'called_so', 'called', 'trades_by_strategy',
+           'side_by_rank', 'simulated_side', 'figure_side', 'runs_in', 'kinds_of', 'mask_of', 'rows_of', 'clock_of',
+           'View', 'label_of', 'choose_view', 'select_view', 'view_words', 'called_so', 'called', 'trades_by_strategy',
            'shown_strategies', 'chosen_sides', 'coverage_of']
 
 # %% ../../nbs/store/12_view.ipynb #wanted
@@ -105,7 +106,7 @@ def runs_in(
     "Name the runs of a side."
     return list({run.name: run for run, _ in side}.values())
 
-# %% ../../nbs/store/12_view.ipynb #rows-of
+# %% ../../nbs/store/12_view.ipynb #mask-of
 def kinds_of(
     run: RunInfo,  # A run
     stated: Iterable[str],  # Modes that rows state
@@ -114,20 +115,44 @@ def kinds_of(
     return [mode for mode in stated if run.mode in ("replay", mode) or mode not in KINDS]
 
 
+def _places(words: Sequence[str]) -> dict[str, list[int]]:
+    places = dict[str, list[int]]()
+    for k, word in enumerate(words):
+        places.setdefault(word, []).append(k)
+    return places
+
+
+def mask_of(
+    columns: TraceColumns,  # All rows
+    side: Side,  # Runs
+) -> Bools:  # Rows of the side, shape (n,)
+    "Find the rows of some runs, in one look however many strategies there are."
+    runs, strategies, every = (
+        _places(columns.runs),
+        _places(columns.strategies),
+        range(len(columns.strategies)),
+    )
+    whose = np.zeros((len(columns.runs), len(every)), dtype=np.bool_)
+    kinds = np.zeros((len(columns.runs), len(columns.modes)), dtype=np.bool_)
+    for run, strategy in side:
+        own = every if strategy is None else strategies.get(strategy, [])
+        counted = kinds_of(run, columns.modes)
+        for code in runs.get(run.name, []):
+            whose[code, own] = True
+            kinds[code] = [mode in counted for mode in columns.modes]
+    return np.asarray(whose[columns.run, columns.strategy] & kinds[columns.run, columns.mode], dtype=np.bool_)
+
+# %% ../../nbs/store/12_view.ipynb #rows-of
 def rows_of(
     columns: TraceColumns,  # All rows
     side: Side,  # Runs
 ) -> TraceColumns:  # Their rows, and their lines of the ledger
     "Choose the rows of some runs."
-    mask, ledger = np.zeros(len(columns), dtype=np.bool_), columns.ledger
+    ledger = columns.ledger
     wanted: dict[str, set[str | None]] = {}  # Strategies by run; None stands for all
     for run, strategy in side:
-        part = rows_named(columns.run, columns.runs, [run.name])
-        part &= rows_named(columns.mode, columns.modes, kinds_of(run, columns.modes))
-        if strategy is not None:
-            part &= rows_named(columns.strategy, columns.strategies, [strategy])
-        mask |= part
         wanted.setdefault(run.name, set()).add(strategy)
+    mask = mask_of(columns, side)
     kept = columns if mask.all() else columns.take(mask)
     if ledger is None:
         return kept

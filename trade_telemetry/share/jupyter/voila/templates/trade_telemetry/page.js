@@ -10,11 +10,11 @@ function ttPrepare(baseUrl) {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.ttTheme = theme === "dark" || theme === "light" ? theme : dark ? "dark" : "light";
 
-  // After a reload the viewer's choices are given back to a new kernel (see clock.js). Until it has answered, nothing is
-  // shown of the choices that it began with.
+  // After a reload, or by an address that was shared, the viewer's choices are given to a new kernel (see clock.js).
+  // Until it has answered, nothing is shown of the choices that it began with.
   let kept = null;
   try { kept = JSON.parse(sessionStorage.getItem("tt-choices")); } catch { /* nothing is kept then */ }
-  if (kept && (kept.symbol || kept.direction || kept.run || kept.days !== "30" || kept.tab !== "overview")) {
+  if (location.hash.length > 1 || (kept && Object.values(kept).some((value) => value !== null))) {
     root.classList.add("tt-restoring");
     addEventListener("load", () => setTimeout(() => root.classList.remove("tt-restoring"), 6000));
   }
