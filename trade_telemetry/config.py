@@ -26,9 +26,9 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'SettingsError', 'first_complaint', 'moment_meant',
-           'Settings', 'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
-           'project_file']
+__all__ = ['BOUNDS', 'LONGEST_GOT', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'SettingsError', 'first_complaint',
+           'moment_meant', 'Settings', 'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct',
+           'project_root', 'settings_at', 'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -48,6 +48,7 @@ BOUNDS = {
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list",
 }
+LONGEST_GOT = 80  # Characters of a value that is told
 
 
 def first_complaint(
@@ -65,7 +66,9 @@ def first_complaint(
     rule = BOUNDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     key = ".".join(str(part) for part in first["loc"][1:])
     label = spell(name) + (f"[{key}]" if key else "")
-    return f"{label} {rule.format(**first.get('ctx', {}))}, got {first['input']!r}"
+    got = repr(first["input"])
+    got = got if len(got) <= LONGEST_GOT else f"{got[:LONGEST_GOT]}…"
+    return f"{label} {rule.format(**first.get('ctx', {}))}, got {got}"
 
 # %% ../nbs/12_config.ipynb #bounded
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
