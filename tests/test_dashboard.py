@@ -39,7 +39,8 @@ from trade_telemetry.dashboard.controls import HtmlPanel, Panel
 from trade_telemetry.dashboard.page import Dashboard
 from trade_telemetry.dashboard.reconcile import reconcile_html, reconciled
 from trade_telemetry.dashboard.state import StateSource, dashboard_state
-from trade_telemetry.dashboard.tables import confusion_html, trades_html
+from trade_telemetry.dashboard.tables import confusion_html
+from trade_telemetry.dashboard.trade_table import TradeTable
 from trade_telemetry.judgement.live_vs_backtest import live_vs_backtest
 from trade_telemetry.judgement.reconcile import reconcile
 from trade_telemetry.store.store import TraceStore
@@ -154,7 +155,7 @@ def make_page(base: Path) -> tuple[Dashboard, dict[str, Any]]:
         "curve": ReturnCurve(),
         "alerts": HtmlPanel("tt-alerts", alerts_html),
         "confusion": HtmlPanel("tt-confusion", confusion_html),
-        "trades": HtmlPanel("tt-trades", trades_html),
+        "trades": TradeTable(),
     }
     source = StateSource(Settings.load(telemetry_storage_path=base))
     panels: list[Panel] = list(parts.values())

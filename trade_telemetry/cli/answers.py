@@ -249,7 +249,8 @@ def alerts_answer(
     facts["health_desk"] = None if desk is None else desk.to_dict()
     facts["health_unknown"] = _unjudged(reading, report.judged, health)
     parts = [f"{SIGNS['plain']} {text}" for text in facts["health_unknown"].values()]
-    parts = [*health_parts(well, None, verbose), *parts, *health_parts({}, desk, verbose)]
+    made_up = [f"{SIGNS['plain']} {view.label}: none of these trades is real"] if view.simulated else []
+    parts = [*made_up, *health_parts(well, None, verbose), *parts, *health_parts({}, desk, verbose)]
     degraded = any(one.state == "degraded" or any(s.on for s in one.symbols) for one in well.values())
     if live and not alerts:
         trades = ", ".join(f"{plural(n, 'trade')} of {plain_text(name)}" for name, n in report.judged.items())

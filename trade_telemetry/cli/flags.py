@@ -17,8 +17,9 @@ if TYPE_CHECKING:  # a verb that shows nothing of it does not load it
     from trade_telemetry.judgement.alert_rules import AlertRules
 
 # %% auto #0
-__all__ = ['JUDGED', 'Run', 'Key', 'PARTS', 'Side', 'SIDES', 'ALERTS', 'PrecisionLine', 'RulesFile', 'Verbose', 'PAGE', 'ACCESS',
-           'LINES', 'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Watch', 'Scope', 'Page', 'Visitors']
+__all__ = ['JUDGED', 'Run', 'Key', 'PARTS', 'Side', 'SIDES', 'ALERTS', 'PrecisionLine', 'RulesFile', 'Verbose', 'MESSAGES',
+           'PAGE', 'ACCESS', 'LINES', 'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Watch', 'Notify', 'Scope', 'Page',
+           'Visitors']
 
 # %% ../../nbs/cli/02_flags.ipynb #choice
 JUDGED = Group("What is judged", sort_key=2)
@@ -146,6 +147,29 @@ class Watch:
 
 Verbose = Annotated[bool, flag("say what the health of each strategy rests on", group=ANSWER)]
 
+# %% ../../nbs/cli/02_flags.ipynb #notify
+MESSAGES = Group("Messages", sort_key=4)
+
+
+@Parameter(name="*", group=MESSAGES)
+@dataclass(frozen=True)
+class Notify:
+    "Who hears of changes."
+
+    notify: Annotated[
+        tuple[str, ...],
+        several(
+            "tell changes to this address of apprise, too; secret ones belong into notify_urls_file", "URL"
+        ),
+    ] = ()
+    page_url: Annotated[str | None, flag("address of the page, for links in messages", "URL")] = None
+    notify_state: Annotated[
+        Path | None, flag("what was told (default: .messages.json in the directory)", "FILE")
+    ] = None
+
+    def __repr__(self) -> str:  # an address is a secret
+        return f"Notify({len(self.notify)} addresses)"
+
 # %% ../../nbs/cli/02_flags.ipynb #report
 @Parameter(name="*", group=JUDGED)
 @dataclass(frozen=True)
@@ -218,7 +242,9 @@ class Visitors:
 
 # %% ../../nbs/cli/02_flags.ipynb #examples
 LINES: dict[str, tuple[str, ...]] = {
-    "demo": ("demo --open", "demo --no-dashboard --telemetry-dir elsewhere"),
+    "demo": (
+        "demo --open", "demo --break trend_follow@2025-04-01 --speed 60", "demo --no-dashboard --telemetry-dir elsewhere",
+    ),
     "backtest": (
         "backtest --symbols AAPL MSFT --strategy swing --enable-telemetry",
         "backtest --symbols EURUSD --config data/demo.yaml --slippage-pct 0.004 --workers 2",
@@ -239,8 +265,10 @@ LINES: dict[str, tuple[str, ...]] = {
     "check": (
         "check || echo 'look at the dashboard'",
         "check --on-alert 'mail -s alert me@example.com' --remember told.json",
+        "check --notify ntfy://my-desk --page-url http://127.0.0.1:8866",
     ),
     "judge": ("judge", "judge --json"),
+    "watch": ("watch", "watch --every 60 --page-url http://127.0.0.1:8866 --json", "watch --once"),
     "export": ("export --symbol AAPL --out state.json",),
     "report": (
         "report --out report.html --open", "report --start 2025-10-01 --end 2025-10-31 --title October",

@@ -5,9 +5,10 @@
 # %% ../../nbs/cli/06_judge.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from trade_telemetry.cli.answers import (
     alerts_answer,
@@ -23,6 +24,8 @@ from trade_telemetry.cli.answers import (
 from .answers import joined as joined_answers
 from .answers import judge as judge_all
 from trade_telemetry.cli.common import (
+    Answer,
+    Reading,
     deliver,
     present_only,
     read,
@@ -34,6 +37,7 @@ from trade_telemetry.cli.flags import (
     Choice,
     Cuts,
     Hook,
+    Notify,
     Output,
     PrecisionLine,
     RulesFile,
@@ -43,11 +47,20 @@ from trade_telemetry.cli.flags import (
     Verbose,
     Watch,
 )
-from ..flags import ANSWER, Where, flag, remark
+from ..clock import present
+from ..config import Settings
+from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
 
 # %% auto #0
-__all__ = ['REPORTED', 'metrics', 'compare', 'check', 'judge', 'export', 'report']
+__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check', 'judge', 'export', 'report']
+
+# %% ../../nbs/cli/06_judge.ipynb #imports-types
+if TYPE_CHECKING:  # a verb loads what it asks
+    from trade_telemetry.health_sentences import Health
+    from trade_telemetry.judgement.alert_rules import AlertReport
+    from trade_telemetry.judgement.messages import Seen
+    from trade_telemetry.judgement.outbox import Outbox
 
 # %% ../../nbs/cli/06_judge.ipynb #metrics
 def metrics(
@@ -85,6 +98,54 @@ def compare(
         answer = sides_answer(reading, sides.first, sides.second)
     return deliver(with_missing(answer, reading, runs), output.as_json)
 
+# %% ../../nbs/cli/06_judge.ipynb #outbox-of
+def outbox_of(
+    settings: Settings,
+    notify: Notify,  # Addresses of the command
+    must: bool = False,  # UsageError where apprise is missing? Else it is said
+) -> Outbox | None:  # None: nobody is told
+    "Find out who hears of changes, and where it is remembered."
+    from trade_telemetry.judgement.outbox import FILE, NEEDED, Manner, Outbox, has_apprise, services_from
+
+    services = services_from(settings, notify.notify)
+    if services and not has_apprise():
+        if must:
+            raise UsageError(NEEDED)
+        remark(NEEDED)
+    if not services or not has_apprise():
+        return None
+    state = notify.notify_state or settings.telemetry_storage_path / FILE
+    return Outbox(state, services, Manner.of(settings, notify.page_url))
+
+
+def seen_by(
+    reading: Reading,  # What is live
+    report: AlertReport,  # What the rules say of it
+    health: Mapping[str, Health] | None,  # By strategy; None: the monitor is switched off
+) -> Seen:  # What of it may be told
+    "Reduce a check to what may be told."
+    from trade_telemetry.judgement.messages import seen_of
+
+    runs, settings = [run.name for run in reading.store.runs()], reading.settings
+    about = "Simulated desk" if reading.view.simulated else ""
+    return seen_of(report, health, runs, settings.timezone, settings.notify_least, about)
+
+# %% ../../nbs/cli/06_judge.ipynb #tell-command
+def tell_command(
+    hook: Hook,
+    answer: Answer,  # Of the check
+    report: AlertReport,  # What the rules say
+    health: Mapping[str, Health] | None,  # By strategy; None: the monitor is switched off
+) -> list[str]:  # What went wrong, for people
+    "Let a command hear of alerts and of health."
+    from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG, notify
+
+    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
+    if not told.failed:
+        return []
+    late = f" after {PATIENCE:.0f} seconds" if told.exit_code == TOO_LONG else ""
+    return [f"--on-alert ended with {told.exit_code}{late}: {hook.on_alert}"]
+
 # %% ../../nbs/cli/06_judge.ipynb #check
 def check(
     *,
@@ -94,6 +155,7 @@ def check(
     rules: RulesFile = None,
     watch: Watch = Watch(),
     hook: Hook = Hook(),
+    notify: Notify = Notify(),
     output: Output = Output(),
     verbose: Verbose = False,
 ) -> int:  # 0 nothing wrong, 1 alerts, a degraded strategy or nothing to judge
@@ -103,21 +165,24 @@ def check(
     alerts, the worst first. How that is decided, how fast and how often
     wrongly: see the guide "How the monitor decides".
     """
-    from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG, notify
-
     settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
-    for flag_name, value in (("--on-alert", hook.on_alert), ("--remember", hook.remember)):
-        if value is not None:
+    for flag_name, value in (
+        ("--on-alert", hook.on_alert),
+        ("--remember", hook.remember),
+        ("--notify", notify.notify),
+    ):
+        if value:
             present_only(settings, flag_name)
-    reading = read(settings, choice)
+    box, reading = outbox_of(settings, notify), read(settings, choice)
     report = find_alerts(reading, rules)
     health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
     answer = with_missing(alerts_answer(reading, report, health, verbose), reading)
     code = deliver(answer, output.as_json)
-    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
-    if told.failed:
-        late = f" after {PATIENCE:.0f} seconds" if told.exit_code == TOO_LONG else ""
-        remark(f"--on-alert ended with {told.exit_code}{late}: {hook.on_alert}")
+    said = tell_command(hook, answer, report, health)
+    if box is not None:
+        said += box.tell(seen_by(reading, report, health), present()).said
+    for line in said:
+        remark(line)
     return code
 
 # %% ../../nbs/cli/06_judge.ipynb #judge

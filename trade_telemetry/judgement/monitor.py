@@ -59,7 +59,7 @@ def budgets(
 CLEAR = 5.0  # evidence that a loss is over, logarithm
 
 
-class _Watch(NamedTuple):
+class Watch(NamedTuple):
     "One stream while it is watched: days with a trade only."
 
     sums: Floats
@@ -73,7 +73,7 @@ class _Watch(NamedTuple):
         own = learn(self.reference_sums[None], self.reference_counts[None], np.array([self.variance]))
         return read_lower(own, self.variants_tried)
 
-    def after(self, start: int, good: int) -> _Watch:
+    def after(self, start: int, good: int) -> Watch:
         "The same from position `start` on, with the first `good` days joined to the reference."
         return self._replace(
             sums=self.sums[start:],
@@ -92,7 +92,11 @@ def _fallen(path: Floats, height: float) -> tuple[int, int] | None:
     return rise, rise + int(below[0]) if len(below) else len(path)
 
 
-def _follow(watch: _Watch, paths: Floats, height: float) -> tuple[Floats, Bools, _Watch, int]:
+def follow(
+    watch: Watch,  # One stream
+    paths: Floats,  # Its evidence, for an alarm and for a chance, shape (2, days)
+    height: float,  # Of the bar
+) -> tuple[Floats, Bools, Watch, int]:
     "Both paths as they were said, the evenings with the alarm on, and what is watched now from which position."
     paths, on, start = paths.copy(), np.zeros(paths.shape[1], dtype=np.bool_), 0
     path = paths[0]
@@ -170,23 +174,26 @@ def days_to_exclude(
     return float(ceil(y * base / (base - y) / daily)) if base > y else inf
 
 # %% ../../nbs/judgement/15_monitor.ipynb #watches
-def _watch_of(stream: Stream, variants_tried: int) -> tuple[_Watch, int]:
+def watch_of(
+    stream: Stream,  # In the calendar of its strategy
+    variants_tried: int,  # As `read_lower`
+) -> tuple[Watch, int]:
     "A stream without its empty days, and the live days that stand for its reference."
     live, past = stream.counts > 0, stream.reference_counts > 0
     sums, counts = stream.sums[live], stream.counts[live]
     past_sums, past_counts = stream.reference_sums[past], stream.reference_counts[past]
-    whole = _Watch(sums, counts, past_sums, past_counts, stream.variance, variants_tried)
+    whole = Watch(sums, counts, past_sums, past_counts, stream.variance, variants_tried)
     taken = stand_in(sums, counts, past_sums, past_counts)
     if taken:
         whole = whole._replace(reference_sums=np.empty(0), reference_counts=np.empty(0), variants_tried=1)
     return whole.after(taken, taken), taken
 
 
-def _watches(name: str, streams: Sequence[Stream], variants_tried: int) -> list[tuple[_Watch, int]]:
+def _watches(name: str, streams: Sequence[Stream], variants_tried: int) -> list[tuple[Watch, int]]:
     "All streams of a strategy."
     if not streams or len({len(s.counts) for s in streams}) > 1:
         raise ValueError(f"streams of a strategy must share one calendar of live days, see {name!r}")
-    return [_watch_of(s, variants_tried) for s in streams]
+    return [watch_of(s, variants_tried) for s in streams]
 
 # %% ../../nbs/judgement/15_monitor.ipynb #paths
 def _table(rows: Sequence[Floats]) -> Floats:
@@ -197,7 +204,9 @@ def _table(rows: Sequence[Floats]) -> Floats:
     return table
 
 
-def _paths(watches: Sequence[_Watch]) -> list[Floats]:
+def paths_of(
+    watches: Sequence[Watch],  # Any number, of any length
+) -> list[Floats]:  # Shape (2, days) each, in their order
     "Evidence of many streams, for an alarm and for a chance, those of like length in one table."
     found: list[Floats] = [np.empty((2, 0))] * len(watches)
     order = sorted((k for k, w in enumerate(watches) if len(w.sums)), key=lambda k: len(watches[k].sums))
@@ -230,7 +239,7 @@ def _unread(stream: Stream, taken: int, share: tuple[float, float]) -> StreamRea
 
 
 def _read_stream(
-    stream: Stream, watch: _Watch, paths: Floats, share: tuple[float, float], size: float, draw: bool,
+    stream: Stream, watch: Watch, paths: Floats, share: tuple[float, float], size: float, draw: bool,
     folder: Path | None,
 ) -> StreamReading:  # fmt: skip
     "One stream in the calendar of the strategy; `share`: its budgets for degraded and for watch."
@@ -238,7 +247,7 @@ def _read_stream(
     matters = _may_matter(paths[0], share)
     bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw and matters, folder)
     height, low = (bar.height(b) for b in share)
-    (path, likely), on, now, start = _follow(watch, paths, height)
+    (path, likely), on, now, start = follow(watch, paths, height)
     closed = stream.counts > 0
     days = np.flatnonzero(closed)[-len(path) :]
     at = np.cumsum(closed) - 1 - (int(closed.sum()) - len(path))  # the last evening with a trade, on each day
@@ -303,7 +312,7 @@ def monitor(
     "Read every strategy as of its last evening."
     tried = variants_tried if isinstance(variants_tried, Mapping) else dict.fromkeys(desk, variants_tried)
     watches = {name: _watches(name, streams, tried.get(name, 1)) for name, streams in desk.items()}
-    paths = iter(_paths([w for row in watches.values() for w, _ in row]))
+    paths = iter(paths_of([w for row in watches.values() for w, _ in row]))
     found = {}
     for name, streams in desk.items():
         shares = list(zip(budgets(len(streams), budget), budgets(len(streams), watch_budget), strict=True))

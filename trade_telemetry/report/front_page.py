@@ -234,8 +234,9 @@ def kind_sentence(
     )
     if report.view.state == "historical":
         beside = "nothing here is live, so the report is historical"
-    if report.mode == "replay":
-        beside = f"a replay is not live trading; {beside}"
+    if report.mode in ("replay", "simulated"):
+        what = "a replay" if report.mode == "replay" else "a simulated desk"
+        beside = f"{what} is not live trading; {beside}"
     more = f" Left out: {plural(report.left_out, 'smaller strategy')}." if report.left_out else ""
     trades = f"{plural(n, 'trade')} of {MODES[report.mode].trading}"
     return f"Judged: {trades}{stored}, by {listed(report.names)}; {beside}.{more}"

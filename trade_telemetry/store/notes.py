@@ -120,10 +120,8 @@ def marks_of(
     "Mark notes and changes of version."
     found = [(microseconds_of(note.at), note.strategy, note.text, False) for note in notes]
     for strategy, own in version_starts(columns).items():
-        for version in sorted(own, key=own.__getitem__)[1:]:
-            found.append(
-                (own[version], strategy, f"version {version}" if version else "no version named", True)
-            )
+        later = sorted(own, key=own.__getitem__)[1:]
+        found += [(own[v], strategy, f"version {v}" if v else "no version named", True) for v in later]
     return [
         {"at": utc_of(us).isoformat(), "strategy": name, "text": text, "kind": "version" if own else "note"}
         for us, name, text, own in sorted(found)[-MOST_MARKS:]

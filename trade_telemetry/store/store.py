@@ -31,6 +31,7 @@ from trade_telemetry.store.runs import (
     read_record,
     run_facts,
     run_info_of,
+    simulated_now,
     trusted_ledger,
 )
 
@@ -262,8 +263,9 @@ def runs_of(
     now: float,  # Seconds since 1970 UTC
 ) -> list[RunInfo]:  # Oldest first
     "Put together what is known of all runs."
+    played = simulated_now(record for own in records.values() for record in own.values())
     infos = [
-        run_info_of(name, facts.get(name, RunFacts()), records.get(name, {}), now)
+        run_info_of(name, facts.get(name, RunFacts()), records.get(name, {}), now, played)
         for name in dict.fromkeys([*facts, *records])
     ]
     infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
