@@ -16,7 +16,7 @@ import numpy as np
 from ..aggregate import Aggregate, restrict
 from ..arrays import Bools, Floats, Ints
 from ..health_sentences import Health
-from .alert_rules import AlertRules, Case
+from .alert_rules import Case
 from .bar import LEAST_HEIGHT, NO_BAR, RATE_STEP, bar_of
 from .evidence import chance_as_promised
 from .health import WATCH, health_from, read_desk
@@ -26,7 +26,6 @@ from trade_telemetry.judgement.monitor import (
     SYMBOLS_SHARE,
     Stream,
     Watch,
-    budgets,
     desk_budget,
     follow,
     paths_of,
@@ -159,10 +158,9 @@ def _line(
     closed, days = stream.counts > 0, len(stream.counts)
     at = np.cumsum(closed) - 1 - taken  # the last evening with a trade, on each day
     seen = at >= 0
-    empty = [np.full(days, np.nan) for _ in range(4)]
-    on = np.zeros(days, dtype=np.bool_)
+    table, on = np.full((4, days), np.nan), np.zeros(days, dtype=np.bool_)
     if not seen.any():
-        return _Line(*empty, on, True)
+        return _Line(table[0], table[1], table[2], table[3], on, True)
     k, given = at[seen], (shares[seen], lows[seen])
     path, likely = (row[k] for row in paths)
     needed = _matters(path, *given)
@@ -175,9 +173,8 @@ def _line(
         own, (said, chance), alarm = needed & (bar == height), *follow(watch, paths, height)[:2]
         path[own], likely[own] = said[k][own], chance[k][own]
         on[np.flatnonzero(seen)[own]] = alarm[k][own]
-    for row, values in zip(empty, (path, likely, bar, low), strict=True):
-        row[seen] = values
-    return _Line(*empty, on, drawn)
+    table[:, seen] = path, likely, bar, low
+    return _Line(table[0], table[1], table[2], table[3], on, drawn)
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #days
 class PathDays(NamedTuple):
@@ -195,7 +192,7 @@ class PathDays(NamedTuple):
 
     def some(
         self,
-        days: Bools,  # Which, shape (days,)
+        days: Bools | Ints,  # Which, a mask or positions
     ) -> PathDays:
         "Choose days."
         rows = {name: getattr(self, name)[..., days] for name in PATH_ARRAYS}
