@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
 from ..health_sentences import HealthState, StreamCode
+from ..judgement.strategy_page import Mark, StrategyPage
 from ..metrics.steps import ROLLING_CALLS
 from ..wording import Severity, Source, Status, Trend
 
@@ -477,11 +478,11 @@ class State(ViewFacts, Choices, Findings, Said):
     health_desk: DeskEntry | None  # All of them; None where nothing is live
     reconciliation: Reconciled | None  # None where the tab is not open
     desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
-    strategy: dict[str, Any] | None  # The strategy that was opened; None: none
+    strategy: StrategyPage | None  # The strategy that was opened; None: none
     pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
     as_of: str | None  # The page shows what was known then; None: now
     simulated: bool  # Are these trades those of a simulated desk?
-    marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
+    marks: list[Mark]  # Notes and changes of version, for the curves
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema
