@@ -20,13 +20,13 @@ from ..judgement.strategy_page import Mark, StrategyCurve
 from ..wording import capital, plain_text
 
 # %% auto #0
-__all__ = ['HIGHEST', 'LOWEST', 'MOST_LABELS', 'PATH_READ_OUT', 'PATH_HEIGHT', 'CURVE_READ_OUT', 'BAND_HEIGHT', 'day_ms',
+__all__ = ['HIGHEST', 'MOST_LABELS', 'PATH_READ_OUT', 'PATH_HEIGHT', 'AT_LEAST_120', 'CURVE_READ_OUT', 'BAND_HEIGHT', 'day_ms',
            'share_of_alarm', 'score_order', 'path_table', 'path_dimensions', 'label_text', 'mark_line', 'inside',
            'mark_lines', 'change_area', 'said_lines', 'tooltip_option', 'path_axes', 'path_series', 'path_option',
            'band_table', 'band_option']
 
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #day-ms
-HIGHEST, LOWEST = 3.0, -1.0  # Shares of an alarm that are drawn
+HIGHEST = 3.0  # Share of an alarm that is drawn at most
 
 
 def day_ms(
@@ -64,7 +64,7 @@ def path_table(
     "Put the path into rows."
     names = score_order(path)
     true = [share_of_alarm(path, name) for name in names]
-    drawn = [[None if v is None else min(max(v, LOWEST), HIGHEST) for v in row] for row in true]
+    drawn = [[None if v is None else min(max(v, 0.0), HIGHEST) for v in row] for row in true]
     watch = share_of_alarm(path, path["now"], "watch_bar")
     times, chance = (
         [day_ms(day) for day in path["days"]],
@@ -146,7 +146,7 @@ PATH_READ_OUT = encode_js_fn(
       add("i", "", "width:14px;height:8px;border-radius:2px;display:inline-block;margin-right:6px");
       box.lastChild.style.background = color;
       const chance = value[1] < 0.001 ? "< 0.1 %" : (100 * value[1]).toFixed(1) + " %";
-      add("span", id === "chance" ? `chance as promised ${chance}` : `${seriesName}: ${share(value[at])} of an alarm`);
+      add("span", id === "chance" ? `chance as promised ${chance}` : `${seriesName}: ${value[at] > 0 ? share(value[at]) + " of an alarm" : "no evidence against it"}`);
     }
     return box;
     """,
@@ -196,6 +196,9 @@ def said_lines(
 
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #path-axes
 PATH_HEIGHT = 352  # pixels
+AT_LEAST_120 = encode_js_fn(
+    ["value"], "return Math.max(1.2, Math.ceil(2 * value.max) / 2)"
+)  # the alarm is always in sight
 _SPLIT = {"lineStyle": {"color": "var(--tt-grid)"}}
 _TIME = {"type": "time", "axisLine": LINE, "axisTick": LINE, "splitLine": {"show": False}}
 
@@ -224,7 +227,7 @@ def path_axes() -> dict[str, Any]:  # Part of the option
             _TIME | {"gridIndex": 1, "axisLabel": AXIS_LABEL},
         ],
         "yAxis": [
-            share | {"gridIndex": 0, "splitNumber": 4},
+            share | {"gridIndex": 0, "min": 0, "max": AT_LEAST_120, "splitNumber": 4},
             share | {"gridIndex": 1, "min": 0, "max": 1, "interval": 0.5},
         ],
         "axisPointer": {"link": [{"xAxisIndex": "all"}], **pointer},

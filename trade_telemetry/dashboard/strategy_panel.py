@@ -11,7 +11,7 @@ from typing import NamedTuple
 import ipywidgets
 from markupsafe import Markup
 
-from .answers import State
+from .answers import HealthEntry, State
 from .chart import LazyChart
 from .controls import html_widget, plain_layout
 from .markup import Template, set_html, strategy_colors
@@ -44,13 +44,17 @@ _HEAD = Template[Head]("""
 
 def head_html(
     page: StrategyPage,  # Of the strategy that was opened
+    health: HealthEntry
+    | None = None,  # As on its card: with how fast a loss is found, and symbols; None: as the page has it
 ) -> Markup:  # Title, state, sentence
     "Say how it is."
     word = next((w for code, w in HEALTH.items() if code == page["state"]), None)
     tone, said = ("plain", "") if word is None else (word.tone, word.text)
-    return _HEAD(
-        Head(page["title"], page["state"], tone, said, set_html(page["sentence"]), set_html(page["figures"]))
-    )
+    sentence, figures, more = page["sentence"], page["figures"], list[str]()
+    if health is not None:
+        sentence, figures, more = health["sentence"], health["figures"], health["details"]
+    whole = " ".join([figures, *more])
+    return _HEAD(Head(page["title"], page["state"], tone, said, set_html(sentence), set_html(whole, 1200)))
 
 # %% ../../nbs/dashboard/25_strategy_panel.ipynb #tables
 class WordRows(NamedTuple):
@@ -159,7 +163,10 @@ class StrategyPanel:
             self.chart.show(None)
             return
         color, marks = color_of(state, page["name"]), marks_of(state, page)
-        self.head.value, self.below.value = str(head_html(page)), str(below_html(page, marks))
+        self.head.value, self.below.value = (
+            str(head_html(page, state["health"].get(page["name"]))),
+            str(below_html(page, marks)),
+        )
         self.periods.value = str(periods_html(page["table"]))
         self.chart.show(None if page["path"] is None else path_option(page["path"], marks, color))
         if not self.widget.children:

@@ -333,7 +333,7 @@ class EvidencePath(TypedDict):
     carrier: list[str]  # Score that said so, else the leading one
     chance: list[float | None]  # That it still was what the reference promised
     scores: dict[str, ScorePath]
-    now: str  # Score whose path is the finding: the carrier of the last day, or of the last alarm
+    now: str  # Score whose path is the finding: the one that says how it is; where nothing was ever raised the one that came nearest
     watched_since: str | None  # First day of the watch or alarm that is on
     since: list[str] | None  # When the loss that is on began, if one is: 5, 50, 95 % points
     episodes: list[Episode]  # Alarms, oldest first
@@ -451,6 +451,12 @@ def _episodes(case: Case, strategy: str, found: Walk, draw: bool, folder: Path |
     ]  # fmt: skip
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #path-of
+def _nearest(days: PathDays) -> str:
+    "The score that came nearest to an alarm; the leading one where none came nearer than at the start."
+    near = np.nan_to_num(days.evidence / days.bar, nan=0.0).max(axis=1)
+    return days.names[int(np.argmax(near))] if near.max() > 0 else days.names[0]
+
+
 def path_of(
     case: Case,  # Live, past and rules
     strategy: str,  # Its name
@@ -473,7 +479,7 @@ def path_of(
     path: EvidencePath = {
         "strategy": strategy, "days": _dates(tail.day), "level": [LEVELS[k] for k in tail.level.tolist()],
         "carrier": [tail.names[k] for k in tail.carrier.tolist()], "chance": _numbers(tail.chance), "scores": scores,
-        "now": health.carrier, "watched_since": _dates(days.day)[raised[-1][0]] if is_on else None,
+        "now": health.carrier if raised else _nearest(days), "watched_since": _dates(days.day)[raised[-1][0]] if is_on else None,
         "since": list(health.since) if health.since else None, "episodes": episodes,
         "versions": [{"version": s.version, "first": str(date_of_day(s.first))} for s in found.spans],
         "days_before": len(days.day) - len(tail.day), "drawn": days.drawn,
