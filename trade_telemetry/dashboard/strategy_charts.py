@@ -280,7 +280,7 @@ def path_option(
     return {
         "animation": False, "useUTC": True, "backgroundColor": "transparent", "textStyle": {"fontFamily": FONT},
         "title": [
-            {"text": "Evidence against it, as a share of what raises an alarm", "left": 0, "top": 6, "textStyle": words},
+            {"text": "Evidence, as a share of an alarm · dashed: worth a look", "left": 0, "top": 6, "textStyle": words},
             {"text": "Chance that it still is as promised", "left": 0, "top": 214, "textStyle": words},
         ],
         "dataset": [{"dimensions": path_dimensions(path), "source": path_table(path)}],

@@ -122,7 +122,9 @@ def periods_html(
     shown = _ROWS(
         WordRows("Live against backtest, before and since", table["header"], table["rows"], "tt-periods")
     )
-    title = "Before and since" if len(table["header"]) > 3 else "Live against its backtest"
+    title = (
+        "Before and since" if len(set(table["figures"]) - {"backtest"}) > 1 else "Live against its backtest"
+    )
     words = '<section class="tt-panel"><div class="tt-head"><h2>{}</h2></div><p class="tt-said">{}</p>{}<p class="tt-note">{}</p></section>'
     return Markup(words).format(title, set_html(table["said"]), shown, set_html(table["note"]))
 

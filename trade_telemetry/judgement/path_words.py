@@ -59,7 +59,7 @@ def path_title(
         return _lost_title(path, h)
     if over:
         first, last = (day_text(over[-1][end], h.as_of) for end in ("first", "last"))
-        return f"An alarm of {first} ended on {last}; {'none since' if h.state != 'too_early' else 'too early to judge what came after'}"
+        return f"Degraded from {first} to {last}; {'no alarm since' if h.state != 'too_early' else 'too early to judge what came after'}"
     if h.state == "too_early":
         if not isfinite(h.days_more):
             return f"{days} are judged, but this backtest is too short ever to exclude a loss"
@@ -100,7 +100,9 @@ def path_notes(
     h: Health,  # Of its last day
 ) -> list[str]:  # Sentences
     "Say how to read the path."
+    others = "; thin: the other scores" if len(path["scores"]) > 1 else ""
     notes = [
+        f"Strong line: {CARRIERS[path['now']]}{others}.",
         f"At 100 % the alarm is on, which {probability(h.false_alarm)} of healthy years reach; the dashed line is worth a look, reached in {probability(h.watch_false_alarm)} of them.",
         "Every day shows what was said on its evening, with the backtest and the rules of today.",
     ]

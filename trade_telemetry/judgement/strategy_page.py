@@ -38,9 +38,9 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['MEASURES', 'CHOSEN', 'BAND_NOTE', 'MOST_MARKS', 'Period', 'periods_of', 'Estimate', 'measures_of', 'PeriodTable',
-           'estimate_text', 'table_said', 'period_table', 'StrategyCurve', 'curve_title', 'curve_of', 'Mark',
-           'version_marks', 'StrategyPage', 'unwatched_page', 'strategy_page']
+__all__ = ['MEASURES', 'LEAST_TRADES', 'CHOSEN', 'BAND_NOTE', 'MOST_MARKS', 'Period', 'periods_of', 'Estimate', 'measures_of',
+           'PeriodTable', 'estimate_text', 'table_said', 'period_table', 'StrategyCurve', 'curve_title', 'curve_of',
+           'Mark', 'version_marks', 'StrategyPage', 'unwatched_page', 'strategy_page']
 
 # %% ../../nbs/judgement/38_strategy_page.ipynb #periods
 class Period(NamedTuple):
@@ -149,6 +149,9 @@ def estimate_text(
     return with_interval(percent(e["value"], 3, signed=code == "return"), interval(low, high, 3))
 
 # %% ../../nbs/judgement/38_strategy_page.ipynb #said
+LEAST_TRADES = 30  # under that, or under ten days, nothing is called different
+
+
 def _value_text(code: str, e: Estimate) -> str:
     return estimate_text(code, {**e, "low": None, "high": None})
 
@@ -172,6 +175,8 @@ def table_said(
     last, before = figures[names[-1]], figures[names[-2]]
     if not last["trades"]["n"]:
         return f'There is no trade yet in "{names[-1]}".'
+    if last["return"]["n"] < LEAST_TRADES or last["trades"]["n"] < LEAST_DAYS:
+        return f"{plural(last['return']['n'], 'trade')} on {plural(last['trades']['n'], 'day')} ({names[-1]}): too few to say what is different."
     clear = [code for code in MEASURES if _apart(last[code], before[code])]
     parts = [
         f"{MEASURES[code]} {_value_text(code, last[code])} instead of {_value_text(code, before[code])}"
@@ -244,7 +249,7 @@ def curve_title(
     "Say where the curve is."
     lead = f"Cumulative return {percent(float(path[-1]), 1)}"
     if not band.shape[1]:
-        return f"{lead}; no backtest to draw a band from"
+        return f"{lead}; no backtest of {LEAST_DAYS} days to draw a band from"
     place = np.where(path < band[0], -1, np.where(path > band[2], 1, 0))
     if not place[-1]:
         return f"{lead}, inside the band of the backtest ({interval(float(band[0, -1]), float(band[2, -1]), 1, '%', signed=True)})"
