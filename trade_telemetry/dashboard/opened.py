@@ -66,7 +66,7 @@ def opened_page(
     case = opened_case(view, settings, rules, strategy)
     if why := why_unwatched(view, rules):
         marks = version_marks(case.live.calls, strategy)
-        return unwatched_page(strategy, why, curve_of(case, strategy), marks)
+        return unwatched_page(strategy, why, curve_of(case, strategy, view.state == "live"), marks)
     return strategy_page(case, strategy, draw, settings.telemetry_storage_path / FOLDER)
 
 # %% ../../nbs/dashboard/23_opened.ipynb #opened-known

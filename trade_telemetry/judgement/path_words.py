@@ -63,9 +63,11 @@ def path_title(
     if h.state == "too_early":
         if not isfinite(h.days_more):
             return f"{days} are judged, but this backtest is too short ever to exclude a loss"
-        return f"Too early to judge after {days}: about {plural(round(h.days_more), 'more day')} with trades are needed"
+        return f"Too early to judge after {days}; about {plural(round(h.days_more), 'more day')} with trades will do"
     near = nearness(path)
     most = max(0.0, float(np.nanmax(near))) if np.isfinite(near).any() else 0.0
+    if most < 0.005:
+        return f"No alarm in {days}, and no evidence against it on any of them"
     return f"No alarm in {days}: the evidence never came further than {share(most, 0)} of the way to one"
 
 # %% ../../nbs/judgement/37_path_words.ipynb #chance-title

@@ -245,11 +245,12 @@ def curve_title(
     path: Floats,  # Cumulative return, percent, shape (days,), at least one day
     band: Floats,  # From `return_band`, shape (3, days), or (3, 0) where there is none
     days: Sequence[str],  # Dates
+    expected: bool = True,  # Should there be a backtest?
 ) -> str:  # "Cumulative return −12.3 %: below the band of the backtest since 4 Jun"
     "Say where the curve is."
     lead = f"Cumulative return {percent(float(path[-1]), 1)}"
     if not band.shape[1]:
-        return f"{lead}; no backtest of {LEAST_DAYS} days to draw a band from"
+        return f"{lead}; no backtest of {LEAST_DAYS} days to draw a band from" if expected else lead
     place = np.where(path < band[0], -1, np.where(path > band[2], 1, 0))
     if not place[-1]:
         return f"{lead}, inside the band of the backtest ({interval(float(band[0, -1]), float(band[2, -1]), 1, '%', signed=True)})"
@@ -272,6 +273,7 @@ def _days(side: Aggregate, strategy: str) -> DayTotals | None:
 def curve_of(
     case: Case,  # Live and past
     strategy: str,  # Its name
+    expected: bool = True,  # Should there be a backtest?
 ) -> StrategyCurve | None:  # None where nobody knows all closes
     "Add up the live days of a strategy, beside what the backtest expects."
     live, past = _days(case.live.money, strategy), _days(case.past.money, strategy)
@@ -285,7 +287,7 @@ def curve_of(
     left = len(live.day) - len(some.day)
     note = BAND_NOTE if referenced else "% of a constant stake, closed trades only."
     return {
-        "title": curve_title(path, band, dates), "note": note + f" From zero {plural(left, 'day')} after the start." * (left > 0),
+        "title": curve_title(path, band, dates, expected), "note": note + f" From zero {plural(left, 'day')} after the start." * (left > 0),
         "days": dates, "cumulative_pct": np.round(path, 3).tolist(), "low": low, "middle": middle, "high": high,
     }  # fmt: skip
 
