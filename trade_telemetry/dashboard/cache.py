@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from .answers import Against, DeskEntry, Figures, HealthEntry, Reconciled, Said
 from .query import Query
+from ..judgement.strategy_page import StrategyPage
 from ..store.columns import TraceColumns
 
 # %% auto #0
@@ -89,6 +90,9 @@ class PageCache:
 
         self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
+        self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(
+            16
+        )  # By what it was asked of, and of what it was made
         self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Reconciled | None]] = LRUCache(
             6
         )  # By filters

@@ -382,7 +382,8 @@ def query_after(
     if name == "tab" and (tab := OLD_TABS.get(value, value)) in TABS:
         return replace(asked, tab=tab, page=0)
     if name == "strategy" and len(value) <= LONGEST_OPENED:
-        return replace(asked, strategy=value or None, cell=None, page=0)
+        shown = {plain_text(own): own for own in state["strategies"]}  # what a button can say of a name
+        return replace(asked, strategy=shown.get(value, value) or None, cell=None, page=0)
     if name == "desk" and value in ("yes", "no"):
         return replace(asked, desk=value == "yes", strategy=None, cell=None, page=0)
     if name in ("as_of", "asof", "play"):

@@ -21,7 +21,8 @@ from cachetools import LRUCache
 __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of',
            'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about', 'symbols_of',
            'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known', 'alerts_known',
-           'gap_known', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state', 'StateSource']
+           'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state',
+           'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -63,6 +64,7 @@ from trade_telemetry.dashboard.figures import (
     window_of,
 )
 from .open_tab import list_known, pictures_known, without_list
+from .opened import opened_content, opened_known, opened_page
 from .query import Query, as_query, of_strategy, view_asked
 from .reconcile import only_line, reconciled
 from .trade_list import Sheet, trades_csv
@@ -73,6 +75,7 @@ from ..health_sentences import Health
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_left, health_of
+from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
 from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
@@ -407,6 +410,29 @@ def gap_known(
     found, known = cache.reconciled(asked, situation, content, find)
     return found or only_line("reconciling …"), known
 
+# %% ../../nbs/dashboard/40_state.ipynb #opened-of
+def opened_of(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone, rules
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What an answer depends on beside the rows
+) -> tuple[StrategyPage | None, bool]:  # None: no strategy is opened; is that all that can be said?
+    "Answer what is asked of one strategy, as far as there is time."
+    if (name := query.strategy) is None or query.tab != "working":
+        return None, True
+    rules = find_rules(settings)
+
+    def view() -> View:
+        return views_of(columns, runs, query)[0]
+
+    def find(thorough: bool) -> StrategyPage:
+        return opened_page(view(), settings, rules, name, thorough)
+
+    key = (name, query.run, query.run_mode, situation)
+    return opened_known(cache, key, query.hurry, lambda: opened_content(view(), rules, name), find)
+
 # %% ../../nbs/dashboard/40_state.ipynb #judgement
 class Judgement(NamedTuple):
     "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
@@ -485,6 +511,7 @@ def dashboard_state(
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
     drawn, ready = pictures_known(query, cache, look, settings.timezone)
+    page, sure = opened_of(columns, runs, settings, query, cache, situation)
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
     shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
@@ -493,8 +520,8 @@ def dashboard_state(
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
         **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
-        "as_of": as_of_facts(store, settings.timezone),
-        "complete": known and found and ready, "message": None,
+        "as_of": as_of_facts(store, settings.timezone), "strategy": page,
+        "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
     if table is not None:
         return state
