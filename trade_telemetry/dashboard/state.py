@@ -18,10 +18,10 @@ import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of',
-           'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about', 'symbols_of',
-           'choices_of', 'views_of', 'known_strategy', 'drawn_of', 'health_known', 'alerts_known', 'gap_known',
-           'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state', 'StateSource']
+__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
+           'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
+           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'drawn_of', 'health_known', 'alerts_known',
+           'gap_known', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -61,6 +61,7 @@ from trade_telemetry.dashboard.figures import (
     window_of,
 )
 from .open_tab import list_known, pictures_known, without_list
+from .memory import give_back
 from .query import Query, as_query, of_strategy, view_asked
 from .reconcile import only_line, reconciled
 from .trade_list import Sheet, trades_csv
@@ -473,6 +474,9 @@ def dashboard_state(
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-source
+MANY_ROWS = 100_000  # Whoever read so many at once gives memory back
+
+
 class StateSource:
     "Gives the dashboard a fresh state whenever it asks."
 
@@ -504,7 +508,11 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        return dashboard_state(self.store, self.settings, query, self.cache)
+        before = len(self.store.columns)
+        state = dashboard_state(self.store, self.settings, query, self.cache)
+        if len(self.store.columns) > before + MANY_ROWS:
+            give_back()
+        return state
 
     def trades_csv(self, wanted: Query | str | None = None) -> Sheet:
         "Trades that the viewer looks for as CSV."
