@@ -29,5 +29,7 @@ def _c_library() -> Any:  # None where it has no `malloc_trim`
 def give_back() -> bool:  # Was something given back?
     "Return memory that nobody uses to the system."
     gc.collect()
+    if (arrow := sys.modules.get("pyarrow")) is not None:  # it reads the files, and keeps memory of its own
+        arrow.default_memory_pool().release_unused()
     library = _c_library()
     return library is not None and library.malloc_trim(0) == 1

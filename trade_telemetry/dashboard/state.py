@@ -474,7 +474,7 @@ def dashboard_state(
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-source
-MANY_ROWS = 100_000  # Whoever read so many at once gives memory back
+MANY_ROWS = 200_000  # Whoever has read on in so many gives back what that took
 
 
 class StateSource:
@@ -508,9 +508,9 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        before = len(self.store.columns)
+        before = self.store.columns
         state = dashboard_state(self.store, self.settings, query, self.cache)
-        if len(self.store.columns) > before + MANY_ROWS:
+        if self.store.columns is not before and len(self.store.columns) > MANY_ROWS:
             give_back()
         return state
 
