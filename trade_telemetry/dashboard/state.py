@@ -18,11 +18,11 @@ import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of',
-           'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about', 'symbols_of',
-           'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known', 'alerts_known',
-           'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state',
-           'StateSource']
+__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
+           'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
+           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
+           'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp',
+           'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -63,6 +63,7 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
+from .memory import give_back
 from .open_tab import list_known, pictures_known, without_list
 from .opened import opened_content, opened_known, opened_page
 from .query import Query, as_query, of_strategy, view_asked
@@ -539,6 +540,9 @@ def dashboard_state(
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-source
+MANY_ROWS = 200_000  # Whoever has read on in so many gives back what that took
+
+
 class StateSource:
     "Gives the dashboard a fresh state whenever it asks."
 
@@ -571,8 +575,11 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        look = self._look(query)
-        return dashboard_state(look.store, look.settings, query, look.cache)
+        look, before = self._look(query), self.store.columns
+        state = dashboard_state(look.store, look.settings, query, look.cache)
+        if self.store.columns is not before and len(self.store.columns) > MANY_ROWS:
+            give_back()
+        return state
 
     def _look(self, query: Query) -> Look:
         "Look at the present, or back."
