@@ -20,12 +20,13 @@ from cachetools import LRUCache
 # %% auto #0
 __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
            'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
-           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'drawn_of', 'health_known', 'alerts_known',
-           'gap_known', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state', 'StateSource']
+           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
+           'alerts_known', 'gap_known', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state',
+           'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
-from ..config import Settings, SettingsError, project_root, settings_at
+from ..config import Settings, SettingsError, moment_meant, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
     AlertEntry,
@@ -48,7 +49,9 @@ from trade_telemetry.dashboard.answers import (
     empty_state,
     nothing_drawn,
 )
+from .as_of import Look, Looks
 from .cache import Healths, PageCache, checksum, content_of, recall
+from .desk import desk_known, wants_desk
 from trade_telemetry.dashboard.figures import (
     curves_of,
     details_of,
@@ -73,10 +76,19 @@ from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_left, health_of
 from ..metrics.steps import steps_of
+from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
-from ..store.view import View, called, clock_of, coverage_of, shown_strategies, view_words
+from trade_telemetry.store.view import (
+    View,
+    called,
+    clock_of,
+    coverage_of,
+    shown_strategies,
+    trades_by_strategy,
+    view_words,
+)
 
 # %% ../../nbs/dashboard/40_state.ipynb #run-facts
 def run_facts(
@@ -92,7 +104,7 @@ def run_facts(
 
 # %% ../../nbs/dashboard/40_state.ipynb #facts-of
 def facts_of(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     settings: Settings,  # Time zone, interval, precision threshold
     view: View,  # Figure and reference over all symbols; only its runs count
 ) -> ViewFacts:  # Part of the state
@@ -115,11 +127,13 @@ def facts_of(
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
 def why_empty(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     symbol: str | None,  # The symbol asked for
 ) -> str:  # One sentence
     "Say why there is nothing to show."
     report = store.report
+    if isinstance(store, StoreAsOf) and not store.cut.facts:
+        return "No trade had been closed by then."
     if len(store.columns):
         return f"No closed trades of {symbol} in these runs." if symbol else "No run that could be shown."
     if report.bad:
@@ -130,7 +144,7 @@ def why_empty(
 
 # %% ../../nbs/dashboard/40_state.ipynb #rows-read
 def rows_read(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     shown: int,  # Rows in the figures
 ) -> Rows:  # Counts of rows
     "Count rows by what became of them."
@@ -299,6 +313,21 @@ def known_strategy(
     there = query.strategy in columns.strategies or any(query.strategy in part.strategies for part in kept)
     return query if there else replace(query, strategy=None)
 
+
+def count_known(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What the view depends on beside the rows
+) -> int:  # With trades, of all symbols and both directions
+    "Count the strategies that could be shown, once."
+    key = "strategies", query.run, query.run_mode, situation
+    count: int = recall(
+        cache.desks, key, lambda: len(trades_by_strategy(views_of(columns, runs, query)[0].figure))
+    )
+    return count
+
 # %% ../../nbs/dashboard/40_state.ipynb #drawn-of
 def drawn_of(
     everything: View,  # All symbols: its window is that of the curves
@@ -306,12 +335,14 @@ def drawn_of(
     query: Query,  # Days, list of trades, second tab
     timezone: str,  # Zone of days
     known: LRUCache[Hashable, Figures],  # Figures of before
+    only: Sequence[str]
+    | None = None,  # Strategies of which only the curves are drawn, beside a table; None: no table
 ) -> Drawn:  # Part of the state
     "Arrange the trades that a viewer asked for."
-    names, left_out = shown_strategies(view.figure)
+    names, left_out = shown_strategies(view.figure) if only is None else (list(only), 0)
     start, end = window_of(everything.figure, query.days, timezone)
     steps = {name: steps_of(rows_of(view.figure, name), timezone) for name in names}
-    strategies = strategies_of(view, names, timezone, known)
+    strategies = strategies_of(view, names, timezone, known) if only is None else {}
     return {
         "window": {"days": query.days, "start": utc_text(start), "end": utc_text(end)},
         "strategies": strategies,
@@ -394,11 +425,13 @@ def judgement_of(
     settings: Settings,  # Time zone, alert rules
     query: Query,  # What the viewer asked for
     cache: PageCache,  # Figures that are known
+    only: Sequence[str] | None = None,  # As `drawn_of`
 ) -> Judgement:  # Everything but alerts, health and the comparison with the backtest
     "Judge the trades that the viewer asked for."
     everything, view = views_of(columns, runs, query)
     some = shown_strategies(view.figure)[0]
-    drawn = drawn_of(everything, view, query, settings.timezone, cache.figures) if some else nothing_drawn()
+    zone = settings.timezone
+    drawn = drawn_of(everything, view, query, zone, cache.figures, only) if some else nothing_drawn()
     found: Findings = {
         **drawn,
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
@@ -428,7 +461,7 @@ def rules_stamp(
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
-    store: TraceStore,  # Trace files below some paths
+    store: Store,  # Trace files below some paths, or what was known of them
     settings: Settings,  # Time zone, interval, precision threshold
     wanted: Query | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
     cache: PageCache | None = None,  # What is known from before; None: nothing
@@ -441,14 +474,18 @@ def dashboard_state(
     cache.see(columns)
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-    key = without_list(query), situation
-    judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache))
-    said = alerts_known(columns, runs, settings, query, cache, (situation, known))
-    gap, found = gap_known(columns, runs, settings, query, cache, situation)
 
     def look() -> View:
         return views_of(columns, runs, query)[1]
 
+    table = None
+    if wants_desk(query, count_known(columns, runs, query, cache, situation)):
+        table = desk_known(query, cache, (situation, known), look, runs, health, desk, settings.timezone)
+    only = None if table is None else tuple(table["drawn"])
+    key = without_list(query), situation, only
+    judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
+    said = alerts_known(columns, runs, settings, query, cache, (situation, known))
+    gap, found = gap_known(columns, runs, settings, query, cache, situation)
     drawn, ready = pictures_known(query, cache, look, settings.timezone)
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
@@ -456,10 +493,13 @@ def dashboard_state(
     rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
-        **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn,
+        **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
+        "as_of": as_of_facts(store, settings.timezone),
         "complete": known and found and ready, "message": None,
     }  # fmt: skip
+    if table is not None:
+        return state
     if not strategies:
         return {**state, "message": why_empty(store, query.symbol)}
     if not judgement.has_reference:
@@ -487,9 +527,10 @@ class StateSource:
     ) -> None:
         self.settings, self.problem = settings, problem
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
-        self.cache, self.is_waited_for = PageCache(), os.environ.get("VOILA_PREHEAT") != "True"
+        self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
+            self.looks = Looks(self.store, settings)
 
     @classmethod
     def from_environment(cls, start: Path | None = None) -> StateSource:
@@ -508,13 +549,19 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        before = self.store.columns
-        state = dashboard_state(self.store, self.settings, query, self.cache)
-        if self.store.columns is not before and len(self.store.columns) > MANY_ROWS:
+        look = self._look(query)
+        before = look.store.columns
+        state = dashboard_state(look.store, look.settings, query, look.cache)
+        if look.store.columns is not before and len(look.store.columns) > MANY_ROWS:
             give_back()
         return state
 
+    def _look(self, query: Query) -> Look:
+        "Look at the present, or back."
+        when = None if query.as_of is None else moment_meant(query.as_of, self.looks.settings.timezone)
+        return self.looks.at(when)
+
     def trades_csv(self, wanted: Query | str | None = None) -> Sheet:
         "Trades that the viewer looks for as CSV."
-        zone = self.settings.timezone if self.settings else "UTC"
-        return trades_csv(self.store, wanted, zone) if self.settings else Sheet("", "")
+        query, zone = as_query(wanted), self.settings.timezone if self.settings else "UTC"
+        return trades_csv(self._look(query).store, query, zone) if self.settings else Sheet("", "")

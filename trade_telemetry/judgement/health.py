@@ -59,6 +59,7 @@ from trade_telemetry.judgement.evidence import (
 from .kept_answers import KeptAnswers, answer_key, answers_of
 from trade_telemetry.judgement.monitor import (
     BUSY,
+    SURROUNDINGS,
     SYMBOLS_SHARE,
     Reading,
     Stream,
@@ -240,6 +241,16 @@ def _precisions(
     now = float(right.sums[since:].sum()) / made if made else nan
     return now, readings["right"].promised * share, share
 
+# %% ../../nbs/judgement/17_health.ipynb #near
+def _near(reading: Reading) -> float:
+    "Evidence as a part of the bar of *degraded*, of the stream that came nearest, in [0, 1]; nan: nothing is watched."
+    parts = [
+        r.evidence / r.bar for r in reading.streams if r.name not in SURROUNDINGS and r.evidence == r.evidence
+    ]
+    if reading.state == "degraded":
+        return 1.0
+    return float(np.clip(max(parts), 0, 1)) if parts else nan
+
 # %% ../../nbs/judgement/17_health.ipynb #health-from
 def health_from(
     strategy: str,  # Its name
@@ -275,7 +286,7 @@ def health_from(
         drawn=all(r.drawn for r in reading.streams), evidence=reading.evidence, limit_days=found.limit,
         backtest_days=max(int(np.count_nonzero(s.reference_counts)) for s in watched.streams),
         day_loss=_day_loss(streams.get("day_return"), middle) if lost else None, backtest_trades=watched.past_closes, backtest_error=_error(right), version=watched.version,
-        version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier),
+        version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier), near=_near(reading),
     )  # fmt: skip
 
 # %% ../../nbs/judgement/17_health.ipynb #symbols

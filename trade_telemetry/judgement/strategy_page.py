@@ -14,7 +14,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from ..aggregate import Aggregate, restrict
-from ..arrays import Floats, Ints
+from ..arrays import Floats
 from trade_telemetry.health_sentences import (
     CARRIERS,
     Health,
