@@ -192,6 +192,7 @@ function render({ model, el }) {
     const fresh = freshAt === null ? "refreshing …" : `refreshed ${ageText(seconds(freshAt))}`;
     const newest = model.get("newest_ms");
     const last = newest === null || state === "stale" || !["live", "paper"].includes(mode) ? "" : ` · last trace ${ageText(Math.max(0, (Date.now() - newest) / 1000))}`;
+    if (lost) window.ttLive?.();
     if (lost) words.textContent = old;
     else if (state === "error") words.textContent = `${model.get("words")} · ${old}`;
     else words.textContent = `${model.get("words")}${last} · ${fresh}`;
@@ -240,6 +241,7 @@ function render({ model, el }) {
     if (model.get("state") !== "error") freshAt = performance.now();
     lost = false;
     document.documentElement.classList.remove("tt-restoring");
+    window.ttLive?.(); // the picture of before goes, the panels are there
     if (model.get("state") === "live" && !CALM.matches) dot.animate(PULSE, 700); // once an answer: an idle page draws nothing
     paint();
     if (model.get("more")) beat(); // what takes long was left out: now it can come
