@@ -218,7 +218,7 @@ def _title(a: AlertFacts) -> str:
             text = f"drawdown beyond its range{where}"
         case WriterEvidence():
             text = f"recording of {plain_text(e.run)} went silent"
-    return f"{MODES[a.mode].title}: {text}" if a.mode == "replay" else text
+    return f"{MODES[a.mode].title}: {text}" if a.mode in ("replay", "simulated") else text
 
 
 def alert_title(

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 import trade_telemetry.metrics.breakdown as bd
+from .clock import present
 from .jsonable import report_bytes
 from .judgement.comparison import compare
 from .judgement.features import FeatureEffect, attribute_features
@@ -57,7 +58,7 @@ def write_json(
     "Write figures as strict JSON."
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(report_bytes(metrics))
+    path.write_bytes(report_bytes(metrics, present()))
     return path
 
 # %% ../nbs/20_analyzer.ipynb #draw

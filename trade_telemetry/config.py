@@ -5,29 +5,41 @@
 # %% ../nbs/12_config.ipynb #imports
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
 from pydantic_settings import SettingsError as SourceError
 
-from .timezones import zone_of
+from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'SettingsError', 'first_complaint', 'Settings',
-           'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
-           'project_file']
+__all__ = ['BOUNDS', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'QuietHours', 'SettingsError',
+           'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings', 'thresholds_pct',
+           'threshold_pct', 'project_root', 'settings_at', 'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -46,7 +58,11 @@ BOUNDS = {
     "float_parsing": "must be a number",
     "bool_parsing": "must be true or false",
     "tuple_type": "must be a list",
+    "string_type": "must be a text",
 }
+
+
+SECRETS = frozenset({"NOTIFY_URLS", "TELEMETRY_NOTIFY_URLS"})  # Their values are never told
 
 
 def first_complaint(
@@ -64,13 +80,54 @@ def first_complaint(
     rule = BOUNDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     key = ".".join(str(part) for part in first["loc"][1:])
     label = spell(name) + (f"[{key}]" if key else "")
-    return f"{label} {rule.format(**first.get('ctx', {}))}, got {first['input']!r}"
+    got = "" if name.upper() in SECRETS else f", got {first['input']!r}"
+    return f"{label} {rule.format(**first.get('ctx', {}))}{got}"
 
 # %% ../nbs/12_config.ipynb #bounded
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Threshold = Annotated[float, Field(ge=0.0, lt=1.0)]
 Throttle = Annotated[int, Field(ge=10, le=3600)]
 Refresh = Annotated[int, Field(ge=5, le=300)]
+
+
+def _one_or_more(given: Any) -> Any:
+    "Addresses of the environment: a JSON list, or parted by blanks."
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given) if given.lstrip().startswith("[") else given.split()
+    except json.JSONDecodeError:
+        raise ValueError("must be a JSON list, or addresses parted by blanks") from None
+
+
+def _two_times(given: str) -> str:
+    hour = r"([01]\d|2[0-3]):[0-5]\d"
+    if given and not (re.fullmatch(f"{hour}-{hour}", given) and given[:5] != given[6:]):
+        raise ValueError("must be two times such as 22:00-07:00")
+    return given
+
+
+Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
+QuietHours = Annotated[str, AfterValidator(_two_times)]
+
+# %% ../nbs/12_config.ipynb #moment-meant
+def moment_meant(
+    value: object,  # ISO 8601 as text, a time or a date
+    timezone: str,  # Zone of a time without an offset, and of the day of a date
+) -> datetime:  # Aware, UTC; ValueError for anything else
+    "Read a moment that somebody named; a date alone is the end of its day."
+    try:
+        text = value.strip() if isinstance(value, str) else value
+        when = datetime.fromisoformat(text) if isinstance(text, str) else text
+        whole = len(text) <= 10 if isinstance(text, str) else not isinstance(text, datetime)
+        if whole and isinstance(when, date):
+            after = datetime(when.year, when.month, when.day) + timedelta(days=1)  # noqa: DTZ001  made aware below
+            return aware(after, timezone) - MICROSECOND
+        if isinstance(when, datetime):
+            return aware(when, timezone)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a date or a time such as 2025-06-30 or 2025-06-30T16:00")
 
 # %% ../nbs/12_config.ipynb #settings
 class Settings(BaseSettings):
@@ -100,6 +157,27 @@ class Settings(BaseSettings):
         "NYSE", validation_alias="TELEMETRY_SESSION"
     )  # NYSE, NSE, FX, 24H, or an exchange: XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
+    as_of: datetime | None = Field(
+        None, validation_alias="TELEMETRY_AS_OF"
+    )  # Judge and show what was known then; None: now
+
+    # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
+    notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
+    notify_urls_file: Path | None = Field(
+        None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE"
+    )  # A file with one address a line
+    notify_quiet_hours: QuietHours = Field(
+        "", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS"
+    )  # "22:00-07:00": messages wait
+    notify_quiet_pass: Literal["nothing", "degraded", "critical"] = Field(
+        "nothing", validation_alias="TELEMETRY_NOTIFY_QUIET_PASS"
+    )  # What does not wait
+    notify_least: Literal["info", "warning", "critical"] = Field(
+        "warning", validation_alias="TELEMETRY_NOTIFY_LEAST"
+    )  # Alerts that are less loud are not told
+    notify_page_url: str = Field(
+        "", validation_alias="TELEMETRY_NOTIFY_PAGE_URL"
+    )  # Page that messages link to
 
     @field_validator("timezone")
     @classmethod
@@ -109,6 +187,11 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
+
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _moment(cls, value: object, info: ValidationInfo) -> datetime | None:
+        return None if value in (None, "") else moment_meant(value, info.data.get("timezone", "UTC"))
 
     @classmethod
     def settings_customise_sources(

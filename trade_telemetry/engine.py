@@ -24,8 +24,8 @@ from trade_telemetry.flags import (
     HOW,
     Fills,
     Market,
+    Place,
     UsageError,
-    Where,
     examples,
     flag,
     make_app,
@@ -117,7 +117,7 @@ def feed_from(
 
 # %% ../nbs/21_engine.ipynb #engine-from
 def engine_from(
-    where: Where = Where(),  # Settings file and telemetry directory
+    where: Place = Place(),  # Settings file and telemetry directory
     market: Market = Market(),  # What is traded, and by which strategy
     source: Source = Source(),  # Where bars come from
     fills: Fills = Fills(),  # What a fill costs
@@ -176,7 +176,7 @@ def log_report(
 # %% ../nbs/21_engine.ipynb #session
 def session(
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     market: Market = Market(),
     source: Source = Source(),
     fills: Fills = Fills(),

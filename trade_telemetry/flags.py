@@ -28,7 +28,7 @@ from cyclopts.exceptions import (
 
 # %% auto #0
 __all__ = ['WHERE', 'TRADED', 'HOW', 'ANSWER', 'Foreseen', 'FORESEEN', 'HELP', 'told', 'flag', 'PlainHelp', 'make_app', 'several',
-           'Where', 'History', 'Market', 'Fills', 'examples', 'UsageError', 'remark', 'complaint', 'call_verb',
+           'Place', 'Where', 'History', 'Market', 'Fills', 'examples', 'UsageError', 'remark', 'complaint', 'call_verb',
            'loading', 'run_app']
 
 # %% ../nbs/06_flags.ipynb #flag
@@ -130,7 +130,7 @@ def several(
 # %% ../nbs/06_flags.ipynb #shared
 @Parameter(name="*", group=WHERE)
 @dataclass(frozen=True)
-class Where:
+class Place:
     "Where settings and traces are."
 
     config: Annotated[
@@ -138,6 +138,17 @@ class Where:
     ] = None
     telemetry_dir: Annotated[
         Path | None, flag("telemetry directory (default: TELEMETRY_STORAGE_PATH, data/analytics)", "DIR")
+    ] = None
+
+
+@Parameter(name="*", group=WHERE)
+@dataclass(frozen=True)
+class Where(Place):
+    "The same for a verb that judges or shows: one can look back with it."
+
+    as_of: Annotated[
+        str | None,
+        flag("what was known then, a date being the end of its day (default: TELEMETRY_AS_OF, now)", "TIME"),
     ] = None
 
 

@@ -116,6 +116,9 @@ class Health:
     promised_by: tuple[str, ...] = ()  # Versions of the backtest, where they are others
     earlier: tuple[EarlierVersion, ...] = ()  # Versions before it, oldest first
     symbols: tuple[SymbolHealth, ...] = ()  # The least likely as promised first
+    near: float = (
+        nan  # How near "degraded" is: evidence as a part of its bar, in [0, 1]; nan: nothing is watched
+    )
 
     def to_dict(self) -> dict[str, Any]:  # Key → plain value, with the words
         "Say the health as JSON does."

@@ -104,11 +104,12 @@ REPORT_SCHEMA_VERSION = 1
 
 def report_bytes(
     metrics: Any,  # AccuracyMetrics, a dictionary of them, or a comparison
+    written: datetime | None = None,  # Time of writing, aware; None: that of the machine
 ) -> bytes:  # Indented JSON, UTF-8
     "Write figures as strict JSON with a schema version and the time of writing."
     report = {
         "schema_version": REPORT_SCHEMA_VERSION,
-        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "generated_at": (written or datetime.now(UTC)).isoformat(timespec="seconds"),
         "metrics": to_json_value(metrics),
     }
     return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

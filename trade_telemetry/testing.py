@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .aggregate_form import Lines, add_close, close_of
 from .capture.rejected import kind_of_reason
 from .capture.run_record import WriterStats
-from .capture.writer import TelemetryWriter
+from .capture.writer import TelemetryWriter, _living
 from .diagnostics import Failures
 from .timezones import LocalDays
 from trade_telemetry.trace import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['START', 'make_trace', 'make_traces', 'PlantedRun', 'check_plan', 'simulate_columns', 'simulate_run', 'write_run',
-           'make_ledger', 'CapturedWriter', 'captured_writer', 'ManualClock']
+           'make_ledger', 'crash', 'CapturedWriter', 'captured_writer', 'ManualClock']
 
 # %% ../nbs/19_testing.ipynb #make-trace
 START = datetime(2025, 1, 6, 14, 35, tzinfo=UTC)  # A Monday, five minutes after the open in New York
@@ -290,6 +290,19 @@ def make_ledger(
     for trace in traces:
         add_close(lines, close_of(trace, days))
     return Ledgers({(run, mode): aggregate_of_lines(lines, [timezone])} if lines else {})
+
+# %% ../nbs/19_testing.ipynb #crash
+def crash(
+    writer: TelemetryWriter,  # Made with background=False
+) -> None:  # ValueError for one with a thread, which would go on
+    "Leave a writer as a process that is killed does."
+    if writer._thread is not None:
+        raise ValueError(
+            "a writer with a thread goes on until its process ends; make it with background=False"
+        )
+    _living.discard(writer)
+    writer._queue.close()
+    writer._background.sink.park()
 
 # %% ../nbs/19_testing.ipynb #captured-writer
 class CapturedWriter(TelemetryWriter):

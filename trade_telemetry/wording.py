@@ -383,7 +383,7 @@ def badge_text(
     return f"{SIGNS[word.tone]} {word.text}"
 
 # %% ../nbs/05_wording.ipynb #mode
-Mode = Literal["live", "paper", "replay", "backtest"]
+Mode = Literal["live", "paper", "simulated", "replay", "backtest"]
 
 
 @dataclass(frozen=True)
@@ -399,6 +399,7 @@ class ModeWords:
 MODES: dict[Mode, ModeWords] = {
     "live": ModeWords("Live", "live", "live trades", "live trading"),
     "paper": ModeWords("Paper", "paper", "paper trades", "paper trading"),
+    "simulated": ModeWords("Simulated desk", "simulated", "simulated trades", "the simulated desk"),
     "replay": ModeWords("Replay", "replay", "replayed trades", "the replay"),
     "backtest": ModeWords("Backtest", "backtest", "backtest trades", "the backtest"),
 }

@@ -11,6 +11,7 @@ import platform
 import re
 import secrets
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
@@ -22,7 +23,7 @@ from ..trace import MODES
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'ASIDE', 'WriterOptions', 'check_options', 'safe_name', 'set_aside_path', 'is_trace_file', 'WriterStats',
-           'RunRecord', 'run_directory', 'live_directory', 'mode_of_run']
+           'utc_now', 'RunRecord', 'run_directory', 'live_directory', 'mode_of_run']
 
 # %% ../../nbs/capture/03_run_record.ipynb #options
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class WriterOptions:
     poll_seconds: float = 0.0  # How often the thread looks in; 0: a twelfth of the throttle, 0.25 to 5
     ledger: bool | None = None  # Keep exact sums of every close beside the rows; None: when rows are sampled
     origin: str = ""  # What is written where no trading process writes: "import of june.csv"
+    simulated: bool = False  # Was all of it made up, as in `trade-telemetry demo`? Never of live or paper
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -74,6 +76,8 @@ def check_options(
     for name in ("throttle_seconds", "poll_seconds"):
         if not (got := getattr(options, name)) >= 0:
             raise ValueError(f"{name} must be >= 0, got {got}")
+    if options.simulated and options.mode not in ("replay", "backtest"):
+        raise ValueError(f"simulated needs the mode replay or backtest, got {options.mode!r}")
 
 # %% ../../nbs/capture/03_run_record.ipynb #safe-name
 def safe_name(
@@ -151,11 +155,20 @@ class WriterStats:
         return self.sampled_out + self.throttled + lost + self.written + self.pending
 
 # %% ../../nbs/capture/03_run_record.ipynb #run-record
+def utc_now() -> datetime:
+    "Read the clock of the machine."
+    return datetime.now(UTC)
+
+
 class RunRecord:
     "The small file that says a writer is alive and what it has done."
 
-    def __init__(self, options: WriterOptions) -> None:
-        started = datetime.now(UTC)
+    def __init__(
+        self,
+        options: WriterOptions,  # Of its writer
+        now: Callable[[], datetime] = utc_now,  # The present, aware
+    ) -> None:
+        self.now, started = now, now().astimezone(UTC)
         self.name = f"{started:%Y%m%dT%H%M%S}_{os.getpid()}_{secrets.token_hex(4)}"
         self.path = options.output_dir / f"run_{self.name}.json"
         self.heartbeat_seconds = max(options.throttle_seconds, 5.0)
@@ -172,11 +185,11 @@ class RunRecord:
             "heartbeat_seconds": self.heartbeat_seconds,
             "settings": settings,
             "versions": {"trade_telemetry": package_version(), "python": platform.python_version()},
-        }
+        } | ({"simulated": True} if options.simulated else {})
 
     def save(self, stats: WriterStats, end_reason: str | None = None) -> None:
         "Replace the file; OSError if that cannot be done."
-        now = datetime.now(UTC).isoformat()
+        now = self.now().astimezone(UTC).isoformat()
         ending = {"heartbeat_at": now, "ended_at": now if end_reason else None, "end_reason": end_reason}
         temporary = self.path.with_name(f".{self.path.name}.{threading.get_ident()}.tmp")
         self.path.parent.mkdir(parents=True, exist_ok=True)

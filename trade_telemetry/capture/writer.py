@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from itertools import repeat, starmap
 from math import inf
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 from .intake import Intake, WaitingLines, put_named
 from .ledger import Ledger
 from .rejected import RejectedRows
-from .run_record import RunRecord, WriterOptions, WriterStats, set_aside_path
+from .run_record import RunRecord, WriterOptions, WriterStats, set_aside_path, utc_now
 from .segment import Segment, append_data, error_name
 from .trace_queue import STALL_SECONDS, DropLog, Stall, TraceQueue
 from ..diagnostics import log
@@ -174,8 +175,13 @@ PIECE = 2000  # Traces between two looks around: some hundredths of a second
 class Background:
     "The half that touches the disk: takes, writes, beats, ends; no error leaves it."
 
-    def __init__(self, options: WriterOptions, clock: Callable[[], float] = time.monotonic) -> None:
-        self.options, self.clock, self.record = options, clock, RunRecord(options)
+    def __init__(
+        self,
+        options: WriterOptions,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.options, self.clock, self.record = options, clock, RunRecord(options, now)
         self.queue, self.sink = TraceQueue(options, clock), Sink(options, clock, self.record.name)
         self.rejected = RejectedRows(set_aside_path(options.output_dir, "rejected", self.record.name))
         self.queue.moved, self.drop_log = self.moved, DropLog(self.queue)
@@ -425,19 +431,20 @@ class TelemetryWriter:
         max_file_size_mb: float = 50,  # Size of a segment
         *,
         clock: Callable[[], float] = time.monotonic,  # Seconds; tests move it by hand
+        now: Callable[[], datetime] = utc_now,  # Time that its record tells, aware
         background: bool = True,  # False: nothing happens until `poll`, `flush` or `close`
         **more: Any,  # Other fields of `WriterOptions`: mode, sample_rate, throttle_seconds, max_pending, …
     ) -> None:
         path, size = Path(output_dir).absolute(), max_file_size_mb  # a process may change its directory
         more |= {"format": format, "compression": compression, "buffer_size": buffer_size}
         self.options = WriterOptions(output_dir=path, max_file_size_mb=size, **more)
-        self._clock, self._threaded = clock, background
+        self._clock, self._now, self._threaded = clock, now, background
         self._begin()
         _living.add(self)
         _close_with_worker()
 
     def _begin(self) -> None:
-        self._background = Background(self.options, self._clock)
+        self._background = Background(self.options, self._clock, self._now)
         self._queue = self._background.queue
         self._waiting = Waiting(self._background, self._threaded)
         self._thread = self._waiting.thread

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .common import Answer, Part, Reading, choice_note
+from .common import Answer, Part, Reading, choice_note, with_as_of
 from .flags import Cuts, Side, Watch
 from trade_telemetry.cli.tables import (
     alert_text,
@@ -30,6 +30,7 @@ from ..metrics.aggregates import was_sampled
 from ..metrics.classification import NOOP
 from ..metrics.positions import position_line
 from ..sentences import missing_sentences
+from ..store.as_of import as_of_sentence
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..wording import SIGNS, interval_name, listed, plain_text, plural
@@ -248,7 +249,8 @@ def alerts_answer(
     facts["health_desk"] = None if desk is None else desk.to_dict()
     facts["health_unknown"] = _unjudged(reading, report.judged, health)
     parts = [f"{SIGNS['plain']} {text}" for text in facts["health_unknown"].values()]
-    parts = [*health_parts(well, None, verbose), *parts, *health_parts({}, desk, verbose)]
+    made_up = [f"{SIGNS['plain']} {view.label}: none of these trades is real"] if view.simulated else []
+    parts = [*made_up, *health_parts(well, None, verbose), *parts, *health_parts({}, desk, verbose)]
     degraded = any(one.state == "degraded" or any(s.on for s in one.symbols) for one in well.values())
     if live and not alerts:
         trades = ", ".join(f"{plural(n, 'trade')} of {plain_text(name)}" for name, n in report.judged.items())
@@ -315,14 +317,16 @@ def with_missing(
     answer: Answer,  # Of any question
     reading: Reading,  # That it was asked of
     runs: Iterable[RunInfo] | None = None,  # Behind the answer; None: those of its view
-) -> Answer:  # The same, and what is missing
-    "Say beside an answer what its runs lack."
+) -> Answer:  # The same, as of when it is meant, and what is missing
+    "Say beside an answer as of when it is meant, and what its runs lack."
     shown = [*reading.view.figure_runs, *reading.view.reference_runs] if runs is None else runs
     gaps = missing_of(shown)
     words = missing_sentences(gaps)
     facts = None if answer.facts is None else answer.facts | {"missing": [gap.to_dict() for gap in gaps]}
+    said = as_of_sentence(reading.store, reading.settings.timezone)
+    answer = with_as_of(replace(answer, facts=facts), reading.store.when, said)
     if not words:
-        return replace(answer, facts=facts)
+        return answer
     if not answer.parts:
-        return replace(answer, facts=facts, note=f"{answer.note}\n{words}".strip())
-    return replace(answer, facts=facts, parts=(*answer.parts, words))
+        return replace(answer, note=f"{answer.note}\n{words}".strip())
+    return replace(answer, parts=(*answer.parts, words))

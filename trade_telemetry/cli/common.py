@@ -8,30 +8,35 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .flags import Choice
 from .tables import Sheet, screen_width
+from ..clock import as_of
 from ..config import Settings, project_file
-from ..flags import UsageError, Where, remark
+from ..flags import Place, UsageError, Where, remark
 from ..progress import progress_bar
+from ..store.as_of import Store, StoreAsOf, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.store import TraceStore
 from ..store.view import View, Wanted, choose_view
+from ..timezones import utc_of
+from ..wording import moment
 
 if TYPE_CHECKING:  # a verb that judges does not load them
     from trade_telemetry.trading.bars import Bars
 
 # %% auto #0
-__all__ = ['Part', 'settings_of', 'project_folder', 'read_bars', 'telemetry_folder', 'opened', 'Reading', 'read', 'choice_note',
-           'Answer', 'to_json', 'deliver']
+__all__ = ['Part', 'settings_of', 'project_folder', 'read_bars', 'present_only', 'telemetry_folder', 'opened', 'Reading', 'read',
+           'choice_note', 'Answer', 'to_json', 'deliver', 'with_as_of']
 
 # %% ../../nbs/cli/03_common.ipynb #settings-of
 def settings_of(
-    where: Where,  # Settings file and telemetry directory
+    where: Place,  # Settings file, telemetry directory, and as of when somebody looks
     *,
     sample_rate: float | None = None,  # Share of rows that a backtest keeps, 0 to 1
     session: str | None = None,  # Trading session of a backtest
@@ -40,7 +45,7 @@ def settings_of(
 ) -> Settings:  # SettingsError where a value is out of its bounds
     "Load the settings of a call: flag before environment before file before default."
     return Settings.load(
-        where.config, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
+        where.config, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
         dashboard_refresh_interval=refresh_interval, dashboard_alert_precision_threshold=alert_precision_threshold,
     )  # fmt: skip
 
@@ -76,6 +81,15 @@ def read_bars(
         raise UsageError("none of the files has bars to run on")
     return bars
 
+# %% ../../nbs/cli/03_common.ipynb #present-only
+def present_only(
+    settings: Settings,  # As of when?
+    what: str,  # Such as "--on-alert"
+) -> None:  # UsageError where somebody looks back
+    "Refuse to tell others of the past."
+    if as_of(settings) is not None:
+        raise UsageError(f"{what} is for the present; leave it out, or --as-of (TELEMETRY_AS_OF)")
+
 # %% ../../nbs/cli/03_common.ipynb #opened
 def telemetry_folder(
     settings: Settings,  # Where traces are
@@ -91,11 +105,16 @@ def telemetry_folder(
 
 def opened(
     settings: Settings,  # Directory and zone
-) -> TraceStore:  # Everything below the directory; UsageError where it is missing
+) -> Store:  # What was known of the directory as of the moment that is meant; UsageError where it is missing
     "Read the telemetry directory; what could not be read is said."
     with progress_bar() as tell:
-        store = TraceStore(telemetry_folder(settings), timezone=settings.timezone, final=True, progress=tell)
-        store.refresh()
+        every = TraceStore(telemetry_folder(settings), timezone=settings.timezone, final=True, progress=tell)
+        every.refresh()
+    store = store_for(every, settings)
+    if isinstance(store, StoreAsOf) and len(every.columns) and not store.cut.facts:
+        remark(
+            f"the first trade was closed at {moment(utc_of(int(every.columns.exit_us.min())), settings.timezone)}"
+        )
     if store.report.bad or store.report.mislabelled:
         remark(store.report.summary())
     return store
@@ -106,7 +125,7 @@ class Reading:
     "The traces of a call, and what of them is judged."
 
     settings: Settings  # Directory, zone and thresholds
-    store: TraceStore  # Everything below the directory, read once
+    store: Store  # Everything below the directory, or what was known of it, read once
     choice: Choice = Choice()  # Strategy and symbols
     run: str | None = None  # Judge this run alone; None: the view decides
 
@@ -211,3 +230,17 @@ def deliver(
     if answer.note:
         remark(answer.note)
     return answer.code
+
+# %% ../../nbs/cli/03_common.ipynb #with-as-of
+def with_as_of(
+    answer: Answer,  # Of one question
+    when: datetime | None,  # As of which moment it is meant, aware; None: the present
+    said: str,  # What is said of that moment
+) -> Answer:  # The same, beginning with the moment
+    "Say beside an answer that it is not of the present."
+    if when is None:
+        return answer
+    facts = None if answer.facts is None else {"as_of": when.isoformat()} | answer.facts
+    if answer.parts:
+        return replace(answer, facts=facts, parts=(said, *answer.parts))
+    return replace(answer, facts=facts, note=f"{said}\n{answer.note}".strip())

@@ -18,7 +18,7 @@ from cyclopts import Group, Parameter
 from .answers import metrics_answer
 from .common import deliver, read, settings_of
 from ..config import Settings, SettingsError
-from ..flags import HOW, UsageError, Where, flag, remark
+from ..flags import HOW, Place, UsageError, flag, remark
 from ..progress import progress_bar
 from ..trace import PredictionTrace
 from ..wording import listed, moment, percent, plain_text, price
@@ -165,7 +165,7 @@ def trace_line(
 
 def show_dry(
     report: ImportReport,  # Of an import that wrote elsewhere
-    where: Where,  # Where it wrote
+    where: Place,  # Where it wrote
 ) -> None:  # Printed
     "Show the first trades, and the figures of all that would be written."
     for trace in report.first:
@@ -192,7 +192,7 @@ class How:
 
 
 def given_flags(
-    where: Where,  # Settings file and telemetry directory
+    where: Place,  # Settings file and telemetry directory
     log: Log,  # What is said of all rows
     how: How,  # How the log is read
 ) -> dict[str, object]:  # Flags with their values; None or False for those that were not given
@@ -210,7 +210,7 @@ def given_flags(
 def import_log(
     file: Annotated[Path, flag("log of closed trades", "FILE", group=LOG)],
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     log: Log = Log(),
     how: How = How(),
 ) -> int:  # 0, or 1 where no row could be used

@@ -5,9 +5,10 @@
 # %% ../../nbs/cli/06_judge.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from trade_telemetry.cli.answers import (
     alerts_answer,
@@ -22,11 +23,21 @@ from trade_telemetry.cli.answers import (
 )
 from .answers import joined as joined_answers
 from .answers import judge as judge_all
-from .common import deliver, read, settings_of, telemetry_folder, to_json
+from trade_telemetry.cli.common import (
+    Answer,
+    Reading,
+    deliver,
+    present_only,
+    read,
+    settings_of,
+    telemetry_folder,
+    to_json,
+)
 from trade_telemetry.cli.flags import (
     Choice,
     Cuts,
     Hook,
+    Notify,
     Output,
     PrecisionLine,
     RulesFile,
@@ -35,12 +46,55 @@ from trade_telemetry.cli.flags import (
     Sides,
     Verbose,
     Watch,
+    Written,
 )
-from ..flags import ANSWER, Where, flag, remark
+from ..clock import now_of, present
+from ..config import Settings
+from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
 
 # %% auto #0
-__all__ = ['REPORTED', 'metrics', 'compare', 'check', 'judge', 'export', 'report']
+__all__ = ['REPORTED', 'numbers_of', 'numbers_answer', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check',
+           'judge', 'export', 'report']
+
+# %% ../../nbs/cli/06_judge.ipynb #imports-types
+if TYPE_CHECKING:  # a verb loads what it asks
+    from trade_telemetry.health_sentences import Health
+    from trade_telemetry.judgement.alert_rules import AlertReport
+    from trade_telemetry.judgement.gauges import Figures, Sample
+    from trade_telemetry.judgement.messages import Seen
+    from trade_telemetry.judgement.outbox import Outbox
+
+# %% ../../nbs/cli/06_judge.ipynb #numbers-of
+def numbers_of(
+    reading: Reading,  # What is shown
+    report: AlertReport,  # What the rules say of it
+    health: Mapping[str, Health] | None,  # By strategy; None: the monitor is switched off
+    figures: Figures | None = None,  # Kept from the last time
+) -> list[Sample]:
+    "Say what is shown as numbers."
+    from trade_telemetry.judgement.gauges import gauges_of
+
+    now, bad = now_of(reading.settings, reading.view.clock), len(reading.store.report.bad)
+    return gauges_of(reading.view, report, health, now, figures, bad)
+
+
+def numbers_answer(
+    reading: Reading,  # What is shown
+    out: Path | None = None,  # A file in the place of the answer
+) -> Answer:  # Text for Prometheus
+    "Write what is shown for Prometheus."
+    from trade_telemetry.judgement.exporters import needs, prometheus_text, write_text
+    from trade_telemetry.judgement.gauges import Figures
+
+    needs("prometheus_client", "metrics")
+    found = numbers_of(
+        reading, find_alerts(reading), find_health(reading), Figures(reading.settings.timezone)
+    )
+    text = prometheus_text(found)
+    if out is not None:
+        write_text(out, text)
+    return Answer(None, () if out else (text.rstrip("\n"),), int(not any(s.name == "trades" for s in found)))
 
 # %% ../../nbs/cli/06_judge.ipynb #metrics
 def metrics(
@@ -49,10 +103,19 @@ def metrics(
     choice: Choice = Choice(),
     run: Run = None,
     cuts: Cuts = Cuts(),
-    output: Output = Output(),
+    output: Written = Written(),
+    out: Annotated[
+        Path | None, flag("write the text for Prometheus to a file, for node_exporter", "FILE", group=ANSWER)
+    ] = None,
 ) -> int:  # 0, or 1 where there is nothing to judge
     "Precision, recall, F1 and returns of what was recorded."
+    if output.format == "prometheus" and cuts.wanted:
+        raise UsageError("--format prometheus takes no parts: leave --by, --rolling and --features out")
+    if out is not None and output.format != "prometheus":
+        raise UsageError("--out writes the text for Prometheus: add --format prometheus")
     reading = read(settings_of(where), choice, run)
+    if output.format == "prometheus":
+        return deliver(numbers_answer(reading, out))
     answer = cuts_answer(reading, cuts) if cuts.wanted else metrics_answer(reading)
     return deliver(with_missing(answer, reading), output.as_json)
 
@@ -78,6 +141,54 @@ def compare(
         answer = sides_answer(reading, sides.first, sides.second)
     return deliver(with_missing(answer, reading, runs), output.as_json)
 
+# %% ../../nbs/cli/06_judge.ipynb #outbox-of
+def outbox_of(
+    settings: Settings,
+    notify: Notify,  # Addresses of the command
+    must: bool = False,  # UsageError where apprise is missing? Else it is said
+) -> Outbox | None:  # None: nobody is told
+    "Find out who hears of changes, and where it is remembered."
+    from trade_telemetry.judgement.outbox import FILE, NEEDED, Manner, Outbox, has_apprise, services_from
+
+    services = services_from(settings, notify.notify)
+    if services and not has_apprise():
+        if must:
+            raise UsageError(NEEDED)
+        remark(NEEDED)
+    if not services or not has_apprise():
+        return None
+    state = notify.notify_state or settings.telemetry_storage_path / FILE
+    return Outbox(state, services, Manner.of(settings, notify.page_url))
+
+
+def seen_by(
+    reading: Reading,  # What is live
+    report: AlertReport,  # What the rules say of it
+    health: Mapping[str, Health] | None,  # By strategy; None: the monitor is switched off
+) -> Seen:  # What of it may be told
+    "Reduce a check to what may be told."
+    from trade_telemetry.judgement.messages import seen_of
+
+    runs, settings = [run.name for run in reading.store.runs()], reading.settings
+    about = "Simulated desk" if reading.view.simulated else ""
+    return seen_of(report, health, runs, settings.timezone, settings.notify_least, about)
+
+# %% ../../nbs/cli/06_judge.ipynb #tell-command
+def tell_command(
+    hook: Hook,
+    answer: Answer,  # Of the check
+    report: AlertReport,  # What the rules say
+    health: Mapping[str, Health] | None,  # By strategy; None: the monitor is switched off
+) -> list[str]:  # What went wrong, for people
+    "Let a command hear of alerts and of health."
+    from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG, notify
+
+    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
+    if not told.failed:
+        return []
+    late = f" after {PATIENCE:.0f} seconds" if told.exit_code == TOO_LONG else ""
+    return [f"--on-alert ended with {told.exit_code}{late}: {hook.on_alert}"]
+
 # %% ../../nbs/cli/06_judge.ipynb #check
 def check(
     *,
@@ -87,6 +198,7 @@ def check(
     rules: RulesFile = None,
     watch: Watch = Watch(),
     hook: Hook = Hook(),
+    notify: Notify = Notify(),
     output: Output = Output(),
     verbose: Verbose = False,
 ) -> int:  # 0 nothing wrong, 1 alerts, a degraded strategy or nothing to judge
@@ -96,17 +208,24 @@ def check(
     alerts, the worst first. How that is decided, how fast and how often
     wrongly: see the guide "How the monitor decides".
     """
-    from trade_telemetry.judgement.notify import PATIENCE, TOO_LONG, notify
-
-    reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice)
+    settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
+    for flag_name, value in (
+        ("--on-alert", hook.on_alert),
+        ("--remember", hook.remember),
+        ("--notify", notify.notify),
+    ):
+        if value:
+            present_only(settings, flag_name)
+    box, reading = outbox_of(settings, notify), read(settings, choice)
     report = find_alerts(reading, rules)
     health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
     answer = with_missing(alerts_answer(reading, report, health, verbose), reading)
     code = deliver(answer, output.as_json)
-    told = notify(answer.facts or {}, report.current, hook.on_alert, hook.remember, health)
-    if told.failed:
-        late = f" after {PATIENCE:.0f} seconds" if told.exit_code == TOO_LONG else ""
-        remark(f"--on-alert ended with {told.exit_code}{late}: {hook.on_alert}")
+    said = tell_command(hook, answer, report, health)
+    if box is not None:
+        said += box.tell(seen_by(reading, report, health), present()).said
+    for line in said:
+        remark(line)
     return code
 
 # %% ../../nbs/cli/06_judge.ipynb #judge
@@ -167,11 +286,10 @@ def report(
 
     settings, path = settings_of(where), check_out(out)
     directory = telemetry_folder(settings)
-    given = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(scope).items()
-        if value
-    }
+    told = {name: value for name, value in asdict(scope).items() if value}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+    if scope.data_dir is not None:  # meant from here: the kernel works in another folder
+        given["data_dir"] = str(scope.data_dir.resolve())
     with progress_bar("cell", path.name, after=0.0) as on_cell:
         parameters = {"telemetry_dir": str(directory.resolve()), **given}
         trades = write_report(path, parameters, kernel_environment(settings), on_cell)

@@ -19,7 +19,7 @@ __all__ = ['VERBS', 'command', 'main']
 
 # %% ../../nbs/cli/04_main.ipynb #verbs
 VERBS = {  # name: where its function is
-    "demo": "trade_telemetry.cli.run:demo",
+    "demo": "trade_telemetry.cli.demo:demo",
     "backtest": "trade_telemetry.cli.run:backtest",
     "engine": "trade_telemetry.engine:session",
     "import": "trade_telemetry.cli.import_verb:import_log",
@@ -28,6 +28,7 @@ VERBS = {  # name: where its function is
     "reconcile": "trade_telemetry.cli.reconcile:reconcile",
     "check": "trade_telemetry.cli.judge:check",
     "judge": "trade_telemetry.cli.judge:judge",
+    "watch": "trade_telemetry.cli.watch:watch",
     "export": "trade_telemetry.cli.judge:export",
     "report": "trade_telemetry.cli.judge:report",
     "dashboard": "trade_telemetry.cli.run:dashboard",

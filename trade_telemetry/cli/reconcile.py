@@ -20,11 +20,14 @@ from trade_telemetry.cli.common import (
     read_bars,
     settings_of,
     telemetry_folder,
+    with_as_of,
 )
 from .flags import Choice, Output
 from .tables import Sheet
+from ..clock import as_of
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag
+from ..store.as_of import as_of_words
 
 if TYPE_CHECKING:  # other verbs do not load it
     from trade_telemetry.judgement.reconcile import Reconciliation
@@ -207,6 +210,7 @@ def reconcile(
     from trade_telemetry.judgement.reconcile_words import pairs_path, write_pairs
 
     settings = settings_of(where)
+    when = as_of(settings)
     target = None if pairs is None else pairs_path(pairs)
     (one, run), (other, beside) = place_of(live, settings), place_of(backtest, settings)
     names: Mapping[str, Any] = {"live_run": run, "backtest_run": beside, "options": log.options}
@@ -214,9 +218,11 @@ def reconcile(
         "strategy": choice.strategy,
         "symbols": choice.symbols,
         "timezone": settings.timezone,
+        "as_of": when,
     }
     found = explain(one, other, **asked, **names, **ground.asked)
     if target is not None and found.lines is not None:
         write_pairs(found, target)
     told = replayed(found, again, settings) if again.replay else None
-    return deliver(reconcile_answer(found, told), output.as_json)
+    said = "" if when is None else as_of_words(when, settings.timezone)
+    return deliver(with_as_of(reconcile_answer(found, told), when, said), output.as_json)

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Literal, TypedDict, cast
 
+from ..clock import present
 from ..health_sentences import HealthState, StreamCode
 from ..judgement.strategy_page import Mark, StrategyPage
+from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
+from ..store.as_of import AsOf
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
@@ -20,7 +22,8 @@ __all__ = ['Tab', 'GroupBy', 'SCHEMA_VERSION', 'Share', 'Difference', 'Compared'
            'Against', 'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
            'SymbolEntry', 'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit',
            'Details', 'GapBar', 'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
-           'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn', 'empty_state']
+           'Pictures', 'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn',
+           'empty_state']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -244,6 +247,7 @@ class HealthEntry(TypedDict):
     promised_by: list[str]
     earlier: list[VersionEntry]
     symbols: list[SymbolEntry]
+    near: float | None
     sentence: str
     figures: str
     details: list[str]
@@ -281,6 +285,7 @@ class Trade(TypedDict):
     holding_minutes: float | None
     exit_reason: str
     trace_id: str
+    entry_tag: str
 
 
 class Trades(TypedDict):
@@ -289,8 +294,15 @@ class Trades(TypedDict):
     strategy: str | None  # Of the chosen cell; None: all
     actual: str | None
     predicted: str | None
-    total: int
-    closes: int  # More than `total` where rows are a sample
+    total: int  # That the conditions leave
+    before: int  # That there were
+    closes: int  # More than `before` where rows are a sample
+    sort: str  # Column
+    descending: bool
+    search: str
+    where: dict[str, str]  # Conditions by column, as typed
+    problems: dict[str, str]  # By column: why its condition says nothing
+    tagged: bool  # Does any trade say why it was opened?
     page: int
     pages: int
     rows: list[Trade]
@@ -414,12 +426,20 @@ class Missing(TypedDict):
     tables: list[str]
     sentence: str
 
+# %% ../../nbs/dashboard/01_answers.ipynb #pictures
+class Pictures(TypedDict):
+    "Pictures and tables of the open tab."
+
+    question: Question
+    shown: list[Picture]
+    ready: bool  # False while they are drawn for the first time
+
 # %% ../../nbs/dashboard/01_answers.ipynb #parts
 class ViewFacts(TypedDict):
     "What is shown; it may change although no trade was closed."
 
     state: Literal["live", "historical", "stale", "error"]
-    mode: Literal["live", "paper", "replay", "historical", "empty"]
+    mode: Literal["live", "paper", "simulated", "replay", "historical", "empty"]
     title: str
     directory: str
     timezone: str
@@ -428,6 +448,7 @@ class ViewFacts(TypedDict):
     runs: list[RunFacts]
     coverage: Coverage | None
     missing: list[Missing]
+    simulated: bool  # Are these trades those of a simulated desk?
 
 
 Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
@@ -479,9 +500,8 @@ class State(ViewFacts, Choices, Findings, Said):
     reconciliation: Reconciled | None  # None where the tab is not open
     desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
     strategy: StrategyPage | None  # The strategy that was opened; None: none
-    pictures: dict[str, Any] | None  # Pictures and tables of the open tab; None: it has none
-    as_of: str | None  # The page shows what was known then; None: now
-    simulated: bool  # Are these trades those of a simulated desk?
+    pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
+    as_of: AsOf | None  # The page shows what was known then; None: now
     marks: list[Mark]  # Notes and changes of version, for the curves
     errors: list[str]
 
@@ -511,7 +531,7 @@ def empty_state(
     "Make a state in which nothing is known but `facts`."
     state: State = {
         "schema_version": SCHEMA_VERSION,
-        "generated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "generated_at": present().isoformat(timespec="seconds"),
         "complete": True, "state": "historical", "mode": "empty", "title": "No traces", "message": "There are no traces yet.",
         "directory": "", "timezone": "UTC", "refresh_interval_seconds": 30, "precision_threshold": 0.55,
         "symbol": None, "direction": None, "run": None, "run_mode": None, "symbols": [], "available_runs": [],

@@ -78,10 +78,15 @@ class PageCache:
     def __init__(self) -> None:
         self.columns: TraceColumns | None = None  # The rows at hand
         self.number = 0  # How many sets of rows there have been
-        self.figures: LRUCache[Hashable, Figures] = LRUCache(64)  # By strategy and checksum
+        self.figures: LRUCache[Hashable, Figures] = LRUCache(2048)  # By strategy and checksum
         self.judged: LRUCache[Hashable, Any] = LRUCache(6)  # By what was asked for
         self.alerts: LRUCache[Hashable, Said] = LRUCache(6)  # By run and mode, for all symbols
-        self.compared: LRUCache[Hashable, tuple[int, dict[str, Against]]] = LRUCache(6)  # By filters
+        self.compared: LRUCache[Hashable, tuple[Hashable, dict[str, Against]]] = LRUCache(6)  # By filters
+
+        self.lists: LRUCache[Hashable, Any] = LRUCache(
+            6
+        )  # Pages of lists of trades, by all that was asked for
+        self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
 
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
         self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(
@@ -98,18 +103,18 @@ class PageCache:
             self.judged.clear()
             self.alerts.clear()
             self.health.clear()
+            self.lists.clear()
 
     def healths(
         self,
         key: Hashable,  # Run, mode, and what else it depends on beside the rows
         hurry: bool,  # Does the viewer wait?
-        find: Callable[[bool], Healths],  # Asks the monitor, thoroughly or at once
+        find: Callable[[bool], tuple[Healths, bool]],  # Asks the monitor, thoroughly or at once; is that all?
     ) -> tuple[Healths, bool]:  # By strategy, and all; is that all that can be said?
         "Say how each strategy is, in a hurry without what takes long."
         thorough, known = self.health.get(key, (False, None))
         if known is None or not (thorough or hurry):
-            known = find(not hurry)
-            thorough = not hurry or not known[0]
+            known, thorough = find(not hurry)
             self.health[key] = (thorough, known)
         return known, thorough
 
@@ -117,13 +122,30 @@ class PageCache:
         self,
         query: Query,  # Filters, and whether the viewer waits
         find: Callable[[], dict[str, Against]],  # Compares
-    ) -> tuple[dict[str, Against], bool]:  # By strategy; are they those of the present rows?
+        rules: Hashable = None,  # What it depends on beside the rows
+    ) -> tuple[dict[str, Against], bool]:  # By strategy; are they those of the present rows and rules?
         "Say how each strategy stands against its backtest, in a hurry perhaps by the rows of before."
         key = (query.symbol, query.strategy, query.direction, query.run, query.run_mode)
-        number, known = self.compared.get(key, (0, {}))
-        if number != self.number and not query.hurry:
-            number, known = self.compared[key] = (self.number, find())
-        return known, number == self.number
+        now = self.number, rules
+        then, known = self.compared.get(key, (None, {}))
+        if then != now and not query.hurry:
+            then, known = self.compared[key] = (now, find())
+        return known, then == now
+
+    def pictures(
+        self,
+        key: Hashable,  # Filters and question
+        hurry: bool,  # Does the viewer wait?
+        content: Callable[[], Hashable],  # Sums its rows up
+        find: Callable[[], Any],  # Draws
+    ) -> tuple[Any, bool]:  # None: not known yet; are they those of the present rows?
+        "Give the pictures of a question, in a hurry perhaps by the rows of before; equal rows are drawn once."
+        then, rows, known = self.drawn.get(key, (None, None, None))
+        if then != self.number and not hurry:
+            present = content()
+            known = find() if known is None or present != rows else known
+            then, _, _ = self.drawn[key] = (self.number, present, known)
+        return known, then == self.number
 
     def reconciled(
         self,

@@ -42,7 +42,7 @@ class Dashboard:
         read: Callable[[Query], State],  # Reads the files and makes the state that was asked for
         panels: Sequence[Panel],  # Whatever draws a state
         interval_seconds: float = 30.0,  # Time between two beats of the page
-        trades_csv: Callable[[Query], str] | None = None,  # Writes the trades behind the page
+        trades_csv: Callable[[Query], tuple[str, str]] | None = None,  # Name and text of a file of trades
     ) -> None:
         self.read, self.panels, self.trades_csv = read, panels, trades_csv
         self.query = Query()
@@ -94,7 +94,7 @@ class Dashboard:
             return
         kind, name, value = (message.get(key) for key in ("type", "name", "value"))
         if kind == "export" and name == "csv" and self.trades_csv is not None:
-            self._send_file("trade_telemetry.csv", self.trades_csv(self.query))
+            self._send_file(*self.trades_csv(self.query))
         elif kind == "export" and name is None:
             if not self.shown["complete"]:
                 self.refresh(hurry=False)

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
+from ..config import moment_meant
 from .answers import GroupBy, State, Tab
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
@@ -17,9 +18,86 @@ from ..store.view import View, Wanted, choose_view
 from ..wording import plain_text
 
 # %% auto #0
-__all__ = ['RANGES', 'TABS', 'GROUPS', 'MANY_SYMBOLS', 'LONGEST_OFFER', 'MOST_OFFERED', 'LONGEST_CHOICES', 'LONGEST_OPENED',
-           'OLD_TABS', 'Query', 'as_query', 'view_asked', 'of_strategy', 'symbol_options', 'run_options', 'run_chosen',
-           'with_choices', 'whole_numbers', 'cell_from', 'choices_text', 'choices_from', 'kept_choices', 'query_after']
+__all__ = ['LISTED', 'ASKED_OF', 'LONGEST_CONDITION', 'MOST_CONDITIONS', 'RANGES', 'TABS', 'GROUPS', 'MANY_SYMBOLS',
+           'LONGEST_OFFER', 'MOST_OFFERED', 'LONGEST_CHOICES', 'LONGEST_OPENED', 'OLD_TABS', 'LONGEST_MOMENT',
+           'Listing', 'read_json', 'short_text', 'listing_after', 'listing_text', 'Query', 'as_query', 'view_asked',
+           'of_strategy', 'symbol_options', 'run_options', 'run_chosen', 'with_choices', 'whole_numbers', 'cell_from',
+           'choices_text', 'choices_from', 'kept_choices', 'listed_after', 'looking_back', 'query_after']
+
+# %% ../../nbs/dashboard/05_query.ipynb #listing
+LISTED = (
+    "exit_at", "symbol", "strategy", "predicted", "actual", "return_pct", "confidence", "entry_price", "exit_price",
+    "holding_minutes", "exit_reason", "entry_tag", "trace_id",
+)  # fmt: skip
+ASKED_OF = (
+    *LISTED, "entry_at", "entry_hour", "entry_weekday", "exit_hour", "exit_weekday", "run", "account", "version",
+)  # fmt: skip
+LONGEST_CONDITION, MOST_CONDITIONS = 100, 10
+
+
+@dataclass(frozen=True)
+class Listing:
+    "Which trades a viewer looks for, and in which order."
+
+    sort: str = "exit_at"  # One of `LISTED`
+    descending: bool = True  # The largest or latest first?
+    search: str = ""  # Words that occur somewhere in a trade; "": any
+    where: tuple[tuple[str, str], ...] = ()  # Columns out of `ASKED_OF`, each with what it must be
+
+    @property
+    def narrows(self) -> bool:
+        "Are some trades left out?"
+        return bool(self.search or self.where)
+
+# %% ../../nbs/dashboard/05_query.ipynb #listing-after
+def read_json(
+    text: str,  # From a page
+    most: int,  # Longest text that makes sense
+) -> dict[str, Any] | None:  # None where it is something else
+    "Read an object that a page sent."
+    try:
+        found = json.loads(text) if len(text) <= most else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def short_text(
+    value: object,  # From a page
+) -> bool:
+    "Say whether somebody may have typed this."
+    return isinstance(value, str) and len(value) <= LONGEST_CONDITION and value.isprintable()
+
+
+def listing_after(
+    before: Listing,  # So far
+    asked: Mapping[str, object] | None,  # What has changed: any of the names of a `Listing`; None: nothing
+) -> Listing:  # From now on; an equal one where nothing can be taken
+    "Take a change of a list of trades into account."
+    if asked is None:
+        return before
+    now, wanted = before, asked.get("where")
+    if asked.get("sort") in LISTED:
+        now = replace(now, sort=str(asked["sort"]), descending=asked.get("descending") is not False)
+    if short_text(search := asked.get("search")):
+        now = replace(now, search=str(search).strip())
+    if isinstance(wanted, dict):
+        some = {k: v.strip() for k, v in wanted.items() if k in ASKED_OF and short_text(v)}
+        kept = {k: v for k, v in (dict(now.where) | some).items() if v}
+        now = replace(now, where=tuple(kept.items())[:MOST_CONDITIONS])
+    return now
+
+
+def listing_text(
+    listing: Listing,  # Any
+) -> str:  # JSON that `listing_after` makes the same of; "{}" for the list at the start
+    "Write down which trades are listed."
+    said: dict[str, object] = {"search": listing.search, "where": dict(listing.where)}
+    if (listing.sort, listing.descending) != ("exit_at", True):
+        said |= {"sort": listing.sort, "descending": listing.descending}
+    return json.dumps(
+        {key: value for key, value in said.items() if value or key == "descending"}, ensure_ascii=False
+    )
 
 # %% ../../nbs/dashboard/05_query.ipynb #query
 RANGES = (7, 30, 90, None)  # Days that the curves may cover, counted back from the newest trace; None: all
@@ -37,11 +115,16 @@ class Query:
     run_mode: str | None = None  # Only runs of this mode: live, paper, replay, backtest
     days: int | None = 30  # Days that the curves cover; None: all
     cell: tuple[str, int, int] | None = None  # Strategy, actual and predicted code of the trades to list
-    page: int = 0  # Page of that list, the newest trades on page 0
+    page: int = 0  # Page of that list
+    listing: Listing = Listing()  # Which trades it holds, in which order: the newest first
     tab: Tab = "working"  # The question that is open
     strategy: str | None = None  # The strategy that is opened; None: all of them
     desk: bool | None = None  # A table of all strategies? None: where they are many
     group_by: GroupBy = "strategy"  # What a row of that table is
+    as_of: str | None = (
+        None  # Show what was known then: a date, or a time; None: what the settings say, mostly now
+    )
+    playing: bool = False  # Do days pass by? Then only what can be said at once
     hurry: bool = False  # Leave out what takes long, if it is not known yet; the state then says so
 
     @property
@@ -160,7 +243,7 @@ def cell_from(
     return names[numbers[0]], numbers[1], numbers[2]
 
 # %% ../../nbs/dashboard/05_query.ipynb #choices
-LONGEST_CHOICES = 4000  # Characters of all choices together
+LONGEST_CHOICES = 8000  # Characters of all choices together
 LONGEST_OPENED = 300  # Characters of a strategy's name
 OLD_TABS: dict[str, Tab] = {"overview": "working", "details": "trades"}  # As pages of before called them
 
@@ -174,7 +257,10 @@ def choices_text(
     kept = {
         "strategy": asked.strategy, "tab": asked.tab, "desk": table, "by": asked.group_by,
         "symbol": asked.symbol, "direction": asked.direction, "run": run, "days": str(asked.days or "all"),
+        "asof": None if asked.playing else asked.as_of,
     }  # fmt: skip
+    if (listing := listing_text(asked.listing)) != "{}":
+        kept["list"] = listing
     start = {"tab": TABS[0], "by": GROUPS[0], "days": str(Query().days)}
     return json.dumps({key: value for key, value in kept.items() if value not in (None, start.get(key))})
 
@@ -183,13 +269,8 @@ def choices_from(
     text: str,  # From `choices_text`, or anything
 ) -> dict[str, str] | None:  # Those that are texts; None where it is something else
     "Read choices that a page has kept."
-    try:
-        kept = json.loads(text) if len(text) < LONGEST_CHOICES else None
-    except (ValueError, RecursionError):
-        kept = None
-    if not isinstance(kept, dict):
-        return None
-    return {key: value for key, value in kept.items() if isinstance(value, str)}
+    kept = read_json(text, LONGEST_CHOICES)
+    return None if kept is None else {key: value for key, value in kept.items() if isinstance(value, str)}
 
 # %% ../../nbs/dashboard/05_query.ipynb #kept-choices
 def kept_choices(
@@ -208,11 +289,46 @@ def kept_choices(
         direction if direction in ("LONG", "SHORT") else None,
         run if run in [value for _, value in run_options(state)] else None,
     )
-    for name in ("days", "tab", "desk", "by", "strategy"):
+    for name in ("days", "tab", "desk", "by", "strategy", "asof"):
         now = query_after(now, state, name, kept[name]) if name in kept else now
     stays = (now.tab, now.strategy) == (asked.tab, asked.strategy)
-    now = replace(now, cell=asked.cell if stays else None, page=asked.page, hurry=asked.hurry)
+    listing = listing_after(Listing(), read_json(kept.get("list", ""), LONGEST_CHOICES))
+    now = replace(
+        now, cell=asked.cell if stays else None, page=asked.page, hurry=asked.hurry, listing=listing
+    )
     return asked if now == asked else replace(now, page=0)
+
+# %% ../../nbs/dashboard/05_query.ipynb #listed-after
+def listed_after(
+    asked: Query,  # Choices so far
+    opens: bool,  # Does it come from a picture?
+    change: Mapping[str, object] | None,  # As for `listing_after`
+) -> Query:  # Choices from now on; the same object where nothing changes
+    "List other trades."
+    before = Listing() if opens else asked.listing
+    now = listing_after(before, change)
+    if now == asked.listing if not opens else now == before:
+        return asked
+    opened = replace(asked, listing=now, page=0)
+    return replace(opened, tab="trades", cell=None) if opens else opened
+
+# %% ../../nbs/dashboard/05_query.ipynb #moment-asked
+LONGEST_MOMENT = 40  # Characters
+
+
+def looking_back(
+    asked: Query,  # Choices so far
+    zone: str,  # Of a time without an offset
+    moment: str,  # A date or a time; empty: the present
+    playing: bool = False,  # Do days pass by?
+) -> Query:  # Choices from now on; the same object where that is no moment
+    "Look as of a moment."
+    try:
+        if moment and (len(moment) > LONGEST_MOMENT or not moment_meant(moment, zone)):
+            return asked
+    except ValueError:
+        return asked
+    return replace(asked, as_of=moment or None, playing=playing and bool(moment), page=0)
 
 # %% ../../nbs/dashboard/05_query.ipynb #query-after
 def query_after(
@@ -234,10 +350,14 @@ def query_after(
         return replace(asked, strategy=shown.get(value, value) or None, cell=None, page=0)
     if name == "desk" and value in ("yes", "no"):
         return replace(asked, desk=value == "yes", strategy=None, cell=None, page=0)
+    if name in ("as_of", "asof", "play"):
+        return looking_back(asked, state["timezone"], value, name == "play")
     if name == "by" and value in GROUPS:
         return replace(asked, group_by=value)
     if name == "days" and value in [str(days or "all") for days in RANGES]:
         return replace(asked, days=None if value == "all" else int(value))
     if name == "page" and (numbers := whole_numbers(value)) is not None and len(numbers) == 1:
         return replace(asked, page=numbers[0])
+    if name in ("list", "open"):
+        return listed_after(asked, name == "open", read_json(value, LONGEST_CHOICES))
     return kept_choices(asked, state, value) if name == "choices" else asked

@@ -29,7 +29,7 @@ from urllib.parse import quote
 from ..config import Settings
 
 # %% auto #0
-__all__ = ['STATIC', 'SECRETS', 'LAUNCHED', 'LaunchError', 'is_loopback', 'Access', 'make_access', 'voila_config',
+__all__ = ['STATIC', 'SECRETS', 'UNSEEN', 'LAUNCHED', 'LaunchError', 'is_loopback', 'Access', 'make_access', 'voila_config',
            'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila', 'stop_process',
            'wait_until_listening', 'browser_address', 'serving']
 
@@ -122,7 +122,8 @@ def voila_config(
     return config
 
 # %% ../../nbs/dashboard/04_server.ipynb #kernel-environment
-SECRETS = frozenset({"DASHBOARD_TOKEN", "DASHBOARD_PASSWORD_HASH"})
+SECRETS = frozenset({"DASHBOARD_TOKEN", "DASHBOARD_PASSWORD_HASH", "TELEMETRY_NOTIFY_URLS"})
+UNSEEN = "notify_"  # Settings of messages, of which the page knows nothing
 
 
 def _folders(name: str) -> list[str]:  # Absolute: the server works somewhere else
@@ -135,8 +136,10 @@ def kernel_environment(
     "Write settings as environment variables, with paths made absolute."
     environment = {}
     for name, info in type(settings).model_fields.items():
+        if name.startswith(UNSEEN):
+            continue
         value = getattr(settings, name)
-        text = json.dumps(value) if isinstance(value, dict) else str(value)
+        text = json.dumps(value) if isinstance(value, dict) else "" if value is None else str(value)
         environment[str(info.validation_alias or name).upper()] = text
     environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
     package = Path(__file__).resolve().parents[1]

@@ -28,6 +28,7 @@ from trade_telemetry.alert_sentences import (
     error_text,
     evidence_text,
 )
+from ..clock import present
 from ..config import Settings, first_complaint
 from ..metrics.aggregates import Folded, fold
 from ..metrics.day_figures import DayTotals, by_day
@@ -311,6 +312,9 @@ class Case:
     line: float  # Of the precision, fraction
     rules: AlertRules
     mode: Mode = "live"  # What is judged
+    among: tuple[int, int] | None = (
+        None  # Strategies, and symbols of strategies, that share one budget; None: those of the case
+    )
 
     def remembers(
         self,
@@ -332,7 +336,7 @@ def case_of(
 ) -> Case:
     "Put a case together."
     live, past = (_judged(side, timezone) for side in (figure, reference))
-    now_us = int((datetime.now(UTC) if now is None else now).timestamp() * 1e6)
+    now_us = int((present() if now is None else now).timestamp() * 1e6)
     today = int(exit_days(np.array([now_us]), timezone)[0]) if clock else 0
     days = by_day(live.money).get(())
     last_day, newest = (0, 0) if days is None else (int(days.day[-1]), int(days.last_us.max()))

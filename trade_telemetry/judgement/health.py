@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import replace
 from datetime import datetime
-from math import log, nan
+from math import inf, log, nan
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import NamedTuple, cast
 
 import numpy as np
 
 from ..arrays import Bools, Floats, Ints
+from ..clock import now_of
 from ..config import Settings
 from trade_telemetry.health_sentences import (
     HEALTH,
@@ -41,9 +43,10 @@ from trade_telemetry.judgement.bar import (
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'health_of', 'desk_of']
+           'health_of_case', 'health_of', 'health_left', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
+from .desk_rows import DeskRows, desk_rows_of
 from trade_telemetry.judgement.evidence import (
     LEAST_DAYS,
     STAND_IN_DAYS,
@@ -53,6 +56,7 @@ from trade_telemetry.judgement.evidence import (
     mood_factor,
     read_lower,
 )
+from .kept_answers import KeptAnswers, answer_key, answers_of
 from trade_telemetry.judgement.monitor import (
     BUSY,
     SURROUNDINGS,
@@ -72,7 +76,7 @@ from ..timezones import date_of_day
 
 # %% ../../nbs/judgement/17_health.ipynb #find-days
 LOSSES = (0.05, 0.10, 0.20)  # Of the share of right calls
-FOUND = 512  # References whose delays are kept
+FOUND = 4096  # References whose delays are kept
 Delays = tuple[
     tuple[float, float], ...
 ]  # Loss, and trading days until half of such losses are found; inf: rarely
@@ -136,7 +140,7 @@ def find_days(
     return found
 
 # %% ../../nbs/judgement/17_health.ipynb #kept-readings
-KEPT = 16  # Readings of a desk
+KEPT = 4  # Readings of a desk, or of a part of one
 _readings: OrderedDict[str, dict[str, Reading]] = OrderedDict()
 
 
@@ -237,6 +241,16 @@ def _precisions(
     now = float(right.sums[since:].sum()) / made if made else nan
     return now, readings["right"].promised * share, share
 
+# %% ../../nbs/judgement/17_health.ipynb #near
+def _near(reading: Reading) -> float:
+    "Evidence as a part of the bar of *degraded*, of the stream that came nearest, in [0, 1]; nan: nothing is watched."
+    parts = [
+        r.evidence / r.bar for r in reading.streams if r.name not in SURROUNDINGS and r.evidence == r.evidence
+    ]
+    if reading.state == "degraded":
+        return 1.0
+    return float(np.clip(max(parts), 0, 1)) if parts else nan
+
 # %% ../../nbs/judgement/17_health.ipynb #health-from
 def health_from(
     strategy: str,  # Its name
@@ -274,7 +288,7 @@ def health_from(
         drawn=all(r.drawn for r in reading.streams), evidence=reading.evidence, limit_days=found.limit,
         backtest_days=max(int(np.count_nonzero(s.reference_counts)) for s in watched.streams),
         day_loss=_day_loss(streams.get("day_return"), middle) if lost else None, backtest_trades=watched.past_closes, backtest_error=_error(right), version=watched.version,
-        version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier),
+        version_since=days[0] if earlier else "", promised_by=watched.promised_by, earlier=tuple(earlier), near=_near(reading),
     )  # fmt: skip
 
 # %% ../../nbs/judgement/17_health.ipynb #symbols
@@ -345,11 +359,11 @@ Parts = Mapping[str, tuple[str, Watchable]]  # Of each version its strategy and 
 
 
 def _read_case(
-    parts: Parts, busy: Mapping[str, int], rules: AlertRules, draw: bool, folder: Path | None
+    parts: Parts, busy: Mapping[str, int], rules: AlertRules, draw: bool, folder: Path | None, sharing: int
 ) -> dict[str, Reading]:
     "Read all versions of all strategies; those whose symbols have alarms of their own leave a part to them."
     readings = dict[str, Reading]()
-    budget, watch = (desk_budget(_sharing(busy, rules), b) for b in (rules.budget, WATCH))
+    budget, watch = (desk_budget(sharing, b) for b in (rules.budget, WATCH))
     for part in (1.0, 1 - SYMBOLS_SHARE):
         some = {key: own for key, own in parts.items() if (part < 1) == bool(busy[own[0]])}
         readings |= read_desk(
@@ -368,13 +382,15 @@ def health_of_case(
     draw: bool = True,  # As `health_of`
     find: bool = False,  # As `health_of`
     folder: Path | None = None,  # Where bars outlive the process; None: nowhere
+    sharing: int | None = None,  # Strategies that share a desk-wide budget; None: those of the case
 ) -> dict[str, Health]:  # As `health_of`
     "Say of every strategy of a case whether it still works."
     rules, watched = case.rules, streams_of(case.live, case.past, case.whole)
     parts = {_key(name, w): (name, w) for name, one in watched.items() for w in (*one.earlier, one)}
     busy, found = {name: len(_busy(one.symbols)) for name, one in watched.items()}, []
-    readings = _read_case(parts, busy, rules, draw, folder)
-    budget = desk_budget(_sharing(busy, rules), rules.budget)
+    among = _sharing(busy, rules) if sharing is None else sharing
+    readings = _read_case(parts, busy, rules, draw, folder, among)
+    budget = desk_budget(among, rules.budget)
     for name, one in watched.items():
         own, tried = readings[_key(name, one)], rules.tried(name)
         before = [_earlier(w, readings[_key(name, w)]) for w in one.earlier]
@@ -386,13 +402,135 @@ def health_of_case(
                 known, false_alarm=budget, variants_tried=tried, desk_wide=rules.desk_wide, symbols=symbols
             )
         )
+    return _worst_first(found)
+
+
+def _worst_first(found: Sequence[Health]) -> dict[str, Health]:
+    "By strategy; among equals the one that is least likely as promised comes first."
     rank = list(HEALTH)
-    return {
-        h.strategy: h
-        for h in sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
+    ordered = sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
+    return {h.strategy: h for h in ordered}
+
+# %% ../../nbs/judgement/17_health.ipynb #desk-health
+_Keys = tuple[str, str, str]  # Of the thorough answer, of how fast losses are found, of the answer in a hurry
+
+
+def _keys(desk: DeskRows, name: str, rules: AlertRules, sharing: int) -> _Keys:
+    "Name the answers about a strategy by all that they depend on."
+    own = (
+        name,
+        *desk.content(name),
+        desk.timezone,
+        rules.budget,
+        rules.loss,
+        rules.desk_wide,
+        sharing,
+        rules.tried(name),
+    )
+    one, two, three = (answer_key(kind, *own) for kind in ("health", "find", "hasty"))
+    return one, two, three
+
+
+def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
+    "Strategies that share one budget: those that have something to be watched."
+    if not rules.desk_wide:
+        return 1
+    keys = {
+        name: answer_key("watched", name, *desk.content(name), desk.timezone) for name in sorted(desk.over)
     }
+    for case in desk.cases([name for name, key in keys.items() if key not in kept]):
+        watched, names = streams_of(case.live, case.past, case.whole), {*case.live.money.strategies}
+        kept.keep({keys[name]: name in watched for name in names & set(keys)})
+    return _sharing([name for name, key in keys.items() if kept[key]], rules)
+
+
+def _keep(kept: KeptAnswers, keys: _Keys, one: Health | None, draw: bool, find: bool) -> None:
+    "Remember what was said of a strategy; None: there is nothing to watch."
+    if draw or (one is not None and one.drawn and not one.earlier):  # nothing was left out, hurry or not
+        kept.keep({keys[0]: one and replace(one, find_days=(), limit_days=())})
+    else:
+        kept.keep({keys[2]: one}, lasting=False)
+    if draw and find:
+        kept.keep({keys[1]: one and (one.find_days, one.limit_days)})
+
+
+def _kept(kept: KeptAnswers, keys: _Keys, draw: bool, find: bool) -> tuple[Health | None] | None:
+    "What was said of a strategy; None: it has to be judged."
+    sure, found, hasty = keys
+    if sure in kept and (found in kept or not (find and draw)):
+        one: Health | None = kept[sure]
+        days = kept[found] if find and found in kept else None
+        return (one if one is None or days is None else replace(one, find_days=days[0], limit_days=days[1]),)
+    return (kept[hasty],) if not draw and hasty in kept else None
+
+# %% ../../nbs/judgement/17_health.ipynb #health-apart
+class _Asked(NamedTuple):
+    "What is asked of a desk."
+
+    desk: DeskRows
+    folder: Path
+    draw: bool  # Draw what takes long?
+    find: Callable[[str], bool]  # Tell of this strategy how fast losses are found?
+
+    def keys(self, kept: KeptAnswers) -> dict[str, _Keys]:
+        "Names of all answers, by strategy."
+        sharing = _sharing_apart(self.desk, self.desk.evening.rules, kept)
+        return {
+            name: _keys(self.desk, name, self.desk.evening.rules, sharing) for name in sorted(self.desk.over)
+        }
+
+
+def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, _Keys], names: list[str], draw: bool) -> None:
+    "Judge some strategies and keep what is said of them."
+    rules = asked.desk.evening.rules
+    for find in (False, True):
+        some = [name for name in names if asked.find(name) == find]
+        for case in asked.desk.cases(some):
+            sharing = _sharing_apart(asked.desk, rules, kept)
+            found = health_of_case(case, draw, find, asked.folder, sharing)
+            for name in {*case.live.money.strategies} & set(keys):
+                _keep(kept, keys[name], found.get(name), draw, find)
+
+
+AT_ONCE = 4  # Strategies that are drawn before the clock is looked at
+
+
+def _health_apart(asked: _Asked, patience: float) -> dict[str, Health]:
+    "Judge the strategies that changed, and say of the others what was said."
+    kept, until = answers_of(asked.folder), monotonic() + patience
+    kept.look()
+    keys, find = asked.keys(kept), asked.find
+
+    def unknown(draw: bool) -> list[str]:
+        return [name for name, own in keys.items() if _kept(kept, own, draw, find(name)) is None]
+
+    if asked.draw:
+        left = unknown(draw=True)
+        size = len(left) if patience == inf else AT_ONCE
+        while left and monotonic() < until:
+            some, left = left[:size], left[size:]
+            _judge(asked, kept, keys, some, draw=True)
+    _judge(asked, kept, keys, unknown(draw=False), draw=False)
+    kept.save()
+    told = [_kept(kept, own, False, find(name)) for name, own in keys.items()]
+    return _worst_first([known[0] for known in told if known is not None and known[0] is not None])
 
 # %% ../../nbs/judgement/17_health.ipynb #health-of
+def _asked_of(
+    view: View, settings: Settings, rules: AlertRules | None, now: datetime | None, draw: bool, find: bool | Collection[str],
+) -> _Asked | Case | None:  # fmt: skip
+    "What is asked: strategy by strategy where that can be, else as a whole; None where nothing is watched."
+    rules = find_rules(settings) if rules is None else rules
+    if view.state != "live" or "lost_skill" in rules.disabled:
+        return None
+    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
+    at, folder = now or now_of(settings, view.clock), settings.telemetry_storage_path / FOLDER
+    desk = desk_rows_of(view.figure, reference, settings.timezone, rules, now=at)
+    if desk is None:
+        return case_of(view.figure, reference, settings.timezone, rules, now=at)
+    return _Asked(desk, folder, draw, lambda name: find if isinstance(find, bool) else name in find)
+
+
 def health_of(
     view: View,  # What is shown: figure, reference and whether it is live
     settings: Settings,  # Time zone of days, place of the rules
@@ -400,17 +538,32 @@ def health_of(
     | None = None,  # Budget and size of a loss; None: `alerts.yaml` of the directory, else the defaults
     now: datetime | None = None,  # Tells which days are over; None: the clock
     draw: bool = True,  # False: answer at once, bars from memory or theory
-    find: bool = False,  # Tell how fast losses are found?
+    find: bool | Collection[str] = False,  # Tell how fast losses are found? Of all, or of these strategies
+    patience: float = inf,  # Seconds after which the others are answered at once; see `health_left`
 ) -> dict[
     str, Health
 ]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
     "Say of every live strategy whether it still works."
-    rules = find_rules(settings) if rules is None else rules
-    if view.state != "live" or "lost_skill" in rules.disabled:
-        return {}
-    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
-    case = case_of(view.figure, reference, settings.timezone, rules, now=now)
-    return health_of_case(case, draw, find, settings.telemetry_storage_path / FOLDER)
+    asked = _asked_of(view, settings, rules, now, draw, find)
+    if isinstance(asked, Case):
+        folder = settings.telemetry_storage_path / FOLDER
+        return health_of_case(asked, draw, bool(find), folder)
+    return {} if asked is None else _health_apart(asked, patience)
+
+
+def health_left(
+    view: View,  # As `health_of`, like all that follows
+    settings: Settings,
+    rules: AlertRules | None = None,
+    now: datetime | None = None,
+    find: bool | Collection[str] = False,
+) -> int:  # 0: the thorough answer about every strategy is known, or there is nothing to be kept
+    "Count the strategies of which `health_of` has not said all that it can."
+    asked = _asked_of(view, settings, rules, now, True, find)
+    if not isinstance(asked, _Asked):
+        return 0
+    kept = answers_of(asked.folder)
+    return sum(_kept(kept, own, True, asked.find(name)) is None for name, own in asked.keys(kept).items())
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -463,7 +463,7 @@ def live_vs_backtest(
     figure = view.figure if judged else nothing
     alone = nothing if judged else view.figure  # history without anything to hold it against is a backtest
     reference = alone if view.reference is None else view.reference
-    mode: Mode = "paper" if view.mode == "paper" else "replay" if view.state == "replay" else "live"
+    mode = cast(Mode, view.mode if view.mode in ("paper", "simulated", "replay") else "live")
     names = sorted({name for columns in (figure, reference) for name in names_known(columns)})
     answers = {
         name: measure_strategy(

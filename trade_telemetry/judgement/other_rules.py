@@ -121,15 +121,23 @@ def _watched(case: Case, *names: str) -> list[_Job]:
     return jobs
 
 
+def count_watched(
+    case: Case,  # Of one version of each strategy
+) -> tuple[int, int]:  # Strategies, and symbols of strategies
+    "Count who shares the budget."
+    return len(_watched(case, "strategy")), len(_watched(case, "strategy", "symbol"))
+
+
 def _jobs(case: Case) -> list[tuple[_Job, RuleName, float]]:
     "Who is watched by which rule with which budget."
     own, pairs = _watched(case, "strategy"), _watched(case, "strategy", "symbol")
-    single = len(pairs) <= len(own)
+    strategies, symbols = (len(own), len(pairs)) if case.among is None else case.among
+    single = symbols <= strategies
     watched = [rule for rule in SEVERITY_OF if rule not in case.rules.disabled]
-    share = case.rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
+    share = case.rules.budget * (1.0 if single else 0.5) / max(1, strategies * len(watched))
     jobs = [(job, rule, share) for job in own for rule in watched]
     if not single and "lost_skill" in watched:
-        jobs += [(job, "lost_skill", case.rules.budget / 2 / len(pairs)) for job in pairs]
+        jobs += [(job, "lost_skill", case.rules.budget / 2 / symbols) for job in pairs]
     return jobs
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #share-alerts
@@ -194,7 +202,7 @@ def drawdown_range(
     return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= 60 else float("nan")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=2048)
 def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> float:
     daily_pct = np.frombuffer(content, dtype=np.float64)
     days, rng = len(daily_pct), np.random.default_rng(seed)
@@ -280,7 +288,7 @@ def heartbeat_alerts(
         _writer_alert(run, writer, _taken_over(run, writer, runs))
         for run in runs
         for writer in run.records
-        if (writer.mode or run.mode) in ("live", "paper")
+        if ((writer.mode or run.mode) in ("live", "paper") or (run.simulated and run.mode == "replay"))
         and writer.state == "ended uncleanly"
         and writer.heartbeat_at is not None
     ]
@@ -301,7 +309,7 @@ def _taken_over(run: RunInfo, writer: WriterInfo, runs: Sequence[RunInfo]) -> fl
 def _writer_alert(run: RunInfo, writer: WriterInfo, taken_over: float | None) -> Alert:
     "Describe a writer that fell silent."
     seen = iso_time(round(1e6 * (writer.heartbeat_at or 0.0)))
-    mode: Mode = "paper" if (writer.mode or run.mode) == "paper" else "live"
+    mode: Mode = "paper" if (writer.mode or run.mode) == "paper" else "simulated" if run.simulated else "live"
     facts = AlertFacts(
         "writer_silent", "critical", WriterEvidence(run.name, seen, writer.pending, writer.pid, writer.host),
         FalseAlarm("never by chance"), DetectionDelay("no loss", 0.0), seen,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -481,6 +482,7 @@ def reconcile(
     live_run: str | None = None,  # A run of the folder by name
     backtest_run: str | None = None,  # The same of the backtest
     options: Mapping[str, Any] | None = None,  # For logs: map_file, preset, timezone, time_format, trust
+    as_of: datetime | None = None,  # Only what was known then, aware; None: all
     **asked: Any,  # As `Asked`: start, end, unit, tolerance_seconds, window_seconds, timezone, confidence
 ) -> Reconciliation:  # ValueError with one clear line where the two cannot be compared
     "Explain the difference between live and backtest, trade by trade, every cent by cause."
@@ -490,6 +492,7 @@ def reconcile(
         timezone=how.timezone,
         strategy=None if strategy == "both" else strategy,
         options=options,
+        as_of=as_of,
     )
     sides = read(live, "live", run=live_run), read(backtest, "backtest", run=backtest_run)
     choices = (

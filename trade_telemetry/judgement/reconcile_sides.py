@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -15,12 +16,13 @@ import numpy as np
 
 from ..arrays import Bools, Ints
 from .pairs import Positions, Tolerance
+from ..store.as_of import StoreAsOf, rows_as_of
 from ..store.columns import TraceColumns, choose, names_in, rows_named
 from ..store.days import exit_days
 from ..store.runs import RunInfo
 from ..store.store import TraceStore
 from ..store.view import Wanted, choose_view
-from ..timezones import MICROSECONDS_A_MINUTE, date_of_day
+from ..timezones import MICROSECONDS_A_MINUTE, date_of_day, microseconds_of
 from ..trace import PredictionTrace
 from ..wording import listed, plural
 
@@ -73,6 +75,13 @@ def imported_side(
     return Side(columns, (), f"{path.name} ({plural(report.written, 'trade')} imported)")
 
 # %% ../../nbs/judgement/28_reconcile_sides.ipynb #read-side
+def _then(side: Side, as_of: datetime | None) -> Side:
+    "A side that was not recorded by us, as far as it was closed by then."
+    if as_of is None:
+        return side
+    return replace(side, columns=rows_as_of(side.columns, microseconds_of(as_of), {}))
+
+
 def read_side(
     source: Source,  # Rows, traces, a folder of runs or one of them, a trace file, or a log
     role: Role,  # Which side it is
@@ -81,24 +90,23 @@ def read_side(
     timezone: str = "UTC",  # Zone of naive times
     strategy: str | None = None,  # Name of the rows of a log that does not say
     options: Mapping[str, Any] | None = None,  # Of `import_file`, for a log
+    as_of: datetime | None = None,  # Only what was known then, aware; None: all
 ) -> Side:  # ValueError where there is nothing to read
     "Read one side."
     if isinstance(source, TraceColumns):
-        return Side(source, (), role)
+        return _then(Side(source, (), role), as_of)
     if not isinstance(source, str | Path):
-        return Side(TraceColumns.from_traces(list(source)), (), role)
+        return _then(Side(TraceColumns.from_traces(list(source)), (), role), as_of)
     path = Path(source)
     if not path.exists():
         raise ValueError(f"no such file or directory: {path}")
-    store = TraceStore(path, timezone=timezone, final=True)
-    store.refresh()
+    every = TraceStore(path, timezone=timezone, final=True)
+    every.refresh()
+    if path.is_file() and not len(every.columns):
+        return _then(imported_side(path, role, strategy, options), as_of)
+    store = every if as_of is None else StoreAsOf(every, as_of)
     if path.is_file():
-        known = len(store.columns) > 0
-        return (
-            Side(store.columns, tuple(store.runs()), path.name)
-            if known
-            else imported_side(path, role, strategy, options)
-        )
+        return Side(store.columns, tuple(store.runs()), path.name)
     mode = (
         "backtest"
         if role == "backtest" and any(r.mode == "backtest" and r.traded for r in store.runs())

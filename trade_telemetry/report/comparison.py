@@ -255,6 +255,7 @@ def recommend(
 NO_FILLS = {
     "backtest": "These are backtests: they saw no real fills.",
     "replay": "This is a replay: it saw no real fills.",
+    "simulated": "These trades are simulated: no market saw them.",
 }
 BASIS = "It rests on closed trades at a constant stake; open losses, size and correlation with a portfolio are not part of it, and differences of the past need not last."
 

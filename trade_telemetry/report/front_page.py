@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ __all__ = ['FRONT', 'MOST_RUNS', 'MOST_ALERTS', 'state_words', 'front_page', 'ru
            'health_lines', 'alerts_sentence', 'executive_summary']
 
 # %% ../../nbs/report/05_front_page.ipynb #imports-own
+from ..clock import present
 from ..glossary import figure, label, show, show_interval, term
 from ..judgement.health import desk_of
 from ..metrics.record import AccuracyMetrics
@@ -63,7 +64,7 @@ from trade_telemetry.wording import (
 )
 
 # %% ../../nbs/report/05_front_page.ipynb #front
-FRONT = '<header class="tt-front">{{ title }}{{ facts }}</header>'
+FRONT = '<header class="tt-front">{{ title }}{{ facts }}{{ as_of }}</header>'
 
 
 def state_words(
@@ -84,12 +85,14 @@ def front_page(
     about = paragraph(
         " · ".join([
             state_words(report), ", ".join(map(plain_text, report.names)) or "no strategy",
-            period(*dates) if dates else "no trades", f"written {moment(written or datetime.now(UTC), report.zone)}",
+            period(*dates) if dates else "no trades", f"written {moment(written or present(), report.zone)}",
         ]), kind="subtitle",
     )  # fmt: skip
     name = paragraph(title, kind="title")
-    html = filled(FRONT, title=name, facts=about)
-    return Block(html, f"{name.text}\n{about.text}", {"trades": report.trades})
+    back = paragraph(report.as_of, kind="note") if report.as_of else NOTHING
+    html = filled(FRONT, title=name, facts=about, as_of=back)
+    text = "\n".join(part.text for part in (name, about, back) if part.text)
+    return Block(html, text, {"trades": report.trades})
 
 # %% ../../nbs/report/05_front_page.ipynb #runs
 MOST_RUNS = 12
@@ -231,8 +234,9 @@ def kind_sentence(
     )
     if report.view.state == "historical":
         beside = "nothing here is live, so the report is historical"
-    if report.mode == "replay":
-        beside = f"a replay is not live trading; {beside}"
+    if report.mode in ("replay", "simulated"):
+        what = "a replay" if report.mode == "replay" else "a simulated desk"
+        beside = f"{what} is not live trading; {beside}"
     more = f" Left out: {plural(report.left_out, 'smaller strategy')}." if report.left_out else ""
     trades = f"{plural(n, 'trade')} of {MODES[report.mode].trading}"
     return f"Judged: {trades}{stored}, by {listed(report.names)}; {beside}.{more}"

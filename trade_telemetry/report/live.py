@@ -38,7 +38,10 @@ __all__ = ['NOT_LIVE', 'REPLAYED', 'EXIT_SHARE', 'RECENT', 'LIVE_PANES', 'MOST_C
 
 # %% ../../nbs/report/09_live.ipynb #live-overview
 NOT_LIVE = "Nothing is live here: the report shows a backtest alone, so this question is open."
-REPLAYED = "These trades come from a replay of recorded bars, not from live trading."
+REPLAYED = {
+    "replay": "These trades come from a replay of recorded bars, not from live trading.",
+    "simulated": "These trades are simulated: nobody made them, and no market saw them.",
+}
 
 
 def verdict_row(
@@ -69,7 +72,7 @@ def live_overview(
     header = ["strategy", label("verdict"), MODES[report.mode].side, MODES["backtest"].side]
     rows = [verdict_row(report, name) for name in report.beside_backtest]
     return bl.together([
-        bl.paragraph(REPLAYED if report.mode == "replay" else "", kind="note"),
+        bl.paragraph(REPLAYED.get(report.mode, ""), kind="note"),
         bl.html_table(header, rows, "Verdict by strategy (trades on days with a trade)", wide=True), bl.bullets(words),
         bl.heading("How long until a loss of a stated size would show") if later else NOTHING, bl.bullets(later),
     ])  # fmt: skip

@@ -23,6 +23,7 @@ from ..metrics.aggregates import fold
 from ..metrics.day_figures import days_of
 from ..metrics.record import AccuracyMetrics, measure
 from ..sentences import ComparisonVerdict
+from ..store.as_of import as_of_sentence, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.runs import LoadReport
 from ..store.store import TraceStore
@@ -83,8 +84,9 @@ class Report:
         view: View,  # Figure and reference
         loaded: LoadReport,  # What was read and what was rejected
         scope: Scope,  # What was asked for
+        as_of: str = "",  # Said of the moment that is meant; empty: the present
     ) -> None:
-        self.settings, self.view, self.loaded, self.scope = settings, view, loaded, scope
+        self.settings, self.view, self.loaded, self.scope, self.as_of = settings, view, loaded, scope, as_of
         self.zone, self.figure = settings.timezone, view.figure
         self.reference = view.figure.take(slice(0)) if view.reference is None else view.reference
         self.counts = trades_by_strategy(self.figure)
@@ -176,5 +178,6 @@ def open_report(
     asked = Scope(**scope)
     store = TraceStore(directory, timezone=known.timezone, final=True)
     store.refresh()
-    view = choose_view(store.columns, store.runs(), asked.wanted(), known.timezone)
-    return Report(known, view, store.report, asked)
+    shown = store_for(store, known)
+    view = choose_view(shown.columns, shown.runs(), asked.wanted(), known.timezone)
+    return Report(known, view, shown.report, asked, as_of_sentence(shown, known.timezone))

@@ -122,7 +122,7 @@ function keepChoices(text) {
 // The address behind the # says the same, so that a view can be shared and the browser's back and forward lead through
 // the views: `#strategy=gap_fade&tab=when`. Both sides are percent-encoded, and whatever stands there is only text that is
 // given to the kernel, which takes what can be chosen.
-const LONGEST_HASH = 4000;
+const LONGEST_HASH = 8000;
 const PLACES = ["strategy", "tab", "desk", "by"]; // a change of these is a step, one of the filters is not
 
 function decoded(text) {
@@ -257,6 +257,7 @@ function render({ model, el }) {
       event.preventDefault();
     }
     const { ask: name, value } = button.dataset;
+    if (name === "export") return model.send({ type: "export", name: value });
     if (name === "cell") scrollTo = value ? ".tt-trades section" : null;
     model.send({ type: "ask", name, value });
   }
@@ -300,6 +301,10 @@ function render({ model, el }) {
     scrollTo = null;
     found.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
+
+  // Other widgets of the page ask through here, and save files.
+  const onAsk = ({ detail }) => model.send({ type: "ask", name: String(detail.name), value: String(detail.value) });
+  const onSave = ({ detail }) => saveFile(String(detail.name), String(detail.text));
 
   function onPointer(event) {
     if (!event.target.closest?.("[data-ask]")) place = null;
@@ -355,6 +360,8 @@ function render({ model, el }) {
   model.on("msg:custom", onMessage);
   document.addEventListener("visibilitychange", onShown);
   document.addEventListener("keydown", onKey);
+  document.addEventListener("tt-ask", onAsk);
+  document.addEventListener("tt-save", onSave);
   window.addEventListener("popstate", onHash);
   const timer = setInterval(tick, 1000);
 
@@ -377,6 +384,8 @@ function render({ model, el }) {
     document.removeEventListener("focusin", onFocus);
     document.removeEventListener("pointerdown", onPointer);
     document.removeEventListener("keydown", onKey);
+    document.removeEventListener("tt-ask", onAsk);
+    document.removeEventListener("tt-save", onSave);
     window.removeEventListener("popstate", onHash);
     document.removeEventListener("visibilitychange", onShown);
     model.off("change:ack", onAnswer);

@@ -56,6 +56,9 @@ class BadRow:
     file: str
     line: int  # From 1; the header is line 1
     reason: str
+    exit_us: int | None = field(
+        default=None, repr=False, compare=False
+    )  # When its trade was closed, microseconds since 1970 UTC; None where nobody can say
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"

@@ -29,8 +29,8 @@ from ..wording import listed, plural
 # %% auto #0
 __all__ = ['RunState', 'GIVEN_UP_SECONDS', 'LoadReport', 'RunFacts', 'run_facts', 'WriterInfo', 'seconds_of', 'record_state',
            'read_record', 'writer_info', 'add_counters', 'last_seen', 'mark_replaced', 'RunInfo', 'started_at',
-           'mode_of', 'run_info_of', 'stopped_early', 'missing_of', 'ledger_facts', 'LedgerFile', 'rate_of_ledger',
-           'ledger_of', 'read_ledger_file', 'LedgerFiles', 'is_complete', 'trusted_ledger']
+           'simulated_now', 'mode_of', 'run_info_of', 'stopped_early', 'missing_of', 'ledger_facts', 'LedgerFile',
+           'rate_of_ledger', 'ledger_of', 'read_ledger_file', 'LedgerFiles', 'is_complete', 'trusted_ledger']
 
 # %% ../../nbs/store/10_runs.ipynb #load-report
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class WriterInfo:
     counters: dict[str, Any] = field(default_factory=dict)  # What it did
     replaced: bool = False  # Did a writer that started later take its place?
     origin: str = ""  # What was written where no trading process wrote: "import of june.csv"
+    simulated: bool = False  # Was all of it made up?
 
 # %% ../../nbs/store/10_runs.ipynb #state
 def seconds_of(
@@ -195,6 +196,7 @@ def writer_info(
         pid=pid if isinstance(pid, int) else None,
         counters=counters,
         origin=str(_settings_of(record).get("origin") or ""),
+        simulated=record.get("simulated") is True,
     )
 
 
@@ -264,6 +266,7 @@ class RunInfo:
     newest: bool = False  # The latest of its mode?
     records: tuple[WriterInfo, ...] = ()  # Its writers, earliest start first
     closes: int = 0  # Positions closed, as far as rows and ledger know; rows may be a sample of them
+    simulated: bool = False  # Made up, as in `trade-telemetry demo`; never of a live or paper run
 
     @property
     def silent(self) -> tuple[WriterInfo, ...]:
@@ -303,6 +306,14 @@ def started_at(
             return 0.0
     return 0.0
 
+# %% ../../nbs/store/10_runs.ipynb #simulated-now
+def simulated_now(
+    records: Iterable[Mapping[str, Any]],  # Of any writers
+) -> float | None:  # Seconds since 1970 UTC; None where nothing is simulated
+    "Read the clock of a simulated desk."
+    beats = [seconds_of(r.get("heartbeat_at")) for r in records if r.get("simulated") is True]
+    return max((beat for beat in beats if beat is not None), default=None)
+
 # %% ../../nbs/store/10_runs.ipynb #run-info-of
 def mode_of(
     name: str,  # Of a run
@@ -321,17 +332,26 @@ def run_info_of(
     facts: RunFacts,  # What rows and ledger say
     records: Mapping[str, Mapping[str, Any]],  # What its writers' records say, by name
     now: float,  # Seconds since 1970 UTC
+    played: float | None = None,  # The same of simulated runs, from `simulated_now`
 ) -> RunInfo:  # All together
     "Put together what is known of a run."
-    writers = mark_replaced([writer_info(own, record, now) for own, record in records.items()])
+    clocks = {own: played if record.get("simulated") is True else now for own, record in records.items()}
+    writers = mark_replaced(
+        [
+            writer_info(own, record, now if (at := clocks[own]) is None else at)
+            for own, record in records.items()
+        ]
+    )
     states = [w.state for w in writers if not w.replaced]
     order: tuple[RunState, ...] = ("running", "ended uncleanly", "ended", "unknown")
     counters: dict[str, Any] = {}
     for w in writers:
         counters = add_counters(counters, w.counters)
+    mode = mode_of(name, facts.modes, [w.mode for w in writers if w.mode])
     return RunInfo(
         name=name,
-        mode=mode_of(name, facts.modes, [w.mode for w in writers if w.mode]),
+        mode=mode,
+        simulated=mode in ("replay", "backtest") and any(w.simulated for w in writers),
         rows=facts.rows,
         closes=facts.closes,
         strategies=facts.strategies,
@@ -355,12 +375,17 @@ def stopped_early(
         was_killed, error = w.state == "ended uncleanly", w.end_reason.removeprefix("error: ")
         if not (was_killed or w.end_reason.startswith("error: ")):
             continue
-        if not (w.origin or w.mode in ("backtest", "replay")) or _done_again(w, writers):
+        if not (w.origin or _has_an_end(w)) or _done_again(w, writers):
             continue
         found.append(
             f"{f'the {w.origin}' if w.origin else 'its writer'} {'was killed' if was_killed else f'stopped ({error})'}"
         )
     return tuple(found)
+
+
+def _has_an_end(w: WriterInfo) -> bool:
+    "Is it over some day? Live trading is not, nor what is played as if it were."
+    return w.mode == "backtest" or (w.mode == "replay" and not w.simulated)
 
 
 def _done_again(stopped: WriterInfo, writers: Sequence[WriterInfo]) -> bool:
@@ -390,7 +415,7 @@ def missing_of(
             MissingTraces(
                 run.name, counts.get("offered", 0), counts.get("written", 0), throttled=counts.get("throttled", 0),
                 pending=sum(max(w.pending, 0) for w in run.records if w.state == "ended uncleanly"),
-                killed=sum(w.state == "ended uncleanly" and not w.origin for w in run.records if w.mode not in ("backtest", "replay")),
+                killed=sum(w.state == "ended uncleanly" and not w.origin for w in run.records if not _has_an_end(w)),
                 stopped=stopped_early(run.records), tables=tuple(tables), **kinds,
             )
         )  # fmt: skip

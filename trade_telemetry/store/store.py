@@ -5,10 +5,9 @@
 # %% ../../nbs/store/11_store.ipynb #imports
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Bools, Ints
+from ..clock import present_seconds
 from .columns import ARRAYS, WORDS, TraceColumns, choose
 from .days import Moment
 from .files import FollowedFiles, PathLike, Progress, expand_paths, find_files
@@ -31,12 +31,13 @@ from trade_telemetry.store.runs import (
     read_record,
     run_facts,
     run_info_of,
+    simulated_now,
     trusted_ledger,
 )
 
 # %% auto #0
-__all__ = ['NOT_SAID', 'GrowingColumns', 'SeenIds', 'same_content', 'RunSoFar', 'places_of', 'KeptRows', 'TraceStore',
-           'load_columns']
+__all__ = ['NOT_SAID', 'Records', 'GrowingColumns', 'SeenIds', 'same_content', 'RunSoFar', 'places_of', 'KeptRows', 'runs_of',
+           'TraceStore', 'load_columns']
 
 # %% ../../nbs/store/11_store.ipynb #growing
 class GrowingColumns:
@@ -249,7 +250,27 @@ class KeptRows:
 
 def _row_at(columns: TraceColumns, row: int, reason: str) -> BadRow:
     "Name a row that is left out."
-    return BadRow(columns.sources[columns.source[row]], int(columns.line[row]), reason)
+    file, line = columns.sources[columns.source[row]], int(columns.line[row])
+    return BadRow(file, line, reason, int(columns.exit_us[row]))
+
+# %% ../../nbs/store/11_store.ipynb #runs-of
+Records = Mapping[str, Mapping[str, Any]]  # What the writers of a run say, by name
+
+
+def runs_of(
+    facts: Mapping[str, RunFacts],  # What rows and ledger say, by run
+    records: Mapping[str, Records],  # What its writers say, by run
+    now: float,  # Seconds since 1970 UTC
+) -> list[RunInfo]:  # Oldest first
+    "Put together what is known of all runs."
+    played = simulated_now(record for own in records.values() for record in own.values())
+    infos = [
+        run_info_of(name, facts.get(name, RunFacts()), records.get(name, {}), now, played)
+        for name in dict.fromkeys([*facts, *records])
+    ]
+    infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
+    latest = {run.mode: run.name for run in infos}
+    return [replace(run, newest=latest[run.mode] == run.name) for run in infos]
 
 # %% ../../nbs/store/11_store.ipynb #trace-store
 class TraceStore:
@@ -261,12 +282,13 @@ class TraceStore:
         *,
         timezone: str | tzinfo = "UTC",  # Zone of naive times
         final: bool = False,  # Files will not grow: a last line without line feed is taken if it looks whole
-        now: Callable[[], float] = time.time,  # Clock that tells a running writer from a dead one
+        now: Callable[[], float] = present_seconds,  # Clock that tells a running writer from a dead one
         progress: Progress | None = None,  # Told bytes read and bytes in all, while reading
     ) -> None:
         self.paths = [paths] if isinstance(paths, str | Path) else list(paths)
         self.timezone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
         self.progress, self.now = progress, now
+        self.when: datetime | None = None  # As of when it is asked; None: the present, see `StoreAsOf`
         self.files, self.rows, self.ledgers = FollowedFiles(self.timezone, final), KeptRows(), LedgerFiles()
         self.columns = self.rows.growing.columns()  # All rows, and a ledger where rows are a sample
         self._booked: dict[str, RunFacts] = {}  # What the ledger says, by run
@@ -317,14 +339,14 @@ class TraceStore:
         facts = {name: run.facts for name, run in self.rows.runs.items()}
         for name, told in self._booked.items():
             facts[name] = facts.get(name, RunFacts()) + told
-        infos, now = [], self.now()
-        for name in dict.fromkeys([*facts, *self._records]):
-            paths = self._records.get(name, [])
-            records = {p.name.removeprefix("run_").removesuffix(".json"): read_record(p) for p in paths}
-            infos.append(run_info_of(name, facts.get(name, RunFacts()), records, now))
-        infos.sort(key=lambda run: (run.started_at, run.last_us or 0, run.name))
-        latest = {run.mode: run.name for run in infos}
-        return [replace(run, newest=latest[run.mode] == run.name) for run in infos]
+        return runs_of(facts, self.records(), self.now())
+
+    def records(self) -> dict[str, Records]:
+        "What the writers of each run say of themselves at this moment."
+        return {
+            run: {p.name.removeprefix("run_").removesuffix(".json"): read_record(p) for p in paths}
+            for run, paths in self._records.items()
+        }
 
 # %% ../../nbs/store/11_store.ipynb #load-columns
 def load_columns(

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Literal, cast
 
 import numpy as np
 
 from ..aggregate import Aggregate, Ledgers
+from ..arrays import Bools
 from .columns import TraceColumns, choose, facts_html, rows_named
 from .days import Moment
 from .runs import RunInfo
 from ..trace import DIRECTIONS
 from ..trace import MODES as KINDS
-from ..wording import MODES, listed, plural
+from ..wording import MODES, Mode, listed, plural
 
 # %% auto #0
 __all__ = ['Side', 'ViewState', 'STATE_OF', 'MOST_STRATEGIES', 'FIRST_STRATEGIES', 'Wanted', 'named_run', 'newest_backtests',
-           'side_by_rank', 'figure_side', 'runs_in', 'kinds_of', 'rows_of', 'View', 'label_of', 'choose_view',
-           'select_view', 'view_words', 'called_so', 'called', 'trades_by_strategy', 'shown_strategies', 'chosen_sides',
-           'coverage_of']
+           'side_by_rank', 'simulated_side', 'figure_side', 'runs_in', 'kinds_of', 'mask_of', 'rows_of', 'clock_of',
+           'View', 'label_of', 'choose_view', 'select_view', 'view_words', 'called_so', 'called', 'trades_by_strategy',
+           'shown_strategies', 'chosen_sides', 'coverage_of']
 
 # %% ../../nbs/store/12_view.ipynb #wanted
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ def named_run(
 # %% ../../nbs/store/12_view.ipynb #newest-backtests
 def newest_backtests(
     runs: Sequence[RunInfo],  # Of the store, oldest first
+    simulated: bool = False,  # Of a simulated desk?
 ) -> dict[str, RunInfo]:  # By strategy
     "Find the newest backtest of each strategy."
-    return {name: run for run in runs if run.mode == "backtest" and run.traded for name in run.strategies}
+    past = [run for run in runs if run.mode == "backtest" and run.simulated == simulated and run.traded]
+    return {name: run for run in past for name in run.strategies}
 
 # %% ../../nbs/store/12_view.ipynb #figure-side
 Side = list[tuple[RunInfo, str | None]]  # Runs, and the strategy that is meant; None: all of the run
@@ -69,10 +73,19 @@ def side_by_rank(
             return [(run, None) for run in chosen]
     past: Side = [(run, name) for name, run in newest_backtests(runs).items()]
     since = max((run.started_at for run, _ in past), default=-1.0)
-    replays = [run for run in runs if run.mode == "replay"]
+    replays = [run for run in runs if run.mode == "replay" and not run.simulated]
     running = [run for run in replays if run.state == "running"]
     newest = [run for run in replays if run.traded and run.started_at >= since]
-    return [(run, None) for run in running[-1:] or newest[-1:]] or past
+    return [(run, None) for run in running[-1:] or newest[-1:]] or past or simulated_side(runs)
+
+
+def simulated_side(
+    runs: Sequence[RunInfo],  # Those that may be the figure, oldest first
+) -> Side:  # Its replayed runs, else its backtests; empty where nothing is simulated
+    "Choose a simulated desk."
+    if played := [run for run in runs if run.mode == "replay" and run.simulated and run.traded]:
+        return [(run, None) for run in played]
+    return [(run, name) for name, run in newest_backtests(runs, simulated=True).items()]
 
 
 def figure_side(
@@ -93,7 +106,7 @@ def runs_in(
     "Name the runs of a side."
     return list({run.name: run for run, _ in side}.values())
 
-# %% ../../nbs/store/12_view.ipynb #rows-of
+# %% ../../nbs/store/12_view.ipynb #mask-of
 def kinds_of(
     run: RunInfo,  # A run
     stated: Iterable[str],  # Modes that rows state
@@ -102,20 +115,44 @@ def kinds_of(
     return [mode for mode in stated if run.mode in ("replay", mode) or mode not in KINDS]
 
 
+def _places(words: Sequence[str]) -> dict[str, list[int]]:
+    places = dict[str, list[int]]()
+    for k, word in enumerate(words):
+        places.setdefault(word, []).append(k)
+    return places
+
+
+def mask_of(
+    columns: TraceColumns,  # All rows
+    side: Side,  # Runs
+) -> Bools:  # Rows of the side, shape (n,)
+    "Find the rows of some runs, in one look however many strategies there are."
+    runs, strategies, every = (
+        _places(columns.runs),
+        _places(columns.strategies),
+        range(len(columns.strategies)),
+    )
+    whose = np.zeros((len(columns.runs), len(every)), dtype=np.bool_)
+    kinds = np.zeros((len(columns.runs), len(columns.modes)), dtype=np.bool_)
+    for run, strategy in side:
+        own = every if strategy is None else strategies.get(strategy, [])
+        counted = kinds_of(run, columns.modes)
+        for code in runs.get(run.name, []):
+            whose[code, own] = True
+            kinds[code] = [mode in counted for mode in columns.modes]
+    return np.asarray(whose[columns.run, columns.strategy] & kinds[columns.run, columns.mode], dtype=np.bool_)
+
+# %% ../../nbs/store/12_view.ipynb #rows-of
 def rows_of(
     columns: TraceColumns,  # All rows
     side: Side,  # Runs
 ) -> TraceColumns:  # Their rows, and their lines of the ledger
     "Choose the rows of some runs."
-    mask, ledger = np.zeros(len(columns), dtype=np.bool_), columns.ledger
+    ledger = columns.ledger
     wanted: dict[str, set[str | None]] = {}  # Strategies by run; None stands for all
     for run, strategy in side:
-        part = rows_named(columns.run, columns.runs, [run.name])
-        part &= rows_named(columns.mode, columns.modes, kinds_of(run, columns.modes))
-        if strategy is not None:
-            part &= rows_named(columns.strategy, columns.strategies, [strategy])
-        mask |= part
         wanted.setdefault(run.name, set()).add(strategy)
+    mask = mask_of(columns, side)
     kept = columns if mask.all() else columns.take(mask)
     if ledger is None:
         return kept
@@ -136,11 +173,19 @@ STATE_OF: dict[str, ViewState] = {
 }
 
 
+def clock_of(
+    runs: Iterable[RunInfo],  # Any
+) -> datetime | None:  # Aware; None where nothing is simulated
+    "Say what the clock of a simulated desk shows: the newest sign of life of its writers."
+    beats = [run.heartbeat_at for run in runs if run.simulated and run.heartbeat_at is not None]
+    return datetime.fromtimestamp(max(beats), UTC) if beats else None
+
+
 @dataclass(frozen=True)
 class View:
     "What is shown, and what beside it."
 
-    state: ViewState  # live for paper trading too: both go on while one looks
+    state: ViewState  # live for paper trading and a simulated desk, too: they go on while one looks
     figure: TraceColumns  # Rows to judge
     reference: TraceColumns | None  # Rows to measure them by; None where there is nothing
     figure_runs: list[RunInfo]  # All of one mode; live ones oldest first
@@ -148,10 +193,22 @@ class View:
     label: str = ""  # For people: "live", "paper trading", "replay …", "backtest …", "run …", "no traces yet"
 
     @property
+    def simulated(self) -> bool:
+        "Is it a simulated desk?"
+        return any(run.simulated for run in self.figure_runs)
+
+    @property
+    def clock(self) -> datetime | None:
+        "The present of a simulated desk; None: it is that of the machine."
+        return clock_of(self.figure_runs)
+
+    @property
     def mode(self) -> str:
-        "Kind of the figure: live, paper, replay, historical or empty."
-        paper = self.state == "live" and any(run.mode == "paper" for run in self.figure_runs)
-        return "paper" if paper else self.state
+        "Kind of the figure: live, paper, simulated, replay, historical or empty."
+        if self.state != "live":
+            return self.state
+        paper = any(run.mode == "paper" for run in self.figure_runs)
+        return "paper" if paper else "simulated" if self.simulated else "live"
 
     def _repr_html_(self) -> str:
         sides = [
@@ -176,6 +233,8 @@ def label_of(
         return f"run {asked.run}"
     if chosen[0].mode in ("live", "paper"):
         return {"live": "live", "paper": "paper trading"}[chosen[0].mode]
+    if chosen[0].simulated:
+        return "simulated desk" if chosen[0].mode == "replay" else "simulated backtest"
     return f"{chosen[0].mode} {', '.join(run.name for run in chosen)}"
 
 # %% ../../nbs/store/12_view.ipynb #choose-view
@@ -195,13 +254,14 @@ def choose_view(
         measure = named_run(runs, asked.against)
         beside = [] if measure in chosen else [(measure, None)]
     elif chosen and chosen[0].mode != "backtest":
-        beside = [(run, name) for name, run in newest_backtests(runs).items()]
+        beside = [(run, name) for name, run in newest_backtests(runs, chosen[0].simulated).items()]
     rows = columns.only(asked.strategies, asked.symbols)
     figure = rows_of(rows, side)
     if asked.start is not None or asked.end is not None:
         figure = choose(figure, start=asked.start, end=asked.end, timezone=timezone)
     reference = rows_of(rows, beside) if beside else None
-    state: ViewState = STATE_OF[chosen[0].mode] if chosen else "empty"
+    played = bool(chosen) and chosen[0].simulated and chosen[0].mode == "replay"
+    state: ViewState = "live" if played else STATE_OF[chosen[0].mode] if chosen else "empty"
     return View(state, figure, reference, chosen, runs_in(beside), label_of(chosen, asked))
 
 # %% ../../nbs/store/12_view.ipynb #select-view
@@ -215,14 +275,14 @@ def select_view(
 # %% ../../nbs/store/12_view.ipynb #view-words
 def view_words(
     view: View,  # What is shown
-) -> dict[str, str]:  # state (live, historical, stale), mode (live, paper, replay, historical, empty), title
+) -> dict[str, str]:  # state (live, historical, stale), mode (as that of a view), title
     "Say what a view may be called."
     if view.state != "live":
         title = {"replay": MODES["replay"].title, "historical": "Historical", "empty": "No traces"}[
             view.state
         ]
         return {"state": "historical", "mode": view.state, "title": title}
-    name = MODES["paper" if view.mode == "paper" else "live"].title
+    name = MODES[cast(Mode, view.mode)].title
     states = [run.state for run in view.figure_runs]
     if "running" in states or states[-1] == "unknown":
         return {"state": "live", "mode": view.mode, "title": name}
