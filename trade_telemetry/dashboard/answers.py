@@ -14,6 +14,7 @@ from ..health_sentences import HealthState, StreamCode
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
 from ..store.as_of import AsOf
+from ..store.notes import Mark
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
@@ -501,7 +502,7 @@ class State(ViewFacts, Choices, Findings, Said):
     strategy: dict[str, Any] | None  # The strategy that was opened; None: none
     pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
     as_of: AsOf | None  # The page shows what was known then; None: now
-    marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
+    marks: list[Mark]  # Notes and changes of version, for the curves
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema

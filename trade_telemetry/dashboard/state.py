@@ -18,10 +18,10 @@ import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of',
-           'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about', 'symbols_of',
-           'choices_of', 'views_of', 'known_strategy', 'drawn_of', 'health_known', 'alerts_known', 'gap_known',
-           'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state', 'StateSource']
+__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
+           'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
+           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'drawn_of', 'health_known', 'alerts_known',
+           'gap_known', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -75,6 +75,7 @@ from ..judgement.health import desk_of, health_left, health_of
 from ..metrics.steps import steps_of
 from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
+from ..store.notes import marks_of, read_notes, version_starts
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
 from ..store.view import View, called, clock_of, coverage_of, shown_strategies, view_words
@@ -382,11 +383,15 @@ def gap_known(
     return found or only_line("reconciling …"), known
 
 # %% ../../nbs/dashboard/40_state.ipynb #judgement
+Starts = Mapping[str, Mapping[str, int]]
+
+
 class Judgement(NamedTuple):
     "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
 
     found: Findings  # Part of the state
     selected: View  # Which runs are shown, and as what; without their rows
+    starts: Starts  # When versions began to trade, by strategy
     rows: int  # Rows in the figures
     has_reference: bool  # Is there a backtest beside them?
 
@@ -408,7 +413,9 @@ def judgement_of(
         "newest_trace_at": utc_from_us(int(everything.figure.exit_us.max()) if len(everything.figure) else None),
     }  # fmt: skip
     selected = replace(everything, figure=TraceColumns.from_traces([]), reference=None)
-    return Judgement(found, selected, len(view.figure), view.reference is not None)
+    return Judgement(
+        found, selected, version_starts(view.figure), len(view.figure), view.reference is not None
+    )
 
 # %% ../../nbs/dashboard/40_state.ipynb #situation
 def situation_of(
@@ -453,6 +460,7 @@ def dashboard_state(
         return views_of(columns, runs, query)[1]
 
     drawn, ready = pictures_known(query, cache, look, settings.timezone)
+    notes = read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs)))
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
     shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
@@ -461,7 +469,7 @@ def dashboard_state(
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
         **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
-        "as_of": as_of_facts(store, settings.timezone),
+        "as_of": as_of_facts(store, settings.timezone), "marks": marks_of(judgement.starts, notes),
         "complete": known and found and ready, "message": None,
     }  # fmt: skip
     if not strategies:
