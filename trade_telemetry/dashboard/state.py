@@ -218,11 +218,12 @@ def health_entries(
     settings: Settings,  # Rules, time zone
     thorough: bool = True,  # Draw what takes long?
     opened: str | None = None,  # The strategy that is looked at; None: all of them
+    playing: bool = False,  # Do days pass by? Then bars are drawn, and nothing else that takes long
 ) -> tuple[Healths, bool]:  # By strategy, the worst first, and all of them; is that all that can be said?
     "Say of each strategy whether it still works, as far as a viewer's patience goes."
     few = len(view.figure.strategies) <= FEW
-    find: bool | list[str] = few or ([] if opened is None else [opened])
-    found = health_of(view, settings, draw=thorough, find=find, patience=inf if few else PATIENCE)
+    find: bool | list[str] = not playing and (few or ([] if opened is None else [opened]))
+    found = health_of(view, settings, draw=thorough or playing, find=find, patience=inf if few else PATIENCE)
     desk = desk_of(found)
     entries = {name: health_entry(one) for name, one in found.items()}
     healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict())
@@ -338,9 +339,12 @@ def health_known(
     "Say how each strategy is, as far as there is time."
 
     def find(thorough: bool) -> tuple[Healths, bool]:
-        return health_entries(views_of(columns, runs, query)[0], settings, thorough, query.strategy)
+        view = views_of(columns, runs, query)[0]
+        return health_entries(view, settings, thorough, query.strategy, query.playing)
 
-    return cache.healths((query.run, query.run_mode, query.strategy, situation), query.hurry, find)
+    return cache.healths(
+        (query.run, query.run_mode, query.strategy, query.playing, situation), query.hurry, find
+    )
 
 # %% ../../nbs/dashboard/40_state.ipynb #alerts-known
 def alerts_known(
@@ -519,7 +523,10 @@ class StateSource:
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
         look = self._look(query)
-        return dashboard_state(look.store, look.settings, query, look.cache)
+        state = dashboard_state(look.store, look.settings, query, look.cache)
+        return (
+            {**state, "complete": True} if query.playing else state
+        )  # nobody waits for more of a day that passes
 
     def _look(self, query: Query) -> Look:
         "Look at the present, or back."
