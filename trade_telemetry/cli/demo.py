@@ -386,10 +386,10 @@ def demo(
         Place(where.config or data_dir / "demo.yaml", where.telemetry_dir),
         refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
     )  # fmt: skip
-    desk = made_desk(played)
     access = None if no_dashboard else page_access(page, visitors)
     if access is not None and access.port:
         free_port(access.port, access.host)  # better now than after all the work
+    desk = made_desk(played)
     demo_history(settings, data_dir)
     reading = read(settings)
     deliver(metrics_answer(reading))

@@ -122,7 +122,7 @@ def marks_of(
     found = [(microseconds_of(note.at), note.strategy, note.text, False) for note in about]
     for strategy, own in starts.items():
         later = sorted(own, key=own.__getitem__)[1:]
-        found += [(own[v], strategy, f"version {v}" if v else "no version named", True) for v in later]
+        found += [(own[v], strategy, f"version {v}" if v else "no version", True) for v in later]
     return [
         {"at": utc_of(us).isoformat(), "strategy": name, "text": text, "kind": "version" if own else "note"}
         for us, name, text, own in sorted(found)[-MOST_MARKS:]
