@@ -24,6 +24,7 @@ from .return_band import BAND_DRAWS, return_band
 from .streams import cost_days, day_sums, judged_versions, lines_of
 from ..metrics.day_figures import DayTotals, by_day
 from ..metrics.intervals import effective_cases, mean_interval, wilson_interval
+from ..store.notes import Mark
 from ..timezones import date_of_day, day_of_date
 from trade_telemetry.wording import (
     capital,
@@ -40,7 +41,7 @@ from trade_telemetry.wording import (
 # %% auto #0
 __all__ = ['MEASURES', 'LEAST_TRADES', 'CHOSEN', 'BAND_NOTE', 'MOST_MARKS', 'Period', 'periods_of', 'Estimate', 'measures_of',
            'PeriodTable', 'estimate_text', 'table_said', 'period_table', 'StrategyCurve', 'curve_title', 'curve_of',
-           'Mark', 'version_marks', 'StrategyPage', 'unwatched_page', 'strategy_page']
+           'version_marks', 'StrategyPage', 'unwatched_page', 'strategy_page']
 
 # %% ../../nbs/judgement/40_strategy_page.ipynb #periods
 class Period(NamedTuple):
@@ -300,15 +301,6 @@ def curve_of(
 
 # %% ../../nbs/judgement/40_strategy_page.ipynb #marks
 MOST_MARKS = 40  # of one strategy, the latest
-
-
-class Mark(TypedDict):
-    "Something that happened to a strategy."
-
-    at: str  # YYYY-MM-DD, or a moment in ISO 8601
-    strategy: str  # "": all
-    text: str
-    kind: str  # version, or what somebody else gives
 
 
 def version_marks(
