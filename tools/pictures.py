@@ -24,6 +24,7 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -85,6 +86,7 @@ def viewing(browser: Browser, url: str, width: int, height: int, dark: bool = Fa
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale="en-US"
     )
+    context.set_default_timeout(120_000)
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector(".tt-clock[data-ack]", timeout=90_000)
@@ -135,19 +137,26 @@ def captioned(shot: Image.Image, lines: list[str]) -> Image.Image:
 
 def told(program: Program) -> list[str]:
     "What was said of the desk, without the sentences that explain it."
-    return [
-        line
-        for line in program.lines
-        if line.startswith("at 20") or "found after" in line or "is told" in line
-    ]
+    wanted = r"at 20|simulated desk, seed|a year of backtest each|.+: found after|the silence of"
+    return [line for line in program.lines if re.match(wanted, line)]
+
+
+def palette_of(frames: list[Image.Image], colors: int) -> Image.Image:
+    "Colors of some frames; vivid ones count although few pixels have them."
+    shown = [np.asarray(frame).reshape(-1, 3) for frame in frames[:: max(1, len(frames) // 4)]]
+    pixels = np.concatenate(shown)
+    vivid = pixels[np.ptp(pixels.astype(np.int16), axis=1) > 60]
+    some = np.concatenate([pixels[::7], *[vivid] * max(1, len(pixels) // 7 // max(1, len(vivid)))])
+    square = some[: len(some) // 256 * 256].reshape(-1, 256, 3)
+    return Image.fromarray(square).quantize(colors, dither=Image.Dither.NONE)
 
 
 def save_recording(frames: list[Image.Image], path: Path) -> None:
     "A GIF of twenty seconds below three megabytes; fewer colors, then fewer frames, where it is larger."
-    for colors, every in ((64, 1), (32, 1), (32, 2), (16, 3)):
+    for colors, every in ((200, 1), (100, 1), (50, 1), (32, 2)):
         some = frames[::every][:-1] + frames[-1:]
         step = int(1000 * GIF_SECONDS / (len(some) + 5))
-        palette = some[-1].quantize(colors, dither=Image.Dither.NONE)
+        palette = palette_of(some, colors)
         flat = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in some]
         flat[0].save(
             path,
@@ -211,22 +220,20 @@ def picture_guide(browser: Browser, folder: Path) -> None:
     "Two strategies on the page, of which one has lost its skill; the tabs; a phone; a page that lost its server."
     breaks = ("intraday@2025-04-14", "swing@2025-12-31")
     two = played(folder / "two", "intraday", "swing", breaks=breaks, until=date(2025, 5, 30))
-    with running("dashboard", "--telemetry-dir", two, "--port", "0") as (_, url):
+    words: tuple[str | Path, ...] = ("dashboard", "--port", "0", "--alert-precision-threshold", "0.48")
+    with running(*words, "--telemetry-dir", two) as (_, url):
         with viewing(browser, url, 1280, 980) as page:
             keep(page, "dashboard_light.png")
             page.locator(".tt-confusion button").first.click()
             settle(page)
             page.locator(".tt-trades, .tt-trade-table").first.scroll_into_view_if_needed()
             keep(page, "dashboard_trades.png")
-            page.click("[data-ask=tab][data-value=confidence]")
-            settle(page)
-            page.evaluate("scrollTo(0, 0)")
+        with viewing(browser, f"{url}#tab=confidence", 1280, 980) as page:
             keep(page, "dashboard_details.png")
         with viewing(browser, url, 430, 1340, dark=True) as page:
             keep(page, "dashboard_mobile.png", 430)
     one = played(folder / "one", HOSTILE, breaks=(f"{HOSTILE}@2025-12-31",), until=date(2025, 3, 14))
-    words = ("dashboard", "--telemetry-dir", one, "--port", "0")
-    with running(*words) as (program, url), viewing(browser, url, 1280, 980) as page:
+    with running(*words, "--telemetry-dir", one) as (program, url), viewing(browser, url, 1280, 980) as page:
         program.process.send_signal(signal.SIGINT)
         page.wait_for_selector(".tt-clock[data-state=lost]", timeout=120_000)
         page.wait_for_timeout(1500)
