@@ -41,8 +41,10 @@ READY = "document.querySelector('.tt-clock').dataset.waiting === 'false'"
 
 def told(seed: int, n: int, **more: Any) -> list[PredictionTrace]:
     "Trades that say why they were opened and closed and how far they went; some names are hostile."
-    dice, found = random.Random(seed), []  # noqa: S311
-    for trade in make_traces("intraday", n, 0.55, symbols=("SPY", EVIL, FORMULA, "x" * 70), seed=seed, **more):
+    dice, found = random.Random(seed), []
+    for trade in make_traces(
+        "intraday", n, 0.55, symbols=("SPY", EVIL, FORMULA, "x" * 70), seed=seed, **more
+    ):
         minutes = dice.lognormvariate(3.5, 1)
         reason, tag = dice.choice(["stop_loss", "take_profit"]), dice.choice(["gap", EVIL, ""])
         depth = {"mae_pct": -abs(dice.gauss(0.3, 0.2)), "mfe_pct": abs(dice.gauss(0.4, 0.2))}
@@ -120,7 +122,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def tabs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(NOTEBOOK, desk_of_two(tmp_path_factory.mktemp("tabs")), DASHBOARD_REFRESH_INTERVAL="60") as started:
+    with serving(
+        NOTEBOOK, desk_of_two(tmp_path_factory.mktemp("tabs")), DASHBOARD_REFRESH_INTERVAL="60"
+    ) as started:
         yield started
 
 
@@ -143,7 +147,9 @@ def test_a_day_leads_to_its_trades_and_what_is_looked_for_can_be_typed_taken_awa
     with viewing(browser, tabs, viewport={"width": 1440, "height": 1000}) as (page, seen):
         open_tab(page, "when")
         day = page.locator(".tt-month button").last
-        expect(day).to_have_attribute("tabindex", "0")  # one place of the calendar takes part in the keyboard's order
+        expect(day).to_have_attribute(
+            "tabindex", "0"
+        )  # one place of the calendar takes part in the keyboard's order
         assert page.locator('.tt-month button[tabindex="0"]').count() == 1
         day.focus()
         page.keyboard.press("ArrowUp")
@@ -186,7 +192,9 @@ def test_a_day_leads_to_its_trades_and_what_is_looked_for_can_be_typed_taken_awa
 
 
 @needs_browser
-def test_a_table_is_sorted_here_its_names_are_text_and_its_rows_can_be_saved(browser: Browser, tabs: Server) -> None:
+def test_a_table_is_sorted_here_its_names_are_text_and_its_rows_can_be_saved(
+    browser: Browser, tabs: Server
+) -> None:
     with viewing(browser, tabs, viewport={"width": 1440, "height": 1000}) as (page, seen):
         open_tab(page, "earn")
         card = page.locator(".tt-picture").filter(has=page.locator("h2", has_text="By symbol"))
@@ -195,7 +203,9 @@ def test_a_table_is_sorted_here_its_names_are_text_and_its_rows_can_be_saved(bro
         assert page.locator("img").count() == 0
         beat = page.get_attribute(".tt-clock", "data-beat")
         card.locator("th").nth(1).get_by_role("button").click()
-        trades = [int(text.replace(",", "")) for text in card.locator("tbody td:nth-child(2)").all_inner_texts()]
+        trades = [
+            int(text.replace(",", "")) for text in card.locator("tbody td:nth-child(2)").all_inner_texts()
+        ]
         assert trades == sorted(trades, reverse=True)
         assert page.get_attribute(".tt-clock", "data-beat") == beat  # nobody asked the kernel
         with page.expect_download() as download:
@@ -252,6 +262,7 @@ def test_on_a_phone_in_light_and_dark_all_can_be_read_and_nothing_stands_out_sid
             outside = "[...document.querySelectorAll('.tt-app *')].filter(e => !e.closest('.tt-wide > *') && !e.closest('svg') && e.getBoundingClientRect().right > innerWidth + 1).length"
             page.wait_for_function(f"{outside} === 0", timeout=LIMIT)
             assert page.evaluate("document.documentElement.scrollWidth") <= 430
+            assert page.locator(WORDS).count() > 60
             assert page.evaluate(RATIOS.replace("SELECTOR", json.dumps(WORDS))) == []
             shoot(page, f"phone_{tab}_{scheme}")
         assert seen.complaints == []

@@ -126,7 +126,8 @@ def test_a_search_finds_every_word_somewhere() -> None:
         assert kept is not None
         slow = [
             all(
-                word.lstrip("=!").lower() in " ".join((s, t, r.replace("_", " "))).lower() or (word.lower() in i)
+                word.lstrip("=!").lower() in " ".join((s, t, r.replace("_", " "))).lower()
+                or (word.lower() in i)
                 for word in search.split()
             )
             for s, t, r, i in zip(frame.symbol, frame.strategy, frame.exit_reason, ids, strict=True)
@@ -135,7 +136,9 @@ def test_a_search_finds_every_word_somewhere() -> None:
         assert any(slow), search
 
 
-typed = st.text(max_size=120) | st.sampled_from(["> 1", "=", "!", "..", "1..", "2025-02-30", "9" * 99, ">" * 50])
+typed = st.text(max_size=120) | st.sampled_from(
+    ["> 1", "=", "!", "..", "1..", "2025-02-30", "9" * 99, ">" * 50]
+)
 plain = st.none() | st.booleans() | st.integers() | typed
 conditions = st.dictionaries(st.sampled_from((*ASKED_OF, "x")), plain, max_size=4)
 FORTY = many(40)
@@ -145,7 +148,12 @@ FORTY = many(40)
 @given(
     change=st.fixed_dictionaries(
         {},
-        optional={"sort": st.sampled_from(LISTED) | plain, "descending": plain, "search": plain, "where": conditions | plain},
+        optional={
+            "sort": st.sampled_from(LISTED) | plain,
+            "descending": plain,
+            "search": plain,
+            "where": conditions | plain,
+        },
     )  # fmt: skip
 )
 def test_whatever_a_page_sends_gives_a_bounded_list_or_nothing(change: dict[str, Any]) -> None:
@@ -176,7 +184,8 @@ def test_a_message_that_is_no_list_changes_nothing_and_raises_nothing(text: str)
 @pytest.fixture
 def page(tmp_path: Path) -> tuple[Dashboard, TradeTable]:
     traces = [
-        replace(t, exit_reason=REASONS[i % 3]) for i, t in enumerate(example_traces("intraday", "LL LS SS SL " * 15))
+        replace(t, exit_reason=REASONS[i % 3])
+        for i, t in enumerate(example_traces("intraday", "LL LS SS SL " * 15))
     ]
     write_run(tmp_path / "live", traces + example_traces("swing", "LL SS", symbol=EVIL))
     table, source = TradeTable(), StateSource(Settings.load(telemetry_storage_path=tmp_path))
@@ -227,7 +236,9 @@ def test_a_bad_condition_is_told_and_keeps_every_trade(page: tuple[Dashboard, Tr
     assert told(board, "list", {"where": {"return_pct": "", "exit_at": ""}}) == before
 
 
-def test_a_picture_leads_to_its_trades_and_another_tab_costs_no_list(page: tuple[Dashboard, TradeTable]) -> None:
+def test_a_picture_leads_to_its_trades_and_another_tab_costs_no_list(
+    page: tuple[Dashboard, TradeTable],
+) -> None:
     board, _ = page
     shown = told(board, "open", {"where": {"symbol": f"={EVIL}"}})
     assert board.query.tab == "trades"

@@ -21,7 +21,7 @@ from cachetools import LRUCache
 __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of',
            'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about', 'symbols_of',
            'choices_of', 'views_of', 'known_strategy', 'drawn_of', 'health_known', 'alerts_known', 'gap_known',
-           'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state', 'StateSource']
+           'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'facts_now', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -429,6 +429,18 @@ def rules_stamp(
     now = path.stat() if path.is_file() else None
     return (0, 0) if now is None else (now.st_mtime_ns, now.st_size)
 
+# %% ../../nbs/dashboard/40_state.ipynb #facts-now
+def facts_now(
+    store: Store,  # What was read
+    settings: Settings,  # Time zone, interval, precision threshold
+    selected: View,  # Which runs are shown
+    runs: Sequence[RunInfo],  # As they are now
+) -> ViewFacts:  # Part of the state
+    "Facts of the runs that are shown."
+    now = {run.name: run for run in runs}
+    figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
+    return facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
+
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
     store: Store,  # Trace files below some paths, or what was known of them
@@ -453,9 +465,7 @@ def dashboard_state(
         return views_of(columns, runs, query)[1]
 
     drawn, ready = pictures_known(query, cache, look, settings.timezone)
-    now, selected = {run.name: run for run in runs}, judgement.selected
-    figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
-    shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
+    shown = facts_now(store, settings, judgement.selected, runs)
     rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
