@@ -36,9 +36,9 @@ FLAGS = {
     """,
     "metrics": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word
-        --format:table|json=table --json:on
+        --format:table|json|prometheus=table --json:on
         --by:strategy|symbol|exit_reason|weekday|exit_weekday|hour|holding|month|direction*
-        --rolling:int --features:on --session-open:word
+        --rolling:int --features:on --session-open:word --out:path
     """,
     "compare": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word
@@ -63,6 +63,7 @@ FLAGS = {
         --config:path --telemetry-dir:path --symbols:words --strategy:word --every:float=300.0 --once:on
         --alert-precision-threshold:float --rules:path --on-alert:word --remember:path --json:on
         --variants-tried:int --desk-wide:on --notify:words --page-url:word --notify-state:path
+        --metrics-port:int --metrics-host:word=127.0.0.1 --otlp-endpoint:word
     """,
     "judge": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word

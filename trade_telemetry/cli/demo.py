@@ -33,7 +33,7 @@ from .run import backtest_answer, page_access, page_line
 from .tables import Sheet
 from ..config import Settings
 from ..dashboard.server import Access, free_port, serving
-from ..flags import HOW, History, UsageError, Where, flag
+from ..flags import HOW, History, Place, UsageError, flag
 from ..health_sentences import Health, health_sentence
 from ..judgement.alert_rules import case_of, find_rules
 from ..judgement.bar import limit_days
@@ -372,7 +372,7 @@ def show_desk(
 # %% ../../nbs/cli/20_demo.ipynb #demo
 def demo(
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     history: History = History(),
     no_dashboard: Annotated[bool, flag("only tables, and the desk as fast as it goes", group=HOW)] = False,
     played: Played = Played(),
@@ -383,13 +383,13 @@ def demo(
     "Real bars through both strategies, and a simulated desk on which two strategies break and are found."
     data_dir = history.data_dir or project_folder("data")
     settings = settings_of(
-        Where(where.config or data_dir / "demo.yaml", where.telemetry_dir),
+        Place(where.config or data_dir / "demo.yaml", where.telemetry_dir),
         refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
     )  # fmt: skip
-    desk = made_desk(played)
     access = None if no_dashboard else page_access(page, visitors)
     if access is not None and access.port:
         free_port(access.port, access.host)  # better now than after all the work
+    desk = made_desk(played)
     demo_history(settings, data_dir)
     reading = read(settings)
     deliver(metrics_answer(reading))

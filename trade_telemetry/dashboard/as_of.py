@@ -5,7 +5,7 @@
 # %% ../../nbs/dashboard/35_as_of.ipynb #imports
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import NamedTuple
 
 from cachetools import LRUCache

@@ -25,7 +25,8 @@ from ..wording import capital, moment, plain_text, plural
 # %% auto #0
 __all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE', 'wall_clock_ms', 'line_option', 'lines_of',
            'upper_table', 'lower_table', 'dimensions_of', 'zoom_options', 'grid_options', 'axis_options',
-           'curve_option', 'range_buttons', 'CurveHead', 'span_of', 'curve_head_html', 'Chart', 'ReturnCurve']
+           'curve_option', 'range_buttons', 'CurveHead', 'span_of', 'curve_head_html', 'Chart', 'ReturnCurve',
+           'LazyChart']
 
 # %% ../../nbs/dashboard/13_chart.ipynb #wall-clock
 def wall_clock_ms(
@@ -329,3 +330,34 @@ class ReturnCurve:
         "Show a state; make the chart afresh when the set of strategies changed."
         self.head.value = str(curve_head_html(state))
         self.drawn.show(curve_option(state))
+
+# %% ../../nbs/dashboard/13_chart.ipynb #lazy-chart
+class LazyChart:
+    "One chart that is made when it is first needed."
+
+    def __init__(
+        self,
+        name: str,  # CSS classes of its box
+        height: int,  # Pixels
+    ) -> None:
+        self.height, self.chart = height, None
+        self.drawn: Chart | None = None
+        self.widget = ipywidgets.Box([], layout=plain_layout())
+        for css_class in name.split():
+            self.widget.add_class(css_class)
+
+    chart: Any  # An EChartsRawWidget; None until it is needed
+
+    def show(
+        self,
+        option: Mapping[str, Any] | None,  # Full option; None: nothing to draw
+    ) -> None:
+        "Draw, or draw nothing; an equal picture is not sent again."
+        if option is None:
+            self.widget.children, self.drawn, self.chart = (), None, None
+            return
+        self.drawn = self.drawn or Chart(self.height)
+        self.drawn.show(dict(option))
+        if self.chart is None:
+            self.chart = self.drawn.widget
+            self.widget.children = (self.chart,)
