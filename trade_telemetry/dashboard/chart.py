@@ -312,9 +312,9 @@ class Chart:
                 self.widget.pointer_size = (self.widget.pointer_size or 0) + 1
 
     @staticmethod
-    def series(option: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def series(option: Mapping[str, Any]) -> list[tuple[str | None, str | None]]:
         "Which series a chart has."
-        return [(line["id"], line["name"]) for line in option.get("series", [])]
+        return [(line.get("id"), line.get("name")) for line in option.get("series", [])]
 
 # %% ../../nbs/dashboard/13_chart.ipynb #return-curve
 class ReturnCurve:
