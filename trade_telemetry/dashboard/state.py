@@ -20,9 +20,9 @@ from cachetools import LRUCache
 # %% auto #0
 __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
            'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
-           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
-           'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp',
-           'facts_now', 'held_against', 'dashboard_state', 'StateSource']
+           'symbols_of', 'choices_of', 'views_of', 'view_shown', 'known_strategy', 'count_known', 'drawn_of',
+           'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
+           'rules_stamp', 'facts_now', 'held_against', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -308,6 +308,15 @@ def views_of(
     return everything, called(of_strategy(own, query.strategy), query.direction)
 
 
+def view_shown(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    query: Query,  # What the viewer asked for
+) -> View:
+    "Select what is shown."
+    return views_of(columns, runs, query)[1]
+
+
 def known_strategy(
     columns: TraceColumns,  # All rows, and perhaps a ledger
     query: Query,  # What the viewer asked for
@@ -529,13 +538,10 @@ def dashboard_state(
     cache.see(columns)
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-
-    def look() -> View:
-        return views_of(columns, runs, query)[1]
-
-    table = None
-    if wants_desk(query, count_known(columns, runs, query, cache, situation)):
-        table = desk_known(query, cache, (situation, known), look, runs, health, desk, settings.timezone)
+    look = partial(view_shown, columns, runs, query)
+    many = count_known(columns, runs, query, cache, situation)
+    basis = (situation, known), look, runs, health, desk, settings.timezone
+    table = desk_known(query, cache, *basis) if wants_desk(query, many) else None
     only = None if table is None else tuple(table["drawn"])
     key = without_list(query), situation, only
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
@@ -544,19 +550,17 @@ def dashboard_state(
     drawn, ready = pictures_known(query, cache, look, settings.timezone)
     page, sure = opened_of(columns, runs, settings, query, cache, situation)
     shown = facts_now(store, settings, judgement.selected, runs)
-    rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
+    strategies = judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
-        **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
+        **said, "rows": rows_read(store, judgement.rows), "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
         "as_of": as_of_facts(store, settings.timezone), "strategy": page,
         "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
-    if table is not None:
-        return state
-    if not strategies:
+    if table is None and not strategies:
         return {**state, "message": why_empty(store, query.symbol)}
-    if not judgement.has_reference:
+    if table is not None or not judgement.has_reference:
         return state
     both, complete = held_against(strategies, settings, query, cache, look)
     return {**state, "strategies": both, "complete": complete and state["complete"]}
