@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from functools import lru_cache
 from math import inf
 from pathlib import Path
@@ -20,9 +21,9 @@ from cachetools import LRUCache
 # %% auto #0
 __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
            'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
-           'symbols_of', 'choices_of', 'views_of', 'view_shown', 'known_strategy', 'count_known', 'drawn_of',
-           'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
-           'rules_stamp', 'facts_now', 'held_against', 'dashboard_state', 'StateSource']
+           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
+           'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp',
+           'view_shown', 'facts_now', 'held_against', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -308,15 +309,6 @@ def views_of(
     return everything, called(of_strategy(own, query.strategy), query.direction)
 
 
-def view_shown(
-    columns: TraceColumns,  # All rows
-    runs: Sequence[RunInfo],  # Runs of the store, oldest first
-    query: Query,  # What the viewer asked for
-) -> View:
-    "Select what is shown."
-    return views_of(columns, runs, query)[1]
-
-
 def known_strategy(
     columns: TraceColumns,  # All rows, and perhaps a ledger
     query: Query,  # What the viewer asked for
@@ -496,6 +488,15 @@ def rules_stamp(
     return (0, 0) if now is None else (now.st_mtime_ns, now.st_size)
 
 # %% ../../nbs/dashboard/40_state.ipynb #facts-now
+def view_shown(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    query: Query,  # What the viewer asked for
+) -> View:
+    "Select what is shown."
+    return views_of(columns, runs, query)[1]
+
+
 def facts_now(
     store: Store,  # What was read
     settings: Settings,  # Time zone, interval, precision threshold
