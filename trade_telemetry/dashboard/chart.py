@@ -379,9 +379,9 @@ class Chart:
                 self.widget.pointer_size = (self.widget.pointer_size or 0) + 1
 
     @staticmethod
-    def series(option: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def series(option: Mapping[str, Any]) -> list[tuple[str | None, str | None]]:
         "Which series a chart has."
-        return [(line["id"], line["name"]) for line in option.get("series", [])]
+        return [(line.get("id"), line.get("name")) for line in option.get("series", [])]
 
 # %% ../../nbs/dashboard/13_chart.ipynb #return-curve
 class ReturnCurve:
@@ -408,6 +408,7 @@ class LazyChart:
         height: int,  # Pixels
     ) -> None:
         self.height, self.chart = height, None
+        self.drawn: Chart | None = None
         self.widget = ipywidgets.Box([], layout=plain_layout())
         for css_class in name.split():
             self.widget.add_class(css_class)
@@ -420,14 +421,10 @@ class LazyChart:
     ) -> None:
         "Draw, or draw nothing; an equal picture is not sent again."
         if option is None:
-            self.widget.children, self.chart = (), None
-        elif self.chart is None:
-            style = {"height": f"{self.height}px", "width": "100%"}
-            self.chart = EChartsRawWidget(
-                option=option, renderer="svg", theme="light", style=style, layout=plain_layout()
-            )
+            self.widget.children, self.drawn, self.chart = (), None, None
+            return
+        self.drawn = self.drawn or Chart(self.height)
+        self.drawn.show(dict(option))
+        if self.chart is None:
+            self.chart = self.drawn.widget
             self.widget.children = (self.chart,)
-        elif option != self.chart.option:
-            with self.chart.hold_sync():
-                self.chart.option = option
-                self.chart.pointer_size = (self.chart.pointer_size or 0) + 1  # lines may have gone away
