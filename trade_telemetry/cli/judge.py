@@ -286,11 +286,10 @@ def report(
 
     settings, path = settings_of(where), check_out(out)
     directory = telemetry_folder(settings)
-    given = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(scope).items()
-        if value
-    }
+    told = {name: value for name, value in asdict(scope).items() if value}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+    if scope.data_dir is not None:  # meant from here: the kernel works in another folder
+        given["data_dir"] = str(scope.data_dir.resolve())
     with progress_bar("cell", path.name, after=0.0) as on_cell:
         parameters = {"telemetry_dir": str(directory.resolve()), **given}
         trades = write_report(path, parameters, kernel_environment(settings), on_cell)

@@ -19,7 +19,7 @@ from ..trading.trader import Costs
 from ..wording import plain_text
 
 # %% auto #0
-__all__ = ['backtest_sheet', 'backtest_answer', 'backtest', 'page_access', 'page_line', 'dashboard', 'demo']
+__all__ = ['backtest_sheet', 'backtest_answer', 'backtest', 'page_access', 'page_line', 'dashboard']
 
 # %% ../../nbs/cli/07_run.ipynb #backtest-answer
 def backtest_sheet(
@@ -131,36 +131,4 @@ def dashboard(
         folder = settings.telemetry_storage_path.resolve()
         print(f"dashboard of {folder}: {page_line(reached, visitors.secret == '')}", flush=True)
         stop.wait()
-    return 0
-
-# %% ../../nbs/cli/07_run.ipynb #demo
-def demo(
-    *,
-    where: Place = Place(),
-    history: History = History(),
-    no_dashboard: Annotated[bool, flag("only the backtests and their table", group=HOW)] = False,
-    speed: Annotated[float, flag("market seconds per second", "N", group=HOW)] = DEMO_SPEED,
-    page: Page = Page(),
-    alert_precision_threshold: PrecisionLine = None,
-    visitors: Visitors = Visitors(),
-) -> int:  # 0 fine
-    "Real bars through both strategies, a table, a moving dashboard."
-    data_dir = history.data_dir or project_folder("data")
-    settings = settings_of(
-        Place(where.config or data_dir / "demo.yaml", where.telemetry_dir),
-        refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
-    )  # fmt: skip
-    access = None if no_dashboard else page_access(page, visitors)
-    demo_history(settings, data_dir)
-    reading = read(settings)
-    deliver(metrics_answer(reading))
-    print()
-    deliver(sides_answer(reading))
-    if access is None:
-        return 0
-    stop = threading.Event()
-    with serving(settings, access, stop, page.open, page.log) as reached:
-        line = page_line(reached, visitors.secret == "")
-        print(f"\na replay keeps the dashboard moving: {line}", flush=True)
-        demo_replay(settings, read_bars(settings, data_dir, ["EURUSD"]), stop, speed)
     return 0

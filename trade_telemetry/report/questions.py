@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import trade_telemetry.report.blocks as bl
-from ..metrics.calendar import month_grid
+from ..metrics.calendar import exchange_zone, month_grid
 from ..metrics.day_correlation import correlation_grid
 from ..metrics.distribution import distribution
 from ..metrics.group_tables import group_table
@@ -16,7 +16,6 @@ from ..metrics.picture import Picture
 from ..metrics.pictures import GROUPS, pictures_of
 from ..metrics.price_chart import bars_of
 from .blocks import NOTHING, Block
-from .breakdowns import clock_of
 from .performance import nothing_here
 from .picture_figures import figure_of, histogram_figure
 from .scope import Report
@@ -126,7 +125,8 @@ def when_section(
     "Say when it earns."
     if (excuse := nothing_here(report)) is not None:
         return excuse
-    clock = clock_of(report).zone if len(report.figure) else report.zone
+    known = report.settings
+    clock = exchange_zone(report.figure, report.zone, known.session, known.symbol_sessions)
     return bl.together(
         shown_picture(p, report.trades) for p in pictures_of(report.figure, report.zone, "when", clock=clock)
     )
