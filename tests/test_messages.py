@@ -261,6 +261,20 @@ def test_of_a_past_moment_nobody_is_told(check: Check, receiver: Receiver) -> No
     assert receiver.inbox == []
 
 
+def test_what_is_found_at_night_comes_in_the_morning_and_says_when_it_was_found(
+    check: Check, receiver: Receiver
+) -> None:
+    night = {"TELEMETRY_NOTIFY_QUIET_HOURS": "22:00-07:00", "TELEMETRY_TIMEZONE": "Asia/Kolkata"}
+    words = ("--notify", receiver.url())
+    check(*words, **night, TRADE_TELEMETRY_NOW="2027-01-04T17:00Z")  # half past ten there
+    assert receiver.inbox == []
+    check(*words, **night, TRADE_TELEMETRY_NOW="2027-01-05T01:29Z")
+    assert receiver.inbox == []
+    check(*words, **night, TRADE_TELEMETRY_NOW="2027-01-05T01:30Z")  # seven o'clock
+    (message,) = receiver.inbox
+    assert "(found 2027-01-04 22:30 " in message["message"]
+
+
 STATES: tuple[HealthState, ...] = ("healthy", "watch", "degraded")
 YEAR = 252
 
