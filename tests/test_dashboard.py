@@ -397,7 +397,7 @@ def test_one_of_two_thousand_symbols_is_found_by_typing(tmp_path: Path) -> None:
 
 def test_a_cell_opens_its_trades_and_pages_through_all_of_them(analytics: Path) -> None:
     page, parts = make_page(analytics)
-    assert parts["trades"].widget.value == ""
+    assert parts["trades"].widget.table == "null"
     page._on_message(page.clock, {"type": "ask", "name": "cell", "value": "0 1 0"}, [])
     assert page.shown is not None
     live = make_traces("intraday", 1600, 0.5, seed=3)
@@ -410,7 +410,7 @@ def test_a_cell_opens_its_trades_and_pages_through_all_of_them(analytics: Path) 
     assert [t["return_pct"] for t in listed] == [t.realized_return_pct for t in reversed(wanted)]
     check_against(json.loads(json.dumps(page.shown)), state_schema())
     page.ask("cell", "0 1 0")  # the second click closes the list
-    assert (page.shown["trades"], parts["trades"].widget.value) == (None, "")
+    assert (page.shown["trades"], parts["trades"].widget.table) == (None, "null")
 
 
 def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
@@ -422,8 +422,10 @@ def test_hostile_names_reach_no_widget_as_html_or_code(tmp_path: Path) -> None:
     assert set(page.shown["strategies"]) == set(names)
     page.ask("cell", "0 0 0")
     page.ask("cell", "0 1 1")
-    for part in ("header", "cards", "alerts", "confusion", "trades"):
+    for part in ("header", "cards", "alerts", "confusion"):
         assert "<img" not in parts[part].widget.value
+    cells = json.loads(parts["trades"].widget.table)["rows"][0]["cells"]  # words that are set as text
+    assert not any(str(cell).startswith(("__ipecharts", "IPY_MODEL")) for cell in cells)
     option = parts["curve"].chart.option
     drawn = json.dumps([option["series"], option["legend"]])
     assert "__ipecharts_jsfn__" not in drawn

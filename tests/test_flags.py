@@ -18,7 +18,8 @@ from trade_telemetry.flags import make_app
 # "word|word" is a choice, "words" takes several at once, "*" may be repeated, "on" takes no value.
 FLAGS = {
     "demo": """
-        --config:path --telemetry-dir:path --data-dir:path --no-dashboard:on --speed:float=21600.0
+        --config:path --telemetry-dir:path --data-dir:path --no-dashboard:on --speed:float=30.0
+        --strategies:int=8 --seed:int=1
         --port:int --open:on --refresh-interval:int --alert-precision-threshold:float
         --host:word=127.0.0.1 --token:optional --base-url:word=/ --public-host:words --log:path
     """,
@@ -35,9 +36,9 @@ FLAGS = {
     """,
     "metrics": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word
-        --format:table|json=table --json:on
+        --format:table|json|prometheus=table --json:on
         --by:strategy|symbol|exit_reason|weekday|exit_weekday|hour|holding|month|direction*
-        --rolling:int --features:on --session-open:word
+        --rolling:int --features:on --session-open:word --out:path
     """,
     "compare": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word
@@ -62,6 +63,7 @@ FLAGS = {
         --config:path --telemetry-dir:path --symbols:words --strategy:word --every:float=300.0 --once:on
         --alert-precision-threshold:float --rules:path --on-alert:word --remember:path --json:on
         --variants-tried:int --desk-wide:on --notify:words --page-url:word --notify-state:path
+        --metrics-port:int --metrics-host:word=127.0.0.1 --otlp-endpoint:word
     """,
     "judge": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word
@@ -95,6 +97,7 @@ KINDS = {
 }  # fmt: skip
 EVERY = [(verb, *flag.partition(":")[::2]) for verb, text in FLAGS.items() for flag in text.split()]
 NEW = {
+    "demo": {"--breaks"},
     "engine": {"--config"},
     "reconcile": {"--timezone", "--live", "--backtest"},
 }  # taken later, by another name, or by place

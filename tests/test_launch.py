@@ -511,7 +511,7 @@ def test_the_demo_serves_a_page_that_moves_and_ends_with_everything_it_started(
     words = ("demo", "--telemetry-dir", tmp_path / "traces", "--data-dir", ROOT / "data", "--port", "0")
     with launched(*words, cwd=tmp_path) as server:
         with viewing(browser, server) as (page, seen):
-            assert page.get_attribute(".tt-clock", "data-mode") == "replay"
+            assert page.get_attribute(".tt-clock", "data-mode") == "simulated"
             before = rows(page)
             refresh = "document.querySelector('.tt-refresh').click(), document.querySelector('.tt-clock').dataset.rows"
             page.wait_for_function(f"({refresh}) > {before}", polling=500)

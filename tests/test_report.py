@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = [
     "Executive summary", "Live against backtest", "Why live differed", "Strategy performance", "Confusion matrices",
-    "Calibration of the confidence", "Temporal analysis", "Feature attribution", "Exits and holding periods", "Alerts",
+    "Calibration of the confidence", "Where does it earn, when, which trades", "Feature attribution", "Alerts",
     "Strategy Comparison", "What the figures rest on",
 ]  # fmt: skip
 

@@ -15,7 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -29,9 +37,9 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'SettingsError', 'first_complaint',
-           'moment_meant', 'Settings', 'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct',
-           'project_root', 'settings_at', 'project_file']
+__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'QuietHours',
+           'SettingsError', 'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings',
+           'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at', 'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -52,6 +60,7 @@ BOUNDS = {
     "tuple_type": "must be a list",
     "string_type": "must be a text",
 }
+LONGEST_GOT = 80  # Characters of a value that is told
 
 
 SECRETS = frozenset({"NOTIFY_URLS", "TELEMETRY_NOTIFY_URLS"})  # Their values are never told
@@ -72,15 +81,37 @@ def first_complaint(
     rule = BOUNDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     key = ".".join(str(part) for part in first["loc"][1:])
     label = spell(name) + (f"[{key}]" if key else "")
-    got = "" if name.upper() in SECRETS else f", got {first['input']!r}"
-    return f"{label} {rule.format(**first.get('ctx', {}))}{got}"
+    got = repr(first["input"])
+    got = got if len(got) <= LONGEST_GOT else f"{got[:LONGEST_GOT]}…"
+    told = "" if name.upper() in SECRETS else f", got {got}"
+    return f"{label} {rule.format(**first.get('ctx', {}))}{told}"
 
 # %% ../nbs/12_config.ipynb #bounded
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Threshold = Annotated[float, Field(ge=0.0, lt=1.0)]
 Throttle = Annotated[int, Field(ge=10, le=3600)]
 Refresh = Annotated[int, Field(ge=5, le=300)]
-Urls = Annotated[tuple[SecretStr, ...], NoDecode]  # From the environment: JSON, or parted by blanks
+
+
+def _one_or_more(given: Any) -> Any:
+    "Addresses of the environment: a JSON list, or parted by blanks."
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given) if given.lstrip().startswith("[") else given.split()
+    except json.JSONDecodeError:
+        raise ValueError("must be a JSON list, or addresses parted by blanks") from None
+
+
+def _two_times(given: str) -> str:
+    hour = r"([01]\d|2[0-3]):[0-5]\d"
+    if given and not (re.fullmatch(f"{hour}-{hour}", given) and given[:5] != given[6:]):
+        raise ValueError("must be two times such as 22:00-07:00")
+    return given
+
+
+Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
+QuietHours = Annotated[str, AfterValidator(_two_times)]
 
 # %% ../nbs/12_config.ipynb #moment-meant
 def moment_meant(
@@ -138,7 +169,7 @@ class Settings(BaseSettings):
     notify_urls_file: Path | None = Field(
         None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE"
     )  # A file with one address a line
-    notify_quiet_hours: str = Field(
+    notify_quiet_hours: QuietHours = Field(
         "", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS"
     )  # "22:00-07:00": messages wait
     notify_quiet_pass: Literal["nothing", "degraded", "critical"] = Field(
@@ -150,24 +181,6 @@ class Settings(BaseSettings):
     notify_page_url: str = Field(
         "", validation_alias="TELEMETRY_NOTIFY_PAGE_URL"
     )  # Page that messages link to
-
-    @field_validator("notify_urls", mode="before")
-    @classmethod
-    def _one_or_more(cls, given: Any) -> Any:
-        if not isinstance(given, str):
-            return given
-        try:
-            return json.loads(given) if given.lstrip().startswith("[") else given.split()
-        except json.JSONDecodeError:
-            raise ValueError("must be a JSON list, or addresses parted by blanks") from None
-
-    @field_validator("notify_quiet_hours")
-    @classmethod
-    def _two_times(cls, given: str) -> str:
-        hour = r"([01]\d|2[0-3]):[0-5]\d"
-        if given and not (re.fullmatch(f"{hour}-{hour}", given) and given[:5] != given[6:]):
-            raise ValueError("must be two times such as 22:00-07:00")
-        return given
 
     @field_validator("timezone")
     @classmethod

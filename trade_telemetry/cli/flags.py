@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # a verb that shows nothing of it does not load it
 
 # %% auto #0
 __all__ = ['JUDGED', 'Run', 'Key', 'PARTS', 'Side', 'SIDES', 'ALERTS', 'PrecisionLine', 'RulesFile', 'Verbose', 'MESSAGES',
-           'PAGE', 'ACCESS', 'LINES', 'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Watch', 'Notify', 'Scope', 'Page',
-           'Visitors']
+           'METRICS', 'PAGE', 'ACCESS', 'LINES', 'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Watch', 'Notify',
+           'Gauges', 'Written', 'Scope', 'Page', 'Visitors']
 
 # %% ../../nbs/cli/02_flags.ipynb #choice
 JUDGED = Group("What is judged", sort_key=2)
@@ -170,6 +170,37 @@ class Notify:
     def __repr__(self) -> str:  # an address is a secret
         return f"Notify({len(self.notify)} addresses)"
 
+# %% ../../nbs/cli/02_flags.ipynb #gauges
+METRICS = Group("Metrics", sort_key=4)
+
+
+@Parameter(name="*", group=METRICS)
+@dataclass(frozen=True)
+class Gauges:
+    "Where numbers go."
+
+    metrics_port: Annotated[
+        int | None, flag("serve numbers for Prometheus on this port; 0: any free one", "N")
+    ] = None
+    metrics_host: Annotated[str, flag("address for that; 127.0.0.1 is this machine only", "ADDRESS")] = (
+        "127.0.0.1"
+    )
+    otlp_endpoint: Annotated[
+        str | None,
+        flag(
+            "send numbers to this OpenTelemetry collector (default: as OTEL_EXPORTER_OTLP_ENDPOINT says)",
+            "URL",
+        ),
+    ] = None
+
+
+@Parameter(name="*", group=ANSWER)
+@dataclass(frozen=True)
+class Written(Output):
+    "The form of the answer, which a system that watches numbers may read."
+
+    format: Annotated[Literal["table", "json", "prometheus"], flag("form of the answer", "FORM")] = "table"  # type: ignore[assignment]
+
 # %% ../../nbs/cli/02_flags.ipynb #report
 @Parameter(name="*", group=JUDGED)
 @dataclass(frozen=True)
@@ -193,6 +224,10 @@ class Scope:
     end: Annotated[str | None, flag("last exit date", "YYYY-MM-DD")] = None
     first: Annotated[str | None, flag("strategy that counts positive (default: intraday)", "NAME")] = None
     second: Annotated[str | None, flag("strategy that is subtracted (default: swing)", "NAME")] = None
+    data_dir: Annotated[
+        Path | None,
+        flag("bars as SYMBOL.csv, to draw the newest trades on the price (default: not drawn)", "DIR"),
+    ] = None
     title: Annotated[
         str | None, flag('title of the front page (default: "Accuracy report")', "TEXT", group=ANSWER)
     ] = None
@@ -242,7 +277,9 @@ class Visitors:
 
 # %% ../../nbs/cli/02_flags.ipynb #examples
 LINES: dict[str, tuple[str, ...]] = {
-    "demo": ("demo --open", "demo --no-dashboard --telemetry-dir elsewhere"),
+    "demo": (
+        "demo --open", "demo --break trend_follow@2025-04-01 --speed 60", "demo --no-dashboard --telemetry-dir elsewhere",
+    ),
     "backtest": (
         "backtest --symbols AAPL MSFT --strategy swing --enable-telemetry",
         "backtest --symbols EURUSD --config data/demo.yaml --slippage-pct 0.004 --workers 2",
@@ -254,6 +291,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "metrics": (
         "metrics", "metrics --symbols AAPL --json", "metrics --run backtest_20250112_143022",
         "metrics --by exit_reason --by hour --session-open 09:30", "metrics --rolling 50", "metrics --features",
+        "metrics --format prometheus --out trade_telemetry.prom",
     ),
     "compare": ("compare", "compare --first swing --second mine", "compare --live-vs-backtest"),
     "reconcile": (
@@ -266,7 +304,7 @@ LINES: dict[str, tuple[str, ...]] = {
         "check --notify ntfy://my-desk --page-url http://127.0.0.1:8866",
     ),
     "judge": ("judge", "judge --json"),
-    "watch": ("watch", "watch --every 60 --page-url http://127.0.0.1:8866 --json", "watch --once"),
+    "watch": ("watch", "watch --every 60 --page-url http://127.0.0.1:8866 --json", "watch --metrics-port 9108", "watch --once"),
     "export": ("export --symbol AAPL --out state.json",),
     "report": (
         "report --out report.html --open", "report --start 2025-10-01 --end 2025-10-31 --title October",

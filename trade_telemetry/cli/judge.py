@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -47,19 +46,55 @@ from trade_telemetry.cli.flags import (
     Sides,
     Verbose,
     Watch,
+    Written,
 )
+from ..clock import now_of, present
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
 
+# %% auto #0
+__all__ = ['REPORTED', 'numbers_of', 'numbers_answer', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check',
+           'judge', 'export', 'report']
+
+# %% ../../nbs/cli/06_judge.ipynb #imports-types
 if TYPE_CHECKING:  # a verb loads what it asks
     from trade_telemetry.health_sentences import Health
     from trade_telemetry.judgement.alert_rules import AlertReport
+    from trade_telemetry.judgement.gauges import Figures, Sample
     from trade_telemetry.judgement.messages import Seen
     from trade_telemetry.judgement.outbox import Outbox
 
-# %% auto #0
-__all__ = ['REPORTED', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check', 'judge', 'export', 'report']
+# %% ../../nbs/cli/06_judge.ipynb #numbers-of
+def numbers_of(
+    reading: Reading,  # What is shown
+    report: AlertReport,  # What the rules say of it
+    health: Mapping[str, Health] | None,  # By strategy; None: the monitor is switched off
+    figures: Figures | None = None,  # Kept from the last time
+) -> list[Sample]:
+    "Say what is shown as numbers."
+    from trade_telemetry.judgement.gauges import gauges_of
+
+    now, bad = now_of(reading.settings, reading.view.clock), len(reading.store.report.bad)
+    return gauges_of(reading.view, report, health, now, figures, bad)
+
+
+def numbers_answer(
+    reading: Reading,  # What is shown
+    out: Path | None = None,  # A file in the place of the answer
+) -> Answer:  # Text for Prometheus
+    "Write what is shown for Prometheus."
+    from trade_telemetry.judgement.exporters import needs, prometheus_text, write_text
+    from trade_telemetry.judgement.gauges import Figures
+
+    needs("prometheus_client", "metrics")
+    found = numbers_of(
+        reading, find_alerts(reading), find_health(reading), Figures(reading.settings.timezone)
+    )
+    text = prometheus_text(found)
+    if out is not None:
+        write_text(out, text)
+    return Answer(None, () if out else (text.rstrip("\n"),), int(not any(s.name == "trades" for s in found)))
 
 # %% ../../nbs/cli/06_judge.ipynb #metrics
 def metrics(
@@ -68,10 +103,19 @@ def metrics(
     choice: Choice = Choice(),
     run: Run = None,
     cuts: Cuts = Cuts(),
-    output: Output = Output(),
+    output: Written = Written(),
+    out: Annotated[
+        Path | None, flag("write the text for Prometheus to a file, for node_exporter", "FILE", group=ANSWER)
+    ] = None,
 ) -> int:  # 0, or 1 where there is nothing to judge
     "Precision, recall, F1 and returns of what was recorded."
+    if output.format == "prometheus" and cuts.wanted:
+        raise UsageError("--format prometheus takes no parts: leave --by, --rolling and --features out")
+    if out is not None and output.format != "prometheus":
+        raise UsageError("--out writes the text for Prometheus: add --format prometheus")
     reading = read(settings_of(where), choice, run)
+    if output.format == "prometheus":
+        return deliver(numbers_answer(reading, out))
     answer = cuts_answer(reading, cuts) if cuts.wanted else metrics_answer(reading)
     return deliver(with_missing(answer, reading), output.as_json)
 
@@ -126,7 +170,8 @@ def seen_by(
     from trade_telemetry.judgement.messages import seen_of
 
     runs, settings = [run.name for run in reading.store.runs()], reading.settings
-    return seen_of(report, health, runs, settings.timezone, settings.notify_least)
+    about = "Simulated desk" if reading.view.simulated else ""
+    return seen_of(report, health, runs, settings.timezone, settings.notify_least, about)
 
 # %% ../../nbs/cli/06_judge.ipynb #tell-command
 def tell_command(
@@ -178,7 +223,7 @@ def check(
     code = deliver(answer, output.as_json)
     said = tell_command(hook, answer, report, health)
     if box is not None:
-        said += box.tell(seen_by(reading, report, health), datetime.now(UTC)).said
+        said += box.tell(seen_by(reading, report, health), present()).said
     for line in said:
         remark(line)
     return code
@@ -241,11 +286,10 @@ def report(
 
     settings, path = settings_of(where), check_out(out)
     directory = telemetry_folder(settings)
-    given = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(scope).items()
-        if value
-    }
+    told = {name: value for name, value in asdict(scope).items() if value}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+    if scope.data_dir is not None:  # meant from here: the kernel works in another folder
+        given["data_dir"] = str(scope.data_dir.resolve())
     with progress_bar("cell", path.name, after=0.0) as on_cell:
         parameters = {"telemetry_dir": str(directory.resolve()), **given}
         trades = write_report(path, parameters, kernel_environment(settings), on_cell)

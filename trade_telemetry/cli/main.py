@@ -19,7 +19,7 @@ __all__ = ['VERBS', 'command', 'main']
 
 # %% ../../nbs/cli/04_main.ipynb #verbs
 VERBS = {  # name: where its function is
-    "demo": "trade_telemetry.cli.run:demo",
+    "demo": "trade_telemetry.cli.demo:demo",
     "backtest": "trade_telemetry.cli.run:backtest",
     "engine": "trade_telemetry.engine:session",
     "import": "trade_telemetry.cli.import_verb:import_log",

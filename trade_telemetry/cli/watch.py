@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,22 +18,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from .answers import alerts_answer, find_alerts, find_health
-from .common import Answer, Reading, settings_of
-from .flags import Choice, Hook, Notify, PrecisionLine, RulesFile, Watch
-from .judge import outbox_of, seen_by, tell_command
+from .common import Answer, Reading, present_only, settings_of
+from .flags import Choice, Gauges, Hook, Notify, PrecisionLine, RulesFile, Watch
+from .judge import numbers_of, outbox_of, seen_by, tell_command
+from ..clock import present, present_seconds
 from ..config import Settings
-from ..flags import ANSWER, HOW, UsageError, Where, flag, remark
+from ..flags import ANSWER, HOW, Place, UsageError, flag, remark
 from ..store.store import TraceStore
 from ..wording import listed, moment
 
 if TYPE_CHECKING:  # `--help` does without them
     from trade_telemetry.health_sentences import Health
     from trade_telemetry.judgement.alert_rules import AlertReport
+    from trade_telemetry.judgement.exporters import Latest, Otlp
+    from trade_telemetry.judgement.gauges import Figures
     from trade_telemetry.judgement.messages import Change, Memory
     from trade_telemetry.judgement.outbox import Outbox
 
 # %% auto #0
-__all__ = ['Sink', 'seconds_until', 'ended_by_signals', 'Look', 'Watcher', 'change_line', 'keep_looking', 'look_once', 'watch']
+__all__ = ['Sink', 'seconds_until', 'ended_by_signals', 'Look', 'Watcher', 'change_line', 'look_once', 'keep_looking', 'Numbers',
+           'numbers_served', 'watch']
 
 # %% ../../nbs/cli/17_watch.ipynb #until
 def seconds_until(
@@ -113,24 +116,8 @@ def change_line(
     when = moment(change.at, zone)
     return " ".join(filter(None, [f"{when}  {change.kind:<9}", change.sentence, change.rate]))
 
-# %% ../../nbs/cli/17_watch.ipynb #loop
+# %% ../../nbs/cli/17_watch.ipynb #look-once
 Sink = Callable[[Look], None]  # Told of every look
-
-
-def keep_looking(
-    watcher: Watcher,
-    every: float,  # Seconds from look to look
-    stop: threading.Event,  # Ends it
-    as_json: bool = False,  # Lines for a program?
-    sinks: Sequence[Sink] = (),  # Who else is told of every look
-    clock: Callable[[], float] = time.time,  # Seconds since 1970 UTC
-) -> int:  # 0 when it was ended
-    "Look until somebody ends it."
-    problem = ""
-    while not stop.is_set():
-        problem = look_once(watcher, datetime.fromtimestamp(clock(), UTC), problem, as_json, sinks)[0]
-        stop.wait(seconds_until(clock(), every))
-    return 0
 
 
 def look_once(
@@ -158,10 +145,73 @@ def look_once(
         sink(look)
     return "", look.answer.code
 
+# %% ../../nbs/cli/17_watch.ipynb #loop
+def keep_looking(
+    watcher: Watcher,
+    every: float,  # Seconds from look to look
+    stop: threading.Event,  # Ends it
+    as_json: bool = False,  # Lines for a program?
+    sinks: Sequence[Sink] = (),  # Who else is told of every look
+    clock: Callable[[], float] = present_seconds,  # Seconds since 1970 UTC
+) -> int:  # 0 when it was ended
+    "Look until somebody ends it."
+    problem = ""
+    while not stop.is_set():
+        problem = look_once(watcher, datetime.fromtimestamp(clock(), UTC), problem, as_json, sinks)[0]
+        stop.wait(seconds_until(clock(), every))
+    return 0
+
+# %% ../../nbs/cli/17_watch.ipynb #numbers
+@dataclass
+class Numbers:
+    "A sink that hands numbers on."
+
+    latest: Latest | None = None  # What an endpoint shows; None: there is none
+    otlp: Otlp | None = None  # Sends them; None: nobody asked
+    figures: Figures | None = None  # Kept from look to look
+    problem: str = ""  # Why sending failed the last time
+
+    def __call__(self, look: Look) -> None:
+        "Hand on what a look says."
+        found = numbers_of(look.reading, look.report, look.health, self.figures)
+        if self.latest is not None:
+            self.latest.found = found
+        if self.otlp is not None:
+            problem = self.otlp.send(found)
+            if problem != self.problem:
+                remark(f"numbers to the collector: {problem or 'sent again'}")
+            self.problem = problem
+
+
+@contextmanager
+def numbers_served(
+    gauges: Gauges,  # Where numbers go
+    timezone: str = "UTC",  # Zone of daily figures
+) -> Iterator[tuple[list[Sink], list[str]]]:  # Who is told of looks; where numbers go, for people
+    "Serve and send numbers while the block runs."
+    from trade_telemetry.dashboard.server import is_loopback
+    from trade_telemetry.judgement.exporters import Latest, Otlp, otlp_endpoint, otlp_wanted, serve
+    from trade_telemetry.judgement.gauges import Figures
+
+    sink, told, stop = Numbers(figures=Figures(timezone)), list[str](), None
+    if otlp_wanted(gauges.otlp_endpoint):
+        sink.otlp = Otlp(otlp_endpoint(gauges.otlp_endpoint))
+        told.append("numbers to an OpenTelemetry collector")
+    if gauges.metrics_port is not None:
+        sink.latest = Latest()
+        url, stop = serve(sink.latest, gauges.metrics_port, gauges.metrics_host)
+        open_ = "" if is_loopback(gauges.metrics_host) else ", which anybody who reaches it may read"
+        told.append(f"numbers at {url}{open_}")
+    try:
+        yield ([sink] if told else []), told
+    finally:
+        if stop is not None:
+            stop()
+
 # %% ../../nbs/cli/17_watch.ipynb #watch
 def watch(
     *,
-    where: Where = Where(),
+    where: Place = Place(),
     choice: Choice = Choice(),
     every: Annotated[float, flag("seconds from look to look, >= 1", "SECONDS", group=HOW)] = 300.0,
     once: Annotated[bool, flag("look once and end, with the exit code of check", group=HOW)] = False,
@@ -170,6 +220,7 @@ def watch(
     watch: Watch = Watch(),
     hook: Hook = Hook(),
     notify: Notify = Notify(),
+    gauges: Gauges = Gauges(),
     json: Annotated[bool, flag("a JSON object for each change", group=ANSWER)] = False,
 ) -> int:  # 0 when it was ended; with --once as `check`, 2 where nothing could be read
     """Keep looking: one line for each change, until it is ended.
@@ -180,12 +231,13 @@ def watch(
     if every < 1:
         raise UsageError(f"--every must be at least 1 second, got {every:g}")
     settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
+    present_only(settings, "watch")
     box = outbox_of(settings, notify, must=True)
-    watcher = Watcher(settings, choice, rules, watch, box, hook)
-    if once:
-        return look_once(watcher, datetime.now(UTC), as_json=json)[1]
-    told = f"; messages to {listed(s.name for s in box.services)}" if box else ""
-    remark(f"watching {settings.telemetry_storage_path} every {every:g} seconds{told}")
-    stop = threading.Event()
-    with ended_by_signals(stop):
-        return keep_looking(watcher, every, stop, json)
+    watcher, stop = Watcher(settings, choice, rules, watch, box, hook), threading.Event()
+    with numbers_served(gauges, settings.timezone) as (sinks, told):
+        if once:
+            return look_once(watcher, present(), as_json=json, sinks=sinks)[1]
+        told += [f"messages to {listed(s.name for s in box.services)}"] if box else []
+        remark("; ".join([f"watching {settings.telemetry_storage_path} every {every:g} seconds", *told]))
+        with ended_by_signals(stop):
+            return keep_looking(watcher, every, stop, json, sinks)

@@ -11,9 +11,11 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
-from ..metrics.picture import Picture, Question
 from ..judgement.desk_table import Desk, GroupBy
+from ..judgement.strategy_page import Mark, StrategyPage
+from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
+from ..store.as_of import AsOf
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
@@ -505,10 +507,10 @@ class State(ViewFacts, Choices, Findings, Said):
     health_desk: DeskEntry | None  # All of them; None where nothing is live
     reconciliation: Reconciled | None  # None where the tab is not open
     desk: DeskShown | None  # A row a strategy, where they are many; None: they are shown one by one
-    strategy: dict[str, Any] | None  # The strategy that was opened; None: none
+    strategy: StrategyPage | None  # The strategy that was opened; None: none
     pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
-    as_of: str | None  # The page shows what was known then; None: now
-    marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
+    as_of: AsOf | None  # The page shows what was known then; None: now
+    marks: list[Mark]  # Notes and changes of version, for the curves
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema

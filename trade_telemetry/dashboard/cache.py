@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from .answers import Against, DeskEntry, Figures, HealthEntry, Reconciled, Said
 from .query import Query
+from ..judgement.strategy_page import StrategyPage
 from ..store.columns import TraceColumns
 
 # %% auto #0
@@ -77,10 +78,10 @@ class PageCache:
     def __init__(self) -> None:
         self.columns: TraceColumns | None = None  # The rows at hand
         self.number = 0  # How many sets of rows there have been
-        self.figures: LRUCache[Hashable, Figures] = LRUCache(64)  # By strategy and checksum
+        self.figures: LRUCache[Hashable, Figures] = LRUCache(2048)  # By strategy and checksum
         self.judged: LRUCache[Hashable, Any] = LRUCache(6)  # By what was asked for
         self.alerts: LRUCache[Hashable, Said] = LRUCache(6)  # By run and mode, for all symbols
-        self.compared: LRUCache[Hashable, tuple[int, dict[str, Against]]] = LRUCache(6)  # By filters
+        self.compared: LRUCache[Hashable, tuple[Hashable, dict[str, Against]]] = LRUCache(6)  # By filters
 
         self.lists: LRUCache[Hashable, Any] = LRUCache(
             6
@@ -89,6 +90,9 @@ class PageCache:
 
         self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
+        self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(
+            16
+        )  # By what it was asked of, and of what it was made
         self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Reconciled | None]] = LRUCache(
             6
         )  # By filters
@@ -107,13 +111,12 @@ class PageCache:
         self,
         key: Hashable,  # Run, mode, and what else it depends on beside the rows
         hurry: bool,  # Does the viewer wait?
-        find: Callable[[bool], Healths],  # Asks the monitor, thoroughly or at once
+        find: Callable[[bool], tuple[Healths, bool]],  # Asks the monitor, thoroughly or at once; is that all?
     ) -> tuple[Healths, bool]:  # By strategy, and all; is that all that can be said?
         "Say how each strategy is, in a hurry without what takes long."
         thorough, known = self.health.get(key, (False, None))
         if known is None or not (thorough or hurry):
-            known = find(not hurry)
-            thorough = not hurry or not known[0]
+            known, thorough = find(not hurry)
             self.health[key] = (thorough, known)
         return known, thorough
 
@@ -121,13 +124,15 @@ class PageCache:
         self,
         query: Query,  # Filters, and whether the viewer waits
         find: Callable[[], dict[str, Against]],  # Compares
-    ) -> tuple[dict[str, Against], bool]:  # By strategy; are they those of the present rows?
+        rules: Hashable = None,  # What it depends on beside the rows
+    ) -> tuple[dict[str, Against], bool]:  # By strategy; are they those of the present rows and rules?
         "Say how each strategy stands against its backtest, in a hurry perhaps by the rows of before."
         key = (query.symbol, query.strategy, query.direction, query.run, query.run_mode)
-        number, known = self.compared.get(key, (0, {}))
-        if number != self.number and not query.hurry:
-            number, known = self.compared[key] = (self.number, find())
-        return known, number == self.number
+        now = self.number, rules
+        then, known = self.compared.get(key, (None, {}))
+        if then != now and not query.hurry:
+            then, known = self.compared[key] = (now, find())
+        return known, then == now
 
     def pictures(
         self,

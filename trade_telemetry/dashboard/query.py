@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+from ..config import moment_meant
 from .answers import GroupBy, State, Tab
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
@@ -18,10 +19,11 @@ from ..wording import plain_text
 
 # %% auto #0
 __all__ = ['LISTED', 'ASKED_OF', 'LONGEST_CONDITION', 'MOST_CONDITIONS', 'RANGES', 'TABS', 'GROUPS', 'MANY_SYMBOLS',
-           'LONGEST_OFFER', 'MOST_OFFERED', 'LONGEST_CHOICES', 'LONGEST_OPENED', 'OLD_TABS', 'MOST_PINS', 'Listing',
-           'read_json', 'short_text', 'listing_after', 'listing_text', 'Query', 'as_query', 'view_asked', 'of_strategy',
-           'symbol_options', 'run_options', 'run_chosen', 'with_choices', 'whole_numbers', 'cell_from', 'choices_text',
-           'choices_from', 'pins_from', 'kept_choices', 'listed_after', 'query_after']
+           'LONGEST_OFFER', 'MOST_OFFERED', 'LONGEST_CHOICES', 'LONGEST_OPENED', 'OLD_TABS', 'MOST_PINS',
+           'LONGEST_MOMENT', 'Listing', 'read_json', 'short_text', 'listing_after', 'listing_text', 'Query', 'as_query',
+           'view_asked', 'of_strategy', 'symbol_options', 'run_options', 'run_chosen', 'with_choices', 'whole_numbers',
+           'cell_from', 'choices_text', 'choices_from', 'pins_from', 'pins_after', 'kept_choices', 'listed_after',
+           'looking_back', 'query_after']
 
 # %% ../../nbs/dashboard/05_query.ipynb #listing
 LISTED = (
@@ -120,6 +122,10 @@ class Query:
     strategy: str | None = None  # The strategy that is opened; None: all of them
     desk: bool | None = None  # A table of all strategies? None: where they are many
     group_by: GroupBy = "strategy"  # What a row of that table is
+    as_of: str | None = (
+        None  # Show what was known then: a date, or a time; None: what the settings say, mostly now
+    )
+    playing: bool = False  # Do days pass by? Then only what can be said at once
     pinned: tuple[str, ...] = ()  # Strategies whose curves are drawn in front
     hurry: bool = False  # Leave out what takes long, if it is not known yet; the state then says so
 
@@ -254,6 +260,7 @@ def choices_text(
     kept = {
         "strategy": asked.strategy, "tab": asked.tab, "desk": table, "by": asked.group_by, "pins": pins,
         "symbol": asked.symbol, "direction": asked.direction, "run": run, "days": str(asked.days or "all"),
+        "asof": None if asked.playing else asked.as_of,
     }  # fmt: skip
     if (listing := listing_text(asked.listing)) != "{}":
         kept["list"] = listing
@@ -287,6 +294,20 @@ def pins_from(
     )
     return tuple(dict.fromkeys(some))[:MOST_PINS]
 
+
+def pins_after(
+    asked: Query,  # Choices so far
+    value: str,  # A name, or all that a page has kept
+    one: bool,  # Is it one that was clicked?
+) -> Query:  # Choices from now on
+    "Pin one curve or let it go, or take those that were kept."
+    if not one:
+        return replace(asked, pinned=pins_from(value))
+    if not 0 < len(value) <= LONGEST_OPENED:
+        return asked
+    others = tuple(pin for pin in asked.pinned if pin != value)
+    return replace(asked, pinned=others if value in asked.pinned else (*others, value)[-MOST_PINS:])
+
 # %% ../../nbs/dashboard/05_query.ipynb #kept-choices
 def kept_choices(
     asked: Query,  # Choices so far
@@ -304,7 +325,7 @@ def kept_choices(
         direction if direction in ("LONG", "SHORT") else None,
         run if run in [value for _, value in run_options(state)] else None,
     )
-    for name in ("days", "tab", "desk", "by", "pins", "strategy"):
+    for name in ("days", "tab", "desk", "by", "pins", "strategy", "asof"):
         now = query_after(now, state, name, kept[name]) if name in kept else now
     stays = (now.tab, now.strategy) == (asked.tab, asked.strategy)
     listing = listing_after(Listing(), read_json(kept.get("list", ""), LONGEST_CHOICES))
@@ -327,6 +348,24 @@ def listed_after(
     opened = replace(asked, listing=now, page=0)
     return replace(opened, tab="trades", cell=None) if opens else opened
 
+# %% ../../nbs/dashboard/05_query.ipynb #moment-asked
+LONGEST_MOMENT = 40  # Characters
+
+
+def looking_back(
+    asked: Query,  # Choices so far
+    zone: str,  # Of a time without an offset
+    moment: str,  # A date or a time; empty: the present
+    playing: bool = False,  # Do days pass by?
+) -> Query:  # Choices from now on; the same object where that is no moment
+    "Look as of a moment."
+    try:
+        if moment and (len(moment) > LONGEST_MOMENT or not moment_meant(moment, zone)):
+            return asked
+    except ValueError:
+        return asked
+    return replace(asked, as_of=moment or None, playing=playing and bool(moment), page=0)
+
 # %% ../../nbs/dashboard/05_query.ipynb #query-after
 def query_after(
     asked: Query,  # Choices so far
@@ -343,14 +382,14 @@ def query_after(
     if name == "tab" and (tab := OLD_TABS.get(value, value)) in TABS:
         return replace(asked, tab=tab, page=0)
     if name == "strategy" and len(value) <= LONGEST_OPENED:
-        return replace(asked, strategy=value or None, cell=None, page=0)
+        shown = {plain_text(own): own for own in state["strategies"]}  # what a button can say of a name
+        return replace(asked, strategy=shown.get(value, value) or None, cell=None, page=0)
     if name == "desk" and value in ("yes", "no"):
         return replace(asked, desk=value == "yes", strategy=None, cell=None, page=0)
-    if name == "pins":
-        return replace(asked, pinned=pins_from(value))
-    if name == "pin" and 0 < len(value) <= LONGEST_OPENED:
-        others = tuple(pin for pin in asked.pinned if pin != value)
-        return replace(asked, pinned=others if value in asked.pinned else (*others, value)[-MOST_PINS:])
+    if name in ("as_of", "asof", "play"):
+        return looking_back(asked, state["timezone"], value, name == "play")
+    if name in ("pins", "pin"):
+        return pins_after(asked, value, name == "pin")
     if name == "by" and value in GROUPS:
         return replace(asked, group_by=value)
     if name == "days" and value in [str(days or "all") for days in RANGES]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 from zoneinfo import ZoneInfo
@@ -16,14 +18,15 @@ import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['MOST_SYMBOLS', 'MOST_RUNS', 'run_facts', 'facts_of', 'why_empty', 'rows_read', 'strategies_of', 'watched_by',
-           'alert_facts', 'alerts_of', 'health_entries', 'alerts_about', 'symbols_of', 'choices_of', 'views_of',
-           'known_strategy', 'count_known', 'drawn_of', 'health_known', 'alerts_known', 'gap_known', 'Judgement',
-           'judgement_of', 'situation_of', 'dashboard_state', 'StateSource']
+__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
+           'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
+           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
+           'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp',
+           'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
-from ..config import Settings, SettingsError, project_root, settings_at
+from ..config import Settings, SettingsError, moment_meant, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
     AlertEntry,
@@ -46,6 +49,7 @@ from trade_telemetry.dashboard.answers import (
     empty_state,
     nothing_drawn,
 )
+from .as_of import Look, Looks
 from .cache import Healths, PageCache, checksum, content_of, recall
 from .desk import desk_known, wants_desk
 from trade_telemetry.dashboard.figures import (
@@ -59,17 +63,22 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
+from .memory import give_back
 from .open_tab import list_known, pictures_known, without_list
+from .opened import opened_content, opened_known, opened_page
 from .query import Query, as_query, of_strategy, view_asked
 from .reconcile import only_line, reconciled
 from .trade_list import Sheet, trades_csv
 from .trades import utc_from_us, utc_text
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-store
+from ..health_sentences import Health
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
-from ..judgement.health import desk_of, health_of
+from ..judgement.health import desk_of, health_left, health_of
+from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
+from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
@@ -97,7 +106,7 @@ def run_facts(
 
 # %% ../../nbs/dashboard/40_state.ipynb #facts-of
 def facts_of(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     settings: Settings,  # Time zone, interval, precision threshold
     view: View,  # Figure and reference over all symbols; only its runs count
 ) -> ViewFacts:  # Part of the state
@@ -120,11 +129,13 @@ def facts_of(
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
 def why_empty(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     symbol: str | None,  # The symbol asked for
 ) -> str:  # One sentence
     "Say why there is nothing to show."
     report = store.report
+    if isinstance(store, StoreAsOf) and not store.cut.facts:
+        return "No trade had been closed by then."
     if len(store.columns):
         return f"No closed trades of {symbol} in these runs." if symbol else "No run that could be shown."
     if report.bad:
@@ -135,7 +146,7 @@ def why_empty(
 
 # %% ../../nbs/dashboard/40_state.ipynb #rows-read
 def rows_read(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     shown: int,  # Rows in the figures
 ) -> Rows:  # Counts of rows
     "Count rows by what became of them."
@@ -218,12 +229,28 @@ def health_entries(
     view: View,  # Selected trades of both directions, all symbols
     settings: Settings,  # Rules, time zone
     thorough: bool = True,  # Draw what takes long?
-) -> Healths:  # By strategy, the worst first; empty where nothing is live; and all of them
-    "Say of each strategy whether it still works."
-    found = health_of(view, settings, draw=thorough, find=True)
+    opened: str | None = None,  # The strategy that is looked at; None: all of them
+) -> tuple[Healths, bool]:  # By strategy, the worst first, and all of them; is that all that can be said?
+    "Say of each strategy whether it still works, as far as a viewer's patience goes."
+    few = len(view.figure.strategies) <= FEW
+    find: bool | list[str] = few or ([] if opened is None else [opened])
+    found = health_of(view, settings, draw=thorough, find=find, patience=inf if few else PATIENCE)
     desk = desk_of(found)
-    entries = {name: cast(HealthEntry, one.to_dict()) for name, one in found.items()}
-    return entries, None if desk is None else cast(DeskEntry, desk.to_dict())
+    entries = {name: health_entry(one) for name, one in found.items()}
+    healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict())
+    return healths, (thorough and few) or not found or health_left(view, settings, find=find) == 0
+
+
+@lru_cache(maxsize=2048)
+def health_entry(
+    health: Health,  # Of a strategy
+) -> HealthEntry:  # JSON-ready; not to be changed
+    "Say how a strategy is; asked again of the same, the same answer."
+    return cast(HealthEntry, health.to_dict())
+
+
+FEW = 8  # Strategies of all of which the page tells how fast losses are found; of more only of the one that is opened
+PATIENCE = 1.5  # Seconds of drawing between two beats, where strategies are many
 
 # %% ../../nbs/dashboard/40_state.ipynb #alerts-about
 def alerts_about(
@@ -339,10 +366,10 @@ def health_known(
 ) -> tuple[Healths, bool]:  # By strategy, and all; is that all that can be said?
     "Say how each strategy is, as far as there is time."
 
-    def find(thorough: bool) -> Healths:
-        return health_entries(views_of(columns, runs, query)[0], settings, thorough)
+    def find(thorough: bool) -> tuple[Healths, bool]:
+        return health_entries(views_of(columns, runs, query)[0], settings, thorough, query.strategy)
 
-    return cache.healths((query.run, query.run_mode, situation), query.hurry, find)
+    return cache.healths((query.run, query.run_mode, query.strategy, situation), query.hurry, find)
 
 # %% ../../nbs/dashboard/40_state.ipynb #alerts-known
 def alerts_known(
@@ -384,6 +411,29 @@ def gap_known(
     found, known = cache.reconciled(asked, situation, content, find)
     return found or only_line("reconciling …"), known
 
+# %% ../../nbs/dashboard/40_state.ipynb #opened-of
+def opened_of(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone, rules
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What an answer depends on beside the rows
+) -> tuple[StrategyPage | None, bool]:  # None: no strategy is opened; is that all that can be said?
+    "Answer what is asked of one strategy, as far as there is time."
+    if (name := query.strategy) is None or query.tab != "working":
+        return None, True
+    rules = find_rules(settings)
+
+    def view() -> View:
+        return views_of(columns, runs, query)[0]
+
+    def find(thorough: bool) -> StrategyPage:
+        return opened_page(view(), settings, rules, name, thorough)
+
+    key = (name, query.run, query.run_mode, situation)
+    return opened_known(cache, key, query.hurry, lambda: opened_content(view(), rules, name), find)
+
 # %% ../../nbs/dashboard/40_state.ipynb #judgement
 class Judgement(NamedTuple):
     "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
@@ -422,13 +472,21 @@ def situation_of(
 ) -> Hashable:  # Another one where another answer may be due although no trade was closed
     "Say what an answer depends on beside rows and question."
     states = tuple((run.name, run.mode, run.rows, run.state, len(run.silent), run.writers) for run in runs)
-    rules = settings.telemetry_storage_path / "alerts.yaml"
     today = now_of(settings, clock_of(runs)).astimezone(ZoneInfo(settings.timezone)).date()
-    return states, today, rules.stat().st_mtime_ns if rules.is_file() else 0
+    return states, today, rules_stamp(settings)
+
+
+def rules_stamp(
+    settings: Settings,  # Place of the rules
+) -> tuple[int, int]:  # Time and size of the file; another one where the rules may be others
+    "Say which rules are in force, without reading them."
+    path = settings.telemetry_storage_path / "alerts.yaml"
+    now = path.stat() if path.is_file() else None
+    return (0, 0) if now is None else (now.st_mtime_ns, now.st_size)
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
-    store: TraceStore,  # Trace files below some paths
+    store: Store,  # Trace files below some paths, or what was known of them
     settings: Settings,  # Time zone, interval, precision threshold
     wanted: Query | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
     cache: PageCache | None = None,  # What is known from before; None: nothing
@@ -454,6 +512,7 @@ def dashboard_state(
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
     drawn, ready = pictures_known(query, cache, look, settings.timezone)
+    page, sure = opened_of(columns, runs, settings, query, cache, situation)
     now, selected = {run.name: run for run in runs}, judgement.selected
     figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
     shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
@@ -462,7 +521,8 @@ def dashboard_state(
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
         **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
-        "complete": known and found and ready, "message": None,
+        "as_of": as_of_facts(store, settings.timezone), "strategy": page,
+        "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
     if table is not None:
         return state
@@ -475,11 +535,14 @@ def dashboard_state(
         seen, rules = views_of(columns, runs, query)[1], find_rules(settings)
         return verdicts_of(seen, list(strategies), settings.timezone, rules)
 
-    against, complete = cache.verdicts(query, compare)
+    against, complete = cache.verdicts(query, compare, rules_stamp(settings))
     both: dict[str, Figures] = {n: {**own, "against": against.get(n)} for n, own in strategies.items()}
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-source
+MANY_ROWS = 200_000  # Whoever has read on in so many gives back what that took
+
+
 class StateSource:
     "Gives the dashboard a fresh state whenever it asks."
 
@@ -490,9 +553,10 @@ class StateSource:
     ) -> None:
         self.settings, self.problem = settings, problem
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
-        self.cache, self.is_waited_for = PageCache(), os.environ.get("VOILA_PREHEAT") != "True"
+        self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
+            self.looks = Looks(self.store, settings)
 
     @classmethod
     def from_environment(cls, start: Path | None = None) -> StateSource:
@@ -511,9 +575,18 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        return dashboard_state(self.store, self.settings, query, self.cache)
+        look, before = self._look(query), self.store.columns
+        state = dashboard_state(look.store, look.settings, query, look.cache)
+        if self.store.columns is not before and len(self.store.columns) > MANY_ROWS:
+            give_back()
+        return state
+
+    def _look(self, query: Query) -> Look:
+        "Look at the present, or back."
+        when = None if query.as_of is None else moment_meant(query.as_of, self.looks.settings.timezone)
+        return self.looks.at(when)
 
     def trades_csv(self, wanted: Query | str | None = None) -> Sheet:
         "Trades that the viewer looks for as CSV."
-        zone = self.settings.timezone if self.settings else "UTC"
-        return trades_csv(self.store, wanted, zone) if self.settings else Sheet("", "")
+        query, zone = as_query(wanted), self.settings.timezone if self.settings else "UTC"
+        return trades_csv(self._look(query).store, query, zone) if self.settings else Sheet("", "")

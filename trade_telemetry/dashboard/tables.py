@@ -17,6 +17,7 @@ from trade_telemetry.dashboard.answers import (
     Exit,
     State,
     Tab,
+    Trades,
 )
 from trade_telemetry.dashboard.markup import (
     Panel,
@@ -36,7 +37,8 @@ from ..wording import DASH, capital, plural, share
 # %% auto #0
 __all__ = ['table_html', 'TAB_WORDS', 'LONGEST_TITLE', 'MOST_EXITS', 'Cell', 'cell_of', 'Matrix', 'matrix_html', 'chosen_cell',
            'confusion_html', 'reason_words', 'Table', 'TabButton', 'TabList', 'tabs_html', 'crumb_html', 'Mark',
-           'CalibrationPicture', 'mark_of', 'calibration_html', 'calibration_finding', 'exits_html', 'details_html']
+           'CalibrationPicture', 'mark_of', 'bin_words', 'calibration_html', 'calibration_finding', 'exits_html',
+           'details_html']
 
 # %% ../../nbs/dashboard/09_tables.ipynb #cell
 class Cell(NamedTuple):
@@ -218,10 +220,12 @@ class CalibrationPicture(NamedTuple):
 
     facts: str
     marks: Sequence[Mark]
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]  # The same as words
 
 
 _CALIBRATION = Template[CalibrationPicture]("""
-<svg class="tt-calibration" viewBox="0 0 224 212" role="img" aria-label="{{ facts }}">
+<div class="tt-two"><svg class="tt-calibration" viewBox="0 0 224 212" role="img" aria-label="{{ facts }}">
 <path class="tt-axis" d="M30 8V192H214"/><path class="tt-ideal" d="M30 192 214 8"/>
 {% for value in (0, 50, 100) %}
 <text x="{{ '%.0f' | format(30 + 1.84 * value) }}" y="206">{{ value }} %</text>
@@ -230,6 +234,8 @@ _CALIBRATION = Template[CalibrationPicture]("""
 {% for m in marks %}
 <g><title>{{ m.words }}</title><path class="tt-range-line" d="M{{ m.x }} {{ m.low }}V{{ m.high }}"/><circle cx="{{ m.x }}" cy="{{ m.y }}" r="4"/></g>
 {% endfor %}</svg>
+<div class="tt-wide" tabindex="0" role="region" aria-label="Calibration as a table"><table class="tt-list tt-bins"><thead><tr>{% for head in heads %}<th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div></div>
 <div class="tt-note">{{ facts }}</div>
 """)
 
@@ -242,6 +248,15 @@ def mark_of(
     low, y, high = (192 - 184 * (end or 0.0) for end in (seen["low"], seen["value"], seen["high"]))
     words = f"{label('stated')} {show('stated', found['stated'])}, {label('observed')} {show('observed', seen['value'])}, n {seen['n']:,}"
     return Mark(words, f"{30 + 184 * found['stated']:.1f}", f"{low:.1f}", f"{y:.1f}", f"{high:.1f}")
+
+
+def bin_words(
+    found: CalibrationBin,  # Signals of about the same confidence
+) -> list[str]:  # Cells of a row
+    "Say a bin."
+    seen = found["observed"]
+    between = f"{share(seen['low'])} to {share(seen['high'])}"
+    return [show("stated", found["stated"]), show("observed", seen["value"]), between, f"{seen['n']:,}"]
 
 
 def calibration_html(
@@ -262,7 +277,16 @@ def calibration_html(
         return calm_html("— no confidence recorded —") + Markup('<div class="tt-note">{}</div>').format(
             set_html(text)
         )
-    return _CALIBRATION(CalibrationPicture(set_html(text), [mark_of(found) for found in calibration["bins"]]))
+    marks = [mark_of(found) for found in calibration["bins"]]
+    heads = (
+        capital(label("stated")),
+        capital(label("observed")),
+        "95 % interval",
+        capital(label("total_trades", short=True)),
+    )
+    return _CALIBRATION(
+        CalibrationPicture(set_html(text), marks, heads, [bin_words(b) for b in calibration["bins"]])
+    )
 
 # %% ../../nbs/dashboard/09_tables.ipynb #calibration-finding
 def calibration_finding(

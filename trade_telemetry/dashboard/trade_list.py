@@ -18,8 +18,8 @@ from .answers import Figures, Trade, Trades
 from .query import Listing, Query, as_query, of_strategy, view_asked
 from .trade_filter import kept_rows
 from .trades import TRADE_KEYS, cell_rows, closes_behind, sheet_text, trade_rows
+from ..store.as_of import Store
 from ..store.columns import WORDS, TraceColumns
-from ..store.store import TraceStore
 from ..store.view import called
 from ..trace import DIRECTIONS
 
@@ -176,7 +176,7 @@ def sheet_name(
 
 
 def trades_csv(
-    store: TraceStore,  # What was read
+    store: Store,  # What was read
     wanted: Query | str | None = None,  # What the viewer asked for
     timezone: str = "UTC",  # Clock of conditions on times
 ) -> Sheet:  # CSV with a header, in the order of the list, at most `CSV_ROWS` rows

@@ -312,6 +312,9 @@ class Case:
     line: float  # Of the precision, fraction
     rules: AlertRules
     mode: Mode = "live"  # What is judged
+    among: tuple[int, int] | None = (
+        None  # Strategies, and symbols of strategies, that share one budget; None: those of the case
+    )
 
     def remembers(
         self,

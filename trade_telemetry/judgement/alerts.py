@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from math import isfinite
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from ..aggregate import Aggregate, take
-from ..aggregate_form import plain_name
+from ..aggregate_form import NEVER, plain_name
 from ..alert_sentences import WriterEvidence
 from ..clock import now_of
 from ..config import Settings
@@ -31,13 +32,22 @@ from trade_telemetry.judgement.alert_rules import (
     find_rules,
     iso_time,
 )
+from .bar import FOLDER
+from .desk_rows import DeskRows, count_rows, desk_rows_of, several_versions
 from .health import health_of
-from .other_rules import drawdown_alerts, heartbeat_alerts, share_alerts
+from .kept_answers import answer_key, answers_of
+from trade_telemetry.judgement.other_rules import (
+    count_watched,
+    drawdown_alerts,
+    heartbeat_alerts,
+    share_alerts,
+)
 from .precision_rule import precision_alerts
 from .streams import judged_versions
 from ..metrics.day_figures import by_day
 from ..store.runs import RunInfo
 from ..store.view import View
+from ..timezones import MICROSECONDS_A_DAY
 from ..wording import Mode, Severity
 
 # %% auto #0
@@ -75,15 +85,15 @@ def _newest(case: Case) -> tuple[Case, dict[str, str]]:
     return case, {name: versions[0] for name, versions in live.items()}
 
 # %% ../../nbs/judgement/23_alerts.ipynb #judged
-def _case(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> Case:
-    "What the rules look at."
+def _seen(view: View, settings: Settings, rules: AlertRules, now: datetime | None) -> tuple[Any, ...]:
+    "What the rules look at: what `case_of` takes."
     now = now_of(settings, view.clock) if now is None else now
     reference = view.reference if view.reference is not None else view.figure.take(slice(0))
     line = settings.precision_line(rules.precision_threshold)
     # the clock says nothing of a day that is being replayed
     running = view.state == "replay" and any(run.state == "running" for run in view.figure_runs)
     mode = cast(Mode, view.mode)
-    return case_of(view.figure, reference, settings.timezone, rules, line, now, not running, mode)
+    return view.figure, reference, settings.timezone, rules, line, now, not running, mode
 
 
 def _alerts(case: Case, health: Mapping[str, Health]) -> list[Alert]:
@@ -95,6 +105,55 @@ def _alerts(case: Case, health: Mapping[str, Health]) -> list[Alert]:
         if strategy in case.past.days and "drawdown" not in case.rules.disabled:
             found += drawdown_alerts(case, strategy)
     return found
+
+# %% ../../nbs/judgement/23_alerts.ipynb #alerts-apart
+@dataclass(frozen=True, eq=False)
+class _Noting(Case):
+    "A case that notes what was asked about its newest exit."
+
+    asked: list[int] = field(default_factory=list)
+
+    def remembers(self, cleared_us: int) -> bool:
+        self.asked.append(cleared_us)
+        return super().remembers(cleared_us)
+
+    def holds(self) -> tuple[int, int]:
+        "Newest exits, first and one after the last, for which all that was asked has the same answer."
+        span = self.rules.remembered_days * MICROSECONDS_A_DAY
+        yes = [us + span for us in self.asked if super(_Noting, self).remembers(us)]
+        no = [us + span for us in self.asked if not super(_Noting, self).remembers(us)]
+        return max(no, default=-NEVER), min(yes, default=NEVER)
+
+
+def _among(desk: DeskRows) -> tuple[int, int]:
+    "Strategies, and symbols of strategies, that share one budget."
+    several = several_versions(desk)
+    counts = [count_rows(desk, several), *(count_watched(_newest(case)[0]) for case in desk.cases(several))]
+    return sum(n for n, _ in counts), sum(n for _, n in counts)
+
+
+def _alerts_apart(desk: DeskRows, health: Mapping[str, Health], folder: Path) -> list[Alert]:
+    "Judge the strategies that changed, and say of the others what was said."
+    kept, e, among = answers_of(folder), desk.evening, _among(desk)
+    kept.look()
+    rules, keys = e.rules.model_dump_json(), dict[str, str]()
+    for name in sorted(desk.live):
+        degraded = name in health and health[name].state == "degraded"
+        content = desk.live[name], *desk.content(name)
+        keys[name] = answer_key(
+            "alerts", name, *content, desk.timezone, rules, e.line, e.mode, e.whole, among, degraded
+        )
+    known = {name: kept[key] for name, key in keys.items() if key in kept}
+    told = {name: one[2] for name, one in known.items() if one[0] <= e.newest_us < one[1]}
+    for case in desk.cases([name for name in keys if name not in told]):
+        facts = {f.name: getattr(case, f.name) for f in fields(Case)} | {"among": among}
+        noting = _Noting(**facts)
+        found = [(alert.strategy, (alert.facts, alert.n)) for alert in _alerts(noting, health)]
+        for name in {*case.live.money.strategies} & set(keys):
+            told[name] = tuple(fact for owner, fact in found if owner == name)
+            kept.keep({keys[name]: (*noting.holds(), told[name])})
+    kept.save()
+    return [Alert(*fact) for name in keys for fact in told.get(name, ())]
 
 # %% ../../nbs/judgement/23_alerts.ipynb #place
 LOUD: tuple[Severity, ...] = ("critical", "warning", "info")
@@ -139,10 +198,18 @@ def alert_report(
     judged, health = dict[str, int](), dict[str, Health]()
     newest = max((alert.cleared_at or alert.since for alert in found), default="")
     if view.state == "live" or (judge_replay and view.state == "replay"):
-        case = _case(view, settings, rules, now)
-        health = health_of(view, settings, rules, now, draw)
-        found, judged = [*found, *_alerts(case, health)], count_closes(case.live.money)
-        newest = max(newest, iso_time(case.newest_us))
+        seen, health = _seen(view, settings, rules, now), health_of(view, settings, rules, now, draw)
+        if (desk := desk_rows_of(*seen)) is not None:
+            found += _alerts_apart(desk, health, settings.telemetry_storage_path / FOLDER)
+            judged, newest_us = {name: own.rows for name, own in desk.live.items()}, desk.evening.newest_us
+        else:
+            case = case_of(*seen)
+            found, judged, newest_us = (
+                [*found, *_alerts(case, health)],
+                count_closes(case.live.money),
+                case.newest_us,
+            )
+        newest = max(newest, iso_time(newest_us))
     found = sorted(
         (alert for alert in found if alert.rule not in rules.disabled), key=lambda a: _place(a, health)
     )

@@ -12,15 +12,17 @@ from datetime import datetime
 import numpy as np
 
 from ..aggregate_form import plain_name
+from ..arrays import Bools, Ints
 from .alert_rules import AlertRules, Case, case_of
 from .contents import NOTHING, Content, contents_of, row_marks
-from ..store.columns import TraceColumns
+from ..metrics.classification import NOOP
+from ..store.columns import WORDS, TraceColumns
 from ..store.days import exit_days
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import Mode
 
 # %% auto #0
-__all__ = ['TOGETHER', 'DeskRows', 'desk_rows_of']
+__all__ = ['TOGETHER', 'DeskRows', 'desk_rows_of', 'several_versions', 'count_rows']
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #desk-rows
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class DeskRows:
     reference: TraceColumns  # Of the newest backtest of each strategy, likewise
     timezone: str  # Zone whose dates count
     evening: Case  # Of the last rows: which days are over, newest exit, rules, line, mode
+    closed: Bools  # Live rows of days that are over, shape (n,)
     over: dict[str, Content]  # Live rows of days that are over, by strategy
     live: dict[str, Content]  # All live rows
     past: dict[str, Content]  # The reference
@@ -78,5 +81,58 @@ def desk_rows_of(
     over = exit_days(figure.exit_us, timezone) < evening.whole
     past = contents_of(reference, row_marks(reference))
     return DeskRows(
-        figure, reference, timezone, evening, contents_of(figure, marks, over), contents_of(figure, marks), past
+        figure, reference, timezone, evening, over, contents_of(figure, marks, over), contents_of(figure, marks), past
     )  # fmt: skip
+
+# %% ../../nbs/judgement/12_desk_rows.ipynb #count-rows
+def several_versions(
+    desk: DeskRows,  # Any
+) -> list[str]:  # Strategies, sorted
+    "Name the strategies that have several versions, live or in the reference."
+    found = set[str]()
+    for side in (desk.figure, desk.reference):
+        pairs = np.zeros((len(side.strategies), len(side.versions)), dtype=np.bool_)
+        pairs[side.strategy, side.version] = True
+        names = dict[str, set[str]]()
+        for s, v in np.argwhere(pairs).tolist():
+            names.setdefault(plain_name(side.strategies[s]), set()).add(plain_name(side.versions[v]))
+        found |= {name for name, versions in names.items() if len(versions) > 1}
+    return sorted(found)
+
+
+def _codes(sides: Sequence[TraceColumns], name: str) -> list[Ints]:
+    "One number for each plain name, the same on all sides."
+    place: dict[str, int] = {}
+    tables = [
+        [place.setdefault(plain_name(w), len(place)) for w in getattr(side, WORDS[name])] for side in sides
+    ]
+    return [np.array(t, dtype=np.int64)[getattr(side, name)] for t, side in zip(tables, sides, strict=True)]
+
+
+def count_rows(
+    desk: DeskRows,  # Any
+    skipped: Collection[str] = (),  # Strategies that are not counted here
+) -> tuple[int, int]:  # Strategies, and symbols of strategies
+    "Count who shares the budget, from rows."
+    sides, warm_up = (desk.figure, desk.reference), desk.evening.rules.warm_up_days
+    strategies, symbols = _codes(sides, "strategy"), _codes(sides, "symbol")
+    many = 1 + max((int(code.max()) for code in symbols if len(code)), default=0)
+    counts = []
+    for groups in (strategies, [s * many + y for s, y in zip(strategies, symbols, strict=True)]):
+        live, past = (
+            np.flatnonzero(_kept(side, skipped) & (side.predicted != NOOP) & rows)
+            for side, rows in zip(sides, (desk.closed, True), strict=True)
+        )
+        there = np.unique(groups[0][live])
+        held = np.isin(there, np.unique(groups[1][past]))
+        alone = live[np.isin(groups[0][live], there[~held])] if warm_up else live[:0]
+        days = exit_days(desk.figure.exit_us[alone], desk.timezone)
+        pairs = np.unique(np.stack([groups[0][alone], days]), axis=1)[0]
+        own = np.unique(pairs, return_counts=True)[1]
+        counts.append(int(held.sum()) + int((own > warm_up).sum()))
+    return counts[0], counts[1]
+
+
+def _kept(side: TraceColumns, skipped: Collection[str]) -> Bools:
+    table = np.array([plain_name(word) not in skipped for word in side.strategies], dtype=np.bool_)
+    return np.asarray(table[side.strategy], dtype=np.bool_)

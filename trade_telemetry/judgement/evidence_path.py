@@ -16,7 +16,7 @@ import numpy as np
 from ..aggregate import Aggregate, restrict
 from ..arrays import Bools, Floats, Ints
 from ..health_sentences import Health
-from .alert_rules import AlertRules, Case
+from .alert_rules import Case
 from .bar import LEAST_HEIGHT, NO_BAR, RATE_STEP, bar_of
 from .evidence import chance_as_promised
 from .health import WATCH, health_from, read_desk
@@ -26,7 +26,6 @@ from trade_telemetry.judgement.monitor import (
     SYMBOLS_SHARE,
     Stream,
     Watch,
-    budgets,
     desk_budget,
     follow,
     paths_of,
@@ -159,10 +158,9 @@ def _line(
     closed, days = stream.counts > 0, len(stream.counts)
     at = np.cumsum(closed) - 1 - taken  # the last evening with a trade, on each day
     seen = at >= 0
-    empty = [np.full(days, np.nan) for _ in range(4)]
-    on = np.zeros(days, dtype=np.bool_)
+    table, on = np.full((4, days), np.nan), np.zeros(days, dtype=np.bool_)
     if not seen.any():
-        return _Line(*empty, on, True)
+        return _Line(table[0], table[1], table[2], table[3], on, True)
     k, given = at[seen], (shares[seen], lows[seen])
     path, likely = (row[k] for row in paths)
     needed = _matters(path, *given)
@@ -175,9 +173,8 @@ def _line(
         own, (said, chance), alarm = needed & (bar == height), *follow(watch, paths, height)[:2]
         path[own], likely[own] = said[k][own], chance[k][own]
         on[np.flatnonzero(seen)[own]] = alarm[k][own]
-    for row, values in zip(empty, (path, likely, bar, low), strict=True):
-        row[seen] = values
-    return _Line(*empty, on, drawn)
+    table[:, seen] = path, likely, bar, low
+    return _Line(table[0], table[1], table[2], table[3], on, drawn)
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #days
 class PathDays(NamedTuple):
@@ -195,7 +192,7 @@ class PathDays(NamedTuple):
 
     def some(
         self,
-        days: Bools,  # Which, shape (days,)
+        days: Bools | Ints,  # Which, a mask or positions
     ) -> PathDays:
         "Choose days."
         rows = {name: getattr(self, name)[..., days] for name in PATH_ARRAYS}
@@ -336,7 +333,7 @@ class EvidencePath(TypedDict):
     carrier: list[str]  # Score that said so, else the leading one
     chance: list[float | None]  # That it still was what the reference promised
     scores: dict[str, ScorePath]
-    now: str  # Score whose path is the finding: the carrier of the last day, or of the last alarm
+    now: str  # Score whose path is the finding: the one that says how it is; where nothing was ever raised the one that came nearest
     watched_since: str | None  # First day of the watch or alarm that is on
     since: list[str] | None  # When the loss that is on began, if one is: 5, 50, 95 % points
     episodes: list[Episode]  # Alarms, oldest first
@@ -454,6 +451,12 @@ def _episodes(case: Case, strategy: str, found: Walk, draw: bool, folder: Path |
     ]  # fmt: skip
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #path-of
+def _nearest(days: PathDays) -> str:
+    "The score that came nearest to an alarm; the leading one where none came nearer than at the start."
+    near = np.nan_to_num(days.evidence / days.bar, nan=0.0).max(axis=1)
+    return days.names[int(np.argmax(near))] if near.max() > 0 else days.names[0]
+
+
 def path_of(
     case: Case,  # Live, past and rules
     strategy: str,  # Its name
@@ -476,7 +479,7 @@ def path_of(
     path: EvidencePath = {
         "strategy": strategy, "days": _dates(tail.day), "level": [LEVELS[k] for k in tail.level.tolist()],
         "carrier": [tail.names[k] for k in tail.carrier.tolist()], "chance": _numbers(tail.chance), "scores": scores,
-        "now": health.carrier, "watched_since": _dates(days.day)[raised[-1][0]] if is_on else None,
+        "now": health.carrier if raised else _nearest(days), "watched_since": _dates(days.day)[raised[-1][0]] if is_on else None,
         "since": list(health.since) if health.since else None, "episodes": episodes,
         "versions": [{"version": s.version, "first": str(date_of_day(s.first))} for s in found.spans],
         "days_before": len(days.day) - len(tail.day), "drawn": days.drawn,

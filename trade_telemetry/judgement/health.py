@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import replace
 from datetime import datetime
-from math import log, nan
+from math import inf, log, nan
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import NamedTuple, cast
 
 import numpy as np
 
-from ..arrays import Floats, Ints
+from ..arrays import Bools, Floats, Ints
 from ..clock import now_of
 from ..config import Settings
 from trade_telemetry.health_sentences import (
@@ -42,7 +43,7 @@ from trade_telemetry.judgement.bar import (
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'health_of', 'desk_of']
+           'health_of_case', 'health_of', 'health_left', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from .desk_rows import DeskRows, desk_rows_of
@@ -184,9 +185,9 @@ def _mean(stream: Stream, since: int = 0) -> float:
     return float(stream.sums[since:].sum()) / n if n else nan
 
 
-def _episode(reading: StreamReading, days: list[str]) -> tuple[str, str] | None:
+def _episode(alarm: Bools, days: list[str]) -> tuple[str, str] | None:
     "First and last day of the latest alarm."
-    on = np.flatnonzero(reading.alarm)
+    on = np.flatnonzero(alarm)
     if not len(on):
         return None
     breaks = np.flatnonzero(np.diff(on) > 1)
@@ -265,6 +266,8 @@ def health_from(
     carrier, lead = readings[reading.carrier], reading.streams[0]
     lost = reading.state in ("degraded", "watch")
     since = reading.since if lost else None
+    faults = [r.alarm for r in reading.streams if r.name not in SURROUNDINGS]
+    alarm = np.any(faults, axis=0) if reading.state == "recovered" else carrier.alarm  # over when all are
     middle, right = since[1] if since else 0, streams.get("right")
     on = right.counts[right.counts > 0] if right else np.empty(0)
     right_now, right_promised, moved = _precisions(streams, readings, middle)
@@ -279,7 +282,7 @@ def health_from(
         float(on.mean()) if len(on) else nan,
         since=(days[since[0]], days[since[1]], days[since[2]]) if since else None, loss=loss,
         now=figures[0], promised=figures[1], right_now=right_now, right_promised=right_promised,
-        chance=reading.chance, episode=_episode(carrier, days), false_alarm=reading.budget,
+        chance=reading.chance, episode=_episode(alarm, days), false_alarm=reading.budget,
         watch_false_alarm=reading.watch_budget, size=reading.size, excluded_days=lead.excluded, days_more=lead.days_more,
         find_days=found.days, referenced=reading.referenced, stand_in_days=reading.stand_in_days,
         drawn=all(r.drawn for r in reading.streams), evidence=reading.evidence, limit_days=found.limit,
@@ -443,11 +446,12 @@ def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
 
 def _keep(kept: KeptAnswers, keys: _Keys, one: Health | None, draw: bool, find: bool) -> None:
     "Remember what was said of a strategy; None: there is nothing to watch."
-    if draw:
-        told = {keys[0]: one and replace(one, find_days=(), limit_days=())}
-        kept.keep(told | ({keys[1]: one and (one.find_days, one.limit_days)} if find else {}))
+    if draw or (one is not None and one.drawn and not one.earlier):  # nothing was left out, hurry or not
+        kept.keep({keys[0]: one and replace(one, find_days=(), limit_days=())})
     else:
         kept.keep({keys[2]: one}, lasting=False)
+    if draw and find:
+        kept.keep({keys[1]: one and (one.find_days, one.limit_days)})
 
 
 def _kept(kept: KeptAnswers, keys: _Keys, draw: bool, find: bool) -> tuple[Health | None] | None:
@@ -459,23 +463,74 @@ def _kept(kept: KeptAnswers, keys: _Keys, draw: bool, find: bool) -> tuple[Healt
         return (one if one is None or days is None else replace(one, find_days=days[0], limit_days=days[1]),)
     return (kept[hasty],) if not draw and hasty in kept else None
 
+# %% ../../nbs/judgement/17_health.ipynb #health-apart
+class _Asked(NamedTuple):
+    "What is asked of a desk."
 
-def _health_apart(desk: DeskRows, draw: bool, find: bool, folder: Path) -> dict[str, Health]:
+    desk: DeskRows
+    folder: Path
+    draw: bool  # Draw what takes long?
+    find: Callable[[str], bool]  # Tell of this strategy how fast losses are found?
+
+    def keys(self, kept: KeptAnswers) -> dict[str, _Keys]:
+        "Names of all answers, by strategy."
+        sharing = _sharing_apart(self.desk, self.desk.evening.rules, kept)
+        return {
+            name: _keys(self.desk, name, self.desk.evening.rules, sharing) for name in sorted(self.desk.over)
+        }
+
+
+def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, _Keys], names: list[str], draw: bool) -> None:
+    "Judge some strategies and keep what is said of them."
+    rules = asked.desk.evening.rules
+    for find in (False, True):
+        some = [name for name in names if asked.find(name) == find]
+        for case in asked.desk.cases(some):
+            sharing = _sharing_apart(asked.desk, rules, kept)
+            found = health_of_case(case, draw, find, asked.folder, sharing)
+            for name in {*case.live.money.strategies} & set(keys):
+                _keep(kept, keys[name], found.get(name), draw, find)
+
+
+AT_ONCE = 4  # Strategies that are drawn before the clock is looked at
+
+
+def _health_apart(asked: _Asked, patience: float) -> dict[str, Health]:
     "Judge the strategies that changed, and say of the others what was said."
-    kept, rules = answers_of(folder), desk.evening.rules
+    kept, until = answers_of(asked.folder), monotonic() + patience
     kept.look()
-    sharing = _sharing_apart(desk, rules, kept)
-    keys = {name: _keys(desk, name, rules, sharing) for name in sorted(desk.over)}
-    told = {name: _kept(kept, own, draw, find) for name, own in keys.items()}
-    for case in desk.cases([name for name, known in told.items() if known is None]):
-        found = health_of_case(case, draw, find, folder, sharing)
-        for name in {*case.live.money.strategies} & set(keys):
-            _keep(kept, keys[name], found.get(name), draw, find)
-            told[name] = (found.get(name),)
+    keys, find = asked.keys(kept), asked.find
+
+    def unknown(draw: bool) -> list[str]:
+        return [name for name, own in keys.items() if _kept(kept, own, draw, find(name)) is None]
+
+    if asked.draw:
+        left = unknown(draw=True)
+        size = len(left) if patience == inf else AT_ONCE
+        while left and monotonic() < until:
+            some, left = left[:size], left[size:]
+            _judge(asked, kept, keys, some, draw=True)
+    _judge(asked, kept, keys, unknown(draw=False), draw=False)
     kept.save()
-    return _worst_first([known[0] for known in told.values() if known is not None and known[0] is not None])
+    told = [_kept(kept, own, False, find(name)) for name, own in keys.items()]
+    return _worst_first([known[0] for known in told if known is not None and known[0] is not None])
 
 # %% ../../nbs/judgement/17_health.ipynb #health-of
+def _asked_of(
+    view: View, settings: Settings, rules: AlertRules | None, now: datetime | None, draw: bool, find: bool | Collection[str],
+) -> _Asked | Case | None:  # fmt: skip
+    "What is asked: strategy by strategy where that can be, else as a whole; None where nothing is watched."
+    rules = find_rules(settings) if rules is None else rules
+    if view.state != "live" or "lost_skill" in rules.disabled:
+        return None
+    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
+    at, folder = now or now_of(settings, view.clock), settings.telemetry_storage_path / FOLDER
+    desk = desk_rows_of(view.figure, reference, settings.timezone, rules, now=at)
+    if desk is None:
+        return case_of(view.figure, reference, settings.timezone, rules, now=at)
+    return _Asked(desk, folder, draw, lambda name: find if isinstance(find, bool) else name in find)
+
+
 def health_of(
     view: View,  # What is shown: figure, reference and whether it is live
     settings: Settings,  # Time zone of days, place of the rules
@@ -483,21 +538,32 @@ def health_of(
     | None = None,  # Budget and size of a loss; None: `alerts.yaml` of the directory, else the defaults
     now: datetime | None = None,  # Tells which days are over; None: the clock
     draw: bool = True,  # False: answer at once, bars from memory or theory
-    find: bool = False,  # Tell how fast losses are found?
+    find: bool | Collection[str] = False,  # Tell how fast losses are found? Of all, or of these strategies
+    patience: float = inf,  # Seconds after which the others are answered at once; see `health_left`
 ) -> dict[
     str, Health
 ]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
     "Say of every live strategy whether it still works."
-    rules = find_rules(settings) if rules is None else rules
-    if view.state != "live" or "lost_skill" in rules.disabled:
-        return {}
-    reference = view.reference if view.reference is not None else view.figure.take(slice(0))
-    at, folder = now or now_of(settings, view.clock), settings.telemetry_storage_path / FOLDER
-    desk = desk_rows_of(view.figure, reference, settings.timezone, rules, now=at)
-    if desk is not None:
-        return _health_apart(desk, draw, find, folder)
-    case = case_of(view.figure, reference, settings.timezone, rules, now=at)
-    return health_of_case(case, draw, find, folder)
+    asked = _asked_of(view, settings, rules, now, draw, find)
+    if isinstance(asked, Case):
+        folder = settings.telemetry_storage_path / FOLDER
+        return health_of_case(asked, draw, bool(find), folder)
+    return {} if asked is None else _health_apart(asked, patience)
+
+
+def health_left(
+    view: View,  # As `health_of`, like all that follows
+    settings: Settings,
+    rules: AlertRules | None = None,
+    now: datetime | None = None,
+    find: bool | Collection[str] = False,
+) -> int:  # 0: the thorough answer about every strategy is known, or there is nothing to be kept
+    "Count the strategies of which `health_of` has not said all that it can."
+    asked = _asked_of(view, settings, rules, now, True, find)
+    if not isinstance(asked, _Asked):
+        return 0
+    kept = answers_of(asked.folder)
+    return sum(_kept(kept, own, True, asked.find(name)) is None for name, own in asked.keys(kept).items())
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(

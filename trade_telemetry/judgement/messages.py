@@ -167,6 +167,7 @@ class Seen:
     over: Mapping[str, On] = field(default_factory=dict)  # Of the last days, by subject
     strategies: frozenset[str] = frozenset()  # Those that were judged
     runs: frozenset[str] = frozenset()  # Those whose writers were looked after
+    about: str = ""  # Begins sentences of health, such as "Simulated desk"; "" for real trading
 
 
 def _symbols_on(health: Mapping[str, Health]) -> list[On]:
@@ -199,13 +200,14 @@ def seen_of(
     runs: Sequence[str] = (),  # Names of the runs in the store
     zone: str = "UTC",  # Of the clock
     least: Severity = "warning",  # What is less loud is not told
+    about: str = "",  # As `Seen`
 ) -> Seen:
     "Reduce an answer of the check to what may be told."
     known = dict(health or {})
     loud = [a for a in report.current if LOUDNESS[a.severity] >= LOUDNESS[least]]
     on = {o.subject: o for o in (*_symbols_on(known), *(on_of(a, known.get(a.strategy), zone) for a in loud))}
     over = {subject_of(a): on_of(a, None, zone) for a in reversed(report.cleared)}
-    return Seen(known, tuple(on.values()), over, frozenset({*known, *report.judged}), frozenset(runs))
+    return Seen(known, tuple(on.values()), over, frozenset({*known, *report.judged}), frozenset(runs), about)
 
 # %% ../../nbs/judgement/34_messages.ipynb #memory
 MOST_REMEMBERED = 5_000  # Subjects that nobody looked at
@@ -283,10 +285,12 @@ def health_change(
     h: Health,  # Now
     kind: Kind,
     also: Sequence[str] = (),  # What the rules began to say with it, a few words each
+    about: str = "",  # Begins the sentence
 ) -> Change:
     "Say that the health of a strategy changed."
     quiet = replace(h, strategy=inert(h.strategy))
     said, word = health_sentence(quiet).short, HEALTH[h.state].text
+    said = f"{about}: {said}" if about else said
     if also:
         said += f" Also: {listed(also, 3)}."
     chance = h.watch_false_alarm if h.state == "watch" else h.false_alarm
@@ -360,7 +364,7 @@ def changes(
             same = [
                 o.title for o in news if not o.subject.startswith("lost_skill|")
             ]  # the sentence says that
-            found.append(health_change(h, kind, same))
+            found.append(health_change(h, kind, same, seen.about))
     more, on = rule_changes(told.on, seen)
     found = sorted((replace(c, at=at) for c in (*found, *more)), key=lambda c: -c.level)
     return found, Memory(states, on)
@@ -376,7 +380,7 @@ def page_link(
     front = page_url.partition("#")[0]
     return f"{front}#strategy={quote(strategy, safe='')}" if strategy else front
 
-# %% ../../nbs/judgement/34_messages.ipynb #digest
+# %% ../../nbs/judgement/34_messages.ipynb #change-text
 MOST_LINES, MOST_CHARACTERS = 10, 1_800
 WORDS: dict[Kind, str] = {
     "new": "new",
@@ -399,7 +403,7 @@ def change_text(
     lines = [f"{sign} {c.sentence}{found}", c.rate, page_link(page_url, c.strategy)]
     return "\n".join(filter(None, lines))
 
-
+# %% ../../nbs/judgement/34_messages.ipynb #digest
 def digest(
     found: Sequence[Change],  # At least one
     page_url: str = "",  # Where the page is

@@ -121,15 +121,23 @@ def _watched(case: Case, *names: str) -> list[_Job]:
     return jobs
 
 
+def count_watched(
+    case: Case,  # Of one version of each strategy
+) -> tuple[int, int]:  # Strategies, and symbols of strategies
+    "Count who shares the budget."
+    return len(_watched(case, "strategy")), len(_watched(case, "strategy", "symbol"))
+
+
 def _jobs(case: Case) -> list[tuple[_Job, RuleName, float]]:
     "Who is watched by which rule with which budget."
     own, pairs = _watched(case, "strategy"), _watched(case, "strategy", "symbol")
-    single = len(pairs) <= len(own)
+    strategies, symbols = (len(own), len(pairs)) if case.among is None else case.among
+    single = symbols <= strategies
     watched = [rule for rule in SEVERITY_OF if rule not in case.rules.disabled]
-    share = case.rules.budget * (1.0 if single else 0.5) / max(1, len(own) * len(watched))
+    share = case.rules.budget * (1.0 if single else 0.5) / max(1, strategies * len(watched))
     jobs = [(job, rule, share) for job in own for rule in watched]
     if not single and "lost_skill" in watched:
-        jobs += [(job, "lost_skill", case.rules.budget / 2 / len(pairs)) for job in pairs]
+        jobs += [(job, "lost_skill", case.rules.budget / 2 / symbols) for job in pairs]
     return jobs
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #share-alerts
@@ -194,20 +202,26 @@ def drawdown_range(
     return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= 60 else float("nan")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
+def _years(days: int, draws: int, seed: int) -> tuple[Ints, Floats]:
+    "Which days make up the drawn years, shape (YEAR, draws), and how lucky their backtest was, standard normal."
+    rng = np.random.default_rng(seed)
+    return np.ascontiguousarray(rng.integers(0, days, (draws, YEAR)).T), rng.standard_normal(draws)
+
+
+@lru_cache(maxsize=2048)
 def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> float:
     daily_pct = np.frombuffer(content, dtype=np.float64)
-    days, rng = len(daily_pct), np.random.default_rng(seed)
+    days, (drawn, luck) = len(daily_pct), _years(len(daily_pct), draws, seed)
     mean, apart = float(daily_pct.mean()), daily_pct - daily_pct.mean()
     alike = float(apart[1:] @ apart[:-1]) / float(apart @ apart) if apart.any() else 0.0
     spread = autocorrelation_inflation(alike, days) ** 0.5
     mean_error = float(daily_pct.std(ddof=1)) / days**0.5 * spread
-    years = (mean + spread * apart)[rng.integers(0, days, (draws, YEAR))] + rng.normal(
-        0, mean_error, (draws, 1)
-    )
-    path = np.cumsum(years, axis=1)
-    fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
-    return float(np.quantile(fall.min(axis=1), budget, method="lower"))
+    path = (mean + spread * apart).take(drawn)
+    path += mean_error * luck
+    np.cumsum(path, axis=0, out=path)
+    fall = path - np.maximum(np.maximum.accumulate(path, axis=0), 0.0)
+    return float(np.quantile(fall.min(axis=0), budget, method="lower"))
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(

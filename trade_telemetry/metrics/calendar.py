@@ -5,6 +5,7 @@
 # %% ../../nbs/metrics/15_calendar.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, tzinfo
 
 import numpy as np
@@ -34,12 +35,13 @@ from trade_telemetry.metrics.picture import (
 from ..store.columns import TraceColumns
 from ..store.days import exit_days, utc_offsets
 from ..timezones import MICROSECONDS_A_DAY
+from ..trading.sessions import SESSIONS, session_days
 from ..wording import SAMPLED, p_text, percent, plural
 
 # %% auto #0
 __all__ = ['KEPT', 'MOST_DAYS', 'MONTHS', 'MOST_YEARS', 'WEEK_DAYS', 'HOURS', 'WEEK_CELLS', 'day_sums', 'calendar', 'rows_of_day',
-           'month_sums', 'month_words', 'month_grid', 'week_place', 'hour_name', 'week_findings', 'week_families',
-           'week_word', 'week_grid']
+           'month_sums', 'month_words', 'month_grid', 'week_place', 'hour_name', 'exchange_zone', 'week_findings',
+           'week_families', 'week_word', 'week_grid']
 
 # %% ../../nbs/metrics/15_calendar.ipynb #day-sums
 KEPT = "Of the rows that were kept."
@@ -179,6 +181,24 @@ def hour_name(
 ) -> str:  # "10:00 to 11:00"
     "Name an hour."
     return f"{hour:02d}:00 to {(hour + 1) % 24:02d}:00"
+
+# %% ../../nbs/metrics/15_calendar.ipynb #exchange-zone
+def exchange_zone(
+    columns: TraceColumns,  # Rows
+    otherwise: str,  # Zone where there is no one exchange
+    session: str = "NYSE",  # Session of all symbols
+    symbol_sessions: Mapping[str, str] | None = None,  # But of these
+) -> str:  # That of the one exchange in whose hours nine of ten trades were entered
+    "Choose the clock by which hours are named: those of a crypto trade are not those of New York."
+    known = symbol_sessions or {}
+    names = {
+        known.get(columns.symbols[code], session).upper()
+        for code in np.flatnonzero(np.bincount(columns.symbol)).tolist()
+    }
+    one = SESSIONS.get(names.pop()) if len(names) == 1 else None
+    if one is None or one.open == one.close or session_days(columns.entry_us, one)[1].mean() < 0.9:
+        return otherwise
+    return one.timezone
 
 # %% ../../nbs/metrics/15_calendar.ipynb #week-findings
 def week_findings(

@@ -14,6 +14,7 @@ from math import nan
 import numpy as np
 
 from ..arrays import Floats, Ints
+from .aggregates import was_sampled
 from .calendar import day_sums
 from .day_cells import holm
 from .picture import GridData, Picture, left_out, plain_numbers
@@ -92,6 +93,8 @@ def filled_days(
 ) -> tuple[Ints, Floats]:  # Every trading day of its span; its sums, percent
     "Sum the days of a strategy, days without a trade as 0."
     days, total, _ = day_sums(choose(columns, strategy=name), timezone)
+    if not np.isfinite(total).all():  # of a sample
+        return days, total
     filled, sums = fill_days(days, total)
     return np.asarray(filled, dtype=np.int64), sums
 
@@ -107,6 +110,8 @@ def correlation_grid(
     daily: Mapping[str, tuple[Ints, Floats]] = {name: filled_days(columns, name, timezone) for name in names}
     pairs = [pair_of((a, b), daily[a], daily[b]) for a, b in combinations(names, 2)]
     title, note = correlation_words(pairs)
+    if was_sampled(columns) and not any(pair.correlation == pair.correlation for pair in pairs):
+        note = "Rows are a sample: sums of days are not known."
     p, k = holm([pair.p_value for pair in pairs]), len(names)
     values, counts, marked = np.full((k, k), nan), np.zeros((k, k), dtype=np.int64), []
     for (i, j), pair, own in zip(combinations(range(k), 2), pairs, p.tolist(), strict=True):

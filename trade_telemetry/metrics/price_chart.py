@@ -5,7 +5,9 @@
 # %% ../../nbs/metrics/20_price_chart.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import tzinfo
+from pathlib import Path
 
 import numpy as np
 
@@ -14,11 +16,13 @@ from .picture import LinesData, Mark, Picture, left_out, plain_number, plain_num
 from ..store.columns import TraceColumns
 from ..timezones import utc_of
 from ..trace import DIRECTIONS
+from ..trading.bar_files import find_bars, load_bars
 from ..trading.bars import Bars
+from ..trading.sessions import MarketError
 from ..wording import moment, percent, plain_text, plural, price
 
 # %% auto #0
-__all__ = ['MOST_BARS', 'MOST_MARKED', 'window_of', 'wider', 'marks_of', 'trade_line', 'price_chart']
+__all__ = ['MOST_BARS', 'MOST_MARKED', 'MOST_CHARTS', 'window_of', 'wider', 'marks_of', 'trade_line', 'price_chart', 'bars_of']
 
 # %% ../../nbs/metrics/20_price_chart.ipynb #window
 MOST_BARS, MOST_MARKED = 500, 60
@@ -131,3 +135,28 @@ def price_chart(
         "header": ["entry", "exit", "direction", "entry price", "exit price", "return"],
         "rows": [trade_line(shown, i, zone) for i in range(len(shown) - 1, -1, -1)], "data": {**data},
     }  # fmt: skip
+
+# %% ../../nbs/metrics/20_price_chart.ipynb #bars-of
+MOST_CHARTS = 3
+
+
+def bars_of(
+    columns: TraceColumns,  # Rows of any symbols
+    data_dir: str | Path,  # Folder with SYMBOL.csv
+    sessions: Mapping[str, str] | None = None,  # Session of a symbol; None: of every one `session`
+    session: str = "NYSE",  # Of all others
+    most: int = MOST_CHARTS,  # Symbols at most
+) -> dict[str, Bars]:  # By symbol, the most traded first
+    "Read the bars of the symbols that were traded most."
+    counts = np.bincount(columns.symbol, minlength=len(columns.symbols))
+    found: dict[str, Bars] = {}
+    for code in np.argsort(-counts, kind="stable")[: 4 * most].tolist():
+        name = columns.symbols[code]
+        if not counts[code] or len(found) == most:
+            break
+        try:
+            path = find_bars(data_dir, [name])[name]
+            found[name] = load_bars(path, name, session=(sessions or {}).get(name, session))[0]
+        except (MarketError, OSError):
+            continue
+    return found

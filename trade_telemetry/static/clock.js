@@ -368,7 +368,7 @@ function render({ model, el }) {
   // Charts follow the window but not their own box: tell them when it changes.
   const boxes = new ResizeObserver(() => requestAnimationFrame(() => window.dispatchEvent(new Event("resize"))));
   requestAnimationFrame(() => {
-    for (const chart of document.querySelectorAll(".tt-app .tt-curve")) boxes.observe(chart);
+    for (const chart of document.querySelectorAll(".tt-app :is(.tt-curve, .tt-strategy, .tt-band)")) boxes.observe(chart);
   });
 
   const shared = shares && hashOf(choicesOf(location.hash)) ? JSON.stringify(choicesOf(location.hash)) : "";

@@ -24,8 +24,9 @@ function asker(parent, where, text, label) {
 }
 
 // Text that a spreadsheet would take for a formula gets an apostrophe in front; numbers with a sign are words here, too.
-function csvCell(text) {
-  const safe = /^[=+@\t\r]|^-(?!\d)/.test(text) ? `'${text}` : text;
+function csvCell(words) {
+  const text = words.replace(/^−(?=\d)/, "-"); // a spreadsheet reads no true minus
+  const safe = /^[-=+@\t\r]/.test(text) && !/^[-+]?[\d.,]+( ?%)?$/.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
@@ -142,30 +143,41 @@ function roam(box, kept) {
   });
 }
 
+const signed = (value, digits) => `${value > 0 ? "+" : ""}${value.toFixed(digits)}`.replace("-", "−").replace(/^[+−](0(\.0+)?)$/, "$1");
+
+// A month of a row's year, or an hour of a row's weekday: what a cell stands for, as conditions on trades.
+const CONDITIONS = {
+  month: (row, j) => ({ exit_at: `${row}-${String(j + 1).padStart(2, "0")}` }),
+  hour: (row, j, column) => ({ entry_weekday: row, entry_hour: String(parseInt(column, 10)) }),
+};
+
 function drawGrid(body, picture, kept) {
-  const { rows, columns, texts, values, asks, scale, marked, totals, corner, total } = picture.data;
+  const { values, scale, marked, ask, totals, digits } = picture.data;
+  const columns = picture.header.slice(1, values[0].length + 1);
   const table = make("table", "tt-heat", wide(body, picture.title));
-  if (columns.length > 12) table.classList.add("tt-many");
+  table.classList.toggle("tt-many", columns.length > 12);
+  table.style.minWidth = `${152 + 43 * columns.length}px`;
   const head = make("tr", "", make("thead", "", table));
-  make("th", "", head, corner).scope = "col";
-  for (const name of columns) make("th", "", head, name).scope = "col";
-  if (totals) make("th", "", head, total).scope = "col";
+  for (const name of [picture.header[0], ...columns, ...(totals ? [picture.header.at(-1)] : [])]) make("th", "", head, name).scope = "col";
   const inner = make("tbody", "", table);
-  rows.forEach((name, i) => {
+  picture.rows.forEach((words, i) => {
     const tr = make("tr", "", inner);
-    make("th", "", tr, name).scope = "row";
+    make("th", "", tr, words[0]).scope = "row";
     columns.forEach((column, j) => {
       const td = make("td", marked.some(([a, b]) => a === i && b === j) ? "tt-marked" : "", tr);
-      tint(td, values[i][j], scale);
-      if (texts[i][j]) asker(td, asks?.[i][j], texts[i][j][0], texts[i][j][1]).title = texts[i][j][1];
+      const value = values[i][j];
+      tint(td, value, scale);
+      if (value === null) return;
+      const label = `${words[0]} ${column}: ${words[j + 1]}`;
+      asker(td, CONDITIONS[ask]?.(words[0], j, column), signed(value, digits), label).title = label;
     });
-    if (totals) make("td", "tt-total", tr, totals[i]);
+    if (totals) make("td", "tt-total", tr, words.at(-1).replace(/ \(.*/, ""));
   });
   roam(table, kept);
 }
 
 function drawCalendar(body, picture, kept) {
-  const { months, scale, weekdays } = picture.data;
+  const { months, scale, weekdays, values } = picture.data;
   const box = make("div", "tt-months", body);
   for (const month of months) {
     const table = make("table", "tt-month", box);
@@ -173,26 +185,26 @@ function drawCalendar(body, picture, kept) {
     make("b", "", caption, month.name);
     make("span", month.tone, caption, month.sum);
     const head = make("tr", "", make("thead", "", table));
-    for (const [short, long] of weekdays) {
-      const th = make("th", "", head, short);
+    for (const day of weekdays) {
+      const th = make("th", "", head, day[0]);
       th.scope = "col";
-      th.abbr = long;
+      th.abbr = day;
     }
-    let tr = null;
     const inner = make("tbody", "", table);
-    for (const [place, day, value, words, iso] of month.days) {
-      if (!tr || place % 7 === 0) tr = make("tr", "", inner);
-      while (tr.cells.length < place % 7) make("td", "tt-off", tr);
-      const td = make("td", value === undefined ? "tt-quiet-day" : "", tr);
-      if (value === undefined) {
-        td.textContent = day;
-        continue;
-      }
-      tint(td, value, scale);
-      asker(td, { exit_at: iso }, day, words).title = words;
+    for (const [place, day, k] of month.days) {
+      const line = Math.floor(place / weekdays.length);
+      while (inner.rows.length <= line) make("tr", "", inner);
+      const tr = inner.rows[line];
+      while (tr.cells.length < place % weekdays.length) make("td", "tt-off", tr);
+      const td = make("td", k === null ? "tt-quiet-day" : "", tr, k === null ? day : "");
+      if (k === null) continue;
+      const [iso, sum, trades] = picture.rows[k];
+      tint(td, values[k], scale);
+      asker(td, { exit_at: iso }, day, `${iso}: ${sum}, ${trades} trades`).title = `${iso}: ${sum}, trades: ${trades}`;
     }
   }
   roam(box, kept);
+  return () => box.scrollTo(0, box.scrollHeight); // the newest month
 }
 
 const DRAW = { table: drawTable, grid: drawGrid, calendar: drawCalendar };
@@ -252,8 +264,9 @@ function render({ model, el }) {
     make("h2", "", head, picture.title);
     if (picture.note) make("p", "tt-note", head, picture.note);
     const body = make("div", "tt-picture-body", el);
-    DRAW[picture.kind]?.(body, picture, own);
-    foot(picture, own);
+    const after = DRAW[picture.kind]?.(body, picture, own);
+    if (picture.rows.length) foot(picture, own);
+    after?.();
     if (scrolled) body.querySelector(".tt-wide")?.scrollTo(scrolled, 0);
     if (!focus) return;
     const alike = [...el.querySelectorAll(focus[0])].find(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -36,7 +36,8 @@ from ..wording import listed, moment, plain_text
 
 # %% auto #0
 __all__ = ['SAID_LATER', 'Named', 'Store', 'record_as_of', 'records_as_of', 'ledgers_as_of', 'used_words', 'rows_as_of',
-           'began_at', 'later_runs', 'Cut', 'cut_at', 'StoreAsOf', 'store_for', 'as_of_words', 'as_of_sentence']
+           'began_at', 'later_runs', 'Cut', 'cut_at', 'StoreAsOf', 'AsOf', 'store_for', 'as_of_words', 'as_of_sentence',
+           'as_of_facts']
 
 # %% ../../nbs/store/13_as_of.ipynb #record-as-of
 SAID_LATER = ("heartbeat_at", "ended_at", "end_reason", "counters")  # Parts of a record that change
@@ -266,6 +267,13 @@ class StoreAsOf:
 Store = TraceStore | StoreAsOf
 
 
+class AsOf(TypedDict):
+    "A past moment that is shown, for page and programs."
+
+    at: str  # ISO 8601, UTC
+    said: str  # What it leaves out
+
+
 def store_for(
     store: TraceStore,  # Everything there is
     settings: Settings,  # As of which moment?
@@ -299,3 +307,13 @@ def as_of_sentence(
     names = list(dict.fromkeys(plain_text(strategy) for _, strategy in store.cut.later))
     late = f" No backtest or replay of {listed(names, 3)} had been made by then, so those of later stand."
     return said + late if names else said
+
+
+def as_of_facts(
+    store: Store,  # Any
+    timezone: str,  # Zone in which the moment is named
+) -> AsOf | None:  # None: the present is shown
+    "Say it for page and programs."
+    if store.when is None:
+        return None
+    return {"at": store.when.isoformat(), "said": as_of_sentence(store, timezone)}
