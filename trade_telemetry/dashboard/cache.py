@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from .answers import Against, DeskEntry, Figures, HealthEntry, Reconciled, Said
 from .query import Query
+from ..judgement.strategy_page import StrategyPage
 from ..store.columns import TraceColumns
 
 # %% auto #0
@@ -87,7 +88,11 @@ class PageCache:
         )  # Pages of lists of trades, by all that was asked for
         self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
 
+        self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
+        self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(
+            16
+        )  # By what it was asked of, and of what it was made
         self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Reconciled | None]] = LRUCache(
             6
         )  # By filters
@@ -98,6 +103,7 @@ class PageCache:
             self.columns, self.number = columns, self.number + 1
             self.judged.clear()
             self.alerts.clear()
+            self.desks.clear()
             self.health.clear()
             self.lists.clear()
 
