@@ -56,7 +56,8 @@ class Output:
 
 # %% ../../nbs/cli/02_flags.ipynb #cuts
 Key = Literal[
-    "strategy", "symbol", "exit_reason", "weekday", "exit_weekday", "hour", "holding", "month", "direction"
+    "strategy", "symbol", "exit_reason", "entry_tag", "version", "account", "weekday", "exit_weekday", "hour", "holding",
+    "month", "direction",
 ]  # fmt: skip
 PARTS = Group("Into parts", sort_key=3)
 
