@@ -16,6 +16,7 @@ BROWSERS = (
     "test_docs",
     "test_launch",
     "test_strategy_page",
+    "test_tabs",
 )  # start servers and browsers
 
 

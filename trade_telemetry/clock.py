@@ -9,7 +9,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .timezones import aware
+from .timezones import MICROSECOND, aware
 
 if TYPE_CHECKING:  # who asks for the present alone does not load it
     from trade_telemetry.config import Settings
@@ -49,6 +49,8 @@ def as_of(
 def now_of(
     settings: Settings,  # That were loaded
     simulated: datetime | None = None,  # What the clock of a simulated desk shows; None: nothing is simulated
-) -> datetime:  # Aware
+) -> datetime:  # Aware; looking back, the first moment that is not known
     "Say at which moment things are judged."
-    return as_of(settings) or simulated or present()
+    if (then := as_of(settings)) is not None:
+        return then + MICROSECOND
+    return simulated or present()

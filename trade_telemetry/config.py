@@ -37,9 +37,9 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'QuietHours', 'SettingsError',
-           'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings', 'thresholds_pct',
-           'threshold_pct', 'project_root', 'settings_at', 'project_file']
+__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'QuietHours',
+           'SettingsError', 'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings',
+           'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at', 'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -60,6 +60,7 @@ BOUNDS = {
     "tuple_type": "must be a list",
     "string_type": "must be a text",
 }
+LONGEST_GOT = 80  # Characters of a value that is told
 
 
 SECRETS = frozenset({"NOTIFY_URLS", "TELEMETRY_NOTIFY_URLS"})  # Their values are never told
@@ -80,8 +81,10 @@ def first_complaint(
     rule = BOUNDS.get(first["type"], first["msg"].removeprefix("Value error, "))
     key = ".".join(str(part) for part in first["loc"][1:])
     label = spell(name) + (f"[{key}]" if key else "")
-    got = "" if name.upper() in SECRETS else f", got {first['input']!r}"
-    return f"{label} {rule.format(**first.get('ctx', {}))}{got}"
+    got = repr(first["input"])
+    got = got if len(got) <= LONGEST_GOT else f"{got[:LONGEST_GOT]}…"
+    told = "" if name.upper() in SECRETS else f", got {got}"
+    return f"{label} {rule.format(**first.get('ctx', {}))}{told}"
 
 # %% ../nbs/12_config.ipynb #bounded
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -11,19 +11,21 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
-from ..judgement.strategy_page import Mark, StrategyPage
+from ..judgement.desk_table import Desk, GroupBy
+from ..judgement.strategy_page import StrategyPage
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
 from ..store.as_of import AsOf
+from ..store.notes import Mark
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
-__all__ = ['Tab', 'GroupBy', 'SCHEMA_VERSION', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent',
-           'Against', 'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
+__all__ = ['Tab', 'SCHEMA_VERSION', 'Share', 'Difference', 'Compared', 'DirectionScores', 'Confusion', 'Recent', 'Against',
+           'Figures', 'Curve', 'Band', 'Rolling', 'Window', 'AlertEntry', 'Watched', 'Said', 'VersionEntry',
            'SymbolEntry', 'HealthEntry', 'DeskEntry', 'Trade', 'Trades', 'CalibrationBin', 'Calibration', 'Exit',
            'Details', 'GapBar', 'WordTable', 'Reconciled', 'RunName', 'RunFacts', 'Rows', 'Coverage', 'Missing',
-           'Pictures', 'ViewFacts', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema', 'nothing_drawn',
-           'empty_state']
+           'Pictures', 'ViewFacts', 'DeskShown', 'Choices', 'Drawn', 'Findings', 'State', 'state_schema',
+           'nothing_drawn', 'empty_state']
 
 # %% ../../nbs/dashboard/01_answers.ipynb #figures
 class Share(TypedDict):
@@ -452,7 +454,14 @@ class ViewFacts(TypedDict):
 
 
 Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
-GroupBy = Literal["strategy", "account", "bot", "version"]
+
+
+class DeskShown(Desk):
+    "The table of many strategies, and what is drawn beside it."
+
+    alarms: str  # How often the monitor is wrong over all of them; "" where nothing is judged
+    pinned: list[str]  # Strategies that were chosen
+    drawn: list[str]  # Those whose curves are drawn, the chosen ones first
 
 
 class Choices(TypedDict):
@@ -498,7 +507,7 @@ class State(ViewFacts, Choices, Findings, Said):
     health: dict[str, HealthEntry]  # By strategy, the worst first; empty where nothing is live
     health_desk: DeskEntry | None  # All of them; None where nothing is live
     reconciliation: Reconciled | None  # None where the tab is not open
-    desk: dict[str, Any] | None  # A row a strategy, where they are many; None: they are shown one by one
+    desk: DeskShown | None  # A row a strategy, where they are many; None: they are shown one by one
     strategy: StrategyPage | None  # The strategy that was opened; None: none
     pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
     as_of: AsOf | None  # The page shows what was known then; None: now

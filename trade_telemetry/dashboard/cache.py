@@ -88,6 +88,7 @@ class PageCache:
         )  # Pages of lists of trades, by all that was asked for
         self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
 
+        self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
         self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(
             16
@@ -102,6 +103,7 @@ class PageCache:
             self.columns, self.number = columns, self.number + 1
             self.judged.clear()
             self.alerts.clear()
+            self.desks.clear()
             self.health.clear()
             self.lists.clear()
 

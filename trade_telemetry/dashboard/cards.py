@@ -402,7 +402,9 @@ def open_button(
 def cards_html(
     state: State,  # What to show
 ) -> Markup:  # A grid of cards
-    "Draw all strategies, or say why there is none."
+    "Draw all strategies, or say why there is none; nothing where a table stands for them."
+    if state["desk"] is not None:
+        return Markup("")
     if not state["strategies"]:
         none: Share = {"value": None, "low": None, "high": None, "n": 0}
         three = [headline_html(code, none) for code in ("precision", "recall", "f1")]

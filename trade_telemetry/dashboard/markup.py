@@ -5,6 +5,7 @@
 # %% ../../nbs/dashboard/02_markup.ipynb #imports
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -16,8 +17,9 @@ from markupsafe import Markup, escape
 from ..wording import html_text, plain_text, template_text
 
 # %% auto #0
-__all__ = ['ENVIRONMENT', 'Model', 'LONGEST_NAME', 'panel_html', 'FONT', 'PALETTE', 'ViewModel', 'Template', 'Cut', 'name_html',
-           'names_html', 'set_html', 'Button', 'ask_button', 'Panel', 'grid_html', 'calm_html', 'strategy_colors']
+__all__ = ['ENVIRONMENT', 'Model', 'LONGEST_NAME', 'panel_html', 'FONT', 'PALETTE', 'MOST_COLORED', 'ViewModel', 'Template',
+           'Cut', 'name_html', 'names_html', 'set_html', 'Button', 'ask_button', 'Panel', 'grid_html', 'calm_html',
+           'strategy_colors']
 
 # %% ../../nbs/dashboard/02_markup.ipynb #template
 ENVIRONMENT = Environment(autoescape=True, finalize=template_text, undefined=StrictUndefined)
@@ -160,14 +162,20 @@ def calm_html(
 # %% ../../nbs/dashboard/02_markup.ipynb #colors
 FONT = "Inter, ui-sans-serif, system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 PALETTE = tuple(f"var(--tt-s{i})" for i in range(1, 9))
+MOST_COLORED = 10_000  # Names that are remembered
+_FIXED = {"intraday": PALETTE[0], "swing": PALETTE[1]}
+_given: dict[str, str] = {}  # Of other names, for the life of the page
 
 
 def strategy_colors(
     names: Sequence[str],  # Strategies on the page
 ) -> dict[str, str]:  # CSS color of each
     "Give every strategy its color."
-    fixed = {"intraday": PALETTE[0], "swing": PALETTE[1]}
-    others = sorted(set(names) - set(fixed))
-    return {n: c for n, c in fixed.items() if n in names} | {
-        n: PALETTE[2 + i % (len(PALETTE) - 2)] for i, n in enumerate(others)
-    }
+    found = {n: c for known in (_FIXED, _given) for n, c in known.items() if n in set(names)}
+    used = Counter(found.values())
+    for name in sorted(set(names) - set(found)):
+        found[name] = _given[name] = min((*PALETTE[2:], *PALETTE[:2]), key=lambda color: used[color])
+        used[found[name]] += 1
+    for name in list(_given)[: max(0, len(_given) - MOST_COLORED)]:
+        del _given[name]
+    return found

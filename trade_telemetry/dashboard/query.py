@@ -19,10 +19,11 @@ from ..wording import plain_text
 
 # %% auto #0
 __all__ = ['LISTED', 'ASKED_OF', 'LONGEST_CONDITION', 'MOST_CONDITIONS', 'RANGES', 'TABS', 'GROUPS', 'MANY_SYMBOLS',
-           'LONGEST_OFFER', 'MOST_OFFERED', 'LONGEST_CHOICES', 'LONGEST_OPENED', 'OLD_TABS', 'LONGEST_MOMENT',
-           'Listing', 'read_json', 'short_text', 'listing_after', 'listing_text', 'Query', 'as_query', 'view_asked',
-           'of_strategy', 'symbol_options', 'run_options', 'run_chosen', 'with_choices', 'whole_numbers', 'cell_from',
-           'choices_text', 'choices_from', 'kept_choices', 'listed_after', 'looking_back', 'query_after']
+           'LONGEST_OFFER', 'MOST_OFFERED', 'LONGEST_CHOICES', 'LONGEST_OPENED', 'OLD_TABS', 'MOST_PINS',
+           'LONGEST_MOMENT', 'Listing', 'read_json', 'short_text', 'listing_after', 'listing_text', 'Query', 'as_query',
+           'view_asked', 'of_strategy', 'symbol_options', 'run_options', 'run_chosen', 'with_choices', 'whole_numbers',
+           'cell_from', 'choices_text', 'choices_from', 'pins_from', 'pins_after', 'kept_choices', 'listed_after',
+           'looking_back', 'query_after']
 
 # %% ../../nbs/dashboard/05_query.ipynb #listing
 LISTED = (
@@ -87,7 +88,7 @@ def listing_after(
         now = replace(now, where=tuple(kept.items())[:MOST_CONDITIONS])
     return now
 
-
+# %% ../../nbs/dashboard/05_query.ipynb #listing-text
 def listing_text(
     listing: Listing,  # Any
 ) -> str:  # JSON that `listing_after` makes the same of; "{}" for the list at the start
@@ -125,6 +126,7 @@ class Query:
         None  # Show what was known then: a date, or a time; None: what the settings say, mostly now
     )
     playing: bool = False  # Do days pass by? Then only what can be said at once
+    pinned: tuple[str, ...] = ()  # Strategies whose curves are drawn in front
     hurry: bool = False  # Leave out what takes long, if it is not known yet; the state then says so
 
     @property
@@ -254,8 +256,9 @@ def choices_text(
     "Write down what a page should keep over a reload."
     run = f"run {asked.run}" if asked.run is not None else asked.run_mode and f"mode {asked.run_mode}"
     table = None if asked.desk is None else "yes" if asked.desk else "no"
+    pins = json.dumps(asked.pinned, ensure_ascii=False) if asked.pinned else None
     kept = {
-        "strategy": asked.strategy, "tab": asked.tab, "desk": table, "by": asked.group_by,
+        "strategy": asked.strategy, "tab": asked.tab, "desk": table, "by": asked.group_by, "pins": pins,
         "symbol": asked.symbol, "direction": asked.direction, "run": run, "days": str(asked.days or "all"),
         "asof": None if asked.playing else asked.as_of,
     }  # fmt: skip
@@ -271,6 +274,39 @@ def choices_from(
     "Read choices that a page has kept."
     kept = read_json(text, LONGEST_CHOICES)
     return None if kept is None else {key: value for key, value in kept.items() if isinstance(value, str)}
+
+# %% ../../nbs/dashboard/05_query.ipynb #pins
+MOST_PINS = 8
+
+
+def pins_from(
+    text: str,  # A list of names as JSON, or anything
+) -> tuple[str, ...]:  # Names, each once; none where it is something else
+    "Read names that a page has kept."
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    some = (
+        [name for name in names if isinstance(name, str) and 0 < len(name) <= LONGEST_OPENED]
+        if isinstance(names, list)
+        else []
+    )
+    return tuple(dict.fromkeys(some))[:MOST_PINS]
+
+
+def pins_after(
+    asked: Query,  # Choices so far
+    value: str,  # A name, or all that a page has kept
+    one: bool,  # Is it one that was clicked?
+) -> Query:  # Choices from now on
+    "Pin one curve or let it go, or take those that were kept."
+    if not one:
+        return replace(asked, pinned=pins_from(value))
+    if not 0 < len(value) <= LONGEST_OPENED:
+        return asked
+    others = tuple(pin for pin in asked.pinned if pin != value)
+    return replace(asked, pinned=others if value in asked.pinned else (*others, value)[-MOST_PINS:])
 
 # %% ../../nbs/dashboard/05_query.ipynb #kept-choices
 def kept_choices(
@@ -289,7 +325,7 @@ def kept_choices(
         direction if direction in ("LONG", "SHORT") else None,
         run if run in [value for _, value in run_options(state)] else None,
     )
-    for name in ("days", "tab", "desk", "by", "strategy", "asof"):
+    for name in ("days", "tab", "desk", "by", "pins", "strategy", "asof"):
         now = query_after(now, state, name, kept[name]) if name in kept else now
     stays = (now.tab, now.strategy) == (asked.tab, asked.strategy)
     listing = listing_after(Listing(), read_json(kept.get("list", ""), LONGEST_CHOICES))
@@ -352,6 +388,8 @@ def query_after(
         return replace(asked, desk=value == "yes", strategy=None, cell=None, page=0)
     if name in ("as_of", "asof", "play"):
         return looking_back(asked, state["timezone"], value, name == "play")
+    if name in ("pins", "pin"):
+        return pins_after(asked, value, name == "pin")
     if name == "by" and value in GROUPS:
         return replace(asked, group_by=value)
     if name == "days" and value in [str(days or "all") for days in RANGES]:

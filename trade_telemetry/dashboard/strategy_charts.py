@@ -15,7 +15,8 @@ from .chart import AXIS_LABEL, LINE, MUTED, PERCENT_AXIS
 from .markup import FONT
 from ..health_sentences import CARRIERS, StreamCode
 from ..judgement.evidence_path import EvidencePath
-from ..judgement.strategy_page import Mark, StrategyCurve
+from ..judgement.strategy_page import StrategyCurve
+from ..store.notes import Mark
 from ..wording import capital, plain_text
 
 # %% auto #0

@@ -24,7 +24,7 @@ from ..health_sentences import HEALTH, HealthState
 __all__ = ['GroupBy', 'Pulse', 'POINTS', 'BAND', 'DRAWS', 'MOST_DAYS', 'UNSAID', 'NOTE', 'DeskCurve', 'DeskRow', 'DeskSums',
            'sums_of_rows', 'sums_of_lines', 'groups_of_rows', 'groups_of_lines', 'desk_sums', 'trading_days', 'Promise',
            'promises', 'band_at', 'curve_at', 'deepest', 'usual_drawdown', 'pulse_of', 'HealthFacts', 'Said', 'said_of',
-           'said_of_version', 'row_of', 'Desk', 'order_of', 'counts_of', 'desk_table']
+           'said_of_version', 'row_of', 'Desk', 'order_of', 'counts_of', 'with_pulses', 'desk_table']
 
 # %% ../../nbs/judgement/33_desk_table.ipynb #imports-rows
 from ..metrics.aggregates import fold, was_sampled
@@ -53,7 +53,7 @@ class DeskRow(TypedDict):
     "One row of the table."
 
     name: str
-    opens: str  # The strategy that it is about; "" where it is about several
+    strategies: list[str]  # That it is about
     state: HealthState | None  # None: nobody judges it
     since: str | None  # YYYY-MM-DD, when a loss began, if one did
     sentence: str
@@ -489,8 +489,8 @@ def row_of(
     own: slice,  # Its days
     promise: Promise,
     said: Said,
-    runs: Sequence[RunInfo],  # That write it
-) -> DeskRow:
+    members: list[str],  # Strategies of the row
+) -> DeskRow:  # Nobody writes it yet, see `with_pulses`
     "Put a row together."
     closes, calls, costed = (float(part[k].sum()) for part in (sums.closes, sums.calls, sums.costed))
     curve = usual = now = low = None
@@ -499,17 +499,15 @@ def row_of(
         now, low = float(total[-1] - max(float(total.max()), 0.0)), float(deepest(total))
         curve = curve_at(total, promise["daily"])
         usual = None if promise["daily"] is None else usual_drawdown(promise["daily"], len(total))
-    pulse, seen = pulse_of(runs)
     last = int(sums.last_us[k])
-    name, opens = sums.names[k]
     return {
-        "name": name, "opens": opens, **said, "trades": int(closes),
+        "name": sums.names[k][0], "strategies": members, **said, "trades": int(closes),
         "precision": _number(float(sums.right[k].sum()) / calls, 6) if calls else None, "precision_promised": _number(promise["precision"], 6),
         "return_pct": _number(float(sums.earned[k].sum()) / closes, 6) if closes else None, "return_promised_pct": _number(promise["return_pct"], 6),
         "cost_pct": _number(float(sums.costs[k].sum()) / costed, 6) if costed else None, "cost_promised_pct": _number(promise["cost_pct"], 6),
         "total_pct": None if curve is None else curve["return_pct"][-1], "drawdown_pct": _number(now, 4), "deepest_pct": _number(low, 4),
         "usual_drawdown_pct": usual, "last_trace_at": datetime.fromtimestamp(last / 1e6, UTC).isoformat(timespec="seconds") if last else None,
-        "writer": pulse, "writer_at": seen, "curve": curve,
+        "writer": "unknown", "writer_at": None, "curve": curve,
     }  # fmt: skip
 
 # %% ../../nbs/judgement/33_desk_table.ipynb #desk
@@ -550,6 +548,26 @@ def counts_of(
     words = [f"{n:,} {HEALTH[name].text if name in HEALTH else name}" for name, n in states.items() if n]
     return states, ", ".join(words)
 
+# %% ../../nbs/judgement/33_desk_table.ipynb #with-pulses
+def with_pulses(
+    desk: Desk,  # Any
+    runs: Sequence[RunInfo],  # Of the figure, as they are now
+) -> Desk:  # The same, in the order that follows from it
+    "Say of each row who writes it."
+    writers: dict[str, list[RunInfo]] = {}
+    for run in runs:
+        for name in {run.name} if desk["group_by"] == "bot" else {*map(plain_name, run.strategies)}:
+            writers.setdefault(plain_name(name), []).append(run)
+    rows = list[DeskRow]()
+    for row in desk["rows"]:
+        keys = [row["name"]] if desk["group_by"] == "bot" else row["strategies"]
+        own = {run.name: run for key in keys for run in writers.get(key, [])}
+        pulse, seen = pulse_of(list(own.values()))
+        rows.append({**row, "writer": pulse, "writer_at": seen})
+    rows.sort(key=order_of)
+    states, line = counts_of(rows)
+    return {**desk, "states": states, "line": line, "rows": rows}
+
 # %% ../../nbs/judgement/33_desk_table.ipynb #desk-table
 def desk_table(
     view: View,  # Figure and reference, all strategies
@@ -558,23 +576,17 @@ def desk_table(
     by: GroupBy = "strategy",  # What a row is
 ) -> Desk:
     "Look a desk over."
+    empty: Desk = {"group_by": by, "states": {}, "line": "", "note": NOTE, "rows": []}
     sums, trades, strategies = desk_sums(view.figure, timezone, by)
     if sums is None:
-        return {"group_by": by, "states": counts_of([])[0], "line": "", "note": NOTE, "rows": []}
+        return with_pulses(empty, [])
     base = None if view.reference is None else desk_sums(view.reference, timezone)[0]
-    writers: dict[str, list[RunInfo]] = {}
-    for run in view.figure_runs:
-        for name in {run.name} if by == "bot" else {*map(plain_name, run.strategies)}:
-            writers.setdefault(name, []).append(run)
-    rows, days = [], sums.days()
+    rows, days = list[DeskRow](), sums.days()
     promised = promises(base, trades, strategies, by != "version")
     for k, ((name, strategy), own, promise) in enumerate(zip(sums.names, days, promised, strict=True)):
         members = [strategies[s] for s in np.flatnonzero(trades[k]).tolist()]
         said = said_of(health, members)
         if by == "version":
             said = said_of_version(health, strategy, name[len(strategy) + 1 :])
-        runs = {run.name: run for key in ([name] if by == "bot" else members) for run in writers.get(key, [])}
-        rows.append(row_of(sums, k, own, promise, said, list(runs.values())))
-    rows.sort(key=order_of)
-    states, line = counts_of(rows)
-    return {"group_by": by, "states": states, "line": line, "note": NOTE, "rows": rows}
+        rows.append(row_of(sums, k, own, promise, said, members))
+    return with_pulses({**empty, "rows": rows}, view.figure_runs)

@@ -286,7 +286,7 @@ def change(
     for k, d in enumerate(FINE):
         chance = weight * np.exp(d * x - d * d / 2 * y - top)
         by_day += chance
-        by_size[:, k] = chance.sum(axis=0)
+        by_size[:, k] = np.ascontiguousarray(chance.T).sum(axis=1)  # of many series as of each alone
     so_far = np.cumsum(by_day, axis=0) / by_day.sum(axis=0)
     day = np.stack([(so_far < level - 1e-12).sum(axis=0) for level in (0.05, 0.5, 0.95)], axis=1)
     y = np.maximum(y, 1e-12)

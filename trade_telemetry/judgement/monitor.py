@@ -5,8 +5,8 @@
 # %% ../../nbs/judgement/15_monitor.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from math import ceil, inf, log, nan
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,6 +22,7 @@ from trade_telemetry.judgement.evidence import (
     PRIOR,
     STAND_IN_DAYS,
     YEAR,
+    Change,
     Learned,
     chance_as_promised,
     change,
@@ -238,31 +239,97 @@ def _unread(stream: Stream, taken: int, share: tuple[float, float]) -> StreamRea
     )  # fmt: skip
 
 
-def _read_stream(
-    stream: Stream, watch: Watch, paths: Floats, share: tuple[float, float], size: float, draw: bool,
-    folder: Path | None,
-) -> StreamReading:  # fmt: skip
-    "One stream in the calendar of the strategy; `share`: its budgets for degraded and for watch."
-    rate, promised = float(watch.counts.mean()), watch.known()
-    matters = _may_matter(paths[0], share)
+class _Followed(NamedTuple):
+    "A stream whose alarm was followed to the last evening."
+
+    stream: Stream
+    share: tuple[float, float]  # Its budgets for degraded and for watch
+    heights: tuple[float, float]  # The bars of both
+    drawn: bool
+    first: Watch  # What was watched from the beginning
+    now: Watch  # What is watched now, from which position on
+    start: int
+    paths: Floats  # As they were said: for an alarm and for a chance
+    on: Bools
+
+
+def _followed(
+    stream: Stream, watch: Watch, paths: Floats, share: tuple[float, float], draw: bool, folder: Path | None
+) -> _Followed:
+    "Look up the bars of a stream and follow its alarm."
+    matters, rate = _may_matter(paths[0], share), float(watch.counts.mean())
     bar = bar_of(watch.reference_sums, watch.reference_counts, rate, watch.variance, draw and matters, folder)
-    height, low = (bar.height(b) for b in share)
-    (path, likely), on, now, start = follow(watch, paths, height)
-    closed = stream.counts > 0
+    heights = bar.height(share[0]), bar.height(share[1])
+    said, on, now, start = follow(watch, paths, heights[0])
+    return _Followed(stream, share, heights, bar is not NO_BAR or not matters, watch, now, start, said, on)
+
+# %% ../../nbs/judgement/15_monitor.ipynb #dated
+def _alike(rows: Iterable[tuple[int, ...]]) -> list[list[int]]:
+    "Positions of rows that are the same."
+    groups = dict[tuple[int, ...], list[int]]()
+    for k, row in enumerate(rows):
+        groups.setdefault(row, []).append(k)
+    return list(groups.values())
+
+
+def _known_together(watches: Sequence[Watch]) -> list[Learned]:
+    "What each reference teaches, as `known` of each."
+    found = dict[int, Learned]()
+    for some in _alike((len(w.reference_sums),) for w in watches):
+        own = [watches[k] for k in some]
+        sums, counts = (
+            np.array([getattr(w, name) for w in own]) for name in ("reference_sums", "reference_counts")
+        )
+        known = learn(sums, counts, np.array([w.variance for w in own]))
+        lower = read_lower(known, [w.variants_tried for w in own])
+        found |= {k: lower.take([row]) for row, k in enumerate(some)}
+    return [found[k] for k in range(len(watches))]
+
+
+def _joined(known: Sequence[Learned]) -> Learned:
+    "Several as one."
+    return Learned(*(np.concatenate([getattr(k, f.name) for k in known]) for f in fields(Learned)))
+
+
+def _read_streams(followed: Sequence[_Followed], size: float) -> list[StreamReading]:
+    "Date and size the loss of each, if there is one."
+    promised = _known_together([f.first for f in followed])
+    at = [k for k, f in enumerate(followed) if f.start]
+    now = promised.copy()
+    for k, known in zip(at, _known_together([followed[k].now for k in at]), strict=True):
+        now[k] = known
+    asked = [
+        size if np.isnan(f.first.variance) else 2 * size * float(own.deviation[0])
+        for f, own in zip(followed, promised, strict=True)
+    ]
+    found = dict[int, StreamReading]()
+    for some in _alike((len(f.now.sums),) for f in followed):
+        sums, counts = (
+            np.array([getattr(followed[k].now, name) for k in some]) for name in ("sums", "counts")
+        )
+        one = change(sums, counts, _joined([now[k] for k in some]), np.array([asked[k] for k in some]))
+        for row, k in enumerate(some):
+            own = Change(one.day[[row]], one.loss[[row]], one.excluded[[row]])
+            found[k] = _reading(followed[k], own, promised[k], now[k], asked[k])
+    return [found[k] for k in range(len(followed))]
+
+# %% ../../nbs/judgement/15_monitor.ipynb #reading-of
+def _reading(f: _Followed, one: Change, promised: Learned, now: Learned, asked: float) -> StreamReading:
+    "One stream in the calendar of the strategy."
+    path, likely = f.paths
+    closed, rate = f.stream.counts > 0, float(f.first.counts.mean())
     days = np.flatnonzero(closed)[-len(path) :]
     at = np.cumsum(closed) - 1 - (int(closed.sum()) - len(path))  # the last evening with a trade, on each day
     shown, chance = (np.where(at >= 0, row[np.maximum(at, 0)], nan) for row in (path, likely))
-    asked = size if np.isnan(watch.variance) else 2 * size * float(promised.deviation[0])
-    one = change(now.sums[None], now.counts[None], now.known(), asked)
-    low_day, day, high_day = (int(days[start + p]) for p in one.day[0])
+    low_day, day, high_day = (int(days[f.start + p]) for p in one.day[0])
     low_loss, loss, high_loss = (float(x) for x in one.loss[0])
     excluded = float(one.excluded[0])
-    more = max(0.0, float(LEAST_DAYS - len(now.sums)))
+    more = max(0.0, float(LEAST_DAYS - len(f.now.sums)))
     if excluded == inf:
-        more = max(more, 1.0, days_to_exclude(now.known(), rate, asked) - len(now.sums))
+        more = max(more, 1.0, days_to_exclude(now, rate, asked) - len(f.now.sums))
     return StreamReading(
-        stream.name, float(path[-1]), height, low, bar is not NO_BAR or not matters, bool(on[-1]), shown,
-        (at >= 0) & on[np.maximum(at, 0)], (low_day, day, high_day), (low_loss, loss, high_loss),
+        f.stream.name, float(path[-1]), *f.heights, f.drawn, bool(f.on[-1]), shown,
+        (at >= 0) & f.on[np.maximum(at, 0)], (low_day, day, high_day), (low_loss, loss, high_loss),
         float(promised.mean[0]), excluded, more, chance,
     )  # fmt: skip
 
@@ -313,14 +380,21 @@ def monitor(
     tried = variants_tried if isinstance(variants_tried, Mapping) else dict.fromkeys(desk, variants_tried)
     watches = {name: _watches(name, streams, tried.get(name, 1)) for name, streams in desk.items()}
     paths = iter(paths_of([w for row in watches.values() for w, _ in row]))
+    shares = {
+        name: list(zip(budgets(len(own), budget), budgets(len(own), watch_budget), strict=True))
+        for name, own in desk.items()
+    }
+    rows = [(name, k, next(paths)) for name, own in watches.items() for k in range(len(own))]
+    read = iter(_read_streams([
+        _followed(desk[name][k], watches[name][k][0], own, shares[name][k], draw, folder)
+        for name, k, own in rows if own.size
+    ], size))  # fmt: skip
+    every = iter([
+        next(read) if own.size else _unread(desk[name][k], watches[name][k][1], shares[name][k]) for name, k, own in rows
+    ])  # fmt: skip
     found = {}
-    for name, streams in desk.items():
-        shares = list(zip(budgets(len(streams), budget), budgets(len(streams), watch_budget), strict=True))
-        readings = [
-            _read_stream(s, w, own, share, size, draw, folder) if own.size else _unread(s, taken, share)
-            for s, (w, taken), share in zip(streams, watches[name], shares, strict=True)
-            for own in [next(paths)]
-        ]
+    for name in desk:
+        readings = [next(every) for _ in watches[name]]
         taken = watches[name][0][1]
         state, carrier = _state(readings, not taken)
         joint, likely = _joint(readings, "path"), _joint(readings, "likely")

@@ -202,20 +202,26 @@ def drawdown_range(
     return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= 60 else float("nan")
 
 
+@lru_cache(maxsize=4)
+def _years(days: int, draws: int, seed: int) -> tuple[Ints, Floats]:
+    "Which days make up the drawn years, shape (YEAR, draws), and how lucky their backtest was, standard normal."
+    rng = np.random.default_rng(seed)
+    return np.ascontiguousarray(rng.integers(0, days, (draws, YEAR)).T), rng.standard_normal(draws)
+
+
 @lru_cache(maxsize=2048)
 def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> float:
     daily_pct = np.frombuffer(content, dtype=np.float64)
-    days, rng = len(daily_pct), np.random.default_rng(seed)
+    days, (drawn, luck) = len(daily_pct), _years(len(daily_pct), draws, seed)
     mean, apart = float(daily_pct.mean()), daily_pct - daily_pct.mean()
     alike = float(apart[1:] @ apart[:-1]) / float(apart @ apart) if apart.any() else 0.0
     spread = autocorrelation_inflation(alike, days) ** 0.5
     mean_error = float(daily_pct.std(ddof=1)) / days**0.5 * spread
-    years = (mean + spread * apart)[rng.integers(0, days, (draws, YEAR))] + rng.normal(
-        0, mean_error, (draws, 1)
-    )
-    path = np.cumsum(years, axis=1)
-    fall = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
-    return float(np.quantile(fall.min(axis=1), budget, method="lower"))
+    path = (mean + spread * apart).take(drawn)
+    path += mean_error * luck
+    np.cumsum(path, axis=0, out=path)
+    fall = path - np.maximum(np.maximum.accumulate(path, axis=0), 0.0)
+    return float(np.quantile(fall.min(axis=0), budget, method="lower"))
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(

@@ -174,15 +174,16 @@ class KeptRows:
 
     def add(
         self,
-        parts: Sequence[TraceColumns],  # New rows, in the order in which they are to count
+        parts: list[TraceColumns],  # New rows, in the order in which they are to count; the list is emptied
     ) -> int:  # Rows that were kept, or that corrected another
         "Add rows without their duplicates."
         if not parts:
             return 0
         growing, start = self.growing, self.growing.rows
         growing.reserve(sum(map(len, parts)))
-        for part in parts:
-            growing.append(part)
+        parts.reverse()
+        while parts:  # each goes as soon as it is copied: rows are not in memory twice
+            growing.append(parts.pop())
         new, corrected = growing.columns().take(slice(start, None)), set[str]()
         fresh = self._fresh(new)
         if not fresh.all():

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..arrays import Floats, Ints
 from ..capture.hook import TelemetryHook
+from ..capture.run_record import safe_name
 from ..capture.writer import TelemetryWriter
 from ..testing import crash
 from .bars import Bars
@@ -23,7 +24,7 @@ from .simulation import simulate_bars
 
 # %% auto #0
 __all__ = ['CHARACTERS', 'MOST_STRATEGIES', 'Kind', 'DAYS_LIVE', 'HAPPENS', 'SYMBOLS', 'BARS_A_DAY', 'MINUTES_A_BAR', 'REASONS',
-           'LONGEST', 'THRESHOLD_PCT', 'FEES_PCT', 'SLIPPAGE_PCT', 'WARM_DAYS', 'BACKTEST_VERSION', 'DAY_SECONDS',
+           'LONGEST', 'THRESHOLD_PCT', 'FEES_PCT', 'SLIPPAGE_PCT', 'WARM_DAYS', 'VERSION', 'RELEASES', 'DAY_SECONDS',
            'Character', 'cast_of', 'Fate', 'fates_of', 'break_asked', 'Market', 'make_market', 'Sides', 'one_side',
            'both_sides', 'Calls', 'calls_of', 'right_share', 'DeskPlan', 'SimulatedDesk', 'position', 'DeskPlayer']
 
@@ -101,19 +102,19 @@ def break_asked(
     "Read whose skill is to be taken away, and when."
     name, _, told = text.rpartition("@")
     if not name:
-        raise ValueError(f"a break is NAME@DAY, such as {names[0]}@{days[len(days) // 4]}, got {text!r}")
+        raise ValueError(f"a break is NAME@DAY, such as {names[0]}@{days[len(days) // 4]}, got {text[:60]!r}")
     if name not in names:
-        raise ValueError(f"no strategy {name!r} on this desk; there are {', '.join(names)}")
-    span = f"{days[0]} to {days[-1]}, or the number of a live day, 1 to {len(days)}"
+        raise ValueError(f"no strategy {name[:60]!r} on this desk; there are {', '.join(names)}")
+    span = f"{days[0]} to {days[-1]}, or the number of a live day, 1 to {len(days)}, got {told[:60]!r}"
     try:
         if told.isdecimal() and len(told) < 8:
             return name, days[range(1, len(days) + 1).index(int(told))]
         day = date.fromisoformat(told)
     except ValueError:
-        raise ValueError(f"the day of {name!r} must be {span}, got {told!r}") from None
+        raise ValueError(f"the day of {name!r} must be {span}") from None
     later = [one for one in days if one >= day]
     if day < days[0] or not later:
-        raise ValueError(f"the day of {name!r} must be {span}, got {told!r}")
+        raise ValueError(f"the day of {name!r} must be {span}")
     return name, later[0]  # of a weekend the next trading day
 
 # %% ../../nbs/trading/11_simulated_desk.ipynb #market
@@ -290,7 +291,7 @@ def right_share(
 
 # %% ../../nbs/trading/11_simulated_desk.ipynb #desk
 WARM_DAYS = 44  # Live days that were traded before anybody looks
-BACKTEST_VERSION = "1.4"
+VERSION, RELEASES = "1.4", {"pairs_spread": (date(2025, 2, 3), "1.5")}  # of the backtests; what came later
 
 
 @dataclass(frozen=True)
@@ -300,14 +301,16 @@ class DeskPlan:
     strategies: int = len(CHARACTERS)  # 1 to 50
     seed: int = 0  # Of prices and luck
     breaks: tuple[str, ...] = ()  # NAME@DAY: whose skill is taken away; empty: the first two strategies
+    names: tuple[str, ...] = ()  # What the strategies are called, all distinct; empty: as in the cast
 
 
 class SimulatedDesk:
     "Strategies, their trades, and what happens to them."
 
     def __init__(self, plan: DeskPlan) -> None:
-        self.plan, self.cast = plan, cast_of(plan.strategies)
-        names = [who.name for who in self.cast]
+        cast = cast_of(len(plan.names) or plan.strategies)
+        self.plan, names = plan, list(plan.names) or [who.name for who in cast]
+        self.cast = [who._replace(name=name) for who, name in zip(cast, names, strict=True)]
         weekdays = (date(2024, 1, 2) + timedelta(days=k) for k in range(731))
         live = [day for day in weekdays if day.weekday() < 5 and DAYS_LIVE[0] <= day <= DAYS_LIVE[1]]
         self.fates = fates_of(names, [break_asked(text, names, live) for text in plan.breaks])
@@ -325,12 +328,18 @@ class SimulatedDesk:
         lost, costly = (self.begins(who.name, kind).toordinal() for kind in ("skill", "slippage"))
         return calls_of(self.market, who, self.plan.seed, days < lost, days >= costly)
 
+    def version(self, strategy: str, day: int) -> str:
+        "Which version trades on a day of the market."
+        since, later = RELEASES.get(strategy, (date.max, ""))
+        return later if self.market.days[day] >= since else VERSION
+
     def positions(self, strategy: str, day: int) -> Iterator[dict[str, Any]]:
         "What a strategy closed on a day of the market, as an engine would tell it."
         (who,) = (one for one in self.cast if one.name == strategy)
         calls = self.calls[strategy]
         first, end = np.searchsorted(calls.day, [day, day + 1]).tolist()
-        told = [position(self.market, who, calls, k) for k in range(first, end)]
+        version = {"version": self.version(strategy, day)}
+        told = [position(self.market, who, calls, k) | version for k in range(first, end)]
         return iter(sorted(told, key=lambda facts: facts["exit_time"]))
 
 # %% ../../nbs/trading/11_simulated_desk.ipynb #position
@@ -394,12 +403,12 @@ class DeskPlayer:
         for day in range(self.desk.first_live):
             for name in self.desk.calls:
                 for facts in self.desk.positions(name, day):
-                    hook.position_closed(**facts, version=BACKTEST_VERSION)
+                    hook.position_closed(**facts)
             hook.writer.poll()
         self.now = _midnight(self.desk.market.days[self.desk.first_live])
         hook.writer.close()
         for name in self.desk.calls:
-            self._hooks[name] = self._hook(f"replay/{name}", "replay", DAY_SECONDS)
+            self._hooks[name] = self._hook(f"replay/{safe_name(name)}", "replay", DAY_SECONDS)
         return hook.writer.stats().written
 
     @property
@@ -415,7 +424,7 @@ class DeskPlayer:
             crash(self._hooks.pop(name).writer)
         for name, hook in self._hooks.items():
             for facts in self.desk.positions(name, self.next_day):
-                hook.position_closed(**facts, version=BACKTEST_VERSION)
+                hook.position_closed(**facts)
         self.next_day += 1
         until = _midnight(self.day or today + timedelta(days=1))
         while self.now < until:
