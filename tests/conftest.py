@@ -15,6 +15,7 @@ BROWSERS = (
     "test_dashboard_long",
     "test_docs",
     "test_launch",
+    "test_strategy_page",
     "test_tabs",
 )  # start servers and browsers
 
