@@ -88,7 +88,7 @@ def listing_after(
         now = replace(now, where=tuple(kept.items())[:MOST_CONDITIONS])
     return now
 
-
+# %% ../../nbs/dashboard/05_query.ipynb #listing-text
 def listing_text(
     listing: Listing,  # Any
 ) -> str:  # JSON that `listing_after` makes the same of; "{}" for the list at the start

@@ -13,9 +13,10 @@ from ipecharts.tools import encode_js_fn
 
 from .chart import AXIS_LABEL, LINE, MUTED, PERCENT_AXIS
 from .markup import FONT
-from ..health_sentences import CARRIERS
+from ..health_sentences import CARRIERS, StreamCode
 from ..judgement.evidence_path import EvidencePath
-from ..judgement.strategy_page import Mark, StrategyCurve
+from ..judgement.strategy_page import StrategyCurve
+from ..store.notes import Mark
 from ..wording import capital, plain_text
 
 # %% auto #0
@@ -37,7 +38,7 @@ def day_ms(
 
 def share_of_alarm(
     path: EvidencePath,  # Of one strategy
-    score: str,  # One of its scores
+    score: StreamCode,  # One of its scores
     what: str = "evidence",  # evidence or watch_bar
 ) -> list[float | None]:  # On each day; None where nothing was watched
     "Hold evidence against the bar of its day."
@@ -50,7 +51,7 @@ def share_of_alarm(
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #path-table
 def score_order(
     path: EvidencePath,  # Of one strategy
-) -> list[str]:  # Its scores, the one of the finding last: it is drawn on top
+) -> list[StreamCode]:  # Its scores, the one of the finding last: it is drawn on top
     "Order the scores."
     return [name for name in path["scores"] if name != path["now"]] + [path["now"]] * (
         path["now"] in path["scores"]
