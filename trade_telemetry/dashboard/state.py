@@ -550,12 +550,14 @@ def dashboard_state(
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
     look = partial(view_shown, columns, runs, query)
-    many = count_known(columns, runs, query, cache, situation)
-    basis = (situation, known), look, runs, health, desk, settings.timezone
-    table = desk_known(query, cache, *basis) if wants_desk(query, many) else None
+    basis, many = (
+        ((situation, known), look, runs, health, desk, settings.timezone),
+        partial(count_known, columns, runs),
+    )
+    table = desk_known(query, cache, *basis) if wants_desk(query, many(query, cache, situation)) else None
     only = None if table is None else tuple(table["drawn"])
-    key = without_list(query), situation, only
-    judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
+    judge = partial(judgement_of, columns, runs, settings, query, cache, only)
+    judgement = recall(cache.judged, (without_list(query), situation, only), judge)
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
     drawn, ready = pictures_known(query, cache, look, settings.timezone)
