@@ -11,7 +11,8 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
-from ..judgement.desk_table import Desk, GroupBy
+from ..judgement.desk_sums import GroupBy
+from ..judgement.desk_table import Desk
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS

@@ -19,7 +19,8 @@ from .answers import DeskShown, State
 from .controls import package_text, plain_layout
 from .markup import strategy_colors
 from ..health_sentences import HEALTH
-from ..judgement.desk_table import DeskCurve, DeskRow
+from ..judgement.desk_sums import DeskCurve
+from ..judgement.desk_table import DeskRow
 from ..wording import plain_text
 
 # %% auto #0
