@@ -164,6 +164,10 @@ class Settings(BaseSettings):
         None, validation_alias="TELEMETRY_AS_OF"
     )  # Judge and show what was known then; None: now
 
+    dashboard_data_dir: Path | None = (
+        None  # Bars as SYMBOL.csv, for prices on the page; None: no prices are drawn
+    )
+
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
     notify_urls_file: Path | None = Field(
@@ -190,6 +194,11 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
+
+    @field_validator("dashboard_data_dir", mode="before")
+    @classmethod
+    def _folder(cls, value: object) -> object:
+        return value or None
 
     @field_validator("as_of", mode="before")
     @classmethod

@@ -548,7 +548,7 @@ def dashboard_state(
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
-    drawn, ready = pictures_known(query, cache, look, settings.timezone)
+    drawn, ready = pictures_known(query, cache, look, settings)
     page, sure = opened_of(columns, runs, settings, query, cache, situation)
     shown = facts_now(store, settings, judgement.selected, runs)
     strategies = judgement.found["strategies"]
