@@ -162,14 +162,14 @@ def test_somebody_who_looks_back_on_the_page_sees_the_day_and_plays_on_to_where_
     browser: Browser, tmp_path: Path
 ) -> None:
     gone = {"loss_of_skill_on_day": 15, "precision_after": 0.15}
-    start = START + timedelta(weeks=40)
+    start = START
     live = simulate_run(
         45, 8, 0.6, mode="live", start=start, strategies=("gap_fade", "trend"), seed=5, **gone
     )
     kept = [t for t in live if t.strategy == "gap_fade" or t.timestamp < start + timedelta(days=20)]
     kept += [t for t in simulate_run(45, 8, 0.6, mode="live", start=start, strategies=("trend",), seed=6) if t.timestamp >= start + timedelta(days=20)]  # fmt: skip
     write_run(tmp_path / "live", sorted(kept, key=lambda t: t.exit_timestamp or t.timestamp), mode="live")
-    write_run(tmp_path / "backtest_20250601_080000", simulate_run(200, 8, 0.6, strategies=("gap_fade", "trend"), seed=1))  # fmt: skip
+    write_run(tmp_path / "backtest_20241230_080000", simulate_run(200, 8, 0.6, strategies=("gap_fade", "trend"), seed=1, start=START - timedelta(weeks=52)))  # fmt: skip
     day = (start + timedelta(days=16)).date()
     with serving(NOTEBOOK, tmp_path) as server, viewing(browser, server) as (page, seen):
         whole = page.get_attribute(".tt-clock", "data-rows")
