@@ -166,6 +166,10 @@ def _apart(a: Estimate, b: Estimate) -> bool:
     return a_high < b_low or b_high < a_low
 
 
+def _is_few(period: dict[str, Estimate]) -> bool:
+    return period["return"]["n"] < LEAST_TRADES or period["trades"]["n"] < LEAST_DAYS
+
+
 def table_said(
     figures: dict[str, dict[str, Estimate]],  # By period: the backtest first if there is one, the latest last
 ) -> str:  # A sentence or two
@@ -173,10 +177,13 @@ def table_said(
     names = list(figures)
     if len(names) < 2:
         return "There is nothing to hold it against."
-    last, before = figures[names[-1]], figures[names[-2]]
+    last, than = figures[names[-1]], names[-2]
+    if _is_few(figures[than]) and "backtest" in names:
+        than = "backtest"
+    before = figures[than]
     if not last["trades"]["n"]:
         return f'There is no trade yet in "{names[-1]}".'
-    if last["return"]["n"] < LEAST_TRADES or last["trades"]["n"] < LEAST_DAYS:
+    if _is_few(last):
         return f"{plural(last['return']['n'], 'trade')} on {plural(last['trades']['n'], 'day')} ({names[-1]}): too few to say what is different."
     clear = [code for code in MEASURES if _apart(last[code], before[code])]
     parts = [
@@ -188,7 +195,7 @@ def table_said(
         for code in MEASURES
         if code not in clear and last[code]["value"] is not None and before[code]["value"] is not None
     ]
-    lead = f"{capital(names[-1])}, against {names[-2]}: "
+    lead = f"{capital(names[-1])}, against {than}: "
     if not clear:
         return f"{lead}nothing is clearly different."
     return f"{lead}{listed(parts)}" + (f"; not clearly different: {listed(same)}." if same else ".")

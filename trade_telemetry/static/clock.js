@@ -14,6 +14,8 @@ const ICONS = {
 };
 const NAMES = { live: "Live", historical: "Historical", stale: "Stale", error: "Refresh error", lost: "Connection lost" };
 
+const NEXT_THEME = { light: "dark", dark: "projector", projector: "light" }; // the last one is large, black on white
+
 const PULSE = { boxShadow: ["0 0 0 0 currentColor", "0 0 0 8px transparent"] };
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -170,7 +172,7 @@ function render({ model, el }) {
   const refresh = makeButton("tt-refresh", "refresh", "Refresh now", el);
   const back = makeButton("tt-back", "back", "Look back: what was known on an earlier day", el);
   back.setAttribute("aria-expanded", "false");
-  const theme = makeButton("tt-theme", "theme", "Light or dark", el);
+  const theme = makeButton("tt-theme", "theme", "Light, dark or projector", el);
   const save = makeButton("tt-export", "save", "Export what is shown as JSON", el, "Export JSON");
   const sheet = makeButton("tt-export-csv", "", "Save the trades behind the page as CSV", el, "CSV");
 
@@ -195,6 +197,7 @@ function render({ model, el }) {
     const fresh = freshAt === null ? "refreshing …" : `refreshed ${ageText(seconds(freshAt))}`;
     const newest = model.get("newest_ms");
     const last = newest === null || state === "stale" || !["live", "paper"].includes(mode) ? "" : ` · last trace ${ageText(Math.max(0, (Date.now() - newest) / 1000))}`;
+    if (lost) window.ttLive?.();
     if (lost) words.textContent = old;
     else if (state === "error") words.textContent = `${model.get("words")} · ${old}`;
     else words.textContent = `${model.get("words")}${last} · ${fresh}`;
@@ -244,6 +247,7 @@ function render({ model, el }) {
     if (model.get("state") !== "error") freshAt = performance.now();
     lost = false;
     document.documentElement.classList.remove("tt-restoring");
+    window.ttLive?.(); // the picture of before goes, the panels are there
     if (model.get("state") === "live" && !CALM.matches) dot.animate(PULSE, 700); // once an answer: an idle page draws nothing
     paint();
     if (model.get("more")) beat(); // what takes long was left out: now it can come
@@ -355,7 +359,7 @@ function render({ model, el }) {
   reload.addEventListener("click", () => location.reload());
   refresh.addEventListener("click", beat);
   back.addEventListener("click", () => app()?.dispatchEvent(new CustomEvent("tt-look-back")));
-  theme.addEventListener("click", () => setTheme(document.documentElement.dataset.ttTheme === "dark" ? "light" : "dark"));
+  theme.addEventListener("click", () => setTheme(NEXT_THEME[document.documentElement.dataset.ttTheme] ?? "dark"));
   save.addEventListener("click", () => model.send({ type: "export" }));
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);
