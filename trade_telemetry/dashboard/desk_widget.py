@@ -99,7 +99,7 @@ def head_of(
         **shown,
         "words": words,
         "colors": strategy_colors(desk["drawn"]),
-        "now": _ms(state["generated_at"]),
+        "now": _ms(state["clock"] or state["generated_at"]),
     }
 
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #pack
