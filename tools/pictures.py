@@ -104,17 +104,13 @@ def settle(page: Page, seconds: float = 45.0) -> None:
     page.wait_for_timeout(1000)
 
 
-def tidy(image: Image.Image, width: int) -> Image.Image:
-    "A picture of a stated width with the colors that it needs."
-    small = image.convert("RGB").resize(
-        (width, round(image.height * width / image.width)), Image.Resampling.LANCZOS
-    )
-    return small.quantize(200, dither=Image.Dither.NONE)
-
-
 def keep(page: Page, name: str, width: int = 1000) -> None:
-    "Save what is on the screen."
-    tidy(Image.open(BytesIO(page.screenshot())), width).save(IMAGES / name, optimize=True)
+    "Save what is on the screen, so many pixels wide."
+    shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    size = width, round(shot.height * width / shot.width)
+    (shot if size == shot.size else shot.resize(size, Image.Resampling.LANCZOS)).save(
+        IMAGES / name, optimize=True
+    )
     print(f"{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB", flush=True)
 
 
@@ -171,36 +167,28 @@ def save_recording(frames: list[Image.Image], path: Path) -> None:
     print(f"{path.name}: {len(flat)} frames, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
+BOTH = "(document.body.innerText.match(/lost its edge/g) ?? []).length >= 2"
+
+
 def picture_demo(browser: Browser, folder: Path) -> None:
     "The desk when both breaks are found, and how it came to that."
     words = ("demo", "--telemetry-dir", folder / "analytics", "--data-dir", ROOT / "data", "--port", "0")
     with running(*words) as (program, url), viewing(browser, url, 1280, 860) as page:
-        frames: list[Image.Image] = []
-        since = until = time.monotonic() + 300
-        while time.monotonic() < until:
+        frames, found = list[Image.Image](), 0.0
+        until = time.monotonic() + 300
+        while time.monotonic() < until and not (found and time.monotonic() - found > 4):
             page.evaluate("document.querySelector('.tt-refresh')?.click()")
             page.wait_for_timeout(700)
-            shot = (
-                Image.open(BytesIO(page.screenshot()))
-                .convert("RGB")
-                .resize((960, 645), Image.Resampling.LANCZOS)
-            )
-            if said := told(program):
-                frames.append(captioned(shot, said))
-            lost = {
-                name
-                for name in ("gap_fade", "breakout")
-                if any(line.startswith(f"{name}: found") for line in said)
-            }
-            if len(lost) == 2 and until == since:
-                until = time.monotonic() + 8  # the page may look a little later than the terminal
-        settle(page)
+            shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
+            frames.append(captioned(shot.resize((960, 645), Image.Resampling.LANCZOS), told(program)))
+            found = found or (time.monotonic() if page.evaluate(BOTH) else 0.0)
+        if not found:
+            raise SystemExit("the page did not show both breaks within five minutes")
         keep(page, "dashboard.png", 1280)
         print("\n".join(told(program)))
     wanted = min(len(frames), 48)
-    save_recording(
-        [frames[round(k * (len(frames) - 1) / (wanted - 1))] for k in range(wanted)], IMAGES / "desk.gif"
-    )
+    chosen = [frames[round(k * (len(frames) - 1) / (wanted - 1))] for k in range(wanted)]
+    save_recording(chosen, IMAGES / "desk.gif")
 
 
 # ------------------------------------------------------------------ the guides
