@@ -104,11 +104,22 @@ def settle(page: Page, seconds: float = 45.0) -> None:
     page.wait_for_timeout(1000)
 
 
+def palette_of(frames: list[Image.Image], colors: int) -> Image.Image:
+    "Colors of some frames; vivid ones count although few pixels have them."
+    shown = [np.asarray(frame).reshape(-1, 3) for frame in frames[:: max(1, len(frames) // 4)]]
+    pixels = np.concatenate(shown)
+    vivid = pixels[np.ptp(pixels.astype(np.int16), axis=1) > 60]
+    some = np.concatenate([pixels[::7], *[vivid] * max(1, len(pixels) // 7 // max(1, len(vivid)))])
+    square = some[: len(some) // 256 * 256].reshape(-1, 256, 3)
+    return Image.fromarray(square).quantize(colors, dither=Image.Dither.NONE)
+
+
 def keep(page: Page, name: str, width: int = 1000) -> None:
-    "Save what is on the screen, so many pixels wide."
+    "Save what is on the screen, so many pixels wide, with 256 colors."
     shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
     size = width, round(shot.height * width / shot.width)
-    (shot if size == shot.size else shot.resize(size, Image.Resampling.LANCZOS)).save(
+    shot = shot if size == shot.size else shot.resize(size, Image.Resampling.LANCZOS)
+    shot.quantize(palette=palette_of([shot], 256), dither=Image.Dither.NONE).save(
         IMAGES / name, optimize=True
     )
     print(f"{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB", flush=True)
@@ -135,16 +146,6 @@ def told(program: Program) -> list[str]:
     "What was said of the desk, without the sentences that explain it."
     wanted = r"at 20|simulated desk, seed|a year of backtest each|.+: found after|the silence of"
     return [line for line in program.lines if re.match(wanted, line)]
-
-
-def palette_of(frames: list[Image.Image], colors: int) -> Image.Image:
-    "Colors of some frames; vivid ones count although few pixels have them."
-    shown = [np.asarray(frame).reshape(-1, 3) for frame in frames[:: max(1, len(frames) // 4)]]
-    pixels = np.concatenate(shown)
-    vivid = pixels[np.ptp(pixels.astype(np.int16), axis=1) > 60]
-    some = np.concatenate([pixels[::7], *[vivid] * max(1, len(pixels) // 7 // max(1, len(vivid)))])
-    square = some[: len(some) // 256 * 256].reshape(-1, 256, 3)
-    return Image.fromarray(square).quantize(colors, dither=Image.Dither.NONE)
 
 
 def save_recording(frames: list[Image.Image], path: Path) -> None:
@@ -204,10 +205,15 @@ def played(folder: Path, *names: str, breaks: tuple[str, ...], until: date) -> P
     return folder
 
 
+def two_strategies(folder: Path) -> Path:
+    "A desk of two, of which one has lost its skill; made once."
+    two, breaks = folder / "two", ("intraday@2025-04-14", "swing@2025-12-31")
+    return two if two.exists() else played(two, "intraday", "swing", breaks=breaks, until=date(2025, 5, 30))
+
+
 def picture_guide(browser: Browser, folder: Path) -> None:
     "Two strategies on the page, of which one has lost its skill; the tabs; a phone; a page that lost its server."
-    breaks = ("intraday@2025-04-14", "swing@2025-12-31")
-    two = played(folder / "two", "intraday", "swing", breaks=breaks, until=date(2025, 5, 30))
+    two = two_strategies(folder)
     words: tuple[str | Path, ...] = ("dashboard", "--port", "0", "--alert-precision-threshold", "0.48")
     with running(*words, "--telemetry-dir", two) as (_, url):
         with viewing(browser, url, 1280, 980) as page:
@@ -230,8 +236,7 @@ def picture_guide(browser: Browser, folder: Path) -> None:
 
 def picture_report(browser: Browser, folder: Path) -> None:
     "The first page of a report on the same two strategies."
-    breaks = ("intraday@2025-04-14", "swing@2025-12-31")
-    two = played(folder / "report", "intraday", "swing", breaks=breaks, until=date(2025, 5, 30))
+    two = two_strategies(folder)
     out = folder / "report.html"
     subprocess.run(
         [*COMMAND, "report", "--telemetry-dir", str(two), "--out", str(out)],
