@@ -9,16 +9,20 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import cast, get_args
 
+from ..config import Settings
 from .answers import Figures, Pictures, Trades
 from .cache import PageCache, content_of, recall
 from .query import Listing, Query
 from .trade_list import trades_of
-from ..metrics.picture import Question
+from ..metrics.calendar import exchange_zone
+from ..metrics.picture import Picture, Question
 from ..metrics.pictures import pictures_of
+from ..metrics.price_chart import bars_of
 from ..store.view import View
+from ..wording import MODES
 
 # %% auto #0
-__all__ = ['QUESTIONS_ASKED', 'list_known', 'without_list', 'pictures_known']
+__all__ = ['QUESTIONS_ASKED', 'list_known', 'without_list', 'pictures_shown', 'pictures_known']
 
 # %% ../../nbs/dashboard/31_open_tab.ipynb #list-known
 def list_known(
@@ -42,6 +46,25 @@ def without_list(
     "Leave out what only the list of trades depends on."
     return replace(query, hurry=False, page=0, cell=None, listing=Listing())
 
+# %% ../../nbs/dashboard/31_open_tab.ipynb #pictures-shown
+def pictures_shown(
+    view: View,  # The trades that are shown, and their backtest
+    question: Question,  # Of the open tab
+    settings: Settings,  # Zone of days, sessions of symbols, where bars are
+) -> list[Picture]:  # Those that these trades allow
+    "Answer the question of a tab: hours by the clock of the exchange, prices where bars are."
+    rows, zone = view.figure, settings.timezone
+    clock = exchange_zone(rows, zone, settings.session, settings.symbol_sessions)
+    asked = settings.bars_path is not None and question == "trades"
+    bars = (
+        bars_of(rows, settings.bars_path or "", settings.symbol_sessions, settings.session) if asked else {}
+    )
+    sides = (
+        MODES[mode].side if (mode := view.mode) in MODES else MODES["backtest"].side,
+        MODES["backtest"].side,
+    )
+    return pictures_of(rows, zone, question, reference=view.reference, clock=clock, bars=bars, names=sides)
+
 # %% ../../nbs/dashboard/31_open_tab.ipynb #pictures-known
 QUESTIONS_ASKED = get_args(Question)
 
@@ -50,7 +73,7 @@ def pictures_known(
     query: Query,  # What the viewer asked for
     cache: PageCache,  # What is known
     look: Callable[[], View],  # Selects the trades that are shown
-    timezone: str,  # Zone of days and hours
+    settings: Settings,  # Zone of days, sessions of symbols, where bars are
 ) -> tuple[Pictures | None, bool]:  # None: the open tab has none; are they those of the present rows?
     "Draw the pictures of the open tab, as far as there is time."
     if query.tab not in QUESTIONS_ASKED:
@@ -63,8 +86,7 @@ def pictures_known(
 
     def find() -> Pictures:
         view = look()
-        shown = pictures_of(view.figure, timezone, question, reference=view.reference)
-        return {"question": question, "shown": shown, "ready": True}
+        return {"question": question, "shown": pictures_shown(view, question, settings), "ready": True}
 
     key = (query.tab, query.symbol, query.direction, query.run, query.run_mode, query.strategy)
     found, known = cache.pictures(key, query.hurry, content, find)

@@ -69,11 +69,18 @@ def words_of(
     answer: Reconciliation,  # Any
 ) -> Reconciled:  # JSON-ready
     "Put a reconciliation into words."
-    from trade_telemetry.judgement.reconcile_words import class_table, headline, note_lines, worst_table
+    from trade_telemetry.judgement.reconcile_words import (
+        class_table,
+        headline,
+        note_lines,
+        unmatched_table,
+        worst_table,
+    )
 
     when = period(answer.shared.period.first, answer.shared.period.last)
     trades = (plural(answer.live.trades, "live trade"), plural(answer.backtest.trades, "backtest trade"))
     tables = [class_table(answer), worst_table(answer)] if answer.differs else []
+    tables += [alone] if (alone := unmatched_table(answer)).rows else []
     words: list[WordTable] = [
         {"title": t.title, "header": list(t.header), "rows": [list(row) for row in t.rows]}
         for t in tables if t.rows

@@ -139,6 +139,7 @@ def kernel_environment(
         if name.startswith(UNSEEN):
             continue
         value = getattr(settings, name)
+        value = value.resolve() if isinstance(value, Path) else value
         text = json.dumps(value) if isinstance(value, dict) else "" if value is None else str(value)
         environment[str(info.validation_alias or name).upper()] = text
     environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
