@@ -128,7 +128,7 @@ def facts_of(
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
         "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
-        "simulated": view.simulated,
+        "simulated": view.simulated, "clock": None if view.clock is None else view.clock.isoformat(timespec="seconds"),
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
