@@ -56,7 +56,8 @@ class Output:
 
 # %% ../../nbs/cli/02_flags.ipynb #cuts
 Key = Literal[
-    "strategy", "symbol", "exit_reason", "weekday", "exit_weekday", "hour", "holding", "month", "direction"
+    "strategy", "symbol", "exit_reason", "entry_tag", "version", "account", "weekday", "exit_weekday", "hour", "holding",
+    "month", "direction",
 ]  # fmt: skip
 PARTS = Group("Into parts", sort_key=3)
 
@@ -304,6 +305,10 @@ LINES: dict[str, tuple[str, ...]] = {
         "check --notify ntfy://my-desk --page-url http://127.0.0.1:8866",
     ),
     "judge": ("judge", "judge --json"),
+}  # fmt: skip
+
+# %% ../../nbs/cli/02_flags.ipynb #more-examples
+LINES |= {
     "watch": ("watch", "watch --every 60 --page-url http://127.0.0.1:8866 --json", "watch --metrics-port 9108", "watch --once"),
     "export": ("export --symbol AAPL --out state.json",),
     "report": (

@@ -86,6 +86,7 @@ class PageCache:
         self.lists: LRUCache[Hashable, Any] = LRUCache(
             6
         )  # Pages of lists of trades, by all that was asked for
+        self.bars: LRUCache[Hashable, Any] = LRUCache(2)  # Prices, by symbols and state of their folder
         self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
 
         self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is

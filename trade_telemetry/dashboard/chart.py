@@ -24,11 +24,11 @@ from ..store.notes import Mark
 from ..wording import capital, listed, moment, plain_text, plural
 
 # %% auto #0
-__all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE', 'MOST_MARKED', 'LONGEST_MARK',
-           'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of', 'zoom_options',
-           'grid_options', 'axis_options', 'marks_shown', 'mark_words', 'mark_option', 'MarkList', 'marks_html',
-           'curve_option', 'range_buttons', 'CurveHead', 'span_of', 'curve_head_html', 'Chart', 'ReturnCurve',
-           'LazyChart']
+__all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MOST_SHADED', 'MUTED', 'AXIS_LABEL', 'LINE', 'MOST_MARKED',
+           'LONGEST_MARK', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of',
+           'zoom_options', 'grid_options', 'axis_options', 'marks_shown', 'mark_words', 'mark_option', 'MarkList',
+           'marks_html', 'legend_option', 'curve_option', 'range_buttons', 'CurveHead', 'span_of', 'curve_head_html',
+           'Chart', 'ReturnCurve', 'LazyChart']
 
 # %% ../../nbs/dashboard/13_chart.ipynb #wall-clock
 def wall_clock_ms(
@@ -71,18 +71,24 @@ LEGEND_WIDTH = 220  # Pixels of a name in the legend; the rest of it is in the r
 PERCENT_AXIS = encode_js_fn(["value"], "return Math.round(100 * value) + ' %'")
 
 # %% ../../nbs/dashboard/13_chart.ipynb #series-options
+MOST_SHADED = 3  # Strategies with a shade: more of them would only be gray
+
+
 def line_option(
     kind: str,  # c curve, d depth of the drawdown, p precision, l lower edge, b width of the band
     place: int,  # Position of the strategy
     name: str,  # Strategy, as plain text
     color: str,  # CSS color
+    front: bool | None = None,  # Is it one of those that were chosen among many? None: nobody chose
 ) -> dict[str, Any]:  # One series of the chart
     "Describe one series."
+    width, z = (2, 2) if front is None else (2.5, 3) if front else (1.5, 2)
     lower, shade = int(kind in "plb"), kind in "db"
     option: dict[str, Any] = {
         "id": f"{kind}{place}", "type": "line", "name": name, "datasetIndex": lower, "xAxisIndex": lower, "yAxisIndex": lower,
         "encode": {"x": "time", "y": f"{kind}{place}"}, "showSymbol": False, "emphasis": {"disabled": True},
-        "lineStyle": {"width": 2 if kind in "cp" else 0, "color": color}, "itemStyle": {"color": color},
+        "lineStyle": {"width": width if kind in "cp" else 0, "color": color, "opacity": 0.55 if front is False else 1},
+        "itemStyle": {"color": color}, "z": z,
     }  # fmt: skip
     if not lower:
         option["step"] = "end"
@@ -95,12 +101,15 @@ def lines_of(
     names: Sequence[str],  # Strategies
     left_out: Sequence[str],  # Those without a curve
     colors: Mapping[str, str],  # CSS color of each
+    chosen: Sequence[str] = (),  # Those in front
 ) -> list[dict[str, Any]]:  # All series
     "Describe the series of all strategies."
+    shaded = names if len(names) <= MOST_SHADED else chosen if len(chosen) <= MOST_SHADED else []
     return [
-        line_option(kind, place, plain_text(name), colors[name])
+        line_option(kind, place, plain_text(name), colors[name], name in chosen if chosen else None)
         for place, name in enumerate(names)
         for kind in ("plb" if name in left_out else "cdplb")
+        if kind in "cp" or name in shaded
     ]
 
 # %% ../../nbs/dashboard/13_chart.ipynb #chart-tables
@@ -193,13 +202,12 @@ MOST_MARKED, LONGEST_MARK = 12, 34  # Lines in the chart, and characters beside 
 
 def marks_shown(
     state: State,  # What to show
-) -> list[Mark]:  # Those inside the days of the curve, oldest first
-    "Choose the marks that belong to the curve."
-    window = state["window"]
-    if window is None or window["start"] is None or window["end"] is None:
+) -> list[Mark]:  # Those since the first day of the curve, oldest first
+    "Choose the marks that belong to the curve; what was written since its last trade does."
+    if (window := state["window"]) is None:
         return []
-    first, last = (datetime.fromisoformat(str(window[side])) for side in ("start", "end"))
-    return [mark for mark in state["marks"] if first <= datetime.fromisoformat(mark["at"]) <= last]
+    first = datetime.fromisoformat(window["start"])
+    return [mark for mark in state["marks"] if first <= datetime.fromisoformat(mark["at"])]
 
 
 def mark_words(
@@ -215,7 +223,9 @@ def mark_option(
     state: State,  # What to show
 ) -> list[dict[str, Any]]:  # A series that is nothing but upright lines; none without marks
     "Describe the marks in the chart."
-    marks = marks_shown(state)[-MOST_MARKED:]
+    last = "" if state["window"] is None else state["window"]["end"]
+    marks = [m for m in marks_shown(state) if datetime.fromisoformat(m["at"]) <= datetime.fromisoformat(last)]
+    marks = marks[-MOST_MARKED:]
     times = [round(datetime.fromisoformat(mark["at"]).timestamp() * 1000) for mark in marks]
     lines = [
         {"xAxis": at, "name": mark_words(mark, LONGEST_MARK)}
@@ -252,6 +262,23 @@ def marks_html(
     counts = [plural(n, what) for n, what in ((notes, "note"), (versions, "change of version")) if n]
     return _MARKS(MarkList(listed(counts), rows))
 
+# %% ../../nbs/dashboard/13_chart.ipynb #legend
+def legend_option(
+    names: Sequence[str],  # Strategies
+) -> dict[str, Any]:  # Part of the option
+    "Describe the legend: many names are one line that can be turned."
+    words = {"color": "var(--tt-soft)", "fontSize": 12, "width": LEGEND_WIDTH, "overflow": "truncate"}
+    arrows = {
+        "pageIconColor": MUTED,
+        "pageIconInactiveColor": "var(--tt-off)",
+        "pageIconSize": 11,
+        "pageTextStyle": {"color": MUTED},
+    }
+    return {
+        "type": "plain" if len(names) <= MOST_SHADED else "scroll", "data": [plain_text(name) for name in names], "left": 0, "right": 14, "top": 0,
+        "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": words, "tooltip": {"show": True}, "inactiveColor": "var(--tt-off)", **arrows,
+    }  # fmt: skip
+
 # %% ../../nbs/dashboard/13_chart.ipynb #curve-option
 def curve_option(
     state: State,  # What to show
@@ -262,6 +289,7 @@ def curve_option(
     with_curve = [i for i, name in enumerate(names) if name in state["curve"]["cumulative_return_pct"]]
     left_out = [name for i, name in enumerate(names) if i not in with_curve]
     words = {"color": MUTED, "fontSize": 12, "fontWeight": "normal"}
+    chosen = [] if state["desk"] is None else state["desk"]["pinned"]
     nothing = {
         "text": "No closed trades in this window",
         "left": "center",
@@ -282,12 +310,12 @@ def curve_option(
         "backgroundColor": "transparent",
         "textStyle": {"fontFamily": FONT},
         "title": [nothing, below],
-        "legend": {"data": [plain_text(name) for name in names], "left": 0, "top": 0, "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": {"color": "var(--tt-soft)", "fontSize": 12, "width": LEGEND_WIDTH, "overflow": "truncate"}, "tooltip": {"show": True}, "inactiveColor": "var(--tt-off)"},
+        "legend": legend_option(names),
         "dataset": [
             {"dimensions": dimensions_of("cd", with_curve), "source": upper_table(state)},
             {"dimensions": dimensions_of("plb", range(len(names))), "source": lower_table(state)},
         ],
-        "series": [*lines_of(names, left_out, colors), *mark_option(state)],
+        "series": [*lines_of(names, left_out, colors, chosen), *mark_option(state)],
         "dataZoom": zoom_options(bool(names)),
         **axis_options(),
     }  # fmt: skip
