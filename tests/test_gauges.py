@@ -27,6 +27,7 @@ from trade_telemetry.judgement.gauges import (
     PREFIX,
     Figures,
     gauges_of,
+    labels_of,
     prometheus_name,
 )
 from trade_telemetry.store.view import View
@@ -70,8 +71,9 @@ def exported(desk: Path, capsys: pytest.CaptureFixture[str]) -> dict[Key, float]
         if value is not None:
             found[name, frozenset(labels.items())] = value
 
-    for name, own in state["strategies"].items():
-        share, health = own["precision"], state["health"][name]
+    labels = labels_of(state["strategies"])
+    for strategy, own in state["strategies"].items():
+        share, health, name = own["precision"], state["health"][strategy], labels[strategy]
         for end, key in (("", "value"), ("_low", "low"), ("_high", "high"), ("_calls", "n")):
             put(f"precision{end}", share[key], strategy=name)
         put("mean_return", own["mean_return_pct"] / 100, strategy=name)

@@ -305,6 +305,10 @@ LINES: dict[str, tuple[str, ...]] = {
         "check --notify ntfy://my-desk --page-url http://127.0.0.1:8866",
     ),
     "judge": ("judge", "judge --json"),
+}  # fmt: skip
+
+# %% ../../nbs/cli/02_flags.ipynb #more-examples
+LINES |= {
     "watch": ("watch", "watch --every 60 --page-url http://127.0.0.1:8866 --json", "watch --metrics-port 9108", "watch --once"),
     "export": ("export --symbol AAPL --out state.json",),
     "report": (

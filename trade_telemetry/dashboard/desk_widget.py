@@ -94,7 +94,7 @@ def head_of(
 ) -> dict[str, Any]:  # What is said above it
     "Say what is not in the rows."
     words = {name: [word.text, word.tone] for name, word in HEALTH.items()}
-    shown = {key: desk[key] for key in ("group_by", "states", "alarms", "note", "pinned", "drawn")}  # type: ignore[literal-required]
+    shown = {key: desk[key] for key in ("group_by", "states", "alarms", "note", "pinned", "drawn")}
     return {
         **shown,
         "words": words,

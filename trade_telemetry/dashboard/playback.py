@@ -18,7 +18,6 @@ from .answers import State
 from .as_of import Looks, Span, span_of
 from .controls import package_text
 from ..judgement.health import health_of
-from ..store.store import TraceStore
 from ..store.view import select_view
 from ..timezones import date_of_day, day_end_us, day_of_date, utc_of, zone_of
 from ..wording import plain_text

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..config import moment_meant
-from .answers import GroupBy, State, Tab
+from .answers import State, Tab
+from ..judgement.desk_table import GroupBy
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.view import View, Wanted, choose_view
@@ -88,7 +89,7 @@ def listing_after(
         now = replace(now, where=tuple(kept.items())[:MOST_CONDITIONS])
     return now
 
-
+# %% ../../nbs/dashboard/05_query.ipynb #listing-text
 def listing_text(
     listing: Listing,  # Any
 ) -> str:  # JSON that `listing_after` makes the same of; "{}" for the list at the start

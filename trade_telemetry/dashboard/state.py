@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -22,7 +22,7 @@ __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS'
            'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry',
            'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of',
            'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
-           'rules_stamp', 'dashboard_state', 'StateSource']
+           'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -64,6 +64,8 @@ from trade_telemetry.dashboard.figures import (
     window_of,
 )
 from .memory import give_back
+
+# %% ../../nbs/dashboard/40_state.ipynb #imports-open
 from .open_tab import list_known, pictures_known, without_list
 from .opened import opened_content, opened_known, opened_page
 from .query import Query, as_query, of_strategy, view_asked
@@ -495,6 +497,43 @@ def rules_stamp(
     now = path.stat() if path.is_file() else None
     return (0, 0) if now is None else (now.st_mtime_ns, now.st_size)
 
+# %% ../../nbs/dashboard/40_state.ipynb #facts-now
+def view_shown(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    query: Query,  # What the viewer asked for
+) -> View:
+    "Select what is shown."
+    return views_of(columns, runs, query)[1]
+
+
+def facts_now(
+    store: Store,  # What was read
+    settings: Settings,  # Time zone, interval, precision threshold
+    selected: View,  # Which runs are shown
+    runs: Sequence[RunInfo],  # As they are now
+) -> ViewFacts:  # Part of the state
+    "Facts of the runs that are shown."
+    now = {run.name: run for run in runs}
+    figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
+    return facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
+
+# %% ../../nbs/dashboard/40_state.ipynb #held-against
+def held_against(
+    strategies: Mapping[str, Figures],  # As far as they are known
+    settings: Settings,  # Time zone, rules
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    look: Callable[[], View],  # Selects what is shown
+) -> tuple[dict[str, Figures], bool]:  # With their verdicts; are these of the present rows?
+    "Hold each strategy against its backtest, as far as there is time."
+
+    def compare() -> dict[str, Against]:
+        return verdicts_of(look(), list(strategies), settings.timezone, find_rules(settings))
+
+    against, complete = cache.verdicts(query, compare, rules_stamp(settings))
+    return {n: {**own, "against": against.get(n)} for n, own in strategies.items()}, complete
+
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
     store: Store,  # Trace files below some paths, or what was known of them
@@ -510,13 +549,10 @@ def dashboard_state(
     cache.see(columns)
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-
-    def look() -> View:
-        return views_of(columns, runs, query)[1]
-
-    table = None
-    if wants_desk(query, count_known(columns, runs, query, cache, situation)):
-        table = desk_known(query, cache, (situation, known), look, runs, health, desk, settings.timezone)
+    look = partial(view_shown, columns, runs, query)
+    many = count_known(columns, runs, query, cache, situation)
+    basis = (situation, known), look, runs, health, desk, settings.timezone
+    table = desk_known(query, cache, *basis) if wants_desk(query, many) else None
     only = None if table is None else tuple(table["drawn"])
     key = without_list(query), situation, only
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
@@ -525,30 +561,20 @@ def dashboard_state(
     drawn, ready = pictures_known(query, cache, look, settings)
     page, sure = opened_of(columns, runs, settings, query, cache, situation)
     notes = read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs)))
-    now, selected = {run.name: run for run in runs}, judgement.selected
-    figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
-    shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
-    rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
+    shown = facts_now(store, settings, judgement.selected, runs)
+    strategies = judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
-        **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
+        **said, "rows": rows_read(store, judgement.rows), "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
         "as_of": as_of_facts(store, settings.timezone), "marks": marks_of(judgement.starts, notes), "strategy": page,
         "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
-    if table is not None:
-        return state
-    if not strategies:
+    if table is None and not strategies:
         return {**state, "message": why_empty(store, query.symbol)}
-    if not judgement.has_reference:
+    if table is not None or not judgement.has_reference:
         return state
-
-    def compare() -> dict[str, Against]:
-        seen, rules = views_of(columns, runs, query)[1], find_rules(settings)
-        return verdicts_of(seen, list(strategies), settings.timezone, rules)
-
-    against, complete = cache.verdicts(query, compare, rules_stamp(settings))
-    both: dict[str, Figures] = {n: {**own, "against": against.get(n)} for n, own in strategies.items()}
+    both, complete = held_against(strategies, settings, query, cache, look)
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-source

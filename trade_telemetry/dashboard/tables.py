@@ -17,7 +17,6 @@ from trade_telemetry.dashboard.answers import (
     Exit,
     State,
     Tab,
-    Trades,
 )
 from trade_telemetry.dashboard.markup import (
     Panel,

@@ -222,7 +222,7 @@ def wake_apprise() -> str:  # Why it cannot be loaded, "" for success
         return f"apprise cannot be loaded ({type(error).__name__})"
     return ""
 
-
+# %% ../../nbs/judgement/36_outbox.ipynb #send-by-apprise
 def send_by_apprise(
     service: Service,
     title: str,  # One line
@@ -360,7 +360,11 @@ class Outbox:
                 return self._tell(seen, now)
         except OSError as error:
             why = error.strerror or type(error).__name__
-            return Telling(said=(f"no message was sent, since {self.path} cannot be written ({why})",))
+            return Telling(
+                said=(
+                    f"no message was sent, since {self.path} cannot be written ({why}); --notify-state names another place",
+                )
+            )
 
     def _tell(self, seen: Seen, now: datetime) -> Telling:
         at = now.isoformat(timespec="seconds")

@@ -21,10 +21,11 @@ from ..health_sentences import CARRIERS
 from ..judgement.alert_rules import Case, case_of, find_rules
 from ..judgement.bar import FOLDER
 from ..judgement.evidence_path import EvidencePath
-from ..judgement.strategy_page import Mark, StrategyCurve, StrategyPage, strategy_page
-from ..plots import COLORS, INK, PAGE_INCHES, dress, plain
+from ..judgement.strategy_page import StrategyCurve, StrategyPage, strategy_page
+from ..plots import COLORS, INK, PAGE_INCHES, dress
 from .blocks import NOTHING, Block
 from .scope import Report
+from ..store.notes import Mark
 from ..wording import capital, listed, plain_text
 
 # %% auto #0

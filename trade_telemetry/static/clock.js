@@ -14,6 +14,8 @@ const ICONS = {
 };
 const NAMES = { live: "Live", historical: "Historical", stale: "Stale", error: "Refresh error", lost: "Connection lost" };
 
+const NEXT_THEME = { light: "dark", dark: "projector", projector: "light" }; // the last one is large, black on white
+
 const PULSE = { boxShadow: ["0 0 0 0 currentColor", "0 0 0 8px transparent"] };
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -170,7 +172,7 @@ function render({ model, el }) {
   const refresh = makeButton("tt-refresh", "refresh", "Refresh now", el);
   const back = makeButton("tt-back", "back", "Look back: what was known on an earlier day", el);
   back.setAttribute("aria-expanded", "false");
-  const theme = makeButton("tt-theme", "theme", "Light or dark", el);
+  const theme = makeButton("tt-theme", "theme", "Light, dark or projector", el);
   const save = makeButton("tt-export", "save", "Export what is shown as JSON", el, "Export JSON");
   const sheet = makeButton("tt-export-csv", "", "Save the trades behind the page as CSV", el, "CSV");
 
@@ -357,7 +359,7 @@ function render({ model, el }) {
   reload.addEventListener("click", () => location.reload());
   refresh.addEventListener("click", beat);
   back.addEventListener("click", () => app()?.dispatchEvent(new CustomEvent("tt-look-back")));
-  theme.addEventListener("click", () => setTheme(document.documentElement.dataset.ttTheme === "dark" ? "light" : "dark"));
+  theme.addEventListener("click", () => setTheme(NEXT_THEME[document.documentElement.dataset.ttTheme] ?? "dark"));
   save.addEventListener("click", () => model.send({ type: "export" }));
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);

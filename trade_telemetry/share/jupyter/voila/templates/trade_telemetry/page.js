@@ -8,7 +8,7 @@ function ttPrepare(baseUrl) {
   let theme = null;
   try { theme = localStorage.getItem("tt-theme"); } catch { /* storage may be forbidden */ }
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.ttTheme = theme === "dark" || theme === "light" ? theme : dark ? "dark" : "light";
+  root.dataset.ttTheme = ["light", "dark", "projector"].includes(theme) ? theme : dark ? "dark" : "light";
 
   // After a reload, or by an address that was shared, the viewer's choices are given to a new kernel (see clock.js).
   // Until it has answered, nothing is shown of the choices that it began with.
@@ -125,7 +125,8 @@ function ttWatch(baseUrl) {
       return;
     }
     seconds += document.readyState === "complete"; // the server may still be running the notebook
-    if (notice || (seconds < PATIENCE && (seconds % 5 !== 3 || !(await kernelIsGone())))) return;
+    const cut = seconds > 1 && !window.ttWhole; // a kernel died while the page was being written
+    if (notice || (!cut && seconds < PATIENCE && (seconds % 5 !== 3 || !(await kernelIsGone())))) return;
     if (notice) return; // another look was quicker
     const reload = again();
     say(`The page came up without its kernel. ${reload ? "Loading it again …" : "Reload it; if that does not help, the server's log says why."}`);
