@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Annotated
 
 from .common import Answer, deliver, project_folder, read_bars, settings_of
