@@ -154,7 +154,7 @@ FORTY = many(40)
             "search": plain,
             "where": conditions | plain,
         },
-    )  # fmt: skip
+    )
 )
 def test_whatever_a_page_sends_gives_a_bounded_list_or_nothing(change: dict[str, Any]) -> None:
     listing = listing_after(Listing(), change)

@@ -48,7 +48,7 @@ def settings_of(
     return Settings.load(
         where.config, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
         dashboard_refresh_interval=refresh_interval, dashboard_alert_precision_threshold=alert_precision_threshold,
-        dashboard_data_dir=data_dir,
+        bars_path=data_dir,
     )  # fmt: skip
 
 # %% ../../nbs/cli/03_common.ipynb #project-folder

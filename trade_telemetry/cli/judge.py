@@ -33,6 +33,12 @@ from trade_telemetry.cli.common import (
     telemetry_folder,
     to_json,
 )
+
+# %% auto #0
+__all__ = ['REPORTED', 'numbers_of', 'numbers_answer', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check',
+           'judge', 'export', 'report']
+
+# %% ../../nbs/cli/06_judge.ipynb #imports-flags
 from trade_telemetry.cli.flags import (
     Choice,
     Cuts,
@@ -52,10 +58,6 @@ from ..clock import now_of, present
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
-
-# %% auto #0
-__all__ = ['REPORTED', 'numbers_of', 'numbers_answer', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check',
-           'judge', 'export', 'report']
 
 # %% ../../nbs/cli/06_judge.ipynb #imports-types
 if TYPE_CHECKING:  # a verb loads what it asks

@@ -11,11 +11,13 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
-from ..judgement.desk_table import Desk, GroupBy
-from ..judgement.strategy_page import Mark, StrategyPage
+from ..judgement.desk_sums import GroupBy
+from ..judgement.desk_table import Desk
+from ..judgement.strategy_page import StrategyPage
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
 from ..store.as_of import AsOf
+from ..store.notes import Mark
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakSet, finalize
@@ -15,7 +16,7 @@ from weakref import WeakSet, finalize
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 # %% auto #0
-__all__ = ['LAUNCHED', 'end_with_launcher', 'kill_processes', 'DashboardKernels']
+__all__ = ['LAUNCHED', 'TRIES', 'Rendered', 'end_with_launcher', 'kill_processes', 'next_of_pool', 'DashboardKernels']
 
 # %% ../../nbs/dashboard/03_kernel_manager.ipynb #end-with-launcher
 LAUNCHED = "TRADE_TELEMETRY_LAUNCHED"  # set by the launcher: standard input is open as long as it lives
@@ -48,9 +49,35 @@ def kill_processes(
             process.kill()
             process.wait()
 
+# %% ../../nbs/dashboard/03_kernel_manager.ipynb #next-of-pool
+TRIES = 3  # Kernels of the pool that a viewer is given at most
+Rendered = Callable[..., Awaitable[Any]]
+
+
+def next_of_pool(
+    take: Rendered,  # Takes a page out of Voilà's pool
+) -> Rendered:  # The same, and where its kernel could not start, the next one
+    "Do not let a viewer pay for a kernel that failed."
+
+    async def patient(self: Any, notebook_name: str, *rest: Any, **more: Any) -> Any:
+        for _ in range(TRIES - 1):
+            try:
+                return await take(self, notebook_name, *rest, **more)
+            except Exception as error:  # noqa: BLE001  whatever kept the kernel from starting
+                self.log.warning("A kernel of the pool did not start, taking the next: %r", error)
+                self.fill_if_needed(delay=0, notebook_name=notebook_name, **more)
+        return await take(self, notebook_name, *rest, **more)
+
+    return patient
+
 # %% ../../nbs/dashboard/03_kernel_manager.ipynb #dashboard-kernels
 class DashboardKernels(AsyncMappingKernelManager):
     "Kernels of the dashboard: a page keeps the one it was given, and none outlives the server."
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # Voilà makes one, with its pool
+        super().__init_subclass__(**kwargs)
+        if (take := vars(cls).get("get_rendered_notebook")) is not None:
+            cls.get_rendered_notebook = next_of_pool(take)  # type: ignore[attr-defined]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]

@@ -17,15 +17,18 @@ from .answers import Figures, Pictures, Trades
 from .cache import PageCache, content_of, recall
 from .query import Listing, Query
 from .trade_list import trades_of
+from ..metrics.calendar import exchange_zone
 from ..metrics.picture import Picture, Question
 from ..metrics.pictures import pictures_of
 from ..metrics.price_chart import bars_of
 from ..store.columns import TraceColumns
 from ..store.view import View
 from ..trading.bars import Bars
+from ..wording import MODES
 
 # %% auto #0
-__all__ = ['QUESTIONS_ASKED', 'list_known', 'without_list', 'folder_stamp', 'bars_known', 'each_named', 'pictures_known']
+__all__ = ['QUESTIONS_ASKED', 'list_known', 'without_list', 'folder_stamp', 'bars_known', 'each_named', 'pictures_shown',
+           'pictures_known']
 
 # %% ../../nbs/dashboard/31_open_tab.ipynb #list-known
 def list_known(
@@ -64,7 +67,7 @@ def bars_known(
     cache: PageCache,  # What is known
 ) -> dict[str, Bars]:  # By symbol, few; empty where no folder is named or has any
     "Read the bars of what was traded most, once."
-    if (folder := settings.dashboard_data_dir) is None:
+    if (folder := settings.bars_path) is None:
         return {}
     counts = np.bincount(columns.symbol, minlength=len(columns.symbols))
     most = tuple(columns.symbols[k] for k in np.argsort(-counts, kind="stable")[:12].tolist())
@@ -85,6 +88,23 @@ def each_named(
         found.append(picture if seen[name] == 1 else {**picture, "name": f"{name}_{seen[name]}"})
     return found
 
+# %% ../../nbs/dashboard/31_open_tab.ipynb #pictures-shown
+def pictures_shown(
+    view: View,  # The trades that are shown, and their backtest
+    question: Question,  # Of the open tab
+    settings: Settings,  # Zone of days, sessions of symbols, where bars are
+    cache: PageCache,  # Bars that are known
+) -> list[Picture]:  # Those that these trades allow
+    "Answer the question of a tab: hours by the clock of the exchange, prices where bars are."
+    rows, zone = view.figure, settings.timezone
+    clock = exchange_zone(rows, zone, settings.session, settings.symbol_sessions)
+    bars = bars_known(rows, settings, cache) if question == "trades" else {}
+    sides = (
+        MODES[mode].side if (mode := view.mode) in MODES else MODES["backtest"].side,
+        MODES["backtest"].side,
+    )
+    return pictures_of(rows, zone, question, reference=view.reference, clock=clock, bars=bars, names=sides)
+
 # %% ../../nbs/dashboard/31_open_tab.ipynb #pictures-known
 QUESTIONS_ASKED = get_args(Question)
 
@@ -93,7 +113,7 @@ def pictures_known(
     query: Query,  # What the viewer asked for
     cache: PageCache,  # What is known
     look: Callable[[], View],  # Selects the trades that are shown
-    settings: Settings,  # Zone of days and hours, folder of bars
+    settings: Settings,  # Zone of days, sessions of symbols, where bars are
 ) -> tuple[Pictures | None, bool]:  # None: the open tab has none; are they those of the present rows?
     "Draw the pictures of the open tab, as far as there is time."
     if query.tab not in QUESTIONS_ASKED:
@@ -106,12 +126,7 @@ def pictures_known(
 
     def find() -> Pictures:
         view = look()
-        bars = bars_known(view.figure, settings, cache) if question == "trades" else {}
-        side = {"historical": "backtest", "empty": "live"}.get(view.mode, view.mode)
-        names = (side, "backtest" if side != "backtest" else "reference")
-        shown = pictures_of(
-            view.figure, settings.timezone, question, reference=view.reference, bars=bars, names=names
-        )
+        shown = pictures_shown(view, question, settings, cache)
         return {"question": question, "shown": each_named(shown), "ready": True}
 
     key = (query.tab, query.symbol, query.direction, query.run, query.run_mode, query.strategy)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..clock import now_of
 from ..config import Settings
 from .cache import PageCache, content_of
 from .query import of_strategy
@@ -38,7 +39,9 @@ def opened_case(
     "Put the case of one strategy together."
     own = view if rules.desk_wide else of_strategy(view, strategy)
     reference = own.reference if own.reference is not None else own.figure.take(slice(0))
-    case = case_of(own.figure, reference, settings.timezone, rules, clock=view.state == "live")
+    case = case_of(
+        own.figure, reference, settings.timezone, rules, now=now_of(settings, view.clock), clock=view.state == "live"
+    )  # fmt: skip
     if not len(view.figure):
         return case
     last = int(exit_days(np.array([view.figure.exit_us.max()]), settings.timezone)[0])

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..config import moment_meant
-from .answers import GroupBy, State, Tab
+from .answers import State, Tab
+from ..judgement.desk_sums import GroupBy
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.view import View, Wanted, choose_view

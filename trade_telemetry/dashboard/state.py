@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -19,11 +18,11 @@ import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
-           'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
-           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
-           'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp',
-           'view_shown', 'facts_now', 'held_against', 'dashboard_state', 'StateSource']
+__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty',
+           'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry',
+           'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of',
+           'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
+           'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -34,6 +33,7 @@ from trade_telemetry.dashboard.answers import (
     Choices,
     Coverage,
     DeskEntry,
+    DeskShown,
     Drawn,
     Figures,
     Findings,
@@ -83,6 +83,7 @@ from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
 from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
+from ..store.notes import marks_of, read_notes, version_starts
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
 from trade_telemetry.store.view import (
@@ -233,11 +234,12 @@ def health_entries(
     settings: Settings,  # Rules, time zone
     thorough: bool = True,  # Draw what takes long?
     opened: str | None = None,  # The strategy that is looked at; None: all of them
+    playing: bool = False,  # Do days pass by? Then bars are drawn, and nothing else that takes long
 ) -> tuple[Healths, bool]:  # By strategy, the worst first, and all of them; is that all that can be said?
     "Say of each strategy whether it still works, as far as a viewer's patience goes."
     few = len(view.figure.strategies) <= FEW
-    find: bool | list[str] = few or ([] if opened is None else [opened])
-    found = health_of(view, settings, draw=thorough, find=find, patience=inf if few else PATIENCE)
+    find: bool | list[str] = not playing and (few or ([] if opened is None else [opened]))
+    found = health_of(view, settings, draw=thorough or playing, find=find, patience=inf if few else PATIENCE)
     desk = desk_of(found)
     entries = {name: health_entry(one) for name, one in found.items()}
     healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict())
@@ -370,9 +372,12 @@ def health_known(
     "Say how each strategy is, as far as there is time."
 
     def find(thorough: bool) -> tuple[Healths, bool]:
-        return health_entries(views_of(columns, runs, query)[0], settings, thorough, query.strategy)
+        view = views_of(columns, runs, query)[0]
+        return health_entries(view, settings, thorough, query.strategy, query.playing)
 
-    return cache.healths((query.run, query.run_mode, query.strategy, situation), query.hurry, find)
+    return cache.healths(
+        (query.run, query.run_mode, query.strategy, query.playing, situation), query.hurry, find
+    )
 
 # %% ../../nbs/dashboard/40_state.ipynb #alerts-known
 def alerts_known(
@@ -438,11 +443,15 @@ def opened_of(
     return opened_known(cache, key, query.hurry, lambda: opened_content(view(), rules, name), find)
 
 # %% ../../nbs/dashboard/40_state.ipynb #judgement
+Starts = Mapping[str, Mapping[str, int]]
+
+
 class Judgement(NamedTuple):
     "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
 
     found: Findings  # Part of the state
     selected: View  # Which runs are shown, and as what; without their rows
+    starts: Starts  # When versions began to trade, by strategy
     rows: int  # Rows in the figures
     has_reference: bool  # Is there a backtest beside them?
 
@@ -466,7 +475,9 @@ def judgement_of(
         "newest_trace_at": utc_from_us(int(everything.figure.exit_us.max()) if len(everything.figure) else None),
     }  # fmt: skip
     selected = replace(everything, figure=TraceColumns.from_traces([]), reference=None)
-    return Judgement(found, selected, len(view.figure), view.reference is not None)
+    return Judgement(
+        found, selected, version_starts(view.figure), len(view.figure), view.reference is not None
+    )
 
 # %% ../../nbs/dashboard/40_state.ipynb #situation
 def situation_of(
@@ -524,6 +535,22 @@ def held_against(
     against, complete = cache.verdicts(query, compare, rules_stamp(settings))
     return {n: {**own, "against": against.get(n)} for n, own in strategies.items()}, complete
 
+# %% ../../nbs/dashboard/40_state.ipynb #table-known
+def table_known(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What the table depends on beside rows and question
+    healths: Healths,  # By strategy, and all
+) -> DeskShown | None:  # None where strategies are shown one by one
+    "Look the desk over, where the page is a table."
+    if not wants_desk(query, count_known(columns, runs, query, cache, situation)):
+        return None
+    look = partial(view_shown, columns, runs, query)
+    return desk_known(query, cache, situation, look, runs, *healths, settings.timezone)
+
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
     store: Store,  # Trace files below some paths, or what was known of them
@@ -540,9 +567,7 @@ def dashboard_state(
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
     look = partial(view_shown, columns, runs, query)
-    many = count_known(columns, runs, query, cache, situation)
-    basis = (situation, known), look, runs, health, desk, settings.timezone
-    table = desk_known(query, cache, *basis) if wants_desk(query, many) else None
+    table = table_known(columns, runs, settings, query, cache, (situation, known), (health, desk))
     only = None if table is None else tuple(table["drawn"])
     key = without_list(query), situation, only
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
@@ -550,13 +575,14 @@ def dashboard_state(
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
     drawn, ready = pictures_known(query, cache, look, settings)
     page, sure = opened_of(columns, runs, settings, query, cache, situation)
+    notes = read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs)))
     shown = facts_now(store, settings, judgement.selected, runs)
     strategies = judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
         **said, "rows": rows_read(store, judgement.rows), "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
-        "as_of": as_of_facts(store, settings.timezone), "strategy": page,
+        "as_of": as_of_facts(store, settings.timezone), "marks": marks_of(judgement.starts, notes), "strategy": page,
         "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
     if table is None and not strategies:
@@ -606,7 +632,9 @@ class StateSource:
         state = dashboard_state(look.store, look.settings, query, look.cache)
         if self.store.columns is not before and len(self.store.columns) > MANY_ROWS:
             give_back()
-        return state
+        return (
+            {**state, "complete": True} if query.playing else state
+        )  # nobody waits for more of a passing day
 
     def _look(self, query: Query) -> Look:
         "Look at the present, or back."

@@ -13,16 +13,17 @@ from ipecharts.tools import encode_js_fn
 
 from .chart import AXIS_LABEL, LINE, MUTED, PERCENT_AXIS
 from .markup import FONT
-from ..health_sentences import CARRIERS
+from ..health_sentences import CARRIERS, StreamCode
 from ..judgement.evidence_path import EvidencePath
-from ..judgement.strategy_page import Mark, StrategyCurve
+from ..judgement.strategy_page import StrategyCurve
+from ..store.notes import Mark
 from ..wording import capital, plain_text
 
 # %% auto #0
-__all__ = ['HIGHEST', 'MOST_LABELS', 'PATH_READ_OUT', 'PATH_HEIGHT', 'AT_LEAST_120', 'CURVE_READ_OUT', 'BAND_HEIGHT', 'day_ms',
-           'share_of_alarm', 'score_order', 'path_table', 'path_dimensions', 'label_text', 'mark_line', 'inside',
-           'mark_lines', 'change_area', 'said_lines', 'tooltip_option', 'path_axes', 'path_series', 'path_option',
-           'band_table', 'band_option']
+__all__ = ['HIGHEST', 'HEAD', 'MOST_LABELS', 'PATH_READ_OUT', 'PATH_HEIGHT', 'AT_LEAST_120', 'CURVE_READ_OUT', 'BAND_HEIGHT',
+           'day_ms', 'share_of_alarm', 'score_order', 'path_table', 'path_dimensions', 'label_text', 'mark_line',
+           'inside', 'mark_lines', 'change_area', 'said_lines', 'tooltip_option', 'path_axes', 'path_series',
+           'path_option', 'band_table', 'band_option']
 
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #day-ms
 HIGHEST = 3.0  # Share of an alarm that is drawn at most
@@ -37,7 +38,7 @@ def day_ms(
 
 def share_of_alarm(
     path: EvidencePath,  # Of one strategy
-    score: str,  # One of its scores
+    score: StreamCode,  # One of its scores
     what: str = "evidence",  # evidence or watch_bar
 ) -> list[float | None]:  # On each day; None where nothing was watched
     "Hold evidence against the bar of its day."
@@ -50,7 +51,7 @@ def share_of_alarm(
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #path-table
 def score_order(
     path: EvidencePath,  # Of one strategy
-) -> list[str]:  # Its scores, the one of the finding last: it is drawn on top
+) -> list[StreamCode]:  # Its scores, the one of the finding last: it is drawn on top
     "Order the scores."
     return [name for name in path["scores"] if name != path["now"]] + [path["now"]] * (
         path["now"] in path["scores"]
@@ -80,6 +81,7 @@ def path_dimensions(
     return ["time", "chance", "watch", *(f"t{k}" for k in n), *(f"s{k}" for k in n)]
 
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #mark-lines
+HEAD = "insideEndTop"  # Place of a text at the head of its line
 MOST_LABELS = 6  # marks beyond that many have a line, but no text
 
 
@@ -96,6 +98,7 @@ def mark_line(
     color: str = MUTED,  # CSS color
     kind: str = "dotted",  # solid, dashed, dotted
     width: float = 1,
+    place: str = "insideStartTop",  # Of the text: at the foot of the line, or insideEndTop, at its head
 ) -> dict[str, Any]:  # One entry of a markLine
     "Describe a line that stands at a day."
     label = {
@@ -103,7 +106,7 @@ def mark_line(
         "formatter": label_text(text),
         "color": color,
         "fontSize": 11,
-        "position": "insideEndTop",
+        "position": place,
     }
     return {"xAxis": day_ms(at), "lineStyle": {"color": color, "type": kind, "width": width}, "label": label}
 
@@ -184,12 +187,14 @@ def said_lines(
     days, lines = path["days"], list[dict[str, Any]]()
     for one in path["episodes"]:
         if one["first"] >= days[0]:
-            lines.append(mark_line(one["first"], "alarm" * labelled, "var(--tt-bad)", "solid", 1.5))
+            lines.append(mark_line(one["first"], "alarm" * labelled, "var(--tt-bad)", "solid", 1.5, HEAD))
         if not one["on"] and one["last"] >= days[0]:
-            lines.append(mark_line(one["last"], "ended" * labelled, "var(--tt-good)", "solid", 1.5))
+            lines.append(mark_line(one["last"], "ended" * labelled, "var(--tt-good)", "solid", 1.5, HEAD))
     if path["since"] is not None and path["since"][1] >= days[0]:
         lines.append(
-            mark_line(path["since"][1], "changed about here" * labelled, "var(--tt-warn)", "dashed", 1.5)
+            mark_line(
+                path["since"][1], "changed about here" * labelled, "var(--tt-warn)", "dashed", 1.5, HEAD
+            )
         )
     return lines
 

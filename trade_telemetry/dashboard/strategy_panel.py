@@ -17,7 +17,8 @@ from .controls import html_widget, plain_layout
 from .markup import Template, set_html, strategy_colors
 from .strategy_charts import BAND_HEIGHT, PATH_HEIGHT, band_option, path_option
 from ..health_sentences import HEALTH, day_text
-from ..judgement.strategy_page import Mark, PeriodTable, StrategyPage
+from ..judgement.strategy_page import PeriodTable, StrategyPage
+from ..store.notes import Mark
 
 # %% auto #0
 __all__ = ['Head', 'head_html', 'WordRows', 'Below', 'marks_of', 'below_html', 'periods_html', 'color_of', 'band_html',
@@ -95,7 +96,10 @@ def marks_of(
     page: StrategyPage,  # Of the strategy that was opened
 ) -> list[Mark]:  # Its own and those of all, oldest first, each once
     "Join changes of version and notes."
-    some = [*page["marks"], *(m for m in state["marks"] if m["strategy"] in ("", page["name"]))]
+    some = [
+        *page["marks"],
+        *(m for m in state["marks"] if m["kind"] == "note" and m["strategy"] in ("", page["name"])),
+    ]
     once = {(m["at"][:10], m["text"]): m for m in some}
     return sorted(once.values(), key=lambda m: m["at"])
 

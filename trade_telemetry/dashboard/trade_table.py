@@ -14,7 +14,6 @@ import traitlets
 from .answers import State, Trade, Trades
 from .controls import package_text, plain_layout
 from .markup import LONGEST_NAME, strategy_colors
-from .query import LISTED
 from .trade_list import CSV_ROWS
 from ..wording import DASH, duration, moment, percent, plain_text, plural, price, share
 

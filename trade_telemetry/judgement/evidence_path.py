@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import log
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 
 from ..aggregate import Aggregate, restrict
 from ..arrays import Bools, Floats, Ints
-from ..health_sentences import Health
+from ..health_sentences import Health, StreamCode
 from .alert_rules import Case
 from .bar import LEAST_HEIGHT, NO_BAR, RATE_STEP, bar_of
 from .evidence import chance_as_promised
@@ -181,7 +181,7 @@ class PathDays(NamedTuple):
     "What was said of one version on each of its days; arrays of shape (days,) or (streams, days)."
 
     day: Ints  # Exit dates, days since 1970-01-01
-    names: tuple[str, ...]  # Of the streams
+    names: tuple[StreamCode, ...]  # Of the streams
     level: Ints  # 0 nothing, 1 watch, 2 degraded
     carrier: Ints  # Position of the stream that said so, else of the leading one
     chance: Floats  # That it still was what the reference promised
@@ -252,7 +252,7 @@ def path_days(
             zip(streams, watches, paths, shares, lows, strict=True)
         )
     ]
-    names = tuple(s.name for s in streams)
+    names = cast("tuple[StreamCode, ...]", tuple(s.name for s in streams))
     level, carrier = _levels(names, present, lines)
     evidence, bar, low = (
         np.array([getattr(one, f) for one in lines]) for f in ("evidence", "bar", "watch_bar")
@@ -305,7 +305,7 @@ class Episode(TypedDict):
     first: str  # Day on which it was said, YYYY-MM-DD
     last: str  # Last day with it on
     on: bool  # Is it on now?
-    carrier: str  # Score that raised it
+    carrier: StreamCode  # Score that raised it
     since: list[str] | None  # When the loss began, as known when the evidence was highest: 5, 50, 95 % points
 
 
@@ -330,10 +330,10 @@ class EvidencePath(TypedDict):
     strategy: str
     days: list[str]  # YYYY-MM-DD
     level: list[Level]
-    carrier: list[str]  # Score that said so, else the leading one
+    carrier: list[StreamCode]  # Score that said so, else the leading one
     chance: list[float | None]  # That it still was what the reference promised
-    scores: dict[str, ScorePath]
-    now: str  # Score whose path is the finding: the one that says how it is; where nothing was ever raised the one that came nearest
+    scores: dict[StreamCode, ScorePath]
+    now: StreamCode  # Score whose path is the finding: the one that says how it is; where nothing was ever raised the one that came nearest
     watched_since: str | None  # First day of the watch or alarm that is on
     since: list[str] | None  # When the loss that is on began, if one is: 5, 50, 95 % points
     episodes: list[Episode]  # Alarms, oldest first
@@ -451,7 +451,7 @@ def _episodes(case: Case, strategy: str, found: Walk, draw: bool, folder: Path |
     ]  # fmt: skip
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #path-of
-def _nearest(days: PathDays) -> str:
+def _nearest(days: PathDays) -> StreamCode:
     "The score that came nearest to an alarm; the leading one where none came nearer than at the start."
     near = np.nan_to_num(days.evidence / days.bar, nan=0.0).max(axis=1)
     return days.names[int(np.argmax(near))] if near.max() > 0 else days.names[0]
@@ -472,7 +472,7 @@ def path_of(
     raised = _runs(days.level > 0)
     is_on = bool(raised) and raised[-1][1] == len(days.day) - 1
     tail = days.some(np.arange(len(days.day)) >= len(days.day) - MOST_DAYS)
-    scores: dict[str, ScorePath] = {
+    scores: dict[StreamCode, ScorePath] = {
         name: {"evidence": _numbers(e), "bar": _numbers(b), "watch_bar": _numbers(w)}
         for name, e, b, w in zip(tail.names, tail.evidence, tail.bar, tail.watch_bar, strict=True)
     }

@@ -12,6 +12,7 @@ import numpy as np
 from ..arrays import Floats
 from ..health_sentences import CARRIERS, Health, day_text, score_text
 from .evidence_path import EvidencePath
+from .monitor import SURROUNDINGS
 from ..wording import listed, plain_text, plural, probability, share
 
 # %% auto #0
@@ -108,6 +109,8 @@ def path_notes(
         f"At 100 % the alarm is on, which {probability(h.false_alarm)} of healthy years reach; the dashed line is worth a look, reached in {probability(h.watch_false_alarm)} of them.",
         "Every day shows what was said on its evening, with the backtest and the rules of today.",
     ]
+    if path["now"] in SURROUNDINGS:
+        notes.append("A quieter market is not the fault of a strategy: however strong, it is told as watch.")
     if not h.referenced:
         notes.append(
             f"There is no backtest: the first {plural(h.stand_in_days, 'live day')} stand for it, and what was wrong from the start is not seen."

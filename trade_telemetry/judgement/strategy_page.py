@@ -24,6 +24,7 @@ from .return_band import BAND_DRAWS, return_band
 from .streams import cost_days, day_sums, judged_versions, lines_of
 from ..metrics.day_figures import DayTotals, by_day
 from ..metrics.intervals import effective_cases, mean_interval, wilson_interval
+from ..store.notes import Mark
 from ..timezones import date_of_day, day_of_date
 from trade_telemetry.wording import (
     capital,
@@ -40,7 +41,7 @@ from trade_telemetry.wording import (
 # %% auto #0
 __all__ = ['MEASURES', 'LEAST_TRADES', 'CHOSEN', 'BAND_NOTE', 'MOST_MARKS', 'Period', 'periods_of', 'Estimate', 'measures_of',
            'PeriodTable', 'estimate_text', 'table_said', 'period_table', 'StrategyCurve', 'curve_title', 'curve_of',
-           'Mark', 'version_marks', 'StrategyPage', 'unwatched_page', 'strategy_page']
+           'version_marks', 'StrategyPage', 'unwatched_page', 'strategy_page']
 
 # %% ../../nbs/judgement/40_strategy_page.ipynb #periods
 class Period(NamedTuple):
@@ -165,6 +166,10 @@ def _apart(a: Estimate, b: Estimate) -> bool:
     return a_high < b_low or b_high < a_low
 
 
+def _is_few(period: dict[str, Estimate]) -> bool:
+    return period["return"]["n"] < LEAST_TRADES or period["trades"]["n"] < LEAST_DAYS
+
+
 def table_said(
     figures: dict[str, dict[str, Estimate]],  # By period: the backtest first if there is one, the latest last
 ) -> str:  # A sentence or two
@@ -172,10 +177,13 @@ def table_said(
     names = list(figures)
     if len(names) < 2:
         return "There is nothing to hold it against."
-    last, before = figures[names[-1]], figures[names[-2]]
+    last, than = figures[names[-1]], names[-2]
+    if _is_few(figures[than]) and "backtest" in names:
+        than = "backtest"
+    before = figures[than]
     if not last["trades"]["n"]:
         return f'There is no trade yet in "{names[-1]}".'
-    if last["return"]["n"] < LEAST_TRADES or last["trades"]["n"] < LEAST_DAYS:
+    if _is_few(last):
         return f"{plural(last['return']['n'], 'trade')} on {plural(last['trades']['n'], 'day')} ({names[-1]}): too few to say what is different."
     clear = [code for code in MEASURES if _apart(last[code], before[code])]
     parts = [
@@ -187,7 +195,7 @@ def table_said(
         for code in MEASURES
         if code not in clear and last[code]["value"] is not None and before[code]["value"] is not None
     ]
-    lead = f"{capital(names[-1])}, against {names[-2]}: "
+    lead = f"{capital(names[-1])}, against {than}: "
     if not clear:
         return f"{lead}nothing is clearly different."
     return f"{lead}{listed(parts)}" + (f"; not clearly different: {listed(same)}." if same else ".")
@@ -293,15 +301,6 @@ def curve_of(
 
 # %% ../../nbs/judgement/40_strategy_page.ipynb #marks
 MOST_MARKS = 40  # of one strategy, the latest
-
-
-class Mark(TypedDict):
-    "Something that happened to a strategy."
-
-    at: str  # YYYY-MM-DD, or a moment in ISO 8601
-    strategy: str  # "": all
-    text: str
-    kind: str  # version, or what somebody else gives
 
 
 def version_marks(

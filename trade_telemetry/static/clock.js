@@ -9,9 +9,12 @@ const SLOW_SECONDS = 4; // after so long without an answer, ask the server wheth
 const ICONS = {
   refresh: "M13.5 8a5.5 5.5 0 1 1-1.6-3.9M13.5 1.8v3h-3",
   theme: "M8 1.5a6.5 6.5 0 1 0 0 13zM8 1.5a6.5 6.5 0 0 1 0 13",
+  back: "M2.6 6.2A5.8 5.8 0 1 1 2.3 9M2.2 2.8v3.4h3.4M8 5v3.3l2.2 1.4",
   save: "M8 2v8m0 0 3-3m-3 3L5 7M2.5 13.5h11",
 };
 const NAMES = { live: "Live", historical: "Historical", stale: "Stale", error: "Refresh error", lost: "Connection lost" };
+
+const NEXT_THEME = { light: "dark", dark: "projector", projector: "light" }; // the last one is large, black on white
 
 const PULSE = { boxShadow: ["0 0 0 0 currentColor", "0 0 0 8px transparent"] };
 const CALM = matchMedia("(prefers-reduced-motion: reduce)");
@@ -184,7 +187,9 @@ function render({ model, el }) {
   const words = make("span", "tt-words", el);
   const reload = makeButton("tt-reload", "", "Load the page again", el, "Reload");
   const refresh = makeButton("tt-refresh", "refresh", "Refresh now", el);
-  const theme = makeButton("tt-theme", "theme", "Light or dark", el);
+  const back = makeButton("tt-back", "back", "Look back: what was known on an earlier day", el);
+  back.setAttribute("aria-expanded", "false");
+  const theme = makeButton("tt-theme", "theme", "Light, dark or projector", el);
   const save = makeButton("tt-export", "save", "Export what is shown as JSON", el, "Export JSON");
   const sheet = makeButton("tt-export-csv", "", "Save the trades behind the page as CSV", el, "CSV");
 
@@ -209,11 +214,13 @@ function render({ model, el }) {
     const fresh = freshAt === null ? "refreshing …" : `refreshed ${ageText(seconds(freshAt))}`;
     const newest = model.get("newest_ms");
     const last = newest === null || state === "stale" || !["live", "paper"].includes(mode) ? "" : ` · last trace ${ageText(Math.max(0, (Date.now() - newest) / 1000))}`;
+    if (lost) window.ttLive?.();
     if (lost) words.textContent = old;
     else if (state === "error") words.textContent = `${model.get("words")} · ${old}`;
     else words.textContent = `${model.get("words")}${last} · ${fresh}`;
     reload.style.display = lost ? "" : "none";
-    refresh.disabled = save.disabled = sheet.disabled = lost;
+    refresh.disabled = save.disabled = sheet.disabled = back.disabled = lost;
+    back.style.display = app()?.querySelector(".tt-asof") ? "" : "none"; // a notebook of somebody else may have none
     if (url) document.title = lost ? "Connection lost · Trade Telemetry" : `${model.get("alerts") ? `(${model.get("alerts")}) ` : ""}Trade Telemetry`;
   }
 
@@ -257,6 +264,7 @@ function render({ model, el }) {
     if (model.get("state") !== "error") freshAt = performance.now();
     lost = false;
     document.documentElement.classList.remove("tt-restoring");
+    window.ttLive?.(); // the picture of before goes, the panels are there
     if (model.get("state") === "live" && !CALM.matches) dot.animate(PULSE, 700); // once an answer: an idle page draws nothing
     paint();
     if (model.get("more")) beat(); // what takes long was left out: now it can come
@@ -383,7 +391,8 @@ function render({ model, el }) {
 
   reload.addEventListener("click", () => location.reload());
   refresh.addEventListener("click", beat);
-  theme.addEventListener("click", () => setTheme(document.documentElement.dataset.ttTheme === "dark" ? "light" : "dark"));
+  back.addEventListener("click", () => app()?.dispatchEvent(new CustomEvent("tt-look-back")));
+  theme.addEventListener("click", () => setTheme(NEXT_THEME[document.documentElement.dataset.ttTheme] ?? "dark"));
   save.addEventListener("click", () => model.send({ type: "export" }));
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
   model.on("change:ack", onAnswer);

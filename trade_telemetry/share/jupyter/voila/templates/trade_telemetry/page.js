@@ -8,7 +8,7 @@ function ttPrepare(baseUrl) {
   let theme = null;
   try { theme = localStorage.getItem("tt-theme"); } catch { /* storage may be forbidden */ }
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.ttTheme = theme === "dark" || theme === "light" ? theme : dark ? "dark" : "light";
+  root.dataset.ttTheme = ["light", "dark", "projector"].includes(theme) ? theme : dark ? "dark" : "light";
 
   // After a reload, or by an address that was shared, the viewer's choices are given to a new kernel (see clock.js).
   // Until it has answered, nothing is shown of the choices that it began with.
@@ -28,7 +28,57 @@ function ttPrepare(baseUrl) {
     document.cookie = `_xsrf=${token}; path=${baseUrl}; SameSite=Strict`;
   }
 
+  ttServe();
+  ttMeasure();
   ttWatch(baseUrl);
+}
+
+// The panels as the kernel of the pool has drawn them, until it answers: `ttLive` is called by the clock then. Text that
+// was written into a page by `innerHTML` runs no script. A viewer whose choices are given back sees only their answer.
+function ttFirst() {
+  const root = document.documentElement;
+  if (root.classList.contains("tt-restoring")) return;
+  const first = document.createElement("div");
+  first.id = "tt-first";
+  first.inert = true;
+  first.setAttribute("aria-busy", "true");
+  first.innerHTML = JSON.parse(document.getElementById("tt-first-html").textContent);
+  document.getElementById("rendered_cells").before(first);
+  root.classList.add("tt-waking");
+}
+
+function ttLive() {
+  document.getElementById("tt-first")?.remove();
+  document.documentElement.classList.remove("tt-waking");
+}
+
+// The chart library writes the size "auto" into an attribute of its drawing before it measures its box. No SVG knows that
+// size: it is left out, which means the same, and each browser's console stays free for what matters.
+function ttMeasure() {
+  const draw = SVGSVGElement.prototype;
+  const { setAttribute } = Element.prototype;
+  draw.setAttribute = function (name, value) {
+    if (value !== "auto" || (name !== "width" && name !== "height")) setAttribute.call(this, name, value);
+  };
+}
+
+// Voilà's page brings JupyterLab 4.2 to its extensions, some of which were built beside a newer one. They share what the
+// page has in any case (only one copy of it may run), and each of them says so in the console. What they use is in both:
+// so the page offers what it has as a later minor version before an extension is told what there is.
+function ttServe() {
+  function offer(scope) {
+    for (const versions of Object.values(scope)) {
+      for (const [version, module] of Object.entries(versions)) {
+        if (module.from !== "_JUPYTERLAB.CORE_OUTPUT") continue;
+        delete versions[version];
+        versions[version.replace(/^(\d+).*/, "$1.999.0")] = module;
+      }
+    }
+  }
+  const wrapped = (extension) => ({ ...extension, init: (scope, ...rest) => (offer(scope), extension.init(scope, ...rest)) });
+  window._JUPYTERLAB = new Proxy(window._JUPYTERLAB ?? {}, {
+    set: (all, name, extension) => Reflect.set(all, name, name !== "CORE_OUTPUT" && extension?.init ? wrapped(extension) : extension),
+  });
 }
 
 // The page comes with its outputs, but the panels are drawn by asking its kernel. If that has gone meanwhile, the page
@@ -75,7 +125,8 @@ function ttWatch(baseUrl) {
       return;
     }
     seconds += document.readyState === "complete"; // the server may still be running the notebook
-    if (notice || (seconds < PATIENCE && (seconds % 5 !== 3 || !(await kernelIsGone())))) return;
+    const cut = seconds > 1 && !window.ttWhole; // a kernel died while the page was being written
+    if (notice || (!cut && seconds < PATIENCE && (seconds % 5 !== 3 || !(await kernelIsGone())))) return;
     if (notice) return; // another look was quicker
     const reload = again();
     say(`The page came up without its kernel. ${reload ? "Loading it again …" : "Reload it; if that does not help, the server's log says why."}`);
