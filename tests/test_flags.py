@@ -71,7 +71,7 @@ FLAGS = {
         --variants-tried:int --desk-wide:on
     """,
     "export": """
-        --config:path --telemetry-dir:path --symbol:word --format:json=json --out:path
+        --config:path --telemetry-dir:path --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
     """,
     "report": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word --against:word
