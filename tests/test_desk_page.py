@@ -97,7 +97,7 @@ def script_alone(
 @needs_browser
 def test_500_rows_are_sorted_searched_and_filtered_without_the_kernel(browser: Browser) -> None:
     rows = crowd()
-    with script_alone(browser, rows, viewport={"width": 1440, "height": 900}) as (page, table):
+    with script_alone(browser, rows, viewport={"width": 1440, "height": 900}) as (page, _):
         assert page.evaluate(FIRST)[:2] == [row["name"] for row in rows[:2]]
         head = page.locator("th[data-key=trades]")
         head.locator("button").press("Enter")
