@@ -10,7 +10,13 @@ import pytest
 SOAK = os.environ.get("TRADE_TELEMETRY_SOAK", "") not in {"", "0"}
 
 
-BROWSERS = ("test_care", "test_dashboard", "test_dashboard_long", "test_docs", "test_launch")  # start servers and browsers
+BROWSERS = (
+    "test_care",
+    "test_dashboard",
+    "test_dashboard_long",
+    "test_docs",
+    "test_launch",
+)  # start servers and browsers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

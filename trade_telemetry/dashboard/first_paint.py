@@ -106,7 +106,7 @@ def first_paint(
     state: State | None,  # What it shows; None: nothing yet
 ) -> Any:  # The page
     "Send the picture ahead of the page, where a server sends it."
-    if "VOILA_PREHEAT" in os.environ and state is not None:  # set for each kernel that Voilà starts
-        if html := first_html(page, state):
-            display({"text/html": str(html)}, raw=True, metadata={"tt_first": True})
+    served = "VOILA_PREHEAT" in os.environ  # set for each kernel that Voilà starts
+    if served and state is not None and (html := first_html(page, state)):
+        display({"text/html": str(html)}, raw=True, metadata={"tt_first": True})  # type: ignore[no-untyped-call]
     return page

@@ -63,8 +63,8 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
-from .open_tab import list_known, pictures_known, without_list
 from .memory import give_back
+from .open_tab import list_known, pictures_known, without_list
 from .query import Query, as_query, of_strategy, view_asked
 from .reconcile import only_line, reconciled
 from .trade_list import Sheet, trades_csv

@@ -44,9 +44,8 @@ class DeskRows:
 
     def case(self, names: Collection[str]) -> Case:
         "Some strategies, as they stand among all."
-        sides = (_some(side, names) for side in (self.figure, self.reference))
-        e = self.evening
-        own = case_of(*sides, self.timezone, e.rules, e.line, clock=False, mode=e.mode)
+        live, past, e = _some(self.figure, names), _some(self.reference, names), self.evening
+        own = case_of(live, past, self.timezone, e.rules, e.line, clock=False, mode=e.mode)
         return replace(own, whole=e.whole, now_us=e.now_us, newest_us=e.newest_us)
 
     def cases(self, names: Sequence[str]) -> Iterator[Case]:
