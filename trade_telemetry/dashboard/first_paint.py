@@ -108,7 +108,5 @@ def first_paint(
     "Send the picture ahead of the page, where a server sends it."
     served = "VOILA_PREHEAT" in os.environ  # set for each kernel that Voilà starts
     if served and state is not None and (html := first_html(page, state)):
-        display(  # type: ignore[no-untyped-call]
-            {"text/html": str(html)}, raw=True, metadata={"tt_first": True}
-        )
+        display({"text/html": str(html)}, raw=True, metadata={"tt_first": True})  # type: ignore[no-untyped-call]
     return page

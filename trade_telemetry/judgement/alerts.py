@@ -32,6 +32,11 @@ from trade_telemetry.judgement.alert_rules import (
     find_rules,
     iso_time,
 )
+
+# %% auto #0
+__all__ = ['alert_report', 'current_alerts']
+
+# %% ../../nbs/judgement/23_alerts.ipynb #imports-desk
 from .bar import FOLDER
 from .desk_rows import DeskRows, count_rows, desk_rows_of, several_versions
 from .health import health_of
@@ -49,9 +54,6 @@ from ..store.runs import RunInfo
 from ..store.view import View
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import Mode, Severity
-
-# %% auto #0
-__all__ = ['alert_report', 'current_alerts']
 
 # %% ../../nbs/judgement/23_alerts.ipynb #newest-version
 Versions = Mapping[str, Sequence[str]]  # Of the strategies of which not all versions are judged

@@ -14,9 +14,9 @@ import numpy as np
 from ..aggregate_form import plain_name
 from ..arrays import Bools, Ints
 from .alert_rules import AlertRules, Case, case_of
-from .contents import NOTHING, Content, contents_of, row_marks
 from ..metrics.classification import NOOP
 from ..store.columns import WORDS, TraceColumns
+from ..store.contents import NOTHING, Content, contents_of, row_marks
 from ..store.days import exit_days
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import Mode
@@ -44,8 +44,7 @@ class DeskRows:
 
     def case(self, names: Collection[str]) -> Case:
         "Some strategies, as they stand among all."
-        live, past = (_some(side, names) for side in (self.figure, self.reference))
-        e = self.evening
+        live, past, e = _some(self.figure, names), _some(self.reference, names), self.evening
         own = case_of(live, past, self.timezone, e.rules, e.line, clock=False, mode=e.mode)
         return replace(own, whole=e.whole, now_us=e.now_us, newest_us=e.newest_us)
 
@@ -99,7 +98,7 @@ def several_versions(
         found |= {name for name, versions in names.items() if len(versions) > 1}
     return sorted(found)
 
-
+# %% ../../nbs/judgement/12_desk_rows.ipynb #codes
 def _codes(sides: Sequence[TraceColumns], name: str) -> list[Ints]:
     "One number for each plain name, the same on all sides."
     place: dict[str, int] = {}
@@ -109,6 +108,11 @@ def _codes(sides: Sequence[TraceColumns], name: str) -> list[Ints]:
     return [np.array(t, dtype=np.int64)[getattr(side, name)] for t, side in zip(tables, sides, strict=True)]
 
 
+def _kept(side: TraceColumns, skipped: Collection[str]) -> Bools:
+    table = np.array([plain_name(word) not in skipped for word in side.strategies], dtype=np.bool_)
+    return np.asarray(table[side.strategy], dtype=np.bool_)
+
+# %% ../../nbs/judgement/12_desk_rows.ipynb #count-shared
 def count_rows(
     desk: DeskRows,  # Any
     skipped: Collection[str] = (),  # Strategies that are not counted here
@@ -131,8 +135,3 @@ def count_rows(
         own = np.unique(pairs, return_counts=True)[1]
         counts.append(int(held.sum()) + int((own > warm_up).sum()))
     return counts[0], counts[1]
-
-
-def _kept(side: TraceColumns, skipped: Collection[str]) -> Bools:
-    table = np.array([plain_name(word) not in skipped for word in side.strategies], dtype=np.bool_)
-    return np.asarray(table[side.strategy], dtype=np.bool_)

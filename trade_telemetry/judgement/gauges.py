@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 from ..health_sentences import HEALTH, Health
 from .alert_rules import AlertReport
-from .contents import Content, contents_of, row_marks
 from .health import desk_of
 from ..metrics.record import AccuracyMetrics, measure
 from ..store.columns import TraceColumns
+from ..store.contents import Content, contents_of, row_marks
 from ..store.runs import RunInfo, add_counters
 from ..store.view import View, trades_by_strategy
 from ..wording import plain_text

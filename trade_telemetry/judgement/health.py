@@ -443,7 +443,7 @@ def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
         kept.keep({keys[name]: name in watched for name in names & set(keys)})
     return _sharing([name for name, key in keys.items() if kept[key]], rules)
 
-
+# %% ../../nbs/judgement/17_health.ipynb #keep
 def _keep(kept: KeptAnswers, keys: _Keys, one: Health | None, draw: bool, find: bool) -> None:
     "Remember what was said of a strategy; None: there is nothing to watch."
     if draw or (one is not None and one.drawn and not one.earlier):  # nothing was left out, hurry or not
@@ -515,7 +515,7 @@ def _health_apart(asked: _Asked, patience: float) -> dict[str, Health]:
     told = [_kept(kept, own, False, find(name)) for name, own in keys.items()]
     return _worst_first([known[0] for known in told if known is not None and known[0] is not None])
 
-# %% ../../nbs/judgement/17_health.ipynb #health-of
+# %% ../../nbs/judgement/17_health.ipynb #asked-of
 def _asked_of(
     view: View, settings: Settings, rules: AlertRules | None, now: datetime | None, draw: bool, find: bool | Collection[str],
 ) -> _Asked | Case | None:  # fmt: skip
@@ -530,7 +530,7 @@ def _asked_of(
         return case_of(view.figure, reference, settings.timezone, rules, now=at)
     return _Asked(desk, folder, draw, lambda name: find if isinstance(find, bool) else name in find)
 
-
+# %% ../../nbs/judgement/17_health.ipynb #health-of
 def health_of(
     view: View,  # What is shown: figure, reference and whether it is live
     settings: Settings,  # Time zone of days, place of the rules
@@ -550,7 +550,7 @@ def health_of(
         return health_of_case(asked, draw, bool(find), folder)
     return {} if asked is None else _health_apart(asked, patience)
 
-
+# %% ../../nbs/judgement/17_health.ipynb #health-left
 def health_left(
     view: View,  # As `health_of`, like all that follows
     settings: Settings,

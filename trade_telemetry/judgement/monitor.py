@@ -285,7 +285,7 @@ def _known_together(watches: Sequence[Watch]) -> list[Learned]:
         found |= {k: lower.take([row]) for row, k in enumerate(some)}
     return [found[k] for k in range(len(watches))]
 
-
+# %% ../../nbs/judgement/15_monitor.ipynb #together
 def _joined(known: Sequence[Learned]) -> Learned:
     "Several as one."
     return Learned(*(np.concatenate([getattr(k, f.name) for k in known]) for f in fields(Learned)))
@@ -361,6 +361,26 @@ def _joint(readings: Sequence[StreamReading], name: Literal["path", "likely"]) -
         joint = np.log(np.nansum(money, axis=0) / there)
     return np.asarray(np.where(there > 0, joint, nan), dtype=np.float64)
 
+# %% ../../nbs/judgement/15_monitor.ipynb #read-desk
+def _read_desk(
+    desk: Mapping[str, Sequence[Stream]], watches: Mapping[str, list[tuple[Watch, int]]], both: tuple[float, float],
+    size: float, draw: bool, folder: Path | None,
+) -> list[StreamReading]:  # fmt: skip
+    "Every stream of every strategy, in their order; `both`: budgets of a strategy for degraded and for watch."
+    paths = iter(paths_of([w for row in watches.values() for w, _ in row]))
+    shares = {
+        name: list(zip(*(budgets(len(own), budget) for budget in both), strict=True))
+        for name, own in desk.items()
+    }
+    rows = [(name, k, next(paths)) for name, own in watches.items() for k in range(len(own))]
+    read = iter(_read_streams([
+        _followed(desk[name][k], watches[name][k][0], own, shares[name][k], draw, folder)
+        for name, k, own in rows if own.size
+    ], size))  # fmt: skip
+    return [
+        next(read) if own.size else _unread(desk[name][k], watches[name][k][1], shares[name][k]) for name, k, own in rows
+    ]  # fmt: skip
+
 # %% ../../nbs/judgement/15_monitor.ipynb #monitor
 def monitor(
     desk: Mapping[
@@ -379,19 +399,7 @@ def monitor(
     "Read every strategy as of its last evening."
     tried = variants_tried if isinstance(variants_tried, Mapping) else dict.fromkeys(desk, variants_tried)
     watches = {name: _watches(name, streams, tried.get(name, 1)) for name, streams in desk.items()}
-    paths = iter(paths_of([w for row in watches.values() for w, _ in row]))
-    shares = {
-        name: list(zip(budgets(len(own), budget), budgets(len(own), watch_budget), strict=True))
-        for name, own in desk.items()
-    }
-    rows = [(name, k, next(paths)) for name, own in watches.items() for k in range(len(own))]
-    read = iter(_read_streams([
-        _followed(desk[name][k], watches[name][k][0], own, shares[name][k], draw, folder)
-        for name, k, own in rows if own.size
-    ], size))  # fmt: skip
-    every = iter([
-        next(read) if own.size else _unread(desk[name][k], watches[name][k][1], shares[name][k]) for name, k, own in rows
-    ])  # fmt: skip
+    every = iter(_read_desk(desk, watches, (budget, watch_budget), size, draw, folder))
     found = {}
     for name in desk:
         readings = [next(every) for _ in watches[name]]
