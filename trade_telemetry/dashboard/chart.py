@@ -202,13 +202,12 @@ MOST_MARKED, LONGEST_MARK = 12, 34  # Lines in the chart, and characters beside 
 
 def marks_shown(
     state: State,  # What to show
-) -> list[Mark]:  # Those inside the days of the curve, oldest first
-    "Choose the marks that belong to the curve."
-    window = state["window"]
-    if window is None or window["start"] is None or window["end"] is None:
+) -> list[Mark]:  # Those since the first day of the curve, oldest first
+    "Choose the marks that belong to the curve; what was written since its last trade does."
+    if (window := state["window"]) is None:
         return []
-    first, last = (datetime.fromisoformat(str(window[side])) for side in ("start", "end"))
-    return [mark for mark in state["marks"] if first <= datetime.fromisoformat(mark["at"]) <= last]
+    first = datetime.fromisoformat(window["start"])
+    return [mark for mark in state["marks"] if first <= datetime.fromisoformat(mark["at"])]
 
 
 def mark_words(
@@ -224,7 +223,9 @@ def mark_option(
     state: State,  # What to show
 ) -> list[dict[str, Any]]:  # A series that is nothing but upright lines; none without marks
     "Describe the marks in the chart."
-    marks = marks_shown(state)[-MOST_MARKED:]
+    last = "" if state["window"] is None else state["window"]["end"]
+    marks = [m for m in marks_shown(state) if datetime.fromisoformat(m["at"]) <= datetime.fromisoformat(last)]
+    marks = marks[-MOST_MARKED:]
     times = [round(datetime.fromisoformat(mark["at"]).timestamp() * 1000) for mark in marks]
     lines = [
         {"xAxis": at, "name": mark_words(mark, LONGEST_MARK)}

@@ -100,7 +100,9 @@ def head_of(
         **shown,
         "words": words,
         "colors": strategy_colors(desk["drawn"]),
-        "now": _ms(state["generated_at"]),
+        "now": _ms(
+            (state["clock"] or state["generated_at"]) if (past := state["as_of"]) is None else past["at"]
+        ),
     }
 
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #pack

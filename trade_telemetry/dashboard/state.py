@@ -128,7 +128,7 @@ def facts_of(
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
         "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
-        "simulated": view.simulated,
+        "simulated": view.simulated, "clock": None if view.clock is None else view.clock.isoformat(timespec="seconds"),
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
@@ -575,14 +575,13 @@ def dashboard_state(
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
     drawn, ready = pictures_known(query, cache, look, settings)
     page, sure = opened_of(columns, runs, settings, query, cache, situation)
-    notes = read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs)))
     shown = facts_now(store, settings, judgement.selected, runs)
     strategies = judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
         **said, "rows": rows_read(store, judgement.rows), "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
-        "as_of": as_of_facts(store, settings.timezone), "marks": marks_of(judgement.starts, notes), "strategy": page,
+        "as_of": as_of_facts(store, settings.timezone), "strategy": page, "marks": marks_of(judgement.starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs)))),
         "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
     if table is None and not strategies:

@@ -51,7 +51,7 @@ MOST_BYTES = 4_000_000  # Of the end of the file that are read: thousands of not
 
 def read_notes(
     directory: str | Path,  # Telemetry directory
-    until: datetime | None = None,  # Only notes that had begun, aware; None: all
+    until: datetime | None = None,  # Only notes about what came before, aware, excluded; None: all
 ) -> list[Note]:  # Oldest first; those that were taken back are left out
     "Read the notes of a directory."
     try:
@@ -71,7 +71,7 @@ def read_notes(
             found.pop(gone, None)
         elif isinstance(facts, dict) and (note := note_of(facts)) is not None:
             found[note.id] = note
-    return sorted(note for note in found.values() if until is None or note.at <= until)
+    return sorted(note for note in found.values() if until is None or note.at < until)
 
 # %% ../../nbs/store/14_notes.ipynb #versions
 def version_starts(
