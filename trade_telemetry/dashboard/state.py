@@ -22,7 +22,8 @@ __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS'
            'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry',
            'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of',
            'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
-           'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state', 'StateSource']
+           'marks_known', 'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state',
+           'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -83,7 +84,7 @@ from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
 from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
-from ..store.notes import marks_of, read_notes, version_starts
+from ..store.notes import Mark, marks_of, read_notes, version_starts
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
 from trade_telemetry.store.view import (
@@ -490,6 +491,15 @@ def situation_of(
     return states, today, rules_stamp(settings)
 
 
+def marks_known(
+    starts: Starts,  # When versions began to trade
+    settings: Settings,  # Place of the notes
+    runs: Sequence[RunInfo],  # Runs of the store
+) -> list[Mark]:  # Oldest first
+    "Mark what had happened by the moment that is shown."
+    return marks_of(starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs))))
+
+
 def rules_stamp(
     settings: Settings,  # Place of the rules
 ) -> tuple[int, int]:  # Time and size of the file; another one where the rules may be others
@@ -581,7 +591,7 @@ def dashboard_state(
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
         **said, "rows": rows_read(store, judgement.rows), "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
-        "as_of": as_of_facts(store, settings.timezone), "strategy": page, "marks": marks_of(judgement.starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs)))),
+        "as_of": as_of_facts(store, settings.timezone), "marks": marks_known(judgement.starts, settings, runs), "strategy": page,
         "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
     if table is None and not strategies:
