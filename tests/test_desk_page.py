@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from test_dashboard import CHROMIUM, FLAGS, HARMLESS, LIMIT, NOTEBOOK, ROOT, needs_browser, serving, shoot
+from test_dashboard import CHROMIUM, FLAGS, LIMIT, NOTEBOOK, ROOT, needs_browser, serving, shoot
 from test_desk_rows import BROKEN, EVIL, LONG, NAMES, write_world
 
 from trade_telemetry.dashboard.desk_widget import DeskTable
@@ -70,7 +70,12 @@ def state_of(rows: list[dict[str, Any]]) -> Any:
         "pinned": [],
         "drawn": [],
     }
-    return {"desk": {**more, "rows": rows}, "generated_at": "2026-01-05T10:00:00+00:00"}
+    return {
+        "desk": {**more, "rows": rows},
+        "generated_at": "2026-01-05T10:00:00+00:00",
+        "as_of": None,
+        "clock": None,
+    }
 
 
 @contextmanager
@@ -181,9 +186,7 @@ def test_the_page_of_twelve_leads_to_a_strategy_and_back_and_its_address_can_be_
         complaints: list[str] = []
         page.on(
             "console",
-            lambda m: (
-                complaints.append(m.text) if m.type == "error" and not HARMLESS.search(m.text) else None
-            ),
+            lambda m: complaints.append(m.text) if m.type == "error" else None,
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(server.url, wait_until="commit")

@@ -198,7 +198,12 @@ def test_a_refresh_of_500_strategies_sends_less_than_100_kilobytes_and_only_what
 
     def shown(desk: Any) -> State:
         more = {"alarms": "", "pinned": [], "drawn": names[:8]}
-        return {"desk": {**desk, **more}, "generated_at": "2026-01-05T10:00:00+00:00"}  # type: ignore[typeddict-item]
+        return {
+            "desk": {**desk, **more},
+            "generated_at": "2026-01-05T10:00:00+00:00",
+            "as_of": None,
+            "clock": None,
+        }  # type: ignore[typeddict-item]
 
     first, again = show(live), show(live)
     grown = show(
