@@ -104,17 +104,24 @@ def settle(page: Page, seconds: float = 45.0) -> None:
     page.wait_for_timeout(1000)
 
 
-def tidy(image: Image.Image, width: int) -> Image.Image:
-    "A picture of a stated width with the colors that it needs."
-    small = image.convert("RGB").resize(
-        (width, round(image.height * width / image.width)), Image.Resampling.LANCZOS
-    )
-    return small.quantize(200, dither=Image.Dither.NONE)
+def palette_of(frames: list[Image.Image], colors: int) -> Image.Image:
+    "Colors of some frames; vivid ones count although few pixels have them."
+    shown = [np.asarray(frame).reshape(-1, 3) for frame in frames[:: max(1, len(frames) // 4)]]
+    pixels = np.concatenate(shown)
+    vivid = pixels[np.ptp(pixels.astype(np.int16), axis=1) > 60]
+    some = np.concatenate([pixels[::7], *[vivid] * max(1, len(pixels) // 7 // max(1, len(vivid)))])
+    square = some[: len(some) // 256 * 256].reshape(-1, 256, 3)
+    return Image.fromarray(square).quantize(colors, dither=Image.Dither.NONE)
 
 
 def keep(page: Page, name: str, width: int = 1000) -> None:
-    "Save what is on the screen."
-    tidy(Image.open(BytesIO(page.screenshot())), width).save(IMAGES / name, optimize=True)
+    "Save what is on the screen, so many pixels wide, with 256 colors."
+    shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    size = width, round(shot.height * width / shot.width)
+    shot = shot if size == shot.size else shot.resize(size, Image.Resampling.LANCZOS)
+    shot.quantize(palette=palette_of([shot], 256), dither=Image.Dither.NONE).save(
+        IMAGES / name, optimize=True
+    )
     print(f"{name}: {(IMAGES / name).stat().st_size / 1000:.0f} kB", flush=True)
 
 
@@ -141,16 +148,6 @@ def told(program: Program) -> list[str]:
     return [line for line in program.lines if re.match(wanted, line)]
 
 
-def palette_of(frames: list[Image.Image], colors: int) -> Image.Image:
-    "Colors of some frames; vivid ones count although few pixels have them."
-    shown = [np.asarray(frame).reshape(-1, 3) for frame in frames[:: max(1, len(frames) // 4)]]
-    pixels = np.concatenate(shown)
-    vivid = pixels[np.ptp(pixels.astype(np.int16), axis=1) > 60]
-    some = np.concatenate([pixels[::7], *[vivid] * max(1, len(pixels) // 7 // max(1, len(vivid)))])
-    square = some[: len(some) // 256 * 256].reshape(-1, 256, 3)
-    return Image.fromarray(square).quantize(colors, dither=Image.Dither.NONE)
-
-
 def save_recording(frames: list[Image.Image], path: Path) -> None:
     "A GIF of twenty seconds below three megabytes; fewer colors, then fewer frames, where it is larger."
     for colors, every in ((200, 1), (100, 1), (50, 1), (32, 2)):
@@ -171,36 +168,28 @@ def save_recording(frames: list[Image.Image], path: Path) -> None:
     print(f"{path.name}: {len(flat)} frames, {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
+BOTH = "(document.body.innerText.match(/lost its edge/g) ?? []).length >= 2"
+
+
 def picture_demo(browser: Browser, folder: Path) -> None:
     "The desk when both breaks are found, and how it came to that."
     words = ("demo", "--telemetry-dir", folder / "analytics", "--data-dir", ROOT / "data", "--port", "0")
     with running(*words) as (program, url), viewing(browser, url, 1280, 860) as page:
-        frames: list[Image.Image] = []
-        since = until = time.monotonic() + 300
-        while time.monotonic() < until:
+        frames, found = list[Image.Image](), 0.0
+        until = time.monotonic() + 300
+        while time.monotonic() < until and not (found and time.monotonic() - found > 4):
             page.evaluate("document.querySelector('.tt-refresh')?.click()")
             page.wait_for_timeout(700)
-            shot = (
-                Image.open(BytesIO(page.screenshot()))
-                .convert("RGB")
-                .resize((960, 645), Image.Resampling.LANCZOS)
-            )
-            if said := told(program):
-                frames.append(captioned(shot, said))
-            lost = {
-                name
-                for name in ("gap_fade", "breakout")
-                if any(line.startswith(f"{name}: found") for line in said)
-            }
-            if len(lost) == 2 and until == since:
-                until = time.monotonic() + 8  # the page may look a little later than the terminal
-        settle(page)
+            shot = Image.open(BytesIO(page.screenshot())).convert("RGB")
+            frames.append(captioned(shot.resize((960, 645), Image.Resampling.LANCZOS), told(program)))
+            found = found or (time.monotonic() if page.evaluate(BOTH) else 0.0)
+        if not found:
+            raise SystemExit("the page did not show both breaks within five minutes")
         keep(page, "dashboard.png", 1280)
         print("\n".join(told(program)))
     wanted = min(len(frames), 48)
-    save_recording(
-        [frames[round(k * (len(frames) - 1) / (wanted - 1))] for k in range(wanted)], IMAGES / "desk.gif"
-    )
+    chosen = [frames[round(k * (len(frames) - 1) / (wanted - 1))] for k in range(wanted)]
+    save_recording(chosen, IMAGES / "desk.gif")
 
 
 # ------------------------------------------------------------------ the guides
@@ -216,10 +205,15 @@ def played(folder: Path, *names: str, breaks: tuple[str, ...], until: date) -> P
     return folder
 
 
+def two_strategies(folder: Path) -> Path:
+    "A desk of two, of which one has lost its skill; made once."
+    two, breaks = folder / "two", ("intraday@2025-04-14", "swing@2025-12-31")
+    return two if two.exists() else played(two, "intraday", "swing", breaks=breaks, until=date(2025, 5, 30))
+
+
 def picture_guide(browser: Browser, folder: Path) -> None:
     "Two strategies on the page, of which one has lost its skill; the tabs; a phone; a page that lost its server."
-    breaks = ("intraday@2025-04-14", "swing@2025-12-31")
-    two = played(folder / "two", "intraday", "swing", breaks=breaks, until=date(2025, 5, 30))
+    two = two_strategies(folder)
     words: tuple[str | Path, ...] = ("dashboard", "--port", "0", "--alert-precision-threshold", "0.48")
     with running(*words, "--telemetry-dir", two) as (_, url):
         with viewing(browser, url, 1280, 980) as page:
@@ -242,8 +236,7 @@ def picture_guide(browser: Browser, folder: Path) -> None:
 
 def picture_report(browser: Browser, folder: Path) -> None:
     "The first page of a report on the same two strategies."
-    breaks = ("intraday@2025-04-14", "swing@2025-12-31")
-    two = played(folder / "report", "intraday", "swing", breaks=breaks, until=date(2025, 5, 30))
+    two = two_strategies(folder)
     out = folder / "report.html"
     subprocess.run(
         [*COMMAND, "report", "--telemetry-dir", str(two), "--out", str(out)],

@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     @field_validator("bars_path", mode="before")
     @classmethod
     def _folder(cls, value: object) -> object:
-        return None if value == "" else value
+        return value or None
 
     @field_validator("as_of", mode="before")
     @classmethod

@@ -394,6 +394,7 @@ def demo(
     settings = settings_of(
         Place(where.config or data_dir / "demo.yaml", where.telemetry_dir),
         refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
+        data_dir=data_dir,
     )  # fmt: skip
     access = None if no_dashboard else page_access(page, visitors)
     if access is not None and access.port:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -250,15 +250,23 @@ def export(
     *,
     where: Where = Where(),
     symbol: Annotated[str | None, flag("only this one (default: all)", "SYMBOL", group=ANSWER)] = None,
+    group_by: Annotated[
+        Literal["strategy", "account", "bot", "version"] | None,
+        flag("row of `desk` (default: strategy, where there are more than three)", "WHAT", group=ANSWER),
+    ] = None,
     format: Annotated[Literal["json"], flag("form of the answer", "FORM", group=ANSWER)] = "json",
     out: Annotated[Path | None, flag("write to a file instead of the terminal", "FILE", group=ANSWER)] = None,
 ) -> int:  # 0, or 1 where there is nothing to show
     "What the dashboard shows, as JSON."
+    from trade_telemetry.dashboard.query import Query
     from trade_telemetry.dashboard.state import StateSource
 
     settings = settings_of(where)
     telemetry_folder(settings)
-    state = StateSource(settings).read(symbol)
+    source, asked = StateSource(settings), Query(symbol=symbol, desk=False)
+    state = source.read(asked)  # cards and table are one page each, and this is both
+    wanted = replace(asked, desk=None if group_by is None else True, group_by=group_by or "strategy")
+    state["desk"] = source.read(wanted)["desk"]
     if out is None:
         print(to_json(state))
     else:

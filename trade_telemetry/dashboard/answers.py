@@ -11,7 +11,8 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
-from ..judgement.desk_table import Desk, GroupBy
+from ..judgement.desk_sums import GroupBy
+from ..judgement.desk_table import Desk
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
@@ -451,6 +452,7 @@ class ViewFacts(TypedDict):
     coverage: Coverage | None
     missing: list[Missing]
     simulated: bool  # Are these trades those of a simulated desk?
+    clock: str | None  # What the clock of that desk shows; None: the machine's counts
 
 
 Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
@@ -548,6 +550,6 @@ def empty_state(
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "reconciliation": None,
-        "desk": None, "strategy": None, "pictures": None, "as_of": None, "simulated": False, "marks": [], "errors": [],
+        "desk": None, "strategy": None, "pictures": None, "as_of": None, "simulated": False, "clock": None, "marks": [], "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})

@@ -19,7 +19,8 @@ from .answers import DeskShown, State
 from .controls import package_text, plain_layout
 from .markup import strategy_colors
 from ..health_sentences import HEALTH
-from ..judgement.desk_table import DeskCurve, DeskRow
+from ..judgement.desk_sums import DeskCurve
+from ..judgement.desk_table import DeskRow
 from ..wording import plain_text
 
 # %% auto #0
@@ -99,7 +100,9 @@ def head_of(
         **shown,
         "words": words,
         "colors": strategy_colors(desk["drawn"]),
-        "now": _ms(state["generated_at"] if (past := state["as_of"]) is None else past["at"]),
+        "now": _ms(
+            (state["clock"] or state["generated_at"]) if (past := state["as_of"]) is None else past["at"]
+        ),
     }
 
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #pack

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from ..config import moment_meant
 from .answers import State, Tab
-from ..judgement.desk_table import GroupBy
+from ..judgement.desk_sums import GroupBy
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.view import View, Wanted, choose_view

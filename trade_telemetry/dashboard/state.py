@@ -22,7 +22,8 @@ __all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS'
            'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry',
            'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of',
            'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
-           'marks_known', 'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'dashboard_state', 'StateSource']
+           'marks_known', 'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state',
+           'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -33,6 +34,7 @@ from trade_telemetry.dashboard.answers import (
     Choices,
     Coverage,
     DeskEntry,
+    DeskShown,
     Drawn,
     Figures,
     Findings,
@@ -127,7 +129,7 @@ def facts_of(
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
         "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
-        "simulated": view.simulated,
+        "simulated": view.simulated, "clock": None if view.clock is None else view.clock.isoformat(timespec="seconds"),
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
@@ -543,6 +545,22 @@ def held_against(
     against, complete = cache.verdicts(query, compare, rules_stamp(settings))
     return {n: {**own, "against": against.get(n)} for n, own in strategies.items()}, complete
 
+# %% ../../nbs/dashboard/40_state.ipynb #table-known
+def table_known(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What the table depends on beside rows and question
+    healths: Healths,  # By strategy, and all
+) -> DeskShown | None:  # None where strategies are shown one by one
+    "Look the desk over, where the page is a table."
+    if not wants_desk(query, count_known(columns, runs, query, cache, situation)):
+        return None
+    look = partial(view_shown, columns, runs, query)
+    return desk_known(query, cache, situation, look, runs, *healths, settings.timezone)
+
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
     store: Store,  # Trace files below some paths, or what was known of them
@@ -559,9 +577,7 @@ def dashboard_state(
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
     look = partial(view_shown, columns, runs, query)
-    many = count_known(columns, runs, query, cache, situation)
-    basis = (situation, known), look, runs, health, desk, settings.timezone
-    table = desk_known(query, cache, *basis) if wants_desk(query, many) else None
+    table = table_known(columns, runs, settings, query, cache, (situation, known), (health, desk))
     only = None if table is None else tuple(table["drawn"])
     key = without_list(query), situation, only
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))

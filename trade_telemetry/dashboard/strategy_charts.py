@@ -110,7 +110,7 @@ def mark_line(
     }
     return {"xAxis": day_ms(at), "lineStyle": {"color": color, "type": kind, "width": width}, "label": label}
 
-
+# %% ../../nbs/dashboard/24_strategy_charts.ipynb #marks-drawn
 def inside(
     marks: Sequence[Mark],  # Of a strategy
     days: Sequence[str],  # That are drawn, ascending
@@ -178,7 +178,7 @@ def change_area(
     ]
     return {"silent": True, "itemStyle": {"color": "var(--tt-warn)", "opacity": 0.13}, "data": data}
 
-
+# %% ../../nbs/dashboard/24_strategy_charts.ipynb #said-lines
 def said_lines(
     path: EvidencePath,  # Of one strategy
     labelled: bool,  # With texts?
@@ -238,7 +238,7 @@ def path_axes() -> dict[str, Any]:  # Part of the option
         "tooltip": tooltip_option(PATH_READ_OUT),
     }  # fmt: skip
 
-# %% ../../nbs/dashboard/24_strategy_charts.ipynb #path-option
+# %% ../../nbs/dashboard/24_strategy_charts.ipynb #path-lines
 def path_series(
     path: EvidencePath,  # Of one strategy
     marks: Sequence[Mark],  # Changes of version, notes
@@ -257,23 +257,19 @@ def path_series(
         "label": {"formatter": "alarm", "position": "insideStartTop", "color": "var(--tt-bad)", "fontSize": 11},
     }  # fmt: skip
     upper = [alarm, *mark_lines(marks, path["days"]), *said_lines(path, True)]
-    series[-1] |= {
-        "markArea": change_area(path),
-        "markLine": {"symbol": "none", "silent": True, "data": upper},
-    }
-    series.append(
-        _line_series(
-            "watch", "Worth a look", "watch", 0, "var(--tt-warn)", 1, lineStyle={"type": "dashed"}, step="end"
-        )
-    )
+    lines = {"symbol": "none", "silent": True}
+    series[-1] |= {"markArea": change_area(path), "markLine": lines | {"data": upper}}
+    series.append(_line_series(
+        "watch", "Worth a look", "watch", 0, "var(--tt-warn)", 1, lineStyle={"type": "dashed"}, step="end"
+    ))  # fmt: skip
     below = [*mark_lines(marks, path["days"], False), *said_lines(path, False)]
     series.append(_line_series(
         "chance", "Chance as promised", "chance", 1, color, 2, areaStyle={"color": color, "opacity": 0.12},
-        markArea=change_area(path), markLine={"symbol": "none", "silent": True, "data": below},
+        markArea=change_area(path), markLine=lines | {"data": below},
     ))  # fmt: skip
     return series
 
-
+# %% ../../nbs/dashboard/24_strategy_charts.ipynb #path-whole
 def path_option(
     path: EvidencePath,  # Of one strategy
     marks: Sequence[Mark],  # Changes of version, notes
@@ -315,7 +311,7 @@ CURVE_READ_OUT = encode_js_fn(
     """,
 )
 
-# %% ../../nbs/dashboard/24_strategy_charts.ipynb #band-option
+# %% ../../nbs/dashboard/24_strategy_charts.ipynb #band-rows
 BAND_HEIGHT = 300  # pixels
 
 
@@ -332,7 +328,7 @@ def band_table(
         for row in zip([day_ms(day) for day in curve["days"]], curve["cumulative_pct"], *columns, strict=True)
     ]
 
-
+# %% ../../nbs/dashboard/24_strategy_charts.ipynb #band-whole
 def band_option(
     curve: StrategyCurve,  # Of one strategy
     path: EvidencePath | None,  # With its alarms; None: nothing is watched

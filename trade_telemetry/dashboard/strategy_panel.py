@@ -21,7 +21,7 @@ from ..judgement.strategy_page import PeriodTable, StrategyPage
 from ..store.notes import Mark
 
 # %% auto #0
-__all__ = ['Head', 'head_html', 'WordRows', 'Below', 'marks_of', 'below_html', 'periods_html', 'color_of', 'band_html',
+__all__ = ['Head', 'head_html', 'WordRows', 'Below', 'marks_of', 'below_html', 'Periods', 'periods_html', 'color_of', 'band_html',
            'StrategyPanel', 'BandPanel']
 
 # %% ../../nbs/dashboard/25_strategy_panel.ipynb #head
@@ -117,6 +117,20 @@ def below_html(
     return _BELOW(Below(set_html(page["chance_title"]), [set_html(n) for n in page["notes"]], told, days))
 
 
+class Periods(NamedTuple):
+    "The figures before and since."
+
+    title: str
+    said: Markup
+    table: Markup
+    note: Markup
+
+
+_PERIODS = Template[Periods]("""
+<section class="tt-panel"><div class="tt-head"><h2>{{ title }}</h2></div><p class="tt-said">{{ said }}</p>{{ table }}<p class="tt-note">{{ note }}</p></section>
+""")
+
+
 def periods_html(
     table: PeriodTable | None,  # None: nothing to show
 ) -> Markup:  # A sentence, and the table; empty without one
@@ -129,8 +143,7 @@ def periods_html(
     title = (
         "Before and since" if len(set(table["figures"]) - {"backtest"}) > 1 else "Live against its backtest"
     )
-    words = '<section class="tt-panel"><div class="tt-head"><h2>{}</h2></div><p class="tt-said">{}</p>{}<p class="tt-note">{}</p></section>'
-    return Markup(words).format(title, set_html(table["said"]), shown, set_html(table["note"]))
+    return _PERIODS(Periods(title, set_html(table["said"]), shown, set_html(table["note"])))
 
 # %% ../../nbs/dashboard/25_strategy_panel.ipynb #small
 def color_of(
@@ -146,8 +159,8 @@ def band_html(
     note: str,  # What the band is
 ) -> Markup:
     "Draw the title line of the curve."
-    words = '<div class="tt-head"><h2>{}</h2><span class="tt-note tt-below">{}</span></div>'
-    return Markup(words).format(set_html(title), set_html(note))
+    words = Markup('<div class="tt-head"><h2>{}</h2><span class="tt-note tt-below">{}</span></div>')
+    return words.format(set_html(title), set_html(note))
 
 # %% ../../nbs/dashboard/25_strategy_panel.ipynb #panels
 class StrategyPanel:

@@ -169,7 +169,7 @@ def _apart(a: Estimate, b: Estimate) -> bool:
 def _is_few(period: dict[str, Estimate]) -> bool:
     return period["return"]["n"] < LEAST_TRADES or period["trades"]["n"] < LEAST_DAYS
 
-
+# %% ../../nbs/judgement/40_strategy_page.ipynb #table-said
 def table_said(
     figures: dict[str, dict[str, Estimate]],  # By period: the backtest first if there is one, the latest last
 ) -> str:  # A sentence or two

@@ -80,7 +80,7 @@ def draw_events(
         if days[0] <= mark["at"][:10] <= days[-1]:
             ax.axvline(dates_of([mark["at"]])[0], color=INK, linewidth=0.8, linestyle=":")
 
-# %% ../../nbs/report/17_evidence.ipynb #path-figure
+# %% ../../nbs/report/17_evidence.ipynb #path-scores
 def _draw_scores(ax: Axes, path: EvidencePath) -> None:
     "Evidence of each score, the one of the finding on top."
     at, now, top = dates_of(path["days"]), path["now"], 1.2
@@ -105,7 +105,7 @@ def _draw_scores(ax: Axes, path: EvidencePath) -> None:
     ax.set_ylabel("of an alarm", fontsize=8, color=INK)
     ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
 
-
+# %% ../../nbs/report/17_evidence.ipynb #path-whole
 def path_figure(
     path: EvidencePath,  # Of one strategy, at least one day
     marks: Sequence[Mark] = (),  # Changes of version

@@ -48,6 +48,8 @@ def shown_picture(
     name: str = "",  # Of the strategy; "": of all
 ) -> Block:  # Figure or table
     "Show a picture."
+    if picture["name"] == "correlation" and len(picture["rows"]) < 3:  # one number is no picture
+        return bl.paragraph(f"{picture['title']}. {picture['note']}")
     figure = figure_of(picture)
     if figure is None:
         return titled_table(picture, name)

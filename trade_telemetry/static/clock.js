@@ -83,6 +83,23 @@ function saveFile(name, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+// A table of words is sorted in the page: columns of numbers by value, others by text; a dash comes last.
+function cellValue(text) {
+  const plain = text.replaceAll("−", "-").replaceAll(",", "").trim();
+  if (plain === "" || plain.startsWith("—")) return null;
+  const number = /^([-+]?\d*\.?\d+(?:e[-+]?\d+)?)(?: ?[^\d\s-].*)?$/.exec(plain);
+  return number ? Number(number[1]) : plain;
+}
+
+export function sortTable(table, column, descending) {
+  const rows = [...table.tBodies[0].rows].map((row) => [row, cellValue(row.cells[column].textContent)]);
+  const words = rows.some(([, value]) => typeof value === "string");
+  const order = (a, b) => (words ? String(a).localeCompare(String(b), undefined, { numeric: true }) : a - b);
+  rows.sort(([, a], [, b]) => (a === null || b === null ? (a === null) - (b === null) : descending ? order(b, a) : order(a, b)));
+  table.tBodies[0].append(...rows.map(([row]) => row));
+  [...table.tHead.rows[0].cells].forEach((th, i) => th.setAttribute("aria-sort", i !== column ? "none" : descending ? "descending" : "ascending"));
+}
+
 function setTheme(theme) {
   document.documentElement.dataset.ttTheme = theme;
   try {
@@ -256,8 +273,20 @@ function render({ model, el }) {
   // Buttons of the panels say what they ask for; the kernel translates it and draws the answer. Drawing replaces the
   // button, so the keyboard's place is kept by its meaning.
   let place = null;
+  const orders = new Map(); // by title: how a table is sorted
+  const titleOf = (table) => table.dataset.sortable.replace(/[\d,]+/g, ""); // counts in it change
+
+  function onSort(button) {
+    const table = button.closest("table");
+    const column = Number(button.dataset.sort);
+    const [before, down] = orders.get(titleOf(table)) ?? [];
+    orders.set(titleOf(table), [column, before === column ? !down : button.closest("th").classList.contains("tt-number")]);
+    sortTable(table, ...orders.get(titleOf(table)));
+  }
 
   function onClick(event) {
+    const head = event.target.closest?.("[data-sortable] [data-sort]");
+    if (head && app()?.contains(head)) return onSort(head);
     const button = event.target.closest?.("[data-ask]");
     if (!button || button.disabled || !app()?.contains(button)) return;
     if (button.href) {
@@ -303,6 +332,10 @@ function render({ model, el }) {
   }
 
   function onDrawn() {
+    for (const table of app().querySelectorAll("[data-sortable]:not(:has([aria-sort]))")) {
+      const order = orders.get(titleOf(table));
+      if (order) sortTable(table, ...order); // it was drawn anew
+    }
     if (place && document.activeElement === document.body) sameButton()?.focus({ preventScroll: true });
     const found = scrollTo && app()?.querySelector(scrollTo);
     if (!found) return;
