@@ -10,13 +10,17 @@ import pytest
 SOAK = os.environ.get("TRADE_TELEMETRY_SOAK", "") not in {"", "0"}
 
 
-BROWSERS = (
+BROWSERS = (  # start servers and browsers
+    "test_as_of_page",
     "test_care",
     "test_dashboard",
     "test_dashboard_long",
+    "test_desk_page",
     "test_docs",
     "test_launch",
-)  # start servers and browsers
+    "test_strategy_page",
+    "test_tabs",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

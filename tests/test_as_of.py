@@ -19,6 +19,7 @@ import pytest
 
 from trade_telemetry.aggregate_file import canonical_bytes, ledger_document, row_of
 from trade_telemetry.capture.ledger import read_ledger
+from trade_telemetry.capture.notes import NOTES, write_note
 from trade_telemetry.cli.main import main
 from trade_telemetry.clock import STOPPED
 from trade_telemetry.config import Settings
@@ -77,6 +78,8 @@ def pair(folder: Path) -> None:
     for begun, seen, part in zip((LIVE, middle), (middle - timedelta(days=3), None), parts, strict=True):
         written(folder / "live", part, begun, seen, mode="live")
     written(folder / "backtest_20250601_080000", past_trades(), LIVE - timedelta(weeks=8), None)
+    for days, strategy in ((4, "swing"), (18, ""), (40, "intraday")):
+        write_note(folder, f"after {days} days", LIVE + timedelta(days=days), strategy)
 
 
 def sampled(folder: Path) -> None:
@@ -189,6 +192,11 @@ def cut_records(run: Path, when: datetime) -> tuple[bool, datetime]:
 
 def cut_files(folder: Path, when: datetime) -> None:
     """Leave what there was: rows by exit, sampled runs by whole days, backtests and replays that had been made."""
+    if (notes := folder / NOTES).exists():
+        lines = notes.read_text().splitlines(keepends=True)
+        notes.write_text(
+            "".join(line for line in lines if datetime.fromisoformat(json.loads(line)["at"]) <= when)
+        )
     made: dict[Path, datetime] = {}
     strategies: dict[tuple[str, str], list[Path]] = {}
     for run in {path.parent for path in folder.rglob("run_*.json")}:

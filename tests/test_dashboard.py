@@ -1042,7 +1042,14 @@ def test_the_third_tab_shows_why_live_differed(browser: Browser, tmp_path: Path)
                 expect(panel.locator(".tt-said")).to_contain_text("Clear of chance: entry price")
                 expect(panel.locator(".tt-waterfall [role=row]").last).to_contain_text("live − backtest")
                 assert panel.locator(".tt-waterfall [role=row]").count() > 2
-                expect(panel.locator("table")).to_have_count(2)
+                expect(panel.locator("table")).to_have_count(3)
+                alone = panel.locator("[data-sortable^='Trades without a partner']")
+                alone.locator("th", has_text="result").get_by_role("button").click()
+                expect(alone.locator("th", has_text="result")).to_have_attribute("aria-sort", "descending")
+                results = [
+                    text.replace("−", "-") for text in alone.locator("td:nth-child(7)").all_inner_texts()
+                ]
+                assert [float(text.split()[0]) for text in results] == sorted((float(text.split()[0]) for text in results), reverse=True)  # fmt: skip
                 expect(page.locator(".tt-curve")).to_be_hidden()
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
                 shoot(page, f"reconcile_{name}")

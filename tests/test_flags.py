@@ -37,7 +37,7 @@ FLAGS = {
     "metrics": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word
         --format:table|json|prometheus=table --json:on
-        --by:strategy|symbol|exit_reason|weekday|exit_weekday|hour|holding|month|direction*
+        --by:strategy|symbol|exit_reason|entry_tag|version|account|weekday|exit_weekday|hour|holding|month|direction*
         --rolling:int --features:on --session-open:word --out:path
     """,
     "compare": """
@@ -71,11 +71,11 @@ FLAGS = {
         --variants-tried:int --desk-wide:on
     """,
     "export": """
-        --config:path --telemetry-dir:path --symbol:word --format:json=json --out:path
+        --config:path --telemetry-dir:path --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
     """,
     "report": """
         --config:path --telemetry-dir:path --symbols:words --strategy:word --run:word --against:word
-        --start:word --end:word --first:word --second:word --title:word --out:path=report.html --open:on
+        --start:word --end:word --first:word --second:word --data-dir:path --title:word --out:path=report.html --open:on
     """,
     "dashboard": """
         --config:path --telemetry-dir:path --port:int --open:on --refresh-interval:int

@@ -33,9 +33,9 @@ from trade_telemetry.report.scope import open_report
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = [
-    "Executive summary", "Live against backtest", "Why live differed", "Strategy performance", "Confusion matrices",
-    "Calibration of the confidence", "Where does it earn, when, which trades", "Feature attribution", "Alerts",
-    "Strategy Comparison", "What the figures rest on",
+    "Executive summary", "What else happened", "Live against backtest", "Why live differed", "Strategy performance",
+    "Confusion matrices", "Calibration of the confidence", "Where does it earn, when, which trades",
+    "Feature attribution", "Alerts", "Strategy Comparison", "What the figures rest on",
 ]  # fmt: skip
 
 

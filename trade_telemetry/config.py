@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     # Those of the base system
     telemetry_enabled: bool = False  # Record traces unless a flag says otherwise
     telemetry_storage_path: Path = Path("data/analytics")  # Telemetry directory; each run lies below it
+    bars_path: Path | None = Field(
+        None, validation_alias="TELEMETRY_BARS_PATH"
+    )  # Folder of bars as SYMBOL.csv, to draw trades on the price; None: not drawn
     telemetry_sample_rate: Fraction = 1.0  # Share of rows a backtest keeps
     telemetry_include_features: bool = True  # Write the inputs of each prediction
     telemetry_max_file_size_mb: Annotated[float, Field(gt=0)] = 50.0  # Size at which a segment is closed
@@ -190,6 +193,11 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
+
+    @field_validator("bars_path", mode="before")
+    @classmethod
+    def _folder(cls, value: object) -> object:
+        return value or None
 
     @field_validator("as_of", mode="before")
     @classmethod
@@ -306,7 +314,9 @@ def settings_at(
     named = os.environ.get("TELEMETRY_CONFIG")
     file = root / (named or "trade_telemetry.yaml")
     settings = Settings.load(file if named or file.is_file() else None)
-    return settings.model_copy(update={"telemetry_storage_path": root / settings.telemetry_storage_path})
+    bars = settings.bars_path and root / settings.bars_path
+    storage = root / settings.telemetry_storage_path
+    return settings.model_copy(update={"telemetry_storage_path": storage, "bars_path": bars})
 
 # %% ../nbs/12_config.ipynb #project-file
 def project_file(

@@ -26,8 +26,8 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['Unit', 'UNIT_TEXT', 'FEW_DAYS', 'TOO_FEW', 'Term', 'show', 'show_interval', 'term', 'difference', 'label', 'figure',
-           'Glossary', 'glossary']
+__all__ = ['Unit', 'UNIT_TEXT', 'RECENT_MEASURES', 'FEW_DAYS', 'TOO_FEW', 'Term', 'show', 'show_interval', 'term', 'difference',
+           'label', 'figure', 'Glossary', 'glossary']
 
 # %% ../nbs/08_glossary.ipynb #term
 Unit = Literal[
@@ -337,6 +337,9 @@ def label(
     name = (t.short or t.label) if short else t.label
     told = {"share": "%", **UNIT_TEXT}.get(t.unit, "") if unit else ""
     return f"{name}{f' {direction}' if direction else ''}{f', {told}' if told else ''}"
+
+# %% ../nbs/08_glossary.ipynb #recent-measures
+RECENT_MEASURES = ("precision", "expectancy", "slippage", "fees", "daily_return", "trades_a_day")
 
 # %% ../nbs/08_glossary.ipynb #figure
 FEW_DAYS, TOO_FEW = 10, "under 10 days"

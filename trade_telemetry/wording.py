@@ -191,7 +191,7 @@ def price(
     if value is None or not isfinite(value):
         return DASH
     size = abs(value)
-    if 0 < size < 1e-6:
+    if 0 < size < 1e-6 or size >= 1e15:
         return f"{value:.5g}".replace("-", MINUS, 1) if value < 0 else f"{value:.5g}"
     return number(value, 2 if size >= 20 or not size else 5 if size >= 0.1 else 4 - floor(log10(size)))
 

@@ -141,7 +141,7 @@ def fact_columns(
     actual, returns = _outcomes(side, moves, limits, leverage, fees, earned)
     held = [(end - start).total_seconds() / 60 for start, end in zip(entry, exit_, strict=True)]
     none, ones = ("",) * len(queued), (1.0,) * len(queued)
-    c = dict(zip(FIELDS, (
+    c: dict[str, Sequence[Any]] = dict(zip(FIELDS, (
         entry, symbol, strategy, side, actual, confidence, entry_price, exit_price, held, returns,
         [x if type(x) is dict else as_dict(x) for x in features], (), exit_, none, ones, ("backtest",) * len(queued),
         limits, reason, quantity, fees, slippage, (SCHEMA_VERSION,) * len(queued), none, account, version, tag, decided,

@@ -42,11 +42,13 @@ def settings_of(
     session: str | None = None,  # Trading session of a backtest
     refresh_interval: int | None = None,  # Seconds between looks of the page
     alert_precision_threshold: float | None = None,  # Fraction
+    data_dir: Path | None = None,  # Bars for prices on the page
 ) -> Settings:  # SettingsError where a value is out of its bounds
     "Load the settings of a call: flag before environment before file before default."
     return Settings.load(
         where.config, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
         dashboard_refresh_interval=refresh_interval, dashboard_alert_precision_threshold=alert_precision_threshold,
+        bars_path=data_dir,
     )  # fmt: skip
 
 # %% ../../nbs/cli/03_common.ipynb #project-folder

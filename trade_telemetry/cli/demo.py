@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -21,8 +21,8 @@ from cyclopts import Group, Parameter
 # %% auto #0
 __all__ = ['DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'LEFT_ALONE_SECONDS', 'WHAT', 'DESK', 'DESK_LINE',
            'demo_history', 'demo_replay', 'is_old_desk', 'desk_folder', 'best_possible', 'loss_of', 'Found',
-           'fate_words', 'found_words', 'DeskWatch', 'play_desk', 'desk_sheet', 'untouched_words', 'Played',
-           'made_desk', 'begin_desk', 'show_desk', 'demo']
+           'fate_words', 'found_words', 'date_of_seconds', 'DeskWatch', 'play_desk', 'desk_sheet', 'untouched_words',
+           'Played', 'made_desk', 'begin_desk', 'show_desk', 'demo']
 
 # %% ../../nbs/cli/20_demo.ipynb #imports-own
 from ..capture.run_record import run_directory
@@ -46,6 +46,7 @@ from ..store.view import View, select_view
 from ..trading.backtester import Backtester
 from ..trading.bars import Bars
 from trade_telemetry.trading.simulated_desk import (
+    DAY_SECONDS,
     SLIPPAGE_PCT,
     WARM_DAYS,
     DeskPlan,
@@ -198,6 +199,13 @@ def found_words(
     return f"{found.strategy}: {delay}; the best possible, which knows the loss, would need {best}; {rate}\n  {said}"
 
 # %% ../../nbs/cli/20_demo.ipynb #desk-watch
+def date_of_seconds(
+    seconds: float,  # Since 1970 UTC
+) -> date:
+    "Name the day of a moment."
+    return datetime.fromtimestamp(seconds, UTC).date()
+
+
 class DeskWatch:
     "Look at the files of a desk as the page does, and say what is new."
 
@@ -221,8 +229,9 @@ class DeskWatch:
                 day = date.fromisoformat(health.episode[0] if health.episode else health.as_of)
                 told.append(self._tell(view, name, day, health))
         for run in view.figure_runs:
-            if run.silent and (run.strategies[0], True) not in self.found and view.clock is not None:
-                told.append(self._tell(view, run.strategies[0], view.clock.date(), None))
+            if run.silent and (run.strategies[0], True) not in self.found:
+                silent_at = (run.heartbeat_at or 0.0) + 2 * DAY_SECONDS  # as `record_state` has it
+                told.append(self._tell(view, run.strategies[0], date_of_seconds(silent_at), None))
         return told
 
     def _tell(self, view: View, name: str, day: date, health: Health | None) -> str:
@@ -385,6 +394,7 @@ def demo(
     settings = settings_of(
         Place(where.config or data_dir / "demo.yaml", where.telemetry_dir),
         refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
+        data_dir=data_dir,
     )  # fmt: skip
     access = None if no_dashboard else page_access(page, visitors)
     if access is not None and access.port:

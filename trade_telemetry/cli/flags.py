@@ -56,7 +56,8 @@ class Output:
 
 # %% ../../nbs/cli/02_flags.ipynb #cuts
 Key = Literal[
-    "strategy", "symbol", "exit_reason", "weekday", "exit_weekday", "hour", "holding", "month", "direction"
+    "strategy", "symbol", "exit_reason", "entry_tag", "version", "account", "weekday", "exit_weekday", "hour", "holding",
+    "month", "direction",
 ]  # fmt: skip
 PARTS = Group("Into parts", sort_key=3)
 
@@ -299,15 +300,22 @@ LINES: dict[str, tuple[str, ...]] = {
         "reconcile live.csv backtest-result.zip --strategy mine --json",
     ),
     "check": (
-        "check || echo 'look at the dashboard'",
+        "check || echo 'look at the dashboard'", "check --as-of 2025-06-30",
         "check --on-alert 'mail -s alert me@example.com' --remember told.json",
         "check --notify ntfy://my-desk --page-url http://127.0.0.1:8866",
     ),
     "judge": ("judge", "judge --json"),
+}  # fmt: skip
+
+# %% ../../nbs/cli/02_flags.ipynb #more-examples
+LINES |= {
     "watch": ("watch", "watch --every 60 --page-url http://127.0.0.1:8866 --json", "watch --metrics-port 9108", "watch --once"),
     "export": ("export --symbol AAPL --out state.json",),
     "report": (
         "report --out report.html --open", "report --start 2025-10-01 --end 2025-10-31 --title October",
+    ),
+    "note": (
+        "note 'switched data vendor' --strategy gap_fade --at 2025-06-30T14:00", "note --list",
     ),
     "dashboard": (
         "dashboard --open", "dashboard --telemetry-dir data/analytics --refresh-interval 30 --port 8866",

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -33,6 +33,12 @@ from trade_telemetry.cli.common import (
     telemetry_folder,
     to_json,
 )
+
+# %% auto #0
+__all__ = ['REPORTED', 'numbers_of', 'numbers_answer', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check',
+           'judge', 'export', 'report']
+
+# %% ../../nbs/cli/06_judge.ipynb #imports-flags
 from trade_telemetry.cli.flags import (
     Choice,
     Cuts,
@@ -52,10 +58,6 @@ from ..clock import now_of, present
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
-
-# %% auto #0
-__all__ = ['REPORTED', 'numbers_of', 'numbers_answer', 'metrics', 'compare', 'outbox_of', 'seen_by', 'tell_command', 'check',
-           'judge', 'export', 'report']
 
 # %% ../../nbs/cli/06_judge.ipynb #imports-types
 if TYPE_CHECKING:  # a verb loads what it asks
@@ -248,15 +250,23 @@ def export(
     *,
     where: Where = Where(),
     symbol: Annotated[str | None, flag("only this one (default: all)", "SYMBOL", group=ANSWER)] = None,
+    group_by: Annotated[
+        Literal["strategy", "account", "bot", "version"] | None,
+        flag("row of `desk` (default: strategy, where there are more than three)", "WHAT", group=ANSWER),
+    ] = None,
     format: Annotated[Literal["json"], flag("form of the answer", "FORM", group=ANSWER)] = "json",
     out: Annotated[Path | None, flag("write to a file instead of the terminal", "FILE", group=ANSWER)] = None,
 ) -> int:  # 0, or 1 where there is nothing to show
     "What the dashboard shows, as JSON."
+    from trade_telemetry.dashboard.query import Query
     from trade_telemetry.dashboard.state import StateSource
 
     settings = settings_of(where)
     telemetry_folder(settings)
-    state = StateSource(settings).read(symbol)
+    source, asked = StateSource(settings), Query(symbol=symbol, desk=False)
+    state = source.read(asked)  # cards and table are one page each, and this is both
+    wanted = replace(asked, desk=None if group_by is None else True, group_by=group_by or "strategy")
+    state["desk"] = source.read(wanted)["desk"]
     if out is None:
         print(to_json(state))
     else:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Annotated
 
 from .common import Answer, deliver, project_folder, read_bars, settings_of
@@ -118,14 +119,16 @@ def page_line(
 def dashboard(
     *,
     where: Where = Where(),
+    data_dir: Annotated[Path | None, flag("bars as SYMBOL.csv, to draw trades on prices", "DIR")] = None,
     page: Page = Page(),
     alert_precision_threshold: PrecisionLine = None,
     visitors: Visitors = Visitors(),
 ) -> int:  # 0 when it was ended
     "Serve the live dashboard."
     settings = settings_of(
-        where, refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold
-    )
+        where, refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
+        data_dir=data_dir,
+    )  # fmt: skip
     stop = threading.Event()
     with serving(settings, page_access(page, visitors), stop, page.open, page.log) as reached:
         folder = settings.telemetry_storage_path.resolve()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..alert_sentences import alert_sentence, error_text, evidence_text
-from ..glossary import Term, difference, figure, label, show, show_interval
+from ..glossary import RECENT_MEASURES, Term, difference, figure, label, show, show_interval
 from trade_telemetry.health_sentences import (
     HEALTH,
     NEW_DAYS,
@@ -41,7 +41,7 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'RECENT', 'table', 'Sheet',
+__all__ = ['SHOWN', 'KEPT_ROWS', 'CUT_FIGURES', 'Cuts', 'COMPARED', 'EFFECTS', 'OF_ROWS', 'EXITS', 'table', 'Sheet',
            'screen_width', 'metrics_sheet', 'sampling_note', 'group_sheet', 'feature_sheet', 'cut_sheets', 'cuts_note',
            'difference_row', 'comparison_sheet', 'comparison_parts', 'live_sheet', 'recent_sheet', 'live_parts',
            'alert_text', 'health_line', 'health_parts']
@@ -273,16 +273,6 @@ def comparison_parts(
 EXITS = Term("exit_share", "exits", "share", 1, "Share of the positions that ended so.")
 
 
-RECENT = (
-    "precision",
-    "expectancy",
-    "slippage",
-    "fees",
-    "daily_return",
-    "trades_a_day",
-)  # Shown of the present
-
-
 def _gap_row(title: str, what: str | Term, one: Compared) -> tuple[str, ...]:
     gap, found = difference(what), one.difference
     dust = 1e-12 * max(abs(one.live), abs(one.reference))  # fees alike on both sides differ by nothing
@@ -320,7 +310,7 @@ def recent_sheet(
     if recent is None or recent.days >= answer.live_days:
         return None
     when = f"since about {recent.first}" if recent.since else f"last {plural(recent.days, 'day')}"
-    rows = [_gap_row(label(code), code, recent.measures[code])[:-1] for code in RECENT]
+    rows = [_gap_row(label(code), code, recent.measures[code])[:-1] for code in RECENT_MEASURES]
     side = MODES[answer.mode].side
     count = f"{plain_text(name)}, {when} ({recent.trades:,} {side})"
     return Sheet((count, side, label("reference"), label("difference"), interval_name()), tuple(rows))

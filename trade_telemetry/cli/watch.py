@@ -137,12 +137,12 @@ def look_once(
         return why, 2
     if problem:
         remark(f"{moment(now.isoformat(), watcher.settings.timezone)}  looking again")
+    for sink in sinks:
+        sink(look)
     for change in look.changes:
         print(change_line(change, watcher.settings.timezone, as_json), flush=True)
     for line in look.said:
         remark(line)
-    for sink in sinks:
-        sink(look)
     return "", look.answer.code
 
 # %% ../../nbs/cli/17_watch.ipynb #loop

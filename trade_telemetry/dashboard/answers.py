@@ -11,10 +11,13 @@ from typing import Any, Literal, TypedDict, cast
 
 from ..clock import present
 from ..health_sentences import HealthState, StreamCode
-from ..judgement.desk_table import Desk, GroupBy
+from ..judgement.desk_sums import GroupBy
+from ..judgement.desk_table import Desk
+from ..judgement.strategy_page import StrategyPage
 from ..metrics.picture import Picture, Question
 from ..metrics.steps import ROLLING_CALLS
 from ..store.as_of import AsOf
+from ..store.notes import Mark
 from ..wording import Severity, Source, Status, Trend
 
 # %% auto #0
@@ -449,6 +452,7 @@ class ViewFacts(TypedDict):
     coverage: Coverage | None
     missing: list[Missing]
     simulated: bool  # Are these trades those of a simulated desk?
+    clock: str | None  # What the clock of that desk shows; None: the machine's counts
 
 
 Tab = Literal["working", "earn", "when", "trades", "reconcile", "confidence"]  # Questions, in their order
@@ -506,10 +510,10 @@ class State(ViewFacts, Choices, Findings, Said):
     health_desk: DeskEntry | None  # All of them; None where nothing is live
     reconciliation: Reconciled | None  # None where the tab is not open
     desk: DeskShown | None  # A row a strategy, where they are many; None: they are shown one by one
-    strategy: dict[str, Any] | None  # The strategy that was opened; None: none
+    strategy: StrategyPage | None  # The strategy that was opened; None: none
     pictures: Pictures | None  # Pictures and tables of the open tab; None: it has none
     as_of: AsOf | None  # The page shows what was known then; None: now
-    marks: list[dict[str, Any]]  # Notes and changes of version, for the curves
+    marks: list[Mark]  # Notes and changes of version, for the curves
     errors: list[str]
 
 # %% ../../nbs/dashboard/01_answers.ipynb #schema
@@ -546,6 +550,6 @@ def empty_state(
         "rows": {"loaded": 0, "shown": 0, "set_aside": 0, "duplicates": 0, "corrections": 0, "mislabelled": 0},
         "newest_trace_at": None, "runs": [], "coverage": None, "missing": [], **nothing_drawn(),
         "alerts": [], "cleared": [], "watched": None, "health": {}, "health_desk": None, "reconciliation": None,
-        "desk": None, "strategy": None, "pictures": None, "as_of": None, "simulated": False, "marks": [], "errors": [],
+        "desk": None, "strategy": None, "pictures": None, "as_of": None, "simulated": False, "clock": None, "marks": [], "errors": [],
     }  # fmt: skip
     return cast(State, {**state, **facts})

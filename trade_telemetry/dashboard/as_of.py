@@ -53,7 +53,9 @@ class Looks:
         if (moment := as_of(asked)) is None:
             return Look(self.store, asked, self.present)
         if moment not in self.past:
-            self.past[moment] = Look(StoreAsOf(self.store, moment), asked, PageCache())
+            cache = PageCache()
+            cache.figures = self.present.figures  # by content: the reference is mostly the same
+            self.past[moment] = Look(StoreAsOf(self.store, moment), asked, cache)
         return self.past[moment]
 
 # %% ../../nbs/dashboard/35_as_of.ipynb #span

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from .answers import Against, DeskEntry, Figures, HealthEntry, Reconciled, Said
 from .query import Query
+from ..judgement.strategy_page import StrategyPage
 from ..store.columns import TraceColumns
 
 # %% auto #0
@@ -81,17 +82,13 @@ class PageCache:
         self.judged: LRUCache[Hashable, Any] = LRUCache(6)  # By what was asked for
         self.alerts: LRUCache[Hashable, Said] = LRUCache(6)  # By run and mode, for all symbols
         self.compared: LRUCache[Hashable, tuple[Hashable, dict[str, Against]]] = LRUCache(6)  # By filters
-
-        self.lists: LRUCache[Hashable, Any] = LRUCache(
-            6
-        )  # Pages of lists of trades, by all that was asked for
+        self.lists: LRUCache[Hashable, Any] = LRUCache(6)  # Trades, by all that was asked for
+        self.bars: LRUCache[Hashable, Any] = LRUCache(2)  # Prices, by symbols and state of their folder
         self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
-
         self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
-        self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Reconciled | None]] = LRUCache(
-            6
-        )  # By filters
+        self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(16)  # By name and content
+        self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(6)  # By filters
 
     def see(self, columns: TraceColumns) -> None:
         "Forget what was said of other rows."

@@ -26,6 +26,7 @@ from trade_telemetry.dashboard.answers import (
 from trade_telemetry.dashboard.markup import (
     Panel,
     Template,
+    ask_button,
     grid_html,
     name_html,
     names_html,
@@ -38,7 +39,7 @@ from trade_telemetry.dashboard.markup import (
 __all__ = ['MEASURES', 'PRECISION_RULE', 'LOGO', 'MOST_MISSING', 'MEANING', 'Bar', 'bar_html', 'Headline', 'headline_html',
            'facts_of', 'Change', 'change_html', 'RecentView', 'recent_html', 'Beside', 'compared_of', 'verdict_html',
            'beside_html', 'HealthView', 'health_html', 'Desk', 'desk_html', 'Card', 'card_html', 'Nothing',
-           'cards_html', 'Header', 'runs_html', 'coverage_words', 'header_html', 'Foot', 'foot_html']
+           'open_button', 'cards_html', 'Header', 'runs_html', 'coverage_words', 'header_html', 'Foot', 'foot_html']
 
 # %% ../../nbs/dashboard/08_cards.ipynb #imports-words
 from ..glossary import difference, label, show, show_interval
@@ -52,6 +53,7 @@ from trade_telemetry.wording import (
     capital,
     interval_name,
     number,
+    plain_text,
     plural,
 )
 
@@ -355,6 +357,7 @@ def card_html(
     color: str,  # CSS color
     is_low: bool = False,  # Is there an alert on its precision?
     health: HealthEntry | None = None,  # Whether it still works
+    more: str = "",  # Markup at the right of its heading
 ) -> Markup:  # One card
     "Draw a strategy."
     then = figures["reference"]
@@ -366,7 +369,7 @@ def card_html(
     recent, facts, beside = recent_html(figures["recent"]), facts_of(figures), beside_html(figures)
     body = _CARD(Card(health_html(health), three, recent, facts, beside))
     note = plural(figures["trades"], "closed trade")
-    return panel_html(Panel(name_html(name), note, body, color, "tt-card"))
+    return panel_html(Panel(name_html(name), note, body, color, "tt-card", more))
 
 # %% ../../nbs/dashboard/08_cards.ipynb #cards-html
 class Nothing(NamedTuple):
@@ -385,6 +388,17 @@ _NOTHING = Template[Nothing]("""
 PRECISION_RULE = "precision_below_threshold"
 
 
+def open_button(
+    state: State,  # What to show
+    name: str,  # A strategy
+) -> Markup:  # Leads to its own page; empty where that is open
+    "Offer the page of a strategy."
+    if state["opened"] is not None:
+        return Markup("")
+    inner = "how sure?" if name in state["health"] else "open"
+    return ask_button("strategy", plain_text(name), inner, f"How sure? Open {plain_text(name, 60)}")
+
+
 def cards_html(
     state: State,  # What to show
 ) -> Markup:  # A grid of cards
@@ -399,7 +413,10 @@ def cards_html(
     low, health = {a["strategy"] for a in state["alerts"] if a["rule"] == PRECISION_RULE}, state["health"]
     if state["symbol"] is not None or state["direction"] is not None:
         low, health = set(), {}  # they speak of all signals, the card does not
-    cards = [card_html(n, own, colors[n], n in low, health.get(n)) for n, own in state["strategies"].items()]
+    cards = [
+        card_html(n, own, colors[n], n in low, health.get(n), open_button(state, n))
+        for n, own in state["strategies"].items()
+    ]
     return desk_html(state["health_desk"] if health else None) + grid_html(cards)
 
 # %% ../../nbs/dashboard/08_cards.ipynb #header

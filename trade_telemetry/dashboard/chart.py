@@ -20,12 +20,15 @@ from .controls import html_widget, plain_layout
 from .markup import FONT, Template, ask_button, names_html, strategy_colors
 from .query import RANGES
 from ..glossary import label
-from ..wording import capital, moment, plain_text, plural
+from ..store.notes import Mark
+from ..wording import capital, listed, moment, plain_text, plural
 
 # %% auto #0
-__all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MUTED', 'AXIS_LABEL', 'LINE', 'wall_clock_ms', 'line_option', 'lines_of',
-           'upper_table', 'lower_table', 'dimensions_of', 'zoom_options', 'grid_options', 'axis_options',
-           'curve_option', 'range_buttons', 'CurveHead', 'span_of', 'curve_head_html', 'Chart', 'ReturnCurve']
+__all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MOST_SHADED', 'MUTED', 'AXIS_LABEL', 'LINE', 'MOST_MARKED',
+           'LONGEST_MARK', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of',
+           'zoom_options', 'grid_options', 'axis_options', 'marks_shown', 'mark_words', 'mark_option', 'MarkList',
+           'marks_html', 'legend_option', 'curve_option', 'range_buttons', 'CurveHead', 'span_of', 'curve_head_html',
+           'Chart', 'ReturnCurve', 'LazyChart']
 
 # %% ../../nbs/dashboard/13_chart.ipynb #wall-clock
 def wall_clock_ms(
@@ -68,18 +71,24 @@ LEGEND_WIDTH = 220  # Pixels of a name in the legend; the rest of it is in the r
 PERCENT_AXIS = encode_js_fn(["value"], "return Math.round(100 * value) + ' %'")
 
 # %% ../../nbs/dashboard/13_chart.ipynb #series-options
+MOST_SHADED = 3  # Strategies with a shade: more of them would only be gray
+
+
 def line_option(
     kind: str,  # c curve, d depth of the drawdown, p precision, l lower edge, b width of the band
     place: int,  # Position of the strategy
     name: str,  # Strategy, as plain text
     color: str,  # CSS color
+    front: bool | None = None,  # Is it one of those that were chosen among many? None: nobody chose
 ) -> dict[str, Any]:  # One series of the chart
     "Describe one series."
+    width, z = (2, 2) if front is None else (2.5, 3) if front else (1.5, 2)
     lower, shade = int(kind in "plb"), kind in "db"
     option: dict[str, Any] = {
         "id": f"{kind}{place}", "type": "line", "name": name, "datasetIndex": lower, "xAxisIndex": lower, "yAxisIndex": lower,
         "encode": {"x": "time", "y": f"{kind}{place}"}, "showSymbol": False, "emphasis": {"disabled": True},
-        "lineStyle": {"width": 2 if kind in "cp" else 0, "color": color}, "itemStyle": {"color": color},
+        "lineStyle": {"width": width if kind in "cp" else 0, "color": color, "opacity": 0.55 if front is False else 1},
+        "itemStyle": {"color": color}, "z": z,
     }  # fmt: skip
     if not lower:
         option["step"] = "end"
@@ -92,12 +101,15 @@ def lines_of(
     names: Sequence[str],  # Strategies
     left_out: Sequence[str],  # Those without a curve
     colors: Mapping[str, str],  # CSS color of each
+    chosen: Sequence[str] = (),  # Those in front
 ) -> list[dict[str, Any]]:  # All series
     "Describe the series of all strategies."
+    shaded = names if len(names) <= MOST_SHADED else chosen if len(chosen) <= MOST_SHADED else []
     return [
-        line_option(kind, place, plain_text(name), colors[name])
+        line_option(kind, place, plain_text(name), colors[name], name in chosen if chosen else None)
         for place, name in enumerate(names)
         for kind in ("plb" if name in left_out else "cdplb")
+        if kind in "cp" or name in shaded
     ]
 
 # %% ../../nbs/dashboard/13_chart.ipynb #chart-tables
@@ -184,6 +196,89 @@ def axis_options() -> dict[str, Any]:  # Part of the option
         },
     }  # fmt: skip
 
+# %% ../../nbs/dashboard/13_chart.ipynb #marks
+MOST_MARKED, LONGEST_MARK = 12, 34  # Lines in the chart, and characters beside one
+
+
+def marks_shown(
+    state: State,  # What to show
+) -> list[Mark]:  # Those since the first day of the curve, oldest first
+    "Choose the marks that belong to the curve; what was written since its last trade does."
+    if (window := state["window"]) is None:
+        return []
+    first = datetime.fromisoformat(window["start"])
+    return [mark for mark in state["marks"] if first <= datetime.fromisoformat(mark["at"])]
+
+
+def mark_words(
+    mark: Mark,  # To be named
+    most: int = 1000,  # Characters
+) -> str:  # Plain text
+    "Name a mark."
+    about = f"{mark['strategy']}: " if mark["strategy"] else ""
+    return plain_text(about + mark["text"], most)
+
+
+def mark_option(
+    state: State,  # What to show
+) -> list[dict[str, Any]]:  # A series that is nothing but upright lines; none without marks
+    "Describe the marks in the chart."
+    last = "" if state["window"] is None else state["window"]["end"]
+    marks = [m for m in marks_shown(state) if datetime.fromisoformat(m["at"]) <= datetime.fromisoformat(last)]
+    marks = marks[-MOST_MARKED:]
+    times = [round(datetime.fromisoformat(mark["at"]).timestamp() * 1000) for mark in marks]
+    lines = [
+        {"xAxis": at, "name": mark_words(mark, LONGEST_MARK)}
+        for at, mark in zip(wall_clock_ms(times, state["timezone"]), marks, strict=True)
+    ]
+    label = {"formatter": "{b}", "position": "insideEndTop", "fontSize": 10.5, "color": MUTED}
+    drawn = {"symbol": "none", "animation": False, "silent": True, "label": label, "data": lines}
+    drawn |= {"lineStyle": {"type": "dashed", "width": 1, "color": MUTED}}
+    return [{"id": "m", "type": "line", "name": "marks", "data": [], "markLine": drawn}] if lines else []
+
+# %% ../../nbs/dashboard/13_chart.ipynb #marks-html
+class MarkList(NamedTuple):
+    "What else happened."
+
+    title: str
+    rows: Sequence[tuple[str, str]]  # When, and what
+
+
+_MARKS = Template[MarkList]("""
+<details class="tt-marks"><summary>{{ title }}</summary><ul>{% for when, what in rows %}
+<li><span class="tt-date">{{ when }}</span> {{ what }}</li>{% endfor %}</ul></details>
+""")
+
+
+def marks_html(
+    state: State,  # What to show
+) -> Markup:  # A list that is opened by a click; nothing without marks
+    "List what happened in the days of the curve, the newest first."
+    marks = marks_shown(state)[::-1]
+    if not marks:
+        return Markup("")
+    rows = [(moment(mark["at"], state["timezone"], named=False), mark_words(mark)) for mark in marks]
+    notes, versions = (sum(mark["kind"] == kind for mark in marks) for kind in ("note", "version"))
+    counts = [plural(n, what) for n, what in ((notes, "note"), (versions, "change of version")) if n]
+    return _MARKS(MarkList(listed(counts), rows))
+
+# %% ../../nbs/dashboard/13_chart.ipynb #legend
+def legend_option(
+    names: Sequence[str],  # Strategies
+) -> dict[str, Any]:  # Part of the option
+    "Describe the legend: many names are one line that can be turned."
+    words = {"color": "var(--tt-soft)", "fontSize": 12, "width": LEGEND_WIDTH, "overflow": "truncate"}
+    arrows = {
+        "pageIconColor": MUTED,
+        "pageIconInactiveColor": "var(--tt-off)",
+        "pageIconSize": 11,
+        "pageTextStyle": {"color": MUTED},
+    }
+    return {
+        "type": "plain" if len(names) <= MOST_SHADED else "scroll", "data": [plain_text(name) for name in names], "left": 0, "right": 14, "top": 0,
+        "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": words, "tooltip": {"show": True}, "inactiveColor": "var(--tt-off)", **arrows,
+    }  # fmt: skip
+
 # %% ../../nbs/dashboard/13_chart.ipynb #curve-option
 def curve_option(
     state: State,  # What to show
@@ -194,6 +289,7 @@ def curve_option(
     with_curve = [i for i, name in enumerate(names) if name in state["curve"]["cumulative_return_pct"]]
     left_out = [name for i, name in enumerate(names) if i not in with_curve]
     words = {"color": MUTED, "fontSize": 12, "fontWeight": "normal"}
+    chosen = [] if state["desk"] is None else state["desk"]["pinned"]
     nothing = {
         "text": "No closed trades in this window",
         "left": "center",
@@ -214,12 +310,12 @@ def curve_option(
         "backgroundColor": "transparent",
         "textStyle": {"fontFamily": FONT},
         "title": [nothing, below],
-        "legend": {"data": [plain_text(name) for name in names], "left": 0, "top": 0, "icon": "roundRect", "itemWidth": 16, "itemHeight": 8, "textStyle": {"color": "var(--tt-soft)", "fontSize": 12, "width": LEGEND_WIDTH, "overflow": "truncate"}, "tooltip": {"show": True}, "inactiveColor": "var(--tt-off)"},
+        "legend": legend_option(names),
         "dataset": [
             {"dimensions": dimensions_of("cd", with_curve), "source": upper_table(state)},
             {"dimensions": dimensions_of("plb", range(len(names))), "source": lower_table(state)},
         ],
-        "series": lines_of(names, left_out, colors),
+        "series": [*lines_of(names, left_out, colors, chosen), *mark_option(state)],
         "dataZoom": zoom_options(bool(names)),
         **axis_options(),
     }  # fmt: skip
@@ -311,21 +407,52 @@ class Chart:
                 self.widget.pointer_size = (self.widget.pointer_size or 0) + 1
 
     @staticmethod
-    def series(option: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def series(option: Mapping[str, Any]) -> list[tuple[str | None, str | None]]:
         "Which series a chart has."
-        return [(line["id"], line["name"]) for line in option.get("series", [])]
+        return [(line.get("id"), line.get("name")) for line in option.get("series", [])]
 
 # %% ../../nbs/dashboard/13_chart.ipynb #return-curve
 class ReturnCurve:
     "The chart of cumulative returns."
 
     def __init__(self) -> None:
-        self.head, self.drawn = html_widget(), Chart(374)
+        self.head, self.marks, self.drawn = html_widget(), html_widget(), Chart(374)
         self.chart = self.drawn.widget
-        self.widget = ipywidgets.Box([self.head, self.chart], layout=plain_layout())
+        self.widget = ipywidgets.Box([self.head, self.chart, self.marks], layout=plain_layout())
         self.widget.add_class("tt-curve").add_class("tt-panel")
 
     def update(self, state: State) -> None:
         "Show a state; make the chart afresh when the set of strategies changed."
-        self.head.value = str(curve_head_html(state))
+        self.head.value, self.marks.value = str(curve_head_html(state)), str(marks_html(state))
         self.drawn.show(curve_option(state))
+
+# %% ../../nbs/dashboard/13_chart.ipynb #lazy-chart
+class LazyChart:
+    "One chart that is made when it is first needed."
+
+    def __init__(
+        self,
+        name: str,  # CSS classes of its box
+        height: int,  # Pixels
+    ) -> None:
+        self.height, self.chart = height, None
+        self.drawn: Chart | None = None
+        self.widget = ipywidgets.Box([], layout=plain_layout())
+        for css_class in name.split():
+            self.widget.add_class(css_class)
+
+    chart: Any  # An EChartsRawWidget; None until it is needed
+
+    def show(
+        self,
+        option: Mapping[str, Any] | None,  # Full option; None: nothing to draw
+    ) -> None:
+        "Draw, or draw nothing; an equal picture is not sent again."
+        if option is None:
+            self.widget.children, self.drawn, self.chart = (), None, None
+            return
+        self.drawn = self.drawn or Chart(self.height)
+        self.drawn.show(dict(option))
+        if self.chart is None:
+            self.chart = self.drawn.widget
+            self.widget.children = (self.chart,)

@@ -218,9 +218,16 @@ class RefreshClock(anywidget.AnyWidget):
 
     def update(self, state: State) -> None:
         "Show a state."
-        newest = state["newest_trace_at"]
+        past = state["as_of"]
+        newest = state["newest_trace_at"] if past is None else None  # its age is no matter of a past moment
+        going_on = state["state"] in ("live", "stale")
         with self.hold_sync():
             self.state, self.mode, self.title = state["state"], state["mode"], state["title"]
+            if past is not None and going_on:
+                self.state, self.title = (
+                    "historical",
+                    f"As of {moment(past['at'], state['timezone'], named=False)[:10]}",
+                )
             self.rows = state["rows"]["loaded"]
             self.tab, self.place = state["tab"], place_of(state)
             self.words = clock_words(state)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from ..aggregate_form import plain_name
 from .answers import DeskEntry, DeskShown, HealthEntry
@@ -69,7 +69,7 @@ def desk_known(
         told: Mapping[str, Any] = {plain_name(name): own for name, own in health.items()}
         return desk_table(view, told, timezone, query.group_by), {run.name for run in view.figure_runs}
 
-    kept, names = cast("tuple[Desk, set[str]]", recall(cache.desks, key, find))
+    kept, names = recall(cache.desks, key, find)
     desk = with_pulses(kept, [run for run in runs if run.name in names])
     shown = drawn_curves(desk, query.pinned[:MOST_PINS])
     alarms = "" if all_of_them is None else all_of_them["sentence"]

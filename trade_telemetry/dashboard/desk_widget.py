@@ -19,7 +19,8 @@ from .answers import DeskShown, State
 from .controls import package_text, plain_layout
 from .markup import strategy_colors
 from ..health_sentences import HEALTH
-from ..judgement.desk_table import DeskCurve, DeskRow
+from ..judgement.desk_sums import DeskCurve
+from ..judgement.desk_table import DeskRow
 from ..wording import plain_text
 
 # %% auto #0
@@ -94,12 +95,14 @@ def head_of(
 ) -> dict[str, Any]:  # What is said above it
     "Say what is not in the rows."
     words = {name: [word.text, word.tone] for name, word in HEALTH.items()}
-    shown = {key: desk[key] for key in ("group_by", "states", "alarms", "note", "pinned", "drawn")}  # type: ignore[literal-required]
+    shown = {key: desk[key] for key in ("group_by", "states", "alarms", "note", "pinned", "drawn")}
     return {
         **shown,
         "words": words,
         "colors": strategy_colors(desk["drawn"]),
-        "now": _ms(state["generated_at"]),
+        "now": _ms(
+            (state["clock"] or state["generated_at"]) if (past := state["as_of"]) is None else past["at"]
+        ),
     }
 
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #pack

@@ -5,20 +5,30 @@
 # %% ../../nbs/dashboard/31_open_tab.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import cast, get_args
 
+import numpy as np
+
+from ..config import Settings
 from .answers import Figures, Pictures, Trades
 from .cache import PageCache, content_of, recall
 from .query import Listing, Query
 from .trade_list import trades_of
-from ..metrics.picture import Question
+from ..metrics.calendar import exchange_zone
+from ..metrics.picture import Picture, Question
 from ..metrics.pictures import pictures_of
+from ..metrics.price_chart import bars_of
+from ..store.columns import TraceColumns
 from ..store.view import View
+from ..trading.bars import Bars
+from ..wording import MODES
 
 # %% auto #0
-__all__ = ['QUESTIONS_ASKED', 'list_known', 'without_list', 'pictures_known']
+__all__ = ['QUESTIONS_ASKED', 'list_known', 'without_list', 'folder_stamp', 'bars_known', 'each_named', 'pictures_shown',
+           'pictures_known']
 
 # %% ../../nbs/dashboard/31_open_tab.ipynb #list-known
 def list_known(
@@ -42,6 +52,59 @@ def without_list(
     "Leave out what only the list of trades depends on."
     return replace(query, hurry=False, page=0, cell=None, listing=Listing())
 
+# %% ../../nbs/dashboard/31_open_tab.ipynb #bars-known
+def folder_stamp(
+    folder: Path,  # Of bars, one level of folders below it
+) -> int:  # Another one where a file may have changed
+    "Say how old the newest file is, without reading any."
+    found = (path.stat().st_mtime_ns for part in ("*.csv", "*/*.csv") for path in folder.glob(part))
+    return max(found, default=0)
+
+
+def bars_known(
+    columns: TraceColumns,  # Trades that are shown
+    settings: Settings,  # Folder of bars, sessions
+    cache: PageCache,  # What is known
+) -> dict[str, Bars]:  # By symbol, few; empty where no folder is named or has any
+    "Read the bars of what was traded most, once."
+    if (folder := settings.bars_path) is None:
+        return {}
+    counts = np.bincount(columns.symbol, minlength=len(columns.symbols))
+    most = tuple(columns.symbols[k] for k in np.argsort(-counts, kind="stable")[:12].tolist())
+    return recall(
+        cache.bars, (folder, most, folder_stamp(folder)),
+        lambda: bars_of(columns, folder, settings.symbol_sessions, settings.session),
+    )  # fmt: skip
+
+# %% ../../nbs/dashboard/31_open_tab.ipynb #each-named
+def each_named(
+    shown: Sequence[Picture],  # Perhaps with equal names
+) -> list[Picture]:  # The second of a name with a 2 behind it
+    "Give each picture a name of its own."
+    seen, found = dict[str, int](), list[Picture]()
+    for picture in shown:
+        name = picture["name"]
+        seen[name] = seen.get(name, 0) + 1
+        found.append(picture if seen[name] == 1 else {**picture, "name": f"{name}_{seen[name]}"})
+    return found
+
+# %% ../../nbs/dashboard/31_open_tab.ipynb #pictures-shown
+def pictures_shown(
+    view: View,  # The trades that are shown, and their backtest
+    question: Question,  # Of the open tab
+    settings: Settings,  # Zone of days, sessions of symbols, where bars are
+    cache: PageCache,  # Bars that are known
+) -> list[Picture]:  # Those that these trades allow
+    "Answer the question of a tab: hours by the clock of the exchange, prices where bars are."
+    rows, zone = view.figure, settings.timezone
+    clock = exchange_zone(rows, zone, settings.session, settings.symbol_sessions)
+    bars = bars_known(rows, settings, cache) if question == "trades" else {}
+    sides = (
+        MODES[mode].side if (mode := view.mode) in MODES else MODES["backtest"].side,
+        MODES["backtest"].side,
+    )
+    return pictures_of(rows, zone, question, reference=view.reference, clock=clock, bars=bars, names=sides)
+
 # %% ../../nbs/dashboard/31_open_tab.ipynb #pictures-known
 QUESTIONS_ASKED = get_args(Question)
 
@@ -50,7 +113,7 @@ def pictures_known(
     query: Query,  # What the viewer asked for
     cache: PageCache,  # What is known
     look: Callable[[], View],  # Selects the trades that are shown
-    timezone: str,  # Zone of days and hours
+    settings: Settings,  # Zone of days, sessions of symbols, where bars are
 ) -> tuple[Pictures | None, bool]:  # None: the open tab has none; are they those of the present rows?
     "Draw the pictures of the open tab, as far as there is time."
     if query.tab not in QUESTIONS_ASKED:
@@ -63,8 +126,8 @@ def pictures_known(
 
     def find() -> Pictures:
         view = look()
-        shown = pictures_of(view.figure, timezone, question, reference=view.reference)
-        return {"question": question, "shown": shown, "ready": True}
+        shown = pictures_shown(view, question, settings, cache)
+        return {"question": question, "shown": each_named(shown), "ready": True}
 
     key = (query.tab, query.symbol, query.direction, query.run, query.run_mode, query.strategy)
     found, known = cache.pictures(key, query.hurry, content, find)

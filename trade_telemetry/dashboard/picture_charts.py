@@ -43,6 +43,8 @@ def read_out(
 
 READ = read_out("(item.data && item.data.words) || [item.seriesName]")
 SHARE_AXIS = encode_js_fn(["value"], "return +(100 * value).toFixed(1) + ' %'")
+
+# %% ../../nbs/dashboard/33_picture_charts.ipynb #framed
 _WORDS = {"color": MUTED, "fontSize": 12}
 
 
@@ -196,7 +198,7 @@ def fill_point(
         "words": [told, clock, "" if earned is None else f"return of the trade {earned:+.2f} %".replace("-", "−")],
     }  # fmt: skip
 
-
+# %% ../../nbs/dashboard/33_picture_charts.ipynb #lines-option
 def lines_option(
     picture: Picture,  # Of kind lines
     timezone: str = "UTC",  # Of its clock

@@ -19,7 +19,7 @@ from ..wording import percent
 __all__ = ['Day', 'ASKS', 'CHARTS', 'FACES', 'month_days', 'calendar_face', 'where_of', 'table_face', 'grid_face',
            'number_columns', 'is_wide', 'face_of']
 
-# %% ../../nbs/dashboard/32_picture_faces.ipynb #calendar-face
+# %% ../../nbs/dashboard/32_picture_faces.ipynb #month-days
 Day = tuple[int, str, int | None]  # Place in its month's block, day of the month, row of the table of words
 
 
@@ -40,7 +40,7 @@ def month_days(
         day += timedelta(days=1)
     return days
 
-
+# %% ../../nbs/dashboard/32_picture_faces.ipynb #calendar-face
 def calendar_face(
     picture: Picture,  # Of kind calendar
 ) -> dict[str, Any]:

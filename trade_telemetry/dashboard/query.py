@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..config import moment_meant
-from .answers import GroupBy, State, Tab
+from .answers import State, Tab
+from ..judgement.desk_sums import GroupBy
 from ..store.columns import TraceColumns
 from ..store.runs import RunInfo
 from ..store.view import View, Wanted, choose_view
@@ -88,7 +89,7 @@ def listing_after(
         now = replace(now, where=tuple(kept.items())[:MOST_CONDITIONS])
     return now
 
-
+# %% ../../nbs/dashboard/05_query.ipynb #listing-text
 def listing_text(
     listing: Listing,  # Any
 ) -> str:  # JSON that `listing_after` makes the same of; "{}" for the list at the start
@@ -382,7 +383,8 @@ def query_after(
     if name == "tab" and (tab := OLD_TABS.get(value, value)) in TABS:
         return replace(asked, tab=tab, page=0)
     if name == "strategy" and len(value) <= LONGEST_OPENED:
-        return replace(asked, strategy=value or None, cell=None, page=0)
+        shown = {plain_text(own): own for own in state["strategies"]}  # what a button can say of a name
+        return replace(asked, strategy=shown.get(value, value) or None, cell=None, page=0)
     if name == "desk" and value in ("yes", "no"):
         return replace(asked, desk=value == "yes", strategy=None, cell=None, page=0)
     if name in ("as_of", "asof", "play"):

@@ -69,11 +69,18 @@ def words_of(
     answer: Reconciliation,  # Any
 ) -> Reconciled:  # JSON-ready
     "Put a reconciliation into words."
-    from trade_telemetry.judgement.reconcile_words import class_table, headline, note_lines, worst_table
+    from trade_telemetry.judgement.reconcile_words import (
+        class_table,
+        headline,
+        note_lines,
+        unmatched_table,
+        worst_table,
+    )
 
     when = period(answer.shared.period.first, answer.shared.period.last)
     trades = (plural(answer.live.trades, "live trade"), plural(answer.backtest.trades, "backtest trade"))
     tables = [class_table(answer), worst_table(answer)] if answer.differs else []
+    tables += [alone] if (alone := unmatched_table(answer)).rows else []
     words: list[WordTable] = [
         {"title": t.title, "header": list(t.header), "rows": [list(row) for row in t.rows]}
         for t in tables if t.rows
@@ -129,7 +136,7 @@ waterfall_html = Template[Waterfall]("""
 """)
 
 # %% ../../nbs/dashboard/16_reconcile.ipynb #cells
-NUMBERS = ("trades", "live", "backtest", "live − backtest")
+NUMBERS = ("trades", "live", "backtest", "live − backtest", "result")
 
 
 class Cells(NamedTuple):
@@ -142,8 +149,9 @@ class Cells(NamedTuple):
 
 
 cells_html = Template[Cells]("""
-<h3>{{ title }}</h3><div class="tt-wide" tabindex="0" role="region" aria-label="{{ title }}"><table class="tt-list tt-words">
-<thead><tr>{% for cell in header %}<th scope="col"{% if right[loop.index0] %} class="tt-number"{% endif %}>{{ cell }}</th>{% endfor %}</tr></thead>
+<h3>{{ title }}</h3><div class="tt-wide" tabindex="0" role="region" aria-label="{{ title }}"><table class="tt-list tt-words"{% if rows | length > 1 %} data-sortable="{{ title }}"{% endif %}>
+<thead><tr>{% for cell in header %}<th scope="col"{% if right[loop.index0] %} class="tt-number"{% endif %}>
+{% if rows | length > 1 %}<button type="button" class="tt-sort" data-sort="{{ loop.index0 }}"><span>{{ cell }}</span><i aria-hidden="true"></i></button>{% else %}{{ cell }}{% endif %}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in rows %}<tr>{% for cell in row %}<td{% if right[loop.index0] %} class="tt-number"{% endif %}>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</tbody></table></div>
 """)
 

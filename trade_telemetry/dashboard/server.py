@@ -139,9 +139,12 @@ def kernel_environment(
         if name.startswith(UNSEEN):
             continue
         value = getattr(settings, name)
+        value = value.resolve() if isinstance(value, Path) else value
         text = json.dumps(value) if isinstance(value, dict) else "" if value is None else str(value)
         environment[str(info.validation_alias or name).upper()] = text
     environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
+    if settings.bars_path is not None:
+        environment["TELEMETRY_BARS_PATH"] = str(settings.bars_path.resolve())
     package = Path(__file__).resolve().parents[1]
     jupyter = [str(package / "share" / "jupyter"), *_folders("JUPYTER_PATH")]
     environment |= {"JUPYTER_PATH": os.pathsep.join(jupyter)}

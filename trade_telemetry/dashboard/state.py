@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -18,10 +18,11 @@ import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty', 'rows_read',
-           'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry', 'alerts_about',
-           'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
-           'alerts_known', 'gap_known', 'Judgement', 'judgement_of', 'situation_of', 'rules_stamp', 'dashboard_state',
+__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty',
+           'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry',
+           'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of',
+           'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
+           'marks_known', 'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state',
            'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
@@ -33,6 +34,7 @@ from trade_telemetry.dashboard.answers import (
     Choices,
     Coverage,
     DeskEntry,
+    DeskShown,
     Drawn,
     Figures,
     Findings,
@@ -64,7 +66,10 @@ from trade_telemetry.dashboard.figures import (
     window_of,
 )
 from .memory import give_back
+
+# %% ../../nbs/dashboard/40_state.ipynb #imports-open
 from .open_tab import list_known, pictures_known, without_list
+from .opened import opened_content, opened_known, opened_page
 from .query import Query, as_query, of_strategy, view_asked
 from .reconcile import only_line, reconciled
 from .trade_list import Sheet, trades_csv
@@ -75,9 +80,11 @@ from ..health_sentences import Health
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_left, health_of
+from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
 from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
+from ..store.notes import Mark, marks_of, read_notes, version_starts
 from ..store.runs import RunInfo, missing_of
 from ..store.store import TraceStore
 from trade_telemetry.store.view import (
@@ -122,7 +129,7 @@ def facts_of(
         "runs": [*shown, *beside],
         "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
         "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
-        "simulated": view.simulated,
+        "simulated": view.simulated, "clock": None if view.clock is None else view.clock.isoformat(timespec="seconds"),
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/40_state.ipynb #why-empty
@@ -228,11 +235,12 @@ def health_entries(
     settings: Settings,  # Rules, time zone
     thorough: bool = True,  # Draw what takes long?
     opened: str | None = None,  # The strategy that is looked at; None: all of them
+    playing: bool = False,  # Do days pass by? Then bars are drawn, and nothing else that takes long
 ) -> tuple[Healths, bool]:  # By strategy, the worst first, and all of them; is that all that can be said?
     "Say of each strategy whether it still works, as far as a viewer's patience goes."
     few = len(view.figure.strategies) <= FEW
-    find: bool | list[str] = few or ([] if opened is None else [opened])
-    found = health_of(view, settings, draw=thorough, find=find, patience=inf if few else PATIENCE)
+    find: bool | list[str] = not playing and (few or ([] if opened is None else [opened]))
+    found = health_of(view, settings, draw=thorough or playing, find=find, patience=inf if few else PATIENCE)
     desk = desk_of(found)
     entries = {name: health_entry(one) for name, one in found.items()}
     healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict())
@@ -365,9 +373,12 @@ def health_known(
     "Say how each strategy is, as far as there is time."
 
     def find(thorough: bool) -> tuple[Healths, bool]:
-        return health_entries(views_of(columns, runs, query)[0], settings, thorough, query.strategy)
+        view = views_of(columns, runs, query)[0]
+        return health_entries(view, settings, thorough, query.strategy, query.playing)
 
-    return cache.healths((query.run, query.run_mode, query.strategy, situation), query.hurry, find)
+    return cache.healths(
+        (query.run, query.run_mode, query.strategy, query.playing, situation), query.hurry, find
+    )
 
 # %% ../../nbs/dashboard/40_state.ipynb #alerts-known
 def alerts_known(
@@ -409,12 +420,39 @@ def gap_known(
     found, known = cache.reconciled(asked, situation, content, find)
     return found or only_line("reconciling …"), known
 
+# %% ../../nbs/dashboard/40_state.ipynb #opened-of
+def opened_of(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone, rules
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What an answer depends on beside the rows
+) -> tuple[StrategyPage | None, bool]:  # None: no strategy is opened; is that all that can be said?
+    "Answer what is asked of one strategy, as far as there is time."
+    if (name := query.strategy) is None or query.tab != "working":
+        return None, True
+    rules = find_rules(settings)
+
+    def view() -> View:
+        return views_of(columns, runs, query)[0]
+
+    def find(thorough: bool) -> StrategyPage:
+        return opened_page(view(), settings, rules, name, thorough)
+
+    key = (name, query.run, query.run_mode, situation)
+    return opened_known(cache, key, query.hurry, lambda: opened_content(view(), rules, name), find)
+
 # %% ../../nbs/dashboard/40_state.ipynb #judgement
+Starts = Mapping[str, Mapping[str, int]]
+
+
 class Judgement(NamedTuple):
     "What is said of the trades that a viewer asked for; it holds no rows, so that it may be kept."
 
     found: Findings  # Part of the state
     selected: View  # Which runs are shown, and as what; without their rows
+    starts: Starts  # When versions began to trade, by strategy
     rows: int  # Rows in the figures
     has_reference: bool  # Is there a backtest beside them?
 
@@ -438,7 +476,9 @@ def judgement_of(
         "newest_trace_at": utc_from_us(int(everything.figure.exit_us.max()) if len(everything.figure) else None),
     }  # fmt: skip
     selected = replace(everything, figure=TraceColumns.from_traces([]), reference=None)
-    return Judgement(found, selected, len(view.figure), view.reference is not None)
+    return Judgement(
+        found, selected, version_starts(view.figure), len(view.figure), view.reference is not None
+    )
 
 # %% ../../nbs/dashboard/40_state.ipynb #situation
 def situation_of(
@@ -451,6 +491,15 @@ def situation_of(
     return states, today, rules_stamp(settings)
 
 
+def marks_known(
+    starts: Starts,  # When versions began to trade
+    settings: Settings,  # Place of the notes
+    runs: Sequence[RunInfo],  # Runs of the store
+) -> list[Mark]:  # Oldest first
+    "Mark what had happened by the moment that is shown."
+    return marks_of(starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs))))
+
+
 def rules_stamp(
     settings: Settings,  # Place of the rules
 ) -> tuple[int, int]:  # Time and size of the file; another one where the rules may be others
@@ -458,6 +507,59 @@ def rules_stamp(
     path = settings.telemetry_storage_path / "alerts.yaml"
     now = path.stat() if path.is_file() else None
     return (0, 0) if now is None else (now.st_mtime_ns, now.st_size)
+
+# %% ../../nbs/dashboard/40_state.ipynb #facts-now
+def view_shown(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    query: Query,  # What the viewer asked for
+) -> View:
+    "Select what is shown."
+    return views_of(columns, runs, query)[1]
+
+
+def facts_now(
+    store: Store,  # What was read
+    settings: Settings,  # Time zone, interval, precision threshold
+    selected: View,  # Which runs are shown
+    runs: Sequence[RunInfo],  # As they are now
+) -> ViewFacts:  # Part of the state
+    "Facts of the runs that are shown."
+    now = {run.name: run for run in runs}
+    figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
+    return facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
+
+# %% ../../nbs/dashboard/40_state.ipynb #held-against
+def held_against(
+    strategies: Mapping[str, Figures],  # As far as they are known
+    settings: Settings,  # Time zone, rules
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    look: Callable[[], View],  # Selects what is shown
+) -> tuple[dict[str, Figures], bool]:  # With their verdicts; are these of the present rows?
+    "Hold each strategy against its backtest, as far as there is time."
+
+    def compare() -> dict[str, Against]:
+        return verdicts_of(look(), list(strategies), settings.timezone, find_rules(settings))
+
+    against, complete = cache.verdicts(query, compare, rules_stamp(settings))
+    return {n: {**own, "against": against.get(n)} for n, own in strategies.items()}, complete
+
+# %% ../../nbs/dashboard/40_state.ipynb #table-known
+def table_known(
+    columns: TraceColumns,  # All rows
+    runs: Sequence[RunInfo],  # Runs of the store, oldest first
+    settings: Settings,  # Time zone
+    query: Query,  # What the viewer asked for
+    cache: PageCache,  # What is known
+    situation: Hashable,  # What the table depends on beside rows and question
+    healths: Healths,  # By strategy, and all
+) -> DeskShown | None:  # None where strategies are shown one by one
+    "Look the desk over, where the page is a table."
+    if not wants_desk(query, count_known(columns, runs, query, cache, situation)):
+        return None
+    look = partial(view_shown, columns, runs, query)
+    return desk_known(query, cache, situation, look, runs, *healths, settings.timezone)
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
@@ -474,43 +576,29 @@ def dashboard_state(
     cache.see(columns)
     situation = situation_of(runs, settings)
     (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-
-    def look() -> View:
-        return views_of(columns, runs, query)[1]
-
-    table = None
-    if wants_desk(query, count_known(columns, runs, query, cache, situation)):
-        table = desk_known(query, cache, (situation, known), look, runs, health, desk, settings.timezone)
+    look = partial(view_shown, columns, runs, query)
+    table = table_known(columns, runs, settings, query, cache, (situation, known), (health, desk))
     only = None if table is None else tuple(table["drawn"])
     key = without_list(query), situation, only
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
     said = alerts_known(columns, runs, settings, query, cache, (situation, known))
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
-    drawn, ready = pictures_known(query, cache, look, settings.timezone)
-    now, selected = {run.name: run for run in runs}, judgement.selected
-    figure, beside = ([now[r.name] for r in side] for side in (selected.figure_runs, selected.reference_runs))
-    shown = facts_of(store, settings, replace(selected, figure_runs=figure, reference_runs=beside))
-    rows, strategies = rows_read(store, judgement.rows), judgement.found["strategies"]
+    drawn, ready = pictures_known(query, cache, look, settings)
+    page, sure = opened_of(columns, runs, settings, query, cache, situation)
+    shown = facts_now(store, settings, judgement.selected, runs)
+    strategies = judgement.found["strategies"]
     state: State = {
         **empty_state(), **shown, **choices_of(query, runs), **judgement.found,
-        **said, "rows": rows, "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
+        **said, "rows": rows_read(store, judgement.rows), "health": health, "health_desk": desk, "reconciliation": gap, "pictures": drawn, "desk": table,
         "trades": list_known(query, cache, situation, look, strategies, settings.timezone),
-        "as_of": as_of_facts(store, settings.timezone),
-        "complete": known and found and ready, "message": None,
+        "as_of": as_of_facts(store, settings.timezone), "marks": marks_known(judgement.starts, settings, runs), "strategy": page,
+        "complete": known and found and ready and sure, "message": None,
     }  # fmt: skip
-    if table is not None:
-        return state
-    if not strategies:
+    if table is None and not strategies:
         return {**state, "message": why_empty(store, query.symbol)}
-    if not judgement.has_reference:
+    if table is not None or not judgement.has_reference:
         return state
-
-    def compare() -> dict[str, Against]:
-        seen, rules = views_of(columns, runs, query)[1], find_rules(settings)
-        return verdicts_of(seen, list(strategies), settings.timezone, rules)
-
-    against, complete = cache.verdicts(query, compare, rules_stamp(settings))
-    both: dict[str, Figures] = {n: {**own, "against": against.get(n)} for n, own in strategies.items()}
+    both, complete = held_against(strategies, settings, query, cache, look)
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-source
@@ -549,12 +637,13 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        look = self._look(query)
-        before = look.store.columns
+        look, before = self._look(query), self.store.columns
         state = dashboard_state(look.store, look.settings, query, look.cache)
-        if look.store.columns is not before and len(look.store.columns) > MANY_ROWS:
+        if self.store.columns is not before and len(self.store.columns) > MANY_ROWS:
             give_back()
-        return state
+        return (
+            {**state, "complete": True} if query.playing else state
+        )  # nobody waits for more of a passing day
 
     def _look(self, query: Query) -> Look:
         "Look at the present, or back."

@@ -17,7 +17,6 @@ from trade_telemetry.dashboard.answers import (
     Exit,
     State,
     Tab,
-    Trades,
 )
 from trade_telemetry.dashboard.markup import (
     Panel,
@@ -123,8 +122,10 @@ def chosen_cell(
 def confusion_html(
     state: State,  # What to show
 ) -> Markup:  # A grid of matrices
-    "Draw the confusion matrices side by side."
+    "Draw the confusion matrices side by side; nothing beside a table of many strategies."
     strategies, panels = state["strategies"], []
+    if state["desk"] is not None:
+        return Markup("")
     if not strategies:
         nothing = calm_html("— no predictions to compare with the market —")
         return panel_html(Panel("Confusion matrices", "", nothing))

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..arrays import Bools, Floats, Ints
 from .query import Listing
@@ -93,10 +94,11 @@ def period_of(
         raise ValueError(f"not a date: {plain_text(text, 20)}")
     parts = [int(part) for part in found.groups() if part is not None]
     try:
-        start = datetime(*(parts + [1, 1][len(parts) - 1 :] if len(parts) < 3 else parts))  # noqa: DTZ001  a wall clock's
+        year, month, day, hour, minute = (*parts, *(1, 1, 1, 0, 0)[len(parts) :])
+        start = datetime(year, month, day, hour, minute)  # noqa: DTZ001  a wall clock's
         months = 12 * (len(parts) == 1) + (len(parts) == 2)
-        month = start.month - 1 + months
-        end = start.replace(year=start.year + month // 12, month=month % 12 + 1) if months else start
+        month += months - 1
+        end = start.replace(year=year + month // 12, month=month % 12 + 1) if months else start
         end += timedelta(days=len(parts) == 3, hours=len(parts) == 4, minutes=len(parts) == 5)
         bounds = aware(start, timezone), aware(end, timezone, fold=int(len(parts) > 3))
     except (ValueError, OverflowError):
@@ -144,7 +146,7 @@ def words_kept(
 
 # %% ../../nbs/dashboard/28_trade_filter.ipynb #ids
 def ids_with(
-    ids: Ints,  # 64 bits each, shape (n,)
+    ids: npt.NDArray[np.uint64],  # 64 bits each, shape (n,)
     text: str,  # Hexadecimal digits, or a whole name
 ) -> Bools:  # Which have it, shape (n,)
     "Find trades by a part of their ids."
@@ -155,7 +157,7 @@ def ids_with(
             found = found | ((ids >> np.uint64(4 * place)) & mask == part)
     return found
 
-# %% ../../nbs/dashboard/28_trade_filter.ipynb #condition
+# %% ../../nbs/dashboard/28_trade_filter.ipynb #clock-parts
 SCALES = {"confidence": 0.01}  # What one unit is that a viewer types: percent
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -182,7 +184,7 @@ def numbers_within(
     low, high = span_of(text, read)
     return (values >= low * scale) & (values <= high * scale)
 
-
+# %% ../../nbs/dashboard/28_trade_filter.ipynb #condition
 def rows_where(
     columns: TraceColumns,  # Rows to choose from, n
     name: str,  # One of `ASKED_OF`

@@ -14,13 +14,12 @@ import traitlets
 from .answers import State, Trade, Trades
 from .controls import package_text, plain_layout
 from .markup import LONGEST_NAME, strategy_colors
-from .query import LISTED
 from .trade_list import CSV_ROWS
 from ..wording import DASH, duration, moment, percent, plain_text, plural, price, share
 
 # %% auto #0
-__all__ = ['Text', 'COLUMNS', 'NUMBERS', 'OTHERS', 'short', 'trade_cells', 'columns_of', 'condition_words', 'chips_of',
-           'title_of', 'note_of', 'save_words', 'empty_words', 'table_text', 'TradeView', 'TradeTable']
+__all__ = ['Text', 'COLUMNS', 'NUMBERS', 'OTHERS', 'short', 'trade_cells', 'order_words', 'columns_of', 'condition_words',
+           'chips_of', 'title_of', 'note_of', 'save_words', 'empty_words', 'table_text', 'TradeView', 'TradeTable']
 
 # %% ../../nbs/dashboard/30_trade_table.ipynb #words
 Text = str | tuple[str, str]  # A text, or what has room of it and the whole
@@ -49,7 +48,7 @@ def trade_cells(
     }  # fmt: skip
     return words
 
-# %% ../../nbs/dashboard/30_trade_table.ipynb #columns
+# %% ../../nbs/dashboard/30_trade_table.ipynb #heads
 COLUMNS = {
     "exit_at": ("Closed", "2025-03"), "symbol": ("Symbol", "SPY"), "strategy": ("Strategy", "=swing"), "predicted": ("Predicted", "long"),
     "actual": ("Actual", "!noop"), "return_pct": ("Return", "< -0.5"), "confidence": ("Confidence", "> 60"), "entry_price": ("Entry", "100..120"),
@@ -59,38 +58,48 @@ COLUMNS = {
 NUMBERS = ("return_pct", "confidence", "entry_price", "exit_price", "holding_minutes")
 OTHERS = {
     "entry_at": "Opened", "entry_hour": "Hour of opening", "entry_weekday": "Day of opening", "exit_hour": "Hour of closing",
-    "exit_weekday": "Day of closing", "run": "Run",
+    "exit_weekday": "Day of closing", "run": "Run", "account": "Account", "version": "Version",
 }  # Conditions without a column  # fmt: skip
+
+# %% ../../nbs/dashboard/30_trade_table.ipynb #columns
+def order_words(
+    name: str,  # Column
+    descending: bool,
+) -> str:  # Such as "largest first"
+    "Say what comes first."
+    down, up = (
+        ("largest", "smallest")
+        if name in NUMBERS
+        else ("latest", "earliest")
+        if name == "exit_at"
+        else ("from Z", "from A")
+    )
+    return f"{down if descending else up} first"
 
 
 def columns_of(
     trades: Trades,  # The list
 ) -> list[dict[str, Any]]:  # As the widget draws them
     "Describe the columns."
-    columns = []
+    columns, way = [], "descending" if trades["descending"] else "ascending"
     for name, (head, hint) in COLUMNS.items():
-        if name == "entry_tag" and not trades["tagged"]:
-            continue
-        here, first = trades["sort"] == name, name in NUMBERS or name == "exit_at"
-        down = not trades["descending"] if here else first
-        way = (
-            ("largest" if name in NUMBERS else "latest" if name == "exit_at" else "from Z"),
-            ("smallest" if name in NUMBERS else "earliest" if name == "exit_at" else "from A"),
-        )
+        here = trades["sort"] == name
+        down = not trades["descending"] if here else name in NUMBERS or name == "exit_at"
+        column = {
+            "name": name,
+            "head": head,
+            "hint": hint,
+            "number": name in NUMBERS,
+            "sorted": way if here else "none",
+        }
+        asks = {
+            "ask": json.dumps({"sort": name, "descending": down}),
+            "tip": f"Sort all trades: {order_words(name, down)}",
+        }
         columns.append(
-            {
-                "name": name,
-                "head": head,
-                "hint": hint,
-                "number": name in NUMBERS,
-                "sorted": "none" if not here else "descending" if trades["descending"] else "ascending",
-                "ask": json.dumps({"sort": name, "descending": down}),
-                "tip": f"Sort all trades: {way[not down]} first",
-                "where": trades["where"].get(name, ""),
-                "bad": name in trades["problems"],
-            }
+            column | asks | {"where": trades["where"].get(name, ""), "bad": name in trades["problems"]}
         )
-    return columns
+    return [column for column in columns if column["name"] != "entry_tag" or trades["tagged"]]
 
 # %% ../../nbs/dashboard/30_trade_table.ipynb #chips
 def condition_words(
@@ -154,7 +163,7 @@ def note_of(
     sample = f", rows are a sample of {plural(trades['closes'], 'close')}" if some and sampled else ""
     return f"{many}{of}{order}{sample} · {plain_text(zone)}"
 
-
+# %% ../../nbs/dashboard/30_trade_table.ipynb #save-words
 def save_words(
     trades: Trades,  # The list
 ) -> str:

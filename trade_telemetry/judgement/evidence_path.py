@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import log
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 
 from ..aggregate import Aggregate, restrict
 from ..arrays import Bools, Floats, Ints
-from ..health_sentences import Health
-from .alert_rules import AlertRules, Case
+from ..health_sentences import Health, StreamCode
+from .alert_rules import Case
 from .bar import LEAST_HEIGHT, NO_BAR, RATE_STEP, bar_of
 from .evidence import chance_as_promised
 from .health import WATCH, health_from, read_desk
@@ -26,7 +26,6 @@ from trade_telemetry.judgement.monitor import (
     SYMBOLS_SHARE,
     Stream,
     Watch,
-    budgets,
     desk_budget,
     follow,
     paths_of,
@@ -159,10 +158,9 @@ def _line(
     closed, days = stream.counts > 0, len(stream.counts)
     at = np.cumsum(closed) - 1 - taken  # the last evening with a trade, on each day
     seen = at >= 0
-    empty = [np.full(days, np.nan) for _ in range(4)]
-    on = np.zeros(days, dtype=np.bool_)
+    table, on = np.full((4, days), np.nan), np.zeros(days, dtype=np.bool_)
     if not seen.any():
-        return _Line(*empty, on, True)
+        return _Line(table[0], table[1], table[2], table[3], on, True)
     k, given = at[seen], (shares[seen], lows[seen])
     path, likely = (row[k] for row in paths)
     needed = _matters(path, *given)
@@ -175,16 +173,15 @@ def _line(
         own, (said, chance), alarm = needed & (bar == height), *follow(watch, paths, height)[:2]
         path[own], likely[own] = said[k][own], chance[k][own]
         on[np.flatnonzero(seen)[own]] = alarm[k][own]
-    for row, values in zip(empty, (path, likely, bar, low), strict=True):
-        row[seen] = values
-    return _Line(*empty, on, drawn)
+    table[:, seen] = path, likely, bar, low
+    return _Line(table[0], table[1], table[2], table[3], on, drawn)
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #days
 class PathDays(NamedTuple):
     "What was said of one version on each of its days; arrays of shape (days,) or (streams, days)."
 
     day: Ints  # Exit dates, days since 1970-01-01
-    names: tuple[str, ...]  # Of the streams
+    names: tuple[StreamCode, ...]  # Of the streams
     level: Ints  # 0 nothing, 1 watch, 2 degraded
     carrier: Ints  # Position of the stream that said so, else of the leading one
     chance: Floats  # That it still was what the reference promised
@@ -195,7 +192,7 @@ class PathDays(NamedTuple):
 
     def some(
         self,
-        days: Bools,  # Which, shape (days,)
+        days: Bools | Ints,  # Which, a mask or positions
     ) -> PathDays:
         "Choose days."
         rows = {name: getattr(self, name)[..., days] for name in PATH_ARRAYS}
@@ -255,7 +252,7 @@ def path_days(
             zip(streams, watches, paths, shares, lows, strict=True)
         )
     ]
-    names = tuple(s.name for s in streams)
+    names = cast("tuple[StreamCode, ...]", tuple(s.name for s in streams))
     level, carrier = _levels(names, present, lines)
     evidence, bar, low = (
         np.array([getattr(one, f) for one in lines]) for f in ("evidence", "bar", "watch_bar")
@@ -308,7 +305,7 @@ class Episode(TypedDict):
     first: str  # Day on which it was said, YYYY-MM-DD
     last: str  # Last day with it on
     on: bool  # Is it on now?
-    carrier: str  # Score that raised it
+    carrier: StreamCode  # Score that raised it
     since: list[str] | None  # When the loss began, as known when the evidence was highest: 5, 50, 95 % points
 
 
@@ -333,10 +330,10 @@ class EvidencePath(TypedDict):
     strategy: str
     days: list[str]  # YYYY-MM-DD
     level: list[Level]
-    carrier: list[str]  # Score that said so, else the leading one
+    carrier: list[StreamCode]  # Score that said so, else the leading one
     chance: list[float | None]  # That it still was what the reference promised
-    scores: dict[str, ScorePath]
-    now: str  # Score whose path is the finding: the carrier of the last day, or of the last alarm
+    scores: dict[StreamCode, ScorePath]
+    now: StreamCode  # Score whose path is the finding: the one that says how it is; where nothing was ever raised the one that came nearest
     watched_since: str | None  # First day of the watch or alarm that is on
     since: list[str] | None  # When the loss that is on began, if one is: 5, 50, 95 % points
     episodes: list[Episode]  # Alarms, oldest first
@@ -454,6 +451,12 @@ def _episodes(case: Case, strategy: str, found: Walk, draw: bool, folder: Path |
     ]  # fmt: skip
 
 # %% ../../nbs/judgement/32_evidence_path.ipynb #path-of
+def _nearest(days: PathDays) -> StreamCode:
+    "The score that came nearest to an alarm; the leading one where none came nearer than at the start."
+    near = np.nan_to_num(days.evidence / days.bar, nan=0.0).max(axis=1)
+    return days.names[int(np.argmax(near))] if near.max() > 0 else days.names[0]
+
+
 def path_of(
     case: Case,  # Live, past and rules
     strategy: str,  # Its name
@@ -469,14 +472,14 @@ def path_of(
     raised = _runs(days.level > 0)
     is_on = bool(raised) and raised[-1][1] == len(days.day) - 1
     tail = days.some(np.arange(len(days.day)) >= len(days.day) - MOST_DAYS)
-    scores: dict[str, ScorePath] = {
+    scores: dict[StreamCode, ScorePath] = {
         name: {"evidence": _numbers(e), "bar": _numbers(b), "watch_bar": _numbers(w)}
         for name, e, b, w in zip(tail.names, tail.evidence, tail.bar, tail.watch_bar, strict=True)
     }
     path: EvidencePath = {
         "strategy": strategy, "days": _dates(tail.day), "level": [LEVELS[k] for k in tail.level.tolist()],
         "carrier": [tail.names[k] for k in tail.carrier.tolist()], "chance": _numbers(tail.chance), "scores": scores,
-        "now": health.carrier, "watched_since": _dates(days.day)[raised[-1][0]] if is_on else None,
+        "now": health.carrier if raised else _nearest(days), "watched_since": _dates(days.day)[raised[-1][0]] if is_on else None,
         "since": list(health.since) if health.since else None, "episodes": episodes,
         "versions": [{"version": s.version, "first": str(date_of_day(s.first))} for s in found.spans],
         "days_before": len(days.day) - len(tail.day), "drawn": days.drawn,

@@ -13,13 +13,13 @@ from typing import Any, Literal, NamedTuple
 
 from ..health_sentences import HEALTH, Health
 from .alert_rules import AlertReport
-from ..store.contents import Content, contents_of, row_marks
 from .health import desk_of
 from ..metrics.record import AccuracyMetrics, measure
 from ..store.columns import TraceColumns
+from ..store.contents import Content, contents_of, row_marks
 from ..store.runs import RunInfo, add_counters
 from ..store.view import View, trades_by_strategy
-from ..wording import SEVERITY, plain_text
+from ..wording import plain_text
 
 # %% auto #0
 __all__ = ['Unit', 'PREFIX', 'MEANINGS', 'Labels', 'MOST_REASONS', 'MOST_STRATEGIES', 'Meaning', 'prometheus_name', 'Sample',
@@ -239,11 +239,8 @@ def desk_samples(
     "Make samples of all strategies together."
     for state in HEALTH:
         yield from samples({"strategies": sum(h.state == state for h in health.values())}, state=state)
-    for severity in SEVERITY:
-        if severity != "cleared":
-            yield from samples(
-                {"alerts": sum(a.severity == severity for a in report.current)}, severity=severity
-            )
+    for severity in ("critical", "warning", "info"):
+        yield from samples({"alerts": sum(a.severity == severity for a in report.current)}, severity=severity)
     if (desk := desk_of(health)) is not None:
         yield from samples(
             {

@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from ..arrays import Floats, Ints
+from ..arrays import Bools, Floats, Ints
 from ..clock import now_of
 from ..config import Settings
 from trade_telemetry.health_sentences import (
@@ -185,9 +185,9 @@ def _mean(stream: Stream, since: int = 0) -> float:
     return float(stream.sums[since:].sum()) / n if n else nan
 
 
-def _episode(reading: StreamReading, days: list[str]) -> tuple[str, str] | None:
+def _episode(alarm: Bools, days: list[str]) -> tuple[str, str] | None:
     "First and last day of the latest alarm."
-    on = np.flatnonzero(reading.alarm)
+    on = np.flatnonzero(alarm)
     if not len(on):
         return None
     breaks = np.flatnonzero(np.diff(on) > 1)
@@ -266,6 +266,8 @@ def health_from(
     carrier, lead = readings[reading.carrier], reading.streams[0]
     lost = reading.state in ("degraded", "watch")
     since = reading.since if lost else None
+    faults = [r.alarm for r in reading.streams if r.name not in SURROUNDINGS]
+    alarm = np.any(faults, axis=0) if reading.state == "recovered" else carrier.alarm  # over when all are
     middle, right = since[1] if since else 0, streams.get("right")
     on = right.counts[right.counts > 0] if right else np.empty(0)
     right_now, right_promised, moved = _precisions(streams, readings, middle)
@@ -280,7 +282,7 @@ def health_from(
         float(on.mean()) if len(on) else nan,
         since=(days[since[0]], days[since[1]], days[since[2]]) if since else None, loss=loss,
         now=figures[0], promised=figures[1], right_now=right_now, right_promised=right_promised,
-        chance=reading.chance, episode=_episode(carrier, days), false_alarm=reading.budget,
+        chance=reading.chance, episode=_episode(alarm, days), false_alarm=reading.budget,
         watch_false_alarm=reading.watch_budget, size=reading.size, excluded_days=lead.excluded, days_more=lead.days_more,
         find_days=found.days, referenced=reading.referenced, stand_in_days=reading.stand_in_days,
         drawn=all(r.drawn for r in reading.streams), evidence=reading.evidence, limit_days=found.limit,

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,8 +29,8 @@ from ..wording import capital, plural
 
 # %% auto #0
 __all__ = ['MOST_WAITING', 'Send', 'NEEDED', 'PATIENCE', 'FILE', 'Service', 'services_of', 'urls_of_file', 'is_quiet', 'may_pass',
-           'Waiting', 'Outgoing', 'load_outgoing', 'save_outgoing', 'locked', 'has_apprise', 'send_by_apprise',
-           'send_all', 'Telling', 'Manner', 'settle', 'Outbox', 'services_from']
+           'Waiting', 'Outgoing', 'load_outgoing', 'save_outgoing', 'locked', 'has_apprise', 'wake_apprise',
+           'send_by_apprise', 'send_all', 'Telling', 'Manner', 'settle', 'Outbox', 'services_from']
 
 # %% ../../nbs/judgement/36_outbox.ipynb #services
 @dataclass(frozen=True)
@@ -208,6 +209,20 @@ def has_apprise() -> bool:
     return find_spec("apprise") is not None
 
 
+def wake_apprise() -> str:  # Why it cannot be loaded, "" for success
+    "Load apprise and its services: a second or, on a busy machine, ten, for which no service has to answer."
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its complaints quote addresses
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a hundred services, some of them old
+            from apprise import Apprise
+
+            Apprise.instantiate("json://127.0.0.1")
+    except Exception as error:  # noqa: BLE001  a broken installation of others is no failure of the check
+        return f"apprise cannot be loaded ({type(error).__name__})"
+    return ""
+
+# %% ../../nbs/judgement/36_outbox.ipynb #send-by-apprise
 def send_by_apprise(
     service: Service,
     title: str,  # One line
@@ -216,7 +231,6 @@ def send_by_apprise(
     "Send a message."
     from apprise import Apprise, AppriseAsset, NotifyFormat
 
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # its complaints quote addresses
     asset = AppriseAsset(
         app_id="trade_telemetry", app_desc="trade_telemetry", app_url="", interpret_escapes=False, interpret_emojis=False,
     )  # fmt: skip
@@ -346,7 +360,11 @@ class Outbox:
                 return self._tell(seen, now)
         except OSError as error:
             why = error.strerror or type(error).__name__
-            return Telling(said=(f"no message was sent, since {self.path} cannot be written ({why})",))
+            return Telling(
+                said=(
+                    f"no message was sent, since {self.path} cannot be written ({why}); --notify-state names another place",
+                )
+            )
 
     def _tell(self, seen: Seen, now: datetime) -> Telling:
         at = now.isoformat(timespec="seconds")
@@ -358,7 +376,9 @@ class Outbox:
         due = {s: own for s in self.services if (own := self.manner.due(outgoing, s, now))}
         page, zone = self.manner.page_url, self.manner.zone
         post = {s: digest(own, page, at, outgoing.lost, zone) for s, own in due.items()}
-        answers = send_all(post, self.send, self.seconds, self.hanging)
+        asleep = wake_apprise() if post and self.send is send_by_apprise else ""
+        answers = {s.name: asleep for s in post} if asleep else {}
+        answers = answers or send_all(post, self.send, self.seconds, self.hanging)
         after, said = settle(outgoing, due, answers, at)
         if after != outgoing:
             save_outgoing(self.path, after)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..capture.run_record import is_trace_file, set_aside_path
 from .gap import CAUSES
 from .gap_evidence import CauseGap, CauseVerdict
@@ -38,8 +40,9 @@ from trade_telemetry.wording import (
 
 # %% auto #0
 __all__ = ['CAUSE_WORDS', 'CLASS_WORDS', 'VERDICTS', 'NAMED', 'MATERIAL', 'NOTES', 'OF_SIDE', 'PAIR_COLUMNS', 'SCHEMA', 'amount',
-           'headline', 'Table', 'cause_row', 'cause_table', 'class_table', 'worst_table', 'outside_line', 'near_line',
-           'note_lines', 'latency_lines', 'pair_rows', 'pairs_path', 'write_pairs']
+           'headline', 'Table', 'cause_row', 'cause_table', 'class_table', 'worst_table', 'unmatched_lines',
+           'unmatched_table', 'outside_line', 'near_line', 'note_lines', 'latency_lines', 'pair_rows', 'pairs_path',
+           'write_pairs']
 
 # %% ../../nbs/judgement/30_reconcile_words.ipynb #names
 CAUSE_WORDS = {
@@ -174,6 +177,36 @@ def worst_table(
             CAUSE_WORDS.get(mostly, DASH), *places,
         ))  # fmt: skip
     return Table("The trades that differ most", header, tuple(rows))
+
+# %% ../../nbs/judgement/30_reconcile_words.ipynb #unmatched-table
+def unmatched_lines(
+    answer: Reconciliation,  # Any
+) -> list[int]:  # Lines with one side only, the newest exit first; none where rows are a sample
+    "Find the trades that have no partner."
+    if answer.lines is None:
+        return []
+    alone = np.flatnonzero(np.isin(answer.lines.kind, ("missing", "extra")))
+    newest = alone[np.argsort(-answer.lines.exit_us[alone], kind="stable")]
+    return [int(k) for k in newest]
+
+
+def unmatched_table(
+    answer: Reconciliation,  # Any
+    most: int = 20,  # Lines at most
+) -> Table:  # Its title says how many there are
+    "Lay out the trades that have no partner."
+    found, rows = unmatched_lines(answer), []
+    for k in found[:most]:
+        line = line_facts(answer, k)
+        side = line["live"] or line["backtest"]
+        rows.append((
+            moment(side["entry_time"], answer.timezone), moment(side["exit_time"], answer.timezone, named=False),
+            plain_text(line["strategy"]), plain_text(line["symbol"]), side["direction"], CLASS_WORDS[line["class"]],
+            amount(side["result"], answer), plain_text(line["reason"]) or DASH,
+        ))  # fmt: skip
+    header = ("entry", "exit", "strategy", "symbol", "direction", "class", "result", "why")
+    title = f"Trades without a partner: {len(found):,}"
+    return Table(title + (f", the newest {most}" if len(found) > most else ""), header, tuple(rows))
 
 # %% ../../nbs/judgement/30_reconcile_words.ipynb #notes
 NOTES: dict[str, Callable[[Note], str]] = {

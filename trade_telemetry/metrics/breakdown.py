@@ -24,7 +24,7 @@ from .figures import share
 from .intervals import effective_cases, mean_interval, wilson_interval, worth
 from .rank_figures import WeightedLines, weighted_lines
 from .returns import exit_order
-from ..store.columns import TraceColumns, words_of
+from ..store.columns import WORDS, TraceColumns, words_of
 from ..store.days import exit_days, utc_offsets
 from ..timezones import MICROSECONDS_A_DAY, MICROSECONDS_A_MINUTE
 
@@ -74,8 +74,16 @@ def _words(columns: TraceColumns, name: str) -> Keys:
     return place, [word or "(none)" for word in known.tolist()]
 
 
-LEDGER_KEYS = ("strategy", "symbol", "month", "exit_weekday", "direction")  # what a ledger knows of a close
-KEYS = (*LEDGER_KEYS, "exit_reason", "weekday", "hour", "holding")
+LEDGER_KEYS = (
+    "strategy",
+    "symbol",
+    "version",
+    "account",
+    "month",
+    "exit_weekday",
+    "direction",
+)  # what a ledger knows of a close
+KEYS = (*LEDGER_KEYS, "exit_reason", "entry_tag", "weekday", "hour", "holding")
 
 
 def keys_of(
@@ -85,7 +93,7 @@ def keys_of(
     session_open: str | None = None,  # HH:MM: hours are counted from here; None: hours of the day
 ) -> Keys:  # Group of each trade, shape (n,), and the names of the groups in order
     "Say which group each trade belongs to; ValueError for an unknown key or a session open that is no clock time."
-    if by in ("strategy", "symbol", "exit_reason"):
+    if by in KEYS and by in WORDS:
         return _words(columns, by)
     ways: dict[str, Callable[[], Keys]] = {
         "weekday": lambda: ((_local_us(columns, timezone) // MICROSECONDS_A_DAY + 3) % 7, list(WEEKDAYS)),
@@ -149,6 +157,8 @@ def _keys_of_lines(aggregate: Aggregate, by: str) -> Keys:
     day = aggregate.key("day")
     ways: dict[str, Callable[[], Keys]] = {
         "strategy": lambda: (aggregate.key("strategy"), list(aggregate.strategies)),
+        "version": lambda: (aggregate.key("version"), [name or "(none)" for name in aggregate.words[1]]),
+        "account": lambda: (aggregate.key("account"), [name or "(none)" for name in aggregate.words[2]]),
         "symbol": lambda: (aggregate.key("symbol"), list(aggregate.symbols)),
         "month": lambda: _months(day),
         "exit_weekday": lambda: ((day + 3) % 7, list(WEEKDAYS)),

@@ -39,9 +39,9 @@ from ..trading.sessions import SESSIONS, session_days
 from ..wording import SAMPLED, p_text, percent, plural
 
 # %% auto #0
-__all__ = ['KEPT', 'MOST_DAYS', 'MONTHS', 'MOST_YEARS', 'WEEK_DAYS', 'HOURS', 'WEEK_CELLS', 'day_sums', 'calendar', 'rows_of_day',
-           'month_sums', 'month_words', 'month_grid', 'week_place', 'hour_name', 'exchange_zone', 'week_findings',
-           'week_families', 'week_word', 'week_grid']
+__all__ = ['KEPT', 'MOST_DAYS', 'MOST_SPAN', 'MONTHS', 'MOST_YEARS', 'WEEK_DAYS', 'HOURS', 'WEEK_CELLS', 'day_sums',
+           'calendar_title', 'calendar', 'rows_of_day', 'month_sums', 'month_words', 'month_grid', 'week_place',
+           'hour_name', 'exchange_zone', 'week_findings', 'week_families', 'week_word', 'week_grid']
 
 # %% ../../nbs/metrics/15_calendar.ipynb #day-sums
 KEPT = "Of the rows that were kept."
@@ -59,10 +59,25 @@ def day_sums(
     total, n = (summed(place, own, len(days)) for own in (lines.return_sum, lines.closes))
     return days, np.full(len(days), np.nan) if lines.sampled else total, n.astype(np.int64)
 
+# %% ../../nbs/metrics/15_calendar.ipynb #calendar-title
+MOST_DAYS, MOST_SPAN = (
+    550,
+    1112,
+)  # Days with trades; days from the first to the last of them, three times 53 weeks
+
+
+def calendar_title(
+    dates: list[str],  # Days with trades
+    total: Floats,  # Their sums, percent; nan where unknown
+) -> str:  # Two facts
+    "Say how many days earned, and which was the worst."
+    if not np.isfinite(total).all():
+        return f"{plural(len(dates), 'day')} with trades; their sums are not known"
+    worst = int(np.argmin(total))
+    earned = f"{int((total > 0).sum())} of {plural(len(dates), 'day')} earned"
+    return f"{earned}; the worst was {dates[worst]} with {percent(float(total[worst]))}"
+
 # %% ../../nbs/metrics/15_calendar.ipynb #calendar
-MOST_DAYS = 550
-
-
 def calendar(
     columns: TraceColumns,  # Trades, perhaps with a ledger
     timezone: str | tzinfo = "UTC",  # Zone of the exit dates
@@ -73,13 +88,8 @@ def calendar(
     if not len(days):
         return None
     dates = days.astype("datetime64[D]").astype(str).tolist()
-    first = max(0, len(days) - most)
+    first = max(0, len(days) - most, int(np.searchsorted(days, days[-1] - MOST_SPAN)))
     sampled = bool(np.isnan(total).any())
-    if sampled:
-        title = f"{plural(len(days), 'day')} with trades; their sums are not known"
-    else:
-        worst = int(np.argmin(total))
-        title = f"{int((total > 0).sum())} of {plural(len(days), 'day')} earned; the worst was {dates[worst]} with {percent(float(total[worst]))}"
     data: CalendarData = {
         "zone": str(timezone),
         "days": dates[first:],
@@ -95,7 +105,7 @@ def calendar(
         KEPT if sampled else "",
     ]
     return {
-        "name": "calendar", "kind": "calendar", "title": title, "note": " ".join(filter(None, notes)),
+        "name": "calendar", "kind": "calendar", "title": calendar_title(dates, total), "note": " ".join(filter(None, notes)),
         "header": ["day", "sum", "trades"], "rows": [[dates[k], words[k], f"{n[k]:,}"] for k in range(first, len(days))], "data": {**data},
     }  # fmt: skip
 

@@ -162,6 +162,8 @@ def group_table(
     most: int = MOST_GROUPS,  # Groups that are shown
 ) -> Picture | None:  # None where there are less than two groups
     "Make the table of one kind of groups."
+    if columns.ledger is None and np.count_nonzero(np.bincount(getattr(columns, by))) < 2:
+        return None
     cells = cells_of(lines_of(columns, by, timezone))
     shown, rest = chosen_groups(cells, most)
     if len(shown) < 2:
@@ -181,6 +183,6 @@ def group_table(
     ]
     return {
         "name": f"by_{by}", "kind": "table", "title": title, "note": " ".join(filter(None, notes)),
-        "header": [word, *(label(code) if code else "share of trades" for code in HEADER)][:width],
+        "header": [word, *(label(code, short=code == "cumulative_return_pct") if code else "share of trades" for code in HEADER)][:width],
         "rows": [words[:width] for words, _ in lines], "data": {**data},
     }  # fmt: skip

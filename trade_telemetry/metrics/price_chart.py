@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import tzinfo
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from ..trading.sessions import MarketError
 from ..wording import moment, percent, plain_text, plural, price
 
 # %% auto #0
-__all__ = ['MOST_BARS', 'MOST_MARKED', 'MOST_CHARTS', 'window_of', 'wider', 'marks_of', 'trade_line', 'price_chart', 'bars_of']
+__all__ = ['MOST_BARS', 'MOST_MARKED', 'MOST_CHARTS', 'window_of', 'wider', 'marks_of', 'trade_line', 'price_chart', 'bars_known',
+           'bars_of']
 
 # %% ../../nbs/metrics/20_price_chart.ipynb #window
 MOST_BARS, MOST_MARKED = 500, 60
@@ -140,6 +142,17 @@ def price_chart(
 MOST_CHARTS = 3
 
 
+@lru_cache(maxsize=8)
+def bars_known(
+    path: str,  # A file
+    stamp: int,  # When it was written: another stamp, another content
+    symbol: str,  # Its instrument
+    session: str,  # Whose hours
+) -> Bars:  # MarketError where it cannot be read
+    "Read a file of bars once."
+    return load_bars(path, symbol, session=session)[0]
+
+
 def bars_of(
     columns: TraceColumns,  # Rows of any symbols
     data_dir: str | Path,  # Folder with SYMBOL.csv
@@ -156,7 +169,9 @@ def bars_of(
             break
         try:
             path = find_bars(data_dir, [name])[name]
-            found[name] = load_bars(path, name, session=(sessions or {}).get(name, session))[0]
+            found[name] = bars_known(
+                str(path), path.stat().st_mtime_ns, name, (sessions or {}).get(name, session)
+            )
         except (MarketError, OSError):
             continue
     return found

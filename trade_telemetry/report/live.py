@@ -10,7 +10,7 @@ from typing import Any
 
 import trade_telemetry.plots as pl
 import trade_telemetry.report.blocks as bl
-from ..glossary import Term, difference, label, show, show_interval, term
+from ..glossary import RECENT_MEASURES, Term, difference, label, show, show_interval, term
 from ..judgement.alert_rules import Alert
 from .blocks import NOTHING, Block, Row
 from .front_page import status_badge
@@ -32,8 +32,8 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['NOT_LIVE', 'REPLAYED', 'EXIT_SHARE', 'RECENT', 'LIVE_PANES', 'MOST_CLEARED', 'verdict_row', 'live_overview',
-           'without_dust', 'measure_row', 'recent_table', 'live_tables', 'live_figure', 'alert_notice', 'cleared_line',
+__all__ = ['NOT_LIVE', 'REPLAYED', 'EXIT_SHARE', 'LIVE_PANES', 'MOST_CLEARED', 'verdict_row', 'live_overview', 'without_dust',
+           'measure_row', 'recent_table', 'live_tables', 'live_figure', 'alert_notice', 'cleared_line',
            'alerts_section']
 
 # %% ../../nbs/report/09_live.ipynb #live-overview
@@ -111,16 +111,6 @@ def measure_row(
     ]
 
 # %% ../../nbs/report/09_live.ipynb #recent-table
-RECENT = (
-    "precision",
-    "expectancy",
-    "slippage",
-    "fees",
-    "daily_return",
-    "trades_a_day",
-)  # Shown of the present
-
-
 def recent_table(
     report: Report,  # What is judged
     name: str,  # Of a strategy
@@ -130,7 +120,7 @@ def recent_table(
     recent, ours, theirs = a["recent"], MODES[report.mode].side, MODES["backtest"].side
     if recent is None or recent["days"] >= a["live_days"]:
         return NOTHING
-    rows = [measure_row(code, recent["measures"][code])[:-1] for code in RECENT]
+    rows = [measure_row(code, recent["measures"][code])[:-1] for code in RECENT_MEASURES]
     days = plural(recent["days"], "day")
     when = f"since about {recent['first_day']} ({days})" if recent["since"] else f"last {days}"
     header = ["", ours, theirs, "difference", interval_name()]

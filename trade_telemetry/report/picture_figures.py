@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import matplotlib.dates as mdates
@@ -22,9 +22,9 @@ from ..plots import COLORS, INK, PAGE_INCHES, PALE, new_panes, plain
 from ..wording import duration, number
 
 # %% auto #0
-__all__ = ['GAIN', 'LOSS', 'PLAIN', 'TONES', 'SCALE', 'Numbers', 'WEEKDAYS', 'MARKS', 'FIGURES', 'known', 'paint',
-           'calendar_figure', 'cell_words', 'frame_cells', 'grid_figure', 'scatter_figure', 'histogram_figure',
-           'bars_figure', 'lines_figure', 'figure_of']
+__all__ = ['GAIN', 'LOSS', 'PLAIN', 'TONES', 'SCALE', 'Numbers', 'WEEKDAYS', 'WEEKS', 'MARKS', 'FIGURES', 'known', 'paint',
+           'month_ticks', 'calendar_figure', 'cell_words', 'frame_cells', 'grid_figure', 'scatter_figure',
+           'histogram_figure', 'bars_figure', 'lines_figure', 'figure_of']
 
 # %% ../../nbs/report/12_picture_figures.ipynb #colors
 GAIN, LOSS, PLAIN = COLORS[2], COLORS[5], COLORS[6]
@@ -56,6 +56,18 @@ def paint(
 
 # %% ../../nbs/report/12_picture_figures.ipynb #calendar-figure
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+WEEKS = 53  # In a pane
+
+
+def month_ticks(
+    first: date,  # Monday of the first column
+    last: date,  # Day after which nothing is drawn
+) -> dict[int, str]:  # Column → month that begins in it, at most `WEEKS` columns
+    "Name the columns in which months begin."
+    length = min((last - first).days + 1, 7 * WEEKS)
+    begins = [day for k in range(length) if (day := first + timedelta(days=k)).day == 1]
+    yearly = {day for day in begins if day.month == 1} | set(begins[:1])
+    return {(day - first).days // 7: f"{day:%b %Y}" if day in yearly else f"{day:%b}" for day in begins}
 
 
 def calendar_figure(
@@ -63,20 +75,19 @@ def calendar_figure(
 ) -> Figure:
     "Draw a day each."
     days = [date.fromisoformat(day) for day in data["days"]]
-    years, values = sorted({day.year for day in days}), known(data["return_pct"])
+    monday = days[0] - timedelta(days=days[0].weekday())
     rows = 7 if any(day.weekday() > 4 for day in days) else 5
-    fig, axes = new_panes(len(years), PAGE_INCHES, 0.42 + 0.125 * rows, columns=1, grid="")
-    for ax, year in zip(axes, years, strict=True):
-        first = date(year, 1, 1)
-        shift, grid = first.weekday(), np.full((rows, 54), np.nan)
-        for day, value in zip(days, values.tolist(), strict=True):
-            if day.year == year:
-                grid[day.weekday(), (day.timetuple().tm_yday - 1 + shift) // 7] = value
-        paint(ax, grid, data["scale"], 0.8)
-        months = [(date(year, m, 1) - first).days + shift for m in range(1, 13)]
-        ax.set_xticks([m / 7 + 2 for m in months], [f"{date(year, m, 1):%b}" for m in range(1, 13)])
+    panes = (days[-1] - monday).days // 7 // WEEKS + 1
+    grid = np.full((panes, rows, WEEKS), np.nan)
+    for day, value in zip(days, known(data["return_pct"]).tolist(), strict=True):
+        week = (day - monday).days // 7
+        grid[week // WEEKS, day.weekday(), week % WEEKS] = value
+    fig, axes = new_panes(panes, PAGE_INCHES, 0.42 + 0.125 * rows, columns=1, grid="")
+    for k, ax in enumerate(axes):
+        paint(ax, grid[k], data["scale"], 0.8)
+        ticks = month_ticks(monday + timedelta(days=7 * WEEKS * k), days[-1])
+        ax.set_xticks([week + 0.5 for week in ticks], list(ticks.values()))
         ax.set_yticks(np.arange(0, rows, 2) + 0.5, WEEKDAYS[0:rows:2])
-        ax.set_ylabel(str(year), fontsize=9, color=INK, rotation=0, ha="right", va="center")
         ax.tick_params(labelsize=7)
     return fig
 

@@ -48,6 +48,8 @@ def shown_picture(
     name: str = "",  # Of the strategy; "": of all
 ) -> Block:  # Figure or table
     "Show a picture."
+    if picture["name"] == "correlation" and len(picture["rows"]) < 3:  # one number is no picture
+        return bl.paragraph(f"{picture['title']}. {picture['note']}")
     figure = figure_of(picture)
     if figure is None:
         return titled_table(picture, name)
@@ -134,15 +136,16 @@ def when_section(
 # %% ../../nbs/report/13_questions.ipynb #which-section
 def which_section(
     report: Report,  # What is judged
-    data_dir: str | Path | None = None,  # Folder with SYMBOL.csv; None: no prices are drawn
+    data_dir: str | Path | None = None,  # Folder with SYMBOL.csv; None: that of the settings
 ) -> Block:  # Figures, or a sentence why there is none
     "Show trades one by one."
     if (excuse := nothing_here(report)) is not None:
         return excuse
     known = report.settings
-    bars = {} if data_dir is None else bars_of(report.figure, data_dir, known.symbol_sessions, known.session)
+    folder = known.bars_path if data_dir is None else data_dir
+    bars = {} if folder is None else bars_of(report.figure, folder, known.symbol_sessions, known.session)
     found = pictures_of(report.figure, report.zone, "trades", bars=bars)
-    lacking = "No bars of what was traded are in that folder." if data_dir is not None and not bars else ""
+    lacking = "No bars of what was traded are in that folder." if folder is not None and not bars else ""
     if not found and not lacking:
         lacking = (
             "No trade says how far it went against its holder and for him, and no folder of bars was given."

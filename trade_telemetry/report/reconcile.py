@@ -24,6 +24,7 @@ from trade_telemetry.judgement.reconcile_words import (
     class_table,
     headline,
     note_lines,
+    unmatched_table,
     worst_table,
 )
 from ..plots import COLORS, INK, PAGE_INCHES, new_panes
@@ -150,6 +151,7 @@ def reconciliation_blocks(
             )
         )
     tables = [cause_table(answer), class_table(answer), worst_table(answer)] if answer.differs else []
+    tables += [alone] if (alone := unmatched_table(answer)).rows else []
     parts += [shown_table(table) for table in tables]
     return bl.together([*parts, bl.bullets(note_lines(answer))])
 

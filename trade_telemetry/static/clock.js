@@ -9,6 +9,7 @@ const SLOW_SECONDS = 4; // after so long without an answer, ask the server wheth
 const ICONS = {
   refresh: "M13.5 8a5.5 5.5 0 1 1-1.6-3.9M13.5 1.8v3h-3",
   theme: "M8 1.5a6.5 6.5 0 1 0 0 13zM8 1.5a6.5 6.5 0 0 1 0 13",
+  back: "M2.6 6.2A5.8 5.8 0 1 1 2.3 9M2.2 2.8v3.4h3.4M8 5v3.3l2.2 1.4",
   save: "M8 2v8m0 0 3-3m-3 3L5 7M2.5 13.5h11",
 };
 const NAMES = { live: "Live", historical: "Historical", stale: "Stale", error: "Refresh error", lost: "Connection lost" };
@@ -80,6 +81,23 @@ function saveFile(name, text) {
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+// A table of words is sorted in the page: columns of numbers by value, others by text; a dash comes last.
+function cellValue(text) {
+  const plain = text.replaceAll("−", "-").replaceAll(",", "").trim();
+  if (plain === "" || plain.startsWith("—")) return null;
+  const number = /^([-+]?\d*\.?\d+(?:e[-+]?\d+)?)(?: ?[^\d\s-].*)?$/.exec(plain);
+  return number ? Number(number[1]) : plain;
+}
+
+export function sortTable(table, column, descending) {
+  const rows = [...table.tBodies[0].rows].map((row) => [row, cellValue(row.cells[column].textContent)]);
+  const words = rows.some(([, value]) => typeof value === "string");
+  const order = (a, b) => (words ? String(a).localeCompare(String(b), undefined, { numeric: true }) : a - b);
+  rows.sort(([, a], [, b]) => (a === null || b === null ? (a === null) - (b === null) : descending ? order(b, a) : order(a, b)));
+  table.tBodies[0].append(...rows.map(([row]) => row));
+  [...table.tHead.rows[0].cells].forEach((th, i) => th.setAttribute("aria-sort", i !== column ? "none" : descending ? "descending" : "ascending"));
 }
 
 function setTheme(theme) {
@@ -169,6 +187,8 @@ function render({ model, el }) {
   const words = make("span", "tt-words", el);
   const reload = makeButton("tt-reload", "", "Load the page again", el, "Reload");
   const refresh = makeButton("tt-refresh", "refresh", "Refresh now", el);
+  const back = makeButton("tt-back", "back", "Look back: what was known on an earlier day", el);
+  back.setAttribute("aria-expanded", "false");
   const theme = makeButton("tt-theme", "theme", "Light, dark or projector", el);
   const save = makeButton("tt-export", "save", "Export what is shown as JSON", el, "Export JSON");
   const sheet = makeButton("tt-export-csv", "", "Save the trades behind the page as CSV", el, "CSV");
@@ -199,7 +219,8 @@ function render({ model, el }) {
     else if (state === "error") words.textContent = `${model.get("words")} · ${old}`;
     else words.textContent = `${model.get("words")}${last} · ${fresh}`;
     reload.style.display = lost ? "" : "none";
-    refresh.disabled = save.disabled = sheet.disabled = lost;
+    refresh.disabled = save.disabled = sheet.disabled = back.disabled = lost;
+    back.style.display = app()?.querySelector(".tt-asof") ? "" : "none"; // a notebook of somebody else may have none
     if (url) document.title = lost ? "Connection lost · Trade Telemetry" : `${model.get("alerts") ? `(${model.get("alerts")}) ` : ""}Trade Telemetry`;
   }
 
@@ -252,8 +273,20 @@ function render({ model, el }) {
   // Buttons of the panels say what they ask for; the kernel translates it and draws the answer. Drawing replaces the
   // button, so the keyboard's place is kept by its meaning.
   let place = null;
+  const orders = new Map(); // by title: how a table is sorted
+  const titleOf = (table) => table.dataset.sortable.replace(/[\d,]+/g, ""); // counts in it change
+
+  function onSort(button) {
+    const table = button.closest("table");
+    const column = Number(button.dataset.sort);
+    const [before, down] = orders.get(titleOf(table)) ?? [];
+    orders.set(titleOf(table), [column, before === column ? !down : button.closest("th").classList.contains("tt-number")]);
+    sortTable(table, ...orders.get(titleOf(table)));
+  }
 
   function onClick(event) {
+    const head = event.target.closest?.("[data-sortable] [data-sort]");
+    if (head && app()?.contains(head)) return onSort(head);
     const button = event.target.closest?.("[data-ask]");
     if (!button || button.disabled || !app()?.contains(button)) return;
     if (button.href) {
@@ -299,6 +332,10 @@ function render({ model, el }) {
   }
 
   function onDrawn() {
+    for (const table of app().querySelectorAll("[data-sortable]:not(:has([aria-sort]))")) {
+      const order = orders.get(titleOf(table));
+      if (order) sortTable(table, ...order); // it was drawn anew
+    }
     if (place && document.activeElement === document.body) sameButton()?.focus({ preventScroll: true });
     const found = scrollTo && app()?.querySelector(scrollTo);
     if (!found) return;
@@ -354,6 +391,7 @@ function render({ model, el }) {
 
   reload.addEventListener("click", () => location.reload());
   refresh.addEventListener("click", beat);
+  back.addEventListener("click", () => app()?.dispatchEvent(new CustomEvent("tt-look-back")));
   theme.addEventListener("click", () => setTheme(NEXT_THEME[document.documentElement.dataset.ttTheme] ?? "dark"));
   save.addEventListener("click", () => model.send({ type: "export" }));
   sheet.addEventListener("click", () => model.send({ type: "export", name: "csv" }));
@@ -372,7 +410,7 @@ function render({ model, el }) {
   // Charts follow the window but not their own box: tell them when it changes.
   const boxes = new ResizeObserver(() => requestAnimationFrame(() => window.dispatchEvent(new Event("resize"))));
   requestAnimationFrame(() => {
-    for (const chart of document.querySelectorAll(".tt-app .tt-curve")) boxes.observe(chart);
+    for (const chart of document.querySelectorAll(".tt-app :is(.tt-curve, .tt-strategy, .tt-band)")) boxes.observe(chart);
   });
 
   const shared = shares && hashOf(choicesOf(location.hash)) ? JSON.stringify(choicesOf(location.hash)) : "";

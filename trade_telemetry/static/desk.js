@@ -335,6 +335,8 @@ function render({ model, el }) {
   function more() {
     limit += FIRST_ROWS;
     paint();
+    near.unobserve(end); // look again: the end may still be near
+    near.observe(end);
   }
 
   const near = new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && more(), { rootMargin: "600px" });

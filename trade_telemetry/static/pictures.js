@@ -156,7 +156,7 @@ function drawGrid(body, picture, kept) {
   const columns = picture.header.slice(1, values[0].length + 1);
   const table = make("table", "tt-heat", wide(body, picture.title));
   table.classList.toggle("tt-many", columns.length > 12);
-  table.style.minWidth = `${152 + 43 * columns.length}px`;
+  table.style.minWidth = `${152 + 40 * columns.length}px`;
   const head = make("tr", "", make("thead", "", table));
   for (const name of [picture.header[0], ...columns, ...(totals ? [picture.header.at(-1)] : [])]) make("th", "", head, name).scope = "col";
   const inner = make("tbody", "", table);

@@ -32,10 +32,10 @@ from trade_telemetry.store.runs import (
 )
 from .store import Records, TraceStore, runs_of
 from ..timezones import day_start_us, local_day, microseconds_of
-from ..wording import listed, moment, plain_text
+from ..wording import capital, listed, moment, plain_text
 
 # %% auto #0
-__all__ = ['SAID_LATER', 'Named', 'Store', 'record_as_of', 'records_as_of', 'ledgers_as_of', 'used_words', 'rows_as_of',
+__all__ = ['SAID_LATER', 'Named', 'Store', 'LIMITS', 'record_as_of', 'records_as_of', 'ledgers_as_of', 'used_words', 'rows_as_of',
            'began_at', 'later_runs', 'Cut', 'cut_at', 'StoreAsOf', 'AsOf', 'store_for', 'as_of_words', 'as_of_sentence',
            'as_of_facts']
 
@@ -283,15 +283,18 @@ def store_for(
     return store if when is None else StoreAsOf(store, when)
 
 
+LIMITS = ", not the present: "  # What follows says what is left
+
+
 def as_of_words(
     when: datetime,  # The moment, aware
     timezone: str,  # Zone in which it is named
     sampled: bool = False,  # Do some runs keep a sample?
 ) -> str:  # Two sentences
     "Say as of when something is shown, and what that leaves out."
-    said = f"As of {moment(when, timezone)}, not the present: trades closed by then, runs and notes that had begun."
+    kept = f"As of {moment(when, timezone)}{LIMITS}trades closed by then, runs and notes that had begun."
     rest = " Corrections since are not undone; what writers said of themselves since is left out"
-    return f"{said}{rest}{'; a run that keeps a sample ends with the day before' if sampled else ''}."
+    return f"{kept}{rest}{'; a run that keeps a sample ends with the day before' if sampled else ''}."
 
 
 def as_of_sentence(
@@ -305,7 +308,7 @@ def as_of_sentence(
     if not store.cut.facts:
         return f"{said} No trade had been closed by then."
     names = list(dict.fromkeys(plain_text(strategy) for _, strategy in store.cut.later))
-    late = f" No backtest or replay of {listed(names, 3)} had been made by then, so those of later stand."
+    late = f" No backtest or replay of {listed(names, 3)} had been made by then; those made later are used."
     return said + late if names else said
 
 
@@ -316,4 +319,7 @@ def as_of_facts(
     "Say it for page and programs."
     if store.when is None:
         return None
-    return {"at": store.when.isoformat(), "said": as_of_sentence(store, timezone)}
+    return {
+        "at": store.when.isoformat(),
+        "said": capital(as_of_sentence(store, timezone).partition(LIMITS)[2]),
+    }

@@ -5,7 +5,7 @@
 # %% ../../nbs/store/14_notes.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -51,7 +51,7 @@ MOST_BYTES = 4_000_000  # Of the end of the file that are read: thousands of not
 
 def read_notes(
     directory: str | Path,  # Telemetry directory
-    until: datetime | None = None,  # Only notes that had begun, aware; None: all
+    until: datetime | None = None,  # Only notes about what came before, aware, excluded; None: all
 ) -> list[Note]:  # Oldest first; those that were taken back are left out
     "Read the notes of a directory."
     try:
@@ -71,7 +71,7 @@ def read_notes(
             found.pop(gone, None)
         elif isinstance(facts, dict) and (note := note_of(facts)) is not None:
             found[note.id] = note
-    return sorted(note for note in found.values() if until is None or note.at <= until)
+    return sorted(note for note in found.values() if until is None or note.at < until)
 
 # %% ../../nbs/store/14_notes.ipynb #versions
 def version_starts(
@@ -114,14 +114,15 @@ class Mark(TypedDict):
 
 
 def marks_of(
-    columns: TraceColumns,  # What is shown
-    notes: Iterable[Note],  # From `read_notes`
+    starts: Mapping[str, Mapping[str, int]],  # From `version_starts`, of the strategies that are shown
+    notes: Iterable[Note],  # From `read_notes`; those about other strategies are left out
 ) -> list[Mark]:  # Oldest first, at most `MOST_MARKS`
     "Mark notes and changes of version."
-    found = [(microseconds_of(note.at), note.strategy, note.text, False) for note in notes]
-    for strategy, own in version_starts(columns).items():
+    about = [note for note in notes if not note.strategy or note.strategy in starts]
+    found = [(microseconds_of(note.at), note.strategy, note.text, False) for note in about]
+    for strategy, own in starts.items():
         later = sorted(own, key=own.__getitem__)[1:]
-        found += [(own[v], strategy, f"version {v}" if v else "no version named", True) for v in later]
+        found += [(own[v], strategy, f"version {v}" if v else "no version", True) for v in later]
     return [
         {"at": utc_of(us).isoformat(), "strategy": name, "text": text, "kind": "version" if own else "note"}
         for us, name, text, own in sorted(found)[-MOST_MARKS:]

@@ -206,10 +206,17 @@ class LiveTrader(Trader):
             self.order = None
             if not self.ask_again(bar.open, bar.time):
                 self.watch(bar)
+                self.live_on(bar)
                 return
         Trader.step(self, bar)
+        self.live_on(bar)
         if self.order is not None and self.fills_by.fills == "at_once":  # now, not a bar later
             self.fill_order(bar._replace(time=bar.end, open=bar.close))
+
+    def live_on(self, bar: Bar) -> None:
+        "A position whose exit was refused has lived through the whole bar."
+        if self.unfilled is not None and (held := self.position) is not None:
+            held.lowest, held.highest = min(held.lowest, bar.low), max(held.highest, bar.high)
 
     def end_session(self) -> None:
         "Go home; an exit that was refused is asked again at the last price seen."

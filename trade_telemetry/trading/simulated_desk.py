@@ -290,7 +290,7 @@ def right_share(
     return right / moved
 
 # %% ../../nbs/trading/11_simulated_desk.ipynb #desk
-WARM_DAYS = 44  # Live days that were traded before anybody looks
+WARM_DAYS = 34  # Live days that were traded before anybody looks
 VERSION, RELEASES = "1.4", {"pairs_spread": (date(2025, 2, 3), "1.5")}  # of the backtests; what came later
 
 
