@@ -41,6 +41,7 @@ FLAGS = [
 ]
 PANELS = """document.querySelector('.tt-clock')?.dataset.ack > 0
   && ['.tt-cards .tt-panel', '.tt-curve svg', '.tt-confusion .tt-panel', '.tt-alerts .tt-head'].every(p => document.querySelector(p))"""
+FIRST = "document.querySelector('#tt-first .tt-cards .tt-panel')"  # what the server sends along
 FLOOR = "document.querySelector('.floor') && document.querySelector('#rendered_cells svg path')"
 FLOOR_SOURCE = """import ipywidgets
 from ipecharts import EChartsRawWidget
@@ -182,7 +183,9 @@ def close(page: Page) -> None:
     page.context.close()
 
 
-def loads(browser: Browser, base: Path, warm: bool, repeats: int) -> tuple[list[float], list[float]]:
+def loads(
+    browser: Browser, base: Path, warm: bool, repeats: int, panels: str = PANELS
+) -> tuple[list[float], list[float]]:
     "Navigation to our page and to the floor, in turn: for each median, least, and CPU seconds of browser and of server with kernels."
     ours, floor = [], []
     pid = chromium_pid()
@@ -191,7 +194,7 @@ def loads(browser: Browser, base: Path, warm: bool, repeats: int) -> tuple[list[
         serving(base, warm, str(write_floor(base.parent)), "--template=lab") as floor_server,
     ):
         for i in range(repeats):
-            for server, there, found in ((page_server, PANELS, ours), (floor_server, FLOOR, floor)):
+            for server, there, found in ((page_server, panels, ours), (floor_server, FLOOR, floor)):
                 server.wait_for(i + 1 if warm else 0)
                 before = cpu_seconds(pid), cpu_seconds(server.process.pid)
                 seconds, page = navigate(browser, server.url, there)
@@ -289,6 +292,7 @@ def main() -> int:
             f"{'seconds to all panels':26}{'median':>8}{'least':>8}{'target':>8}{'floor':>8}{'least':>8}{'CPU browser':>13}{'floor':>8}{'CPU server':>12}{'floor':>8}"
         )
         show_load("2,000 traces, warm pool", *loads(browser, small, True, args.repeats), 1.5)
+        show_load("2,000 traces, first paint", *loads(browser, small, True, args.repeats, FIRST), 1.0)
         show_load("2,000 traces, cold", *loads(browser, small, False, args.repeats), 3.0)
         found = answers(browser, small, args.repeats)
         write_traces(large, args.rows)
