@@ -63,7 +63,7 @@ def note(
     text: Annotated[str | None, flag("what happened, at most 500 characters", "TEXT", group=NOTE)] = None,
     *,
     where: Place = Place(),
-    strategy: Annotated[str, flag("of this strategy (default: of all)", "NAME", group=NOTE)] = "",
+    strategy: Annotated[str | None, flag("of this strategy (default: of all)", "NAME", group=NOTE)] = None,
     at: Annotated[
         str | None, flag("when it happened, a date being its beginning (default: now)", "TIME", group=NOTE)
     ] = None,
@@ -83,5 +83,5 @@ def note(
             return deliver(Answer(None, code=1, note=f"no note {remove[:40]!r} in {folder / NOTES}"))
         remove_note(folder, remove)
         return deliver(Answer({"removed": remove}, (f"note {remove} is taken back",)), output.as_json)
-    name = write_note(folder, text or "", moment_of_note(at, settings.timezone), strategy)
+    name = write_note(folder, text or "", moment_of_note(at, settings.timezone), strategy or "")
     return deliver(Answer({"id": name}, (f"note {name} is written to {folder / NOTES}",)), output.as_json)
