@@ -55,7 +55,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         simulate_run(30, 8, 0.56, seed=3, mode="live", start=start, strategies=both[1:]), "1 <b>"
     )
     second = versioned(
-        simulate_run(45, 8, 0.56, seed=4, mode="live", start=start + timedelta(days=42), strategies=both[1:], noop_share=0.35),
+        simulate_run(
+            45,
+            8,
+            0.56,
+            seed=4,
+            mode="live",
+            start=start + timedelta(days=42),
+            strategies=both[1:],
+            noop_share=0.35,
+        ),
         "2",
     )
     write_run(base / "live", broken + first + second)
@@ -150,7 +159,9 @@ def test_on_a_telephone_in_the_dark_a_hostile_strategy_is_legible(browser: Brows
     look = {"viewport": {"width": 430, "height": 900}, "color_scheme": "dark"}
     with viewing(browser, server, **look) as (page, seen):
         page.locator(".tt-card").filter(has_text="<img").get_by_role("button").first.click()
-        expect(page.locator(".tt-path h2")).to_have_text(re.compile("^Calls where the market moved may have fallen"))
+        expect(page.locator(".tt-path h2")).to_have_text(
+            re.compile("^Calls where the market moved may have fallen")
+        )
         expect(page.locator(".tt-path svg").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("window.hacked") is None
