@@ -509,6 +509,7 @@ def test_the_demo_serves_a_page_that_moves_and_ends_with_everything_it_started(
     browser: Browser, tmp_path: Path
 ) -> None:
     words = ("demo", "--telemetry-dir", tmp_path / "traces", "--data-dir", ROOT / "data", "--port", "0")
+    words += ("--strategies", "3")  # so few are shown one by one, in all panels
     with launched(*words, cwd=tmp_path) as server:
         with viewing(browser, server) as (page, seen):
             assert page.get_attribute(".tt-clock", "data-mode") == "simulated"
