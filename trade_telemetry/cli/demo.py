@@ -22,7 +22,7 @@ from cyclopts import Group, Parameter
 __all__ = ['DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'LEFT_ALONE_SECONDS', 'WHAT', 'DESK', 'DESK_LINE',
            'demo_history', 'demo_replay', 'is_old_desk', 'desk_folder', 'best_possible', 'loss_of', 'Found',
            'fate_words', 'found_words', 'date_of_seconds', 'DeskWatch', 'play_desk', 'desk_sheet', 'untouched_words',
-           'Played', 'made_desk', 'begin_desk', 'show_desk', 'demo']
+           'Played', 'made_desk', 'begin_desk', 'show_desk', 'tell_history', 'desk_begun', 'demo']
 
 # %% ../../nbs/cli/20_demo.ipynb #imports-own
 from ..capture.run_record import run_directory
@@ -378,6 +378,31 @@ def show_desk(
             stop.wait()
             beside.join(10)
 
+# %% ../../nbs/cli/20_demo.ipynb #tell-history
+def tell_history(
+    settings: Settings,  # Of the demo
+    data_dir: Path,  # Real bars
+) -> None:  # Its tables are printed
+    "Run the backtests over real bars, and compare them."
+    demo_history(settings, data_dir)
+    reading = read(settings)
+    deliver(metrics_answer(reading))
+    print()
+    deliver(sides_answer(reading))
+    print()
+
+
+def desk_begun(
+    desk: SimulatedDesk,  # To be played
+    settings: Settings,  # Of the demo
+    played: Played,  # How it is played
+    line: float,  # Alert below this precision
+) -> tuple[DeskWatch, DeskPlayer]:  # Who watches, and who plays
+    "Write the backtest of a desk into a folder of its own, and have it watched."
+    folder = desk_folder(settings.telemetry_storage_path.absolute())
+    changes = {"telemetry_storage_path": folder, "dashboard_alert_precision_threshold": line}
+    return DeskWatch(desk, settings.model_copy(update=changes)), begin_desk(desk, folder, played)
+
 # %% ../../nbs/cli/20_demo.ipynb #demo
 def demo(
     *,
@@ -400,17 +425,8 @@ def demo(
     if access is not None and access.port:
         free_port(access.port, access.host)  # better now than after all the work
     desk = made_desk(played)
-    demo_history(settings, data_dir)
-    reading = read(settings)
-    deliver(metrics_answer(reading))
-    print()
-    deliver(sides_answer(reading))
-    print()
-    folder = desk_folder(settings.telemetry_storage_path.absolute())
-    line = alert_precision_threshold or DESK_LINE
-    changes = {"telemetry_storage_path": folder, "dashboard_alert_precision_threshold": line}
-    watch = DeskWatch(desk, settings.model_copy(update=changes))
-    player = begin_desk(desk, folder, played)
+    tell_history(settings, data_dir)
+    watch, player = desk_begun(desk, settings, played, alert_precision_threshold or DESK_LINE)
     try:
         if access is None:
             play_desk(player, watch, threading.Event(), every=5)
@@ -418,16 +434,8 @@ def demo(
         else:
             bars = read_bars(settings, data_dir, ["EURUSD"])
             pages = access, replace(access, port=None if access.port else access.port)
-            show_desk(
-                player,
-                watch,
-                pages,
-                settings,
-                partial(demo_replay, settings, bars),
-                page,
-                played,
-                visitors.secret == "",
-            )
+            replay = partial(demo_replay, settings, bars)
+            show_desk(player, watch, pages, settings, replay, page, played, visitors.secret == "")
     finally:
         player.close()
     return 0

@@ -326,7 +326,7 @@ def mode_of(
         return "replay"
     return min(modes, key=MODES.index)
 
-
+# %% ../../nbs/store/10_runs.ipynb #run-info-whole
 def run_info_of(
     name: str,  # Of the run
     facts: RunFacts,  # What rows and ledger say

@@ -87,7 +87,7 @@ def simulated_side(
         return [(run, None) for run in played]
     return [(run, name) for name, run in newest_backtests(runs, simulated=True).items()]
 
-
+# %% ../../nbs/store/12_view.ipynb #figure-asked
 def figure_side(
     runs: Sequence[RunInfo],  # Of the store, oldest first
     wanted: Wanted,  # A run, a mode, what it is measured by
