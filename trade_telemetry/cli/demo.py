@@ -22,7 +22,7 @@ from cyclopts import Group, Parameter
 __all__ = ['DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'LEFT_ALONE_SECONDS', 'WHAT', 'DESK', 'DESK_LINE',
            'demo_history', 'demo_replay', 'is_old_desk', 'desk_folder', 'best_possible', 'loss_of', 'Found',
            'fate_words', 'found_words', 'date_of_seconds', 'DeskWatch', 'play_desk', 'desk_sheet', 'untouched_words',
-           'Played', 'made_desk', 'begin_desk', 'show_desk', 'demo']
+           'Played', 'made_desk', 'desk_settings', 'begin_desk', 'show_desk', 'tell_bars', 'demo']
 
 # %% ../../nbs/cli/20_demo.ipynb #imports-own
 from ..capture.run_record import run_directory
@@ -329,6 +329,16 @@ def made_desk(
     return SimulatedDesk(DeskPlan(played.strategies, played.seed, played.breaks))
 
 
+def desk_settings(
+    settings: Settings,  # Of the demo
+    folder: Path,  # Of the desk
+    line: float | None,  # Of the precision, fraction; None: that of the desk
+) -> Settings:
+    "Point the settings of the demo at the desk."
+    changes = {"telemetry_storage_path": folder, "dashboard_alert_precision_threshold": line or DESK_LINE}
+    return settings.model_copy(update=changes)
+
+
 def begin_desk(
     desk: SimulatedDesk,
     folder: Path,  # Its own
@@ -378,6 +388,19 @@ def show_desk(
             stop.wait()
             beside.join(10)
 
+# %% ../../nbs/cli/20_demo.ipynb #tell-bars
+def tell_bars(
+    settings: Settings,  # Of the demo
+    data_dir: Path,  # Real bars
+) -> None:
+    "Run the backtests on real bars, and print what came of them."
+    demo_history(settings, data_dir)
+    reading = read(settings)
+    deliver(metrics_answer(reading))
+    print()
+    deliver(sides_answer(reading))
+    print()
+
 # %% ../../nbs/cli/20_demo.ipynb #demo
 def demo(
     *,
@@ -399,16 +422,9 @@ def demo(
     if access is not None and access.port:
         free_port(access.port, access.host)  # better now than after all the work
     desk = made_desk(played)
-    demo_history(settings, data_dir)
-    reading = read(settings)
-    deliver(metrics_answer(reading))
-    print()
-    deliver(sides_answer(reading))
-    print()
+    tell_bars(settings, data_dir)
     folder = desk_folder(settings.telemetry_storage_path.absolute())
-    line = alert_precision_threshold or DESK_LINE
-    changes = {"telemetry_storage_path": folder, "dashboard_alert_precision_threshold": line}
-    watch = DeskWatch(desk, settings.model_copy(update=changes))
+    watch = DeskWatch(desk, desk_settings(settings, folder, alert_precision_threshold))
     player = begin_desk(desk, folder, played)
     try:
         if access is None:
@@ -417,16 +433,8 @@ def demo(
         else:
             bars = read_bars(settings, data_dir, ["EURUSD"])
             pages = access, replace(access, port=None if access.port else access.port)
-            show_desk(
-                player,
-                watch,
-                pages,
-                settings,
-                partial(demo_replay, settings, bars),
-                page,
-                played,
-                visitors.secret == "",
-            )
+            replay = partial(demo_replay, settings, bars)
+            show_desk(player, watch, pages, settings, replay, page, played, visitors.secret == "")
     finally:
         player.close()
     return 0
