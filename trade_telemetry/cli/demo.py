@@ -22,7 +22,7 @@ from cyclopts import Group, Parameter
 __all__ = ['DEMO_SPEED', 'DEMO_REPLAY_FROM', 'DEMO_COSTS', 'DEMO_STOCKS', 'LEFT_ALONE_SECONDS', 'WHAT', 'DESK', 'DESK_LINE',
            'demo_history', 'demo_replay', 'is_old_desk', 'desk_folder', 'best_possible', 'loss_of', 'Found',
            'fate_words', 'found_words', 'date_of_seconds', 'DeskWatch', 'play_desk', 'desk_sheet', 'untouched_words',
-           'Played', 'made_desk', 'begin_desk', 'show_desk', 'tell_history', 'desk_begun', 'demo']
+           'Played', 'made_desk', 'desk_settings', 'begin_desk', 'show_desk', 'tell_bars', 'demo']
 
 # %% ../../nbs/cli/20_demo.ipynb #imports-own
 from ..capture.run_record import run_directory
@@ -329,6 +329,16 @@ def made_desk(
     return SimulatedDesk(DeskPlan(played.strategies, played.seed, played.breaks))
 
 
+def desk_settings(
+    settings: Settings,  # Of the demo
+    folder: Path,  # Of the desk
+    line: float | None,  # Of the precision, fraction; None: that of the desk
+) -> Settings:
+    "Point the settings of the demo at the desk."
+    changes = {"telemetry_storage_path": folder, "dashboard_alert_precision_threshold": line or DESK_LINE}
+    return settings.model_copy(update=changes)
+
+
 def begin_desk(
     desk: SimulatedDesk,
     folder: Path,  # Its own
@@ -378,30 +388,18 @@ def show_desk(
             stop.wait()
             beside.join(10)
 
-# %% ../../nbs/cli/20_demo.ipynb #tell-history
-def tell_history(
+# %% ../../nbs/cli/20_demo.ipynb #tell-bars
+def tell_bars(
     settings: Settings,  # Of the demo
     data_dir: Path,  # Real bars
-) -> None:  # Its tables are printed
-    "Run the backtests over real bars, and compare them."
+) -> None:
+    "Run the backtests on real bars, and print what came of them."
     demo_history(settings, data_dir)
     reading = read(settings)
     deliver(metrics_answer(reading))
     print()
     deliver(sides_answer(reading))
     print()
-
-
-def desk_begun(
-    desk: SimulatedDesk,  # To be played
-    settings: Settings,  # Of the demo
-    played: Played,  # How it is played
-    line: float,  # Alert below this precision
-) -> tuple[DeskWatch, DeskPlayer]:  # Who watches, and who plays
-    "Write the backtest of a desk into a folder of its own, and have it watched."
-    folder = desk_folder(settings.telemetry_storage_path.absolute())
-    changes = {"telemetry_storage_path": folder, "dashboard_alert_precision_threshold": line}
-    return DeskWatch(desk, settings.model_copy(update=changes)), begin_desk(desk, folder, played)
 
 # %% ../../nbs/cli/20_demo.ipynb #demo
 def demo(
@@ -419,14 +417,15 @@ def demo(
     settings = settings_of(
         Place(where.config or data_dir / "demo.yaml", where.telemetry_dir),
         refresh_interval=page.refresh_interval, alert_precision_threshold=alert_precision_threshold,
-        data_dir=data_dir,
     )  # fmt: skip
     access = None if no_dashboard else page_access(page, visitors)
     if access is not None and access.port:
         free_port(access.port, access.host)  # better now than after all the work
     desk = made_desk(played)
-    tell_history(settings, data_dir)
-    watch, player = desk_begun(desk, settings, played, alert_precision_threshold or DESK_LINE)
+    tell_bars(settings, data_dir)
+    folder = desk_folder(settings.telemetry_storage_path.absolute())
+    watch = DeskWatch(desk, desk_settings(settings, folder, alert_precision_threshold))
+    player = begin_desk(desk, folder, played)
     try:
         if access is None:
             play_desk(player, watch, threading.Event(), every=5)

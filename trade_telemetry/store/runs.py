@@ -314,7 +314,7 @@ def simulated_now(
     beats = [seconds_of(r.get("heartbeat_at")) for r in records if r.get("simulated") is True]
     return max((beat for beat in beats if beat is not None), default=None)
 
-# %% ../../nbs/store/10_runs.ipynb #run-info-of
+# %% ../../nbs/store/10_runs.ipynb #mode-of
 def mode_of(
     name: str,  # Of a run
     stated: Iterable[str],  # Modes that its rows state
@@ -326,7 +326,7 @@ def mode_of(
         return "replay"
     return min(modes, key=MODES.index)
 
-# %% ../../nbs/store/10_runs.ipynb #run-info-whole
+# %% ../../nbs/store/10_runs.ipynb #run-info-of
 def run_info_of(
     name: str,  # Of the run
     facts: RunFacts,  # What rows and ledger say

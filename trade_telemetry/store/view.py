@@ -60,7 +60,7 @@ def newest_backtests(
     past = [run for run in runs if run.mode == "backtest" and run.simulated == simulated and run.traded]
     return {name: run for run in past for name in run.strategies}
 
-# %% ../../nbs/store/12_view.ipynb #figure-side
+# %% ../../nbs/store/12_view.ipynb #side-by-rank
 Side = list[tuple[RunInfo, str | None]]  # Runs, and the strategy that is meant; None: all of the run
 
 
@@ -87,7 +87,7 @@ def simulated_side(
         return [(run, None) for run in played]
     return [(run, name) for name, run in newest_backtests(runs, simulated=True).items()]
 
-# %% ../../nbs/store/12_view.ipynb #figure-asked
+# %% ../../nbs/store/12_view.ipynb #figure-side
 def figure_side(
     runs: Sequence[RunInfo],  # Of the store, oldest first
     wanted: Wanted,  # A run, a mode, what it is measured by
