@@ -27,10 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "soak" in item.keywords and not SOAK:
             item.add_marker(pytest.mark.skip(reason="long; ./run soak runs it"))
-        # where tests run side by side: a file in one process, and never two browsers at once
-        own = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("browser" if own in BROWSERS else own))
-    items.sort(key=lambda item: item.path.stem not in BROWSERS)  # the longest group begins
+    items.sort(key=lambda item: item.path.stem not in BROWSERS)  # side by side, the longest files begin
 
 
 @pytest.fixture(scope="session")
