@@ -26,7 +26,7 @@ from ..plots import COLORS, INK, PAGE_INCHES, dress
 from .blocks import NOTHING, Block
 from .scope import Report
 from ..store.notes import Mark
-from ..wording import capital, listed, plain_text
+from ..wording import capital, listed, plain_text, plural
 
 # %% auto #0
 __all__ = ['HIGHEST', 'ALARM', 'LOOK', 'QUIET', 'MOST_DRAWN', 'MOST_LISTED', 'dates_of', 'numbers', 'draw_events', 'path_figure',
@@ -155,13 +155,15 @@ MOST_LISTED = 40  # findings of others
 
 def page_blocks(
     page: StrategyPage,  # Of one strategy
+    trades: int = 0,  # Live trades behind it
 ) -> Block:  # Heading, pictures, table; nothing where nothing is watched
     "Show a strategy."
     path, table, curve = page["path"], page["table"], page["curve"]
     if path is None:
         return NOTHING
     marks = "; ".join(f"{m['at'][:10]} {m['text']}" for m in page["marks"][-8:])
-    about = [page["chance_title"], *page["notes"], *([f"Dotted: {marks}"] if marks else [])]
+    made = f"Of {plural(trades, 'trade')}"
+    about = [page["chance_title"], *page["notes"], *([f"Dotted: {marks}"] if marks else []), made]
     parts = [
         bl.heading(f"{plain_text(page['name'])}: {page['title']}"),
         bl.picture(path_figure(path, page["marks"]), " ".join(f"{text.rstrip('.')}." for text in about)),
@@ -170,7 +172,7 @@ def page_blocks(
         parts += [bl.paragraph(table["said"]), bl.html_table(table["header"], table["rows"], table["note"])]
     if curve is not None:
         parts.append(
-            bl.picture(band_figure(curve, path, page["marks"]), f"{curve['title']}. {curve['note']}")
+            bl.picture(band_figure(curve, path, page["marks"]), f"{curve['title']}. {curve['note']} {made}.")
         )
     return bl.together(parts)
 
@@ -204,4 +206,6 @@ def evidence_section(
     more = shown[MOST_LISTED:]
     rest += [f"not shown: {listed(map(plain_text, more), 8)}"] if more else []
     others = [bl.heading("The others"), bl.bullets(rest)] if rest else []
-    return bl.together([*(page_blocks(p) for p in pages[:MOST_DRAWN]), *others])
+    return bl.together(
+        [*(page_blocks(p, report.health[p["name"]].trades) for p in pages[:MOST_DRAWN]), *others]
+    )
