@@ -28,6 +28,7 @@ from trade_telemetry.judgement import bar
 from trade_telemetry.judgement import health as asked
 from trade_telemetry.judgement.alert_rules import AlertRules, Case, case_of, judged_of
 from trade_telemetry.judgement.health import health_of_case
+from trade_telemetry.judgement.kept_answers import ANSWERS, answers_of
 from trade_telemetry.judgement.streams import Watchable, streams_of
 from trade_telemetry.metrics.aggregates import fold
 from trade_telemetry.report.front_page import executive_summary
@@ -238,6 +239,7 @@ def test_a_second_process_draws_nothing_until_the_reference_changes(desk: Path, 
     assert first[1] >= 7 and again == (first[0], 0)
     torn = next(path for path in (own / bar.FOLDER).iterdir() if '"limit"' in path.read_text())
     torn.write_text("{}")  # it is drawn again, the others are not
+    (own / bar.FOLDER / ANSWERS).unlink()  # what was said without it
     said, few = ask()
     assert said == first[0] and 0 < few < first[1]
     past = own / "backtest_20250106_000000"
@@ -285,6 +287,7 @@ def forget(folder: Path | None = None) -> None:
     "Begin as a process that knows nothing; of `folder` what is on disk goes, too."
     for memory in (bar._drawn, asked._found, asked._readings):
         memory.clear()
+    answers_of.cache_clear()
     if folder is not None:
         shutil.rmtree(folder / bar.FOLDER, ignore_errors=True)
 

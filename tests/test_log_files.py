@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trade_telemetry.importers.log_files import read_trades
@@ -96,6 +96,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_siz
     st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=8),
     st.sampled_from(",;\t|"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le"]), st.sampled_from(["\n", "\r\n"]),
 )  # fmt: skip
+@example([["\x0c", "", ""]], ",", "utf-8", "\n")  # a row of blanks only, once kept
 def test_any_table_comes_back_with_its_true_lines(
     table: list[list[str]], sign: str, encoding: str, end: str
 ) -> None:

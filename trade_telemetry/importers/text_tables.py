@@ -250,7 +250,7 @@ def table_of(
         width = len(names)
         for at, cells in _until_title(again) if ends and width > 2 else again:
             wide = len(cells) == width or (len(cells) == width + 1 and cells[-1] == "")  # a comma at the end
-            if wide and type(cells) is list and cells[0]:
+            if wide and type(cells) is list and cells[0] and not str(cells[0]).isspace():
                 yield at, dict(zip(names, cells, strict=False))  # a million times
             elif isinstance(cells, str) or _filled(cells):
                 yield at, _fitted(names, cells, pad)
