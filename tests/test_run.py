@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import checks  # noqa: E402
+
 pytestmark = pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")
 
 
@@ -112,6 +121,12 @@ def test_the_docs_are_built_and_served_by_their_own_tool(checkout: Path) -> None
     ]
 
 
+def test_all_checks_are_made_by_one_tool_and_options_reach_it(checkout: Path) -> None:
+    fake(checkout, "chromium", "exit 0")
+    assert run(checkout, "test", "-k", "clock").returncode == 0
+    assert calls(checkout)[1:] == ["python tools/checks.py -k clock"]
+
+
 def test_a_failed_installation_is_not_remembered(checkout: Path) -> None:
     (checkout / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
     assert run(checkout, "demo").returncode != 0
@@ -123,3 +138,61 @@ def test_the_script_is_the_one_that_ci_calls() -> None:
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert ".ci/run" in workflow
     assert "quarto render" in workflow
+
+
+def test_no_check_is_left_out_and_the_fastest_come_first() -> None:
+    named = [gate.name for gate in (*checks.FIRST, *checks.MAIN, *checks.BESIDE)]
+    assert named == ["format", "lint", "documentation", "tests", "types", "notebooks"]
+
+
+def gate(name: str, script: str) -> checks.Gate:
+    return checks.Gate(name, ("sh", "-c", script))
+
+
+def test_checks_beside_each_other_are_told_one_after_the_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "there"
+    both = gate("site", f"echo first; while ! test -e {there}; do sleep 0.02; done; echo last")
+    checks.check([both, gate("tests", "echo tested")], [gate("types", f"echo checked; touch {there}")], 0.01)
+    words = [line.split(":")[0] for line in capfd.readouterr().out.splitlines()]
+    own = ["--- site", "first", "last", "--- site", "--- tests", "tested", "--- tests"]
+    assert [w for w in words if w not in ("--- types", "checked")] == own
+    begin = words.index("--- types")
+    assert words[begin : begin + 3] == ["--- types", "checked", "--- types"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_check_that_fails_is_told_at_once_and_ends_what_runs_beside_it(
+    beside: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "PATIENCE", 0.5)  # what a shell starts behind itself does not hear Ctrl-C
+    started = tmp_path / "started"
+    long = gate("long", f"sleep 600 & echo $! > {started}.part; mv {started}.part {started}; wait")
+    bad = gate("bad", f"while ! test -e {started}; do sleep 0.02; done; echo why; exit 3")
+    lanes = ([long], [bad]) if beside else ([bad, gate("never", "exit 0")], [long])
+    with pytest.raises(checks.FailedError, match="run: bad failed: sh -c") as failed:
+        checks.check(*lanes, pause=0.01)
+    assert "why" in (str(failed.value) if beside else capfd.readouterr().out)
+    left = int(started.read_text())
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_every_check(number: signal.Signals, tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, 'tools'); import checks; from checks import Gate\n"
+        "checks.FIRST = ()\n"
+        f"wait = lambda name: Gate(name, ('sh', '-c', 'echo $$ > {tmp_path}/' + name + '; exec sleep 600'))\n"
+        "checks.MAIN, checks.BESIDE = (wait('site'), wait('tests')), (wait('types'),)\n"
+        "sys.exit(checks.main([]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        pids = [tmp_path / "site", tmp_path / "types"]
+        until = time.monotonic() + 60
+        while not all(p.exists() and p.read_text() for p in pids) and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        assert process.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert not (tmp_path / "tests").exists()
+    assert [p.name for p in pids if psutil.pid_exists(int(p.read_text()))] == []

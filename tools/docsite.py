@@ -38,6 +38,7 @@ TOOLS = Path(__file__).resolve().parent
 HEADING = re.compile(r'<h([2-4])\b[^>]*? id="([^"]+)"[^>]*>(.*?)</h\1>', re.S)
 CODE = re.compile(r'<pre class="([\w-]+)"><code>(.*?)</code></pre>', re.S)
 FORMULA = re.compile(r'<math display="block".*?</math>', re.S)
+COLORS = HtmlFormatter(wrapcode=True)  # making one takes as long as coloring a short block
 THEME = {
     "name": "material",
     "variant": "modern",
@@ -117,7 +118,7 @@ def colored(m: re.Match[str]) -> str:
         lexer = get_lexer_by_name(m[1], stripnl=True)
     except ClassNotFound:
         return m[0]
-    return str(highlight(unescape(m[2]), lexer, HtmlFormatter(wrapcode=True)))
+    return str(highlight(unescape(m[2]), lexer, COLORS))
 
 
 def finished(html: str, home: str, up: str) -> str:
