@@ -287,7 +287,10 @@ def moment(
     time = datetime.fromisoformat(at) if isinstance(at, str) else at
     if time.tzinfo is None:
         raise ValueError(f"a moment needs an offset, got {time.isoformat()}")
-    local = time.astimezone(UTC if zone == "UTC" else ZoneInfo(zone))
+    try:
+        local = time.astimezone(UTC if zone == "UTC" else ZoneInfo(zone))
+    except OverflowError:  # the ends of the calendar, where that clock shows no year that there is
+        return time.isoformat(" ", "minutes")
     return f"{local:%Y-%m-%d %H:%M}{f' {zone}' if named else ''}"
 
 

@@ -141,7 +141,7 @@ class KeptAnswers:
         if self.path is None or not self.changed:
             return
         with self.lock:
-            lines = ",\n".join(f'"{key}": {text}' for key, text in self.lasting.items())
+            lines = ",\n".join(f"{json.dumps(key)}: {text}" for key, text in self.lasting.items())
             self.changed = False
         part = self.path.with_name(f"{ANSWERS}.{os.getpid()}.tmp")
         try:

@@ -65,6 +65,7 @@ class Change:
         level = facts.get("level")
         if not all(isinstance(text, str) for text in told.values()) or told["kind"] not in get_args(Kind):
             raise ValueError(f"this is no change: {sorted(facts)}")
+        moment(told["at"])  # ValueError where it is none
         return cls(level=level if isinstance(level, int) else 3, **told)  # type: ignore[arg-type]
 
 # %% ../../nbs/judgement/34_messages.ipynb #inert

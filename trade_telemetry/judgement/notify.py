@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -50,11 +51,11 @@ def health_told(
     for name in told:
         front, *rest = name.rsplit("|", 2)
         if front == head and len(rest) == 2:
-            away = (date.fromisoformat(health.as_of) - date.fromisoformat(rest[1])).days
-            if health.state == rest[0] or (
-                rest[0] == "watch" and health.state not in NEWS and away <= QUIET_DAYS
-            ):
-                found[rest[0]] = name
+            with suppress(ValueError):  # no date: not written by us
+                away = (date.fromisoformat(health.as_of) - date.fromisoformat(rest[1])).days
+                back = rest[0] == "watch" and health.state not in NEWS and away <= QUIET_DAYS
+                if health.state == rest[0] or back:
+                    found[rest[0]] = name
     return found
 
 # %% ../../nbs/judgement/06_notify.ipynb #names-told
@@ -64,7 +65,7 @@ def names_told(
     "Read what was told."
     try:
         told = json.loads(memory.read_text(encoding="utf-8")) if memory and memory.exists() else []
-    except ValueError:
+    except (ValueError, RecursionError):
         told = []  # better told twice than never
     return set(map(str, told)) if isinstance(told, list) else set()
 

@@ -150,7 +150,7 @@ def load_outgoing(
         return Outgoing.from_dict(json.loads(path.read_bytes())), ""
     except FileNotFoundError:
         return Outgoing(), ""
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) else "it cannot be understood"
         return Outgoing(), f"{path}: {why}; begun anew, so what is on is told again"
 
@@ -162,7 +162,10 @@ def save_outgoing(
     "Replace the file as a whole."
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        private = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(
+            private, "w", encoding="utf-8", errors="backslashreplace"
+        ) as file:  # half a surrogate, as JSON has it
             json.dump(outgoing.to_dict(), file, ensure_ascii=False, indent=1)
             file.flush()
             os.fsync(file.fileno())

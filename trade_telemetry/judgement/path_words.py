@@ -45,9 +45,11 @@ def _lost_title(path: EvidencePath, h: Health) -> str:
     sure = h.state == "degraded"
     said = path["episodes"][-1]["first"] if sure and path["episodes"] else path["watched_since"] or h.as_of
     values = score_text(h.carrier, h.promised, h.now), score_text(h.carrier, h.now, h.promised)
-    around = day_text((h.since or (h.as_of,) * 3)[1], h.as_of)
+    middle = (h.since or (h.as_of,) * 3)[1]
     told = f"{'said on' if sure else 'watched since'} {day_text(said, h.as_of)}"
-    return f"{CHANGED[h.carrier][not sure]} from {values[0]} to {values[1]} around {around}; {told}"
+    if sure and h.episode and said < min(middle, h.episode[0]):  # its alarm was off in between
+        told = f"said on {day_text(h.episode[0], h.as_of)}, degraded since {day_text(said, h.as_of)}"
+    return f"{CHANGED[h.carrier][not sure]} from {values[0]} to {values[1]} around {day_text(middle, h.as_of)}; {told}"
 
 
 def path_title(

@@ -1,0 +1,78 @@
+"What was found broken in messages, kept answers, notes and titles by people who tried to break them."
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from trade_telemetry.cli.main import main
+from trade_telemetry.judgement.kept_answers import ANSWERS, KeptAnswers
+from trade_telemetry.judgement.messages import Seen
+from trade_telemetry.judgement.notify import names_told
+from trade_telemetry.judgement.outbox import Outbox, Service, services_of
+
+NOW = datetime(2025, 1, 2, tzinfo=UTC)
+CHANGE = {
+    "kind": "new",
+    "subject": "s",
+    "strategy": "a",
+    "level": 3,
+    "title": "t",
+    "sentence": "z",
+    "rate": "",
+}
+
+
+def waiting(**facts: object) -> str:
+    "A memory of messages in which one change waits."
+    told = {"health": {}, "on": {}}
+    one = {"change": CHANGE | {"at": ""} | facts, "to": ["json #1"]}
+    return json.dumps({"version": 1, "told": told, "waiting": [one], "failed": {}, "lost": 0})
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 200_000, waiting().replace('"lost": 0', '"lost": Infinity'), waiting(at="soon"), waiting(title="\ud800")]
+)  # fmt: skip
+def test_a_foreign_memory_of_messages_never_fails_the_check(tmp_path: Path, content: str) -> None:
+    (tmp_path / "m.json").write_text(content)
+    heard = list[str]()
+
+    def send(service: Service, title: str, text: str) -> str:
+        heard.append(title)
+        return ""
+
+    told = Outbox(tmp_path / "m.json", services_of(["json://127.0.0.1:1"]), send=send).tell(Seen(), NOW)
+    assert heard or "begun anew" in told.said[0]
+    assert Outbox(tmp_path / "m.json", (), send=send).tell(Seen(), NOW).said == ()  # mended
+
+
+def test_a_deep_memory_of_a_command_is_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "told.json").write_text("[" * 200_000)
+    assert names_told(tmp_path / "told.json") == set()
+
+
+def test_answers_under_foreign_names_do_not_spoil_the_file(tmp_path: Path) -> None:
+    (tmp_path / ANSWERS).write_text('{"a \\"quoted\\" name": 1, "half \\ud83d": 2}')
+    one = KeptAnswers(tmp_path)
+    one.look()
+    one.keep({"mine": 3})
+    one.save()
+    other = KeptAnswers(tmp_path)
+    other.look()
+    assert other["mine"] == 3
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"), [("Asia/Kolkata", "9999-12-31 23:59+00:00"), ("UTC", "9999-12-31 23:59")]
+)
+def test_a_note_of_the_last_day_of_the_calendar_can_be_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, zone: str, shown: str
+) -> None:
+    monkeypatch.setenv("TELEMETRY_TIMEZONE", "UTC")
+    assert main(["note", "far", "--at", "9999-12-31T23:59", "--telemetry-dir", str(tmp_path)]) == 0
+    monkeypatch.setenv("TELEMETRY_TIMEZONE", zone)
+    assert main(["note", "--list", "--telemetry-dir", str(tmp_path)]) == 0
+    assert shown in capsys.readouterr().out
