@@ -43,7 +43,7 @@ from trade_telemetry.judgement.bar import (
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'health_of', 'health_left', 'desk_of']
+           'health_of_case', 'health_so_far', 'health_of', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from .desk_rows import DeskRows, desk_rows_of
@@ -427,8 +427,8 @@ def _keys(desk: DeskRows, name: str, rules: AlertRules, sharing: int) -> _Keys:
         sharing,
         rules.tried(name),
     )
-    one, two, three = (answer_key(kind, *own) for kind in ("health", "find", "hasty"))
-    return one, two, three
+    key = answer_key("health", *own)
+    return key, f"{key} found", f"{key} hasty"
 
 
 def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
@@ -438,10 +438,13 @@ def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
     keys = {
         name: answer_key("watched", name, *desk.content(name), desk.timezone) for name in sorted(desk.over)
     }
-    for case in desk.cases([name for name, key in keys.items() if key not in kept]):
+    known = {name: kept[key] for name, key in keys.items() if key in kept}
+    for case in desk.cases([name for name in keys if name not in known]):
         watched, names = streams_of(case.live, case.past, case.whole), {*case.live.money.strategies}
-        kept.keep({keys[name]: name in watched for name in names & set(keys)})
-    return _sharing([name for name, key in keys.items() if kept[key]], rules)
+        told = {name: name in watched for name in names & set(keys)}
+        kept.keep({keys[name]: one for name, one in told.items()})
+        known |= told
+    return _sharing([name for name, one in known.items() if one], rules)
 
 # %% ../../nbs/judgement/17_health.ipynb #keep
 def _keep(kept: KeptAnswers, keys: _Keys, one: Health | None, draw: bool, find: bool) -> None:
@@ -495,9 +498,10 @@ def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, _Keys], names: l
 AT_ONCE = 4  # Strategies that are drawn before the clock is looked at
 
 
-def _health_apart(asked: _Asked, patience: float) -> dict[str, Health]:
-    "Judge the strategies that changed, and say of the others what was said."
+def _health_apart(asked: _Asked, patience: float) -> tuple[dict[str, Health], int]:
+    "Judge the strategies that changed, and say of the others what was said; of how many could more be said?"
     kept, until = answers_of(asked.folder), monotonic() + patience
+    kept.make_room(len(asked.desk.over))
     kept.look()
     keys, find = asked.keys(kept), asked.find
 
@@ -513,7 +517,8 @@ def _health_apart(asked: _Asked, patience: float) -> dict[str, Health]:
     _judge(asked, kept, keys, unknown(draw=False), draw=False)
     kept.save()
     told = [_kept(kept, own, False, find(name)) for name, own in keys.items()]
-    return _worst_first([known[0] for known in told if known is not None and known[0] is not None])
+    found = _worst_first([known[0] for known in told if known is not None and known[0] is not None])
+    return found, len(unknown(draw=True))
 
 # %% ../../nbs/judgement/17_health.ipynb #asked-of
 def _asked_of(
@@ -530,6 +535,24 @@ def _asked_of(
         return case_of(view.figure, reference, settings.timezone, rules, now=at)
     return _Asked(desk, folder, draw, lambda name: find if isinstance(find, bool) else name in find)
 
+# %% ../../nbs/judgement/17_health.ipynb #health-so-far
+def health_so_far(
+    view: View,  # As `health_of`, like all that follows
+    settings: Settings,
+    rules: AlertRules | None = None,
+    now: datetime | None = None,
+    draw: bool = True,
+    find: bool | Collection[str] = False,
+    patience: float = inf,
+) -> tuple[
+    dict[str, Health], int
+]:  # As `health_of`; of how many strategies more could be said, where that is kept
+    "Say of every live strategy whether it still works, as far as there is time."
+    asked = _asked_of(view, settings, rules, now, draw, find)
+    if isinstance(asked, Case):
+        return health_of_case(asked, draw, bool(find), settings.telemetry_storage_path / FOLDER), 0
+    return ({}, 0) if asked is None else _health_apart(asked, patience)
+
 # %% ../../nbs/judgement/17_health.ipynb #health-of
 def health_of(
     view: View,  # What is shown: figure, reference and whether it is live
@@ -539,31 +562,12 @@ def health_of(
     now: datetime | None = None,  # Tells which days are over; None: the clock
     draw: bool = True,  # False: answer at once, bars from memory or theory
     find: bool | Collection[str] = False,  # Tell how fast losses are found? Of all, or of these strategies
-    patience: float = inf,  # Seconds after which the others are answered at once; see `health_left`
+    patience: float = inf,  # Seconds after which the others are answered at once; see `health_so_far`
 ) -> dict[
     str, Health
 ]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
     "Say of every live strategy whether it still works."
-    asked = _asked_of(view, settings, rules, now, draw, find)
-    if isinstance(asked, Case):
-        folder = settings.telemetry_storage_path / FOLDER
-        return health_of_case(asked, draw, bool(find), folder)
-    return {} if asked is None else _health_apart(asked, patience)
-
-# %% ../../nbs/judgement/17_health.ipynb #health-left
-def health_left(
-    view: View,  # As `health_of`, like all that follows
-    settings: Settings,
-    rules: AlertRules | None = None,
-    now: datetime | None = None,
-    find: bool | Collection[str] = False,
-) -> int:  # 0: the thorough answer about every strategy is known, or there is nothing to be kept
-    "Count the strategies of which `health_of` has not said all that it can."
-    asked = _asked_of(view, settings, rules, now, True, find)
-    if not isinstance(asked, _Asked):
-        return 0
-    kept = answers_of(asked.folder)
-    return sum(_kept(kept, own, True, asked.find(name)) is None for name, own in asked.keys(kept).items())
+    return health_so_far(view, settings, rules, now, draw, find, patience)[0]
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(

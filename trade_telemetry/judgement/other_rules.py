@@ -123,9 +123,14 @@ def _watched(case: Case, *names: str) -> list[_Job]:
 
 def count_watched(
     case: Case,  # Of one version of each strategy
-) -> tuple[int, int]:  # Strategies, and symbols of strategies
+) -> dict[
+    str, tuple[int, int]
+]:  # By live strategy: 1 where it shares the budget, else 0; how many of its symbols do
     "Count who shares the budget."
-    return len(_watched(case, "strategy")), len(_watched(case, "strategy", "symbol"))
+    own, pairs = (
+        [job.who[0] for job in _watched(case, *by)] for by in (("strategy",), ("strategy", "symbol"))
+    )
+    return {name: (own.count(name), pairs.count(name)) for name in case.live.money.strategies}
 
 
 def _jobs(case: Case) -> list[tuple[_Job, RuleName, float]]:
