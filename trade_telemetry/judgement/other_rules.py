@@ -225,8 +225,9 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     path = (mean + spread * apart).take(drawn)
     path += mean_error * luck
     np.cumsum(path, axis=0, out=path)
-    fall = path - np.maximum(np.maximum.accumulate(path, axis=0), 0.0)
-    return float(np.quantile(fall.min(axis=0), budget, method="lower"))
+    peak = np.maximum.accumulate(path, axis=0)
+    np.subtract(path, np.maximum(peak, 0.0, out=peak), out=path)
+    return float(np.quantile(path.min(axis=0), budget, method="lower"))
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(
