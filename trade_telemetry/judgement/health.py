@@ -50,6 +50,7 @@ from .desk_rows import DeskRows, desk_rows_of
 from trade_telemetry.judgement.evidence import (
     LEAST_DAYS,
     STAND_IN_DAYS,
+    Learned,
     change,
     evidence_path,
     learn,
@@ -308,18 +309,42 @@ def _own_alarms(table: SymbolDays, busy: list[int], budget: float) -> set[int]:
     read = monitor(desk, budget=budget, watch_budget=budget, draw=False)
     return {int(name) for name, r in read.items() if r.streams[0].on}
 
+# %% ../../nbs/judgement/17_health.ipynb #weigh
+class _Weighed(NamedTuple):
+    "What the days of the symbols of a strategy say."
+
+    own: Floats  # Evidence of each, logarithm
+    others: Floats  # Of all others together
+    known: Learned  # What the reference of each teaches
+
+
+def _weigh(tables: Mapping[str, SymbolDays], tried: Mapping[str, int]) -> dict[str, _Weighed]:
+    "Weigh the symbols of many strategies, those of equally many days in one table."
+    shapes, found = dict[tuple[int, int], list[str]](), dict[str, _Weighed]()
+    for name, t in tables.items():
+        shapes.setdefault((t.counts.shape[1], t.reference_counts.shape[1]), []).append(name)
+    for (days, _), names in shapes.items():
+        sides = [side for name in names for side in (tables[name], tables[name].less())]
+        past_sums, past_counts, sums, counts = (
+            np.concatenate([getattr(side, field) for side in sides])
+            for field in ("reference_sums", "reference_counts", "sums", "counts")
+        )
+        known, sizes = learn(past_sums, past_counts), [len(tables[name].symbols) for name in names]
+        lower = read_lower(known, np.repeat([tried[name] for name in names], [2 * n for n in sizes]))
+        path, first = evidence_path(sums, counts, lower, days - 1, likely=True)[:, 0], 0
+        for name, n in zip(names, sizes, strict=True):
+            one, two, first = slice(first, first + n), slice(first + n, first + 2 * n), first + 2 * n
+            found[name] = _Weighed(path[one], path[two], known.take(one))
+    return found
+
 # %% ../../nbs/judgement/17_health.ipynb #symbol-health
-def _symbols(table: SymbolDays | None, days: Ints, budget: float, tried: int) -> tuple[SymbolHealth, ...]:
+def _symbols(
+    table: SymbolDays | None, said: _Weighed | None, days: Ints, budget: float
+) -> tuple[SymbolHealth, ...]:
     "How the symbols of a strategy are, the least likely as promised first; `budget`: of each busy one."
-    if table is None:
+    if table is None or said is None:
         return ()
-    last, day = table.counts.shape[1] - 1, table.counts.shape[1]
-    sides = [(t, learn(t.reference_sums, t.reference_counts)) for t in (table, table.less())]
-    own, others = (
-        evidence_path(t.sums, t.counts, read_lower(known, tried), last, likely=True)[:, 0]
-        for t, known in sides
-    )
-    busy, known = _busy(table), sides[0][1]
+    (own, others, known), busy, day = said, _busy(table), table.counts.shape[1]
     on = _own_alarms(table, busy, budget) if busy else set()
     chances, made = chance_of_part(own, others, day), table.counts.sum(axis=1)
     told = [k for k in range(len(made)) if k in on or chances[k] < 0.5]
@@ -390,12 +415,15 @@ def health_of_case(
     busy, found = {name: len(_busy(one.symbols)) for name, one in watched.items()}, []
     among = _sharing(busy, rules) if sharing is None else sharing
     readings = _read_case(parts, busy, rules, draw, folder, among)
-    budget = desk_budget(among, rules.budget)
+    budget, tables = desk_budget(among, rules.budget), {n: w.symbols for n, w in watched.items() if w.symbols}
+    weighed = _weigh(tables, {name: rules.tried(name) for name in tables})
     for name, one in watched.items():
         own, tried = readings[_key(name, one)], rules.tried(name)
         before = [_earlier(w, readings[_key(name, w)]) for w in one.earlier]
         finding = _finding(one, own, draw, folder, tried) if find else NOTHING_FOUND
-        symbols = _symbols(one.symbols, one.days, SYMBOLS_SHARE * budget / max(busy[name], 1), tried)
+        symbols = _symbols(
+            one.symbols, weighed.get(name), one.days, SYMBOLS_SHARE * budget / max(busy[name], 1)
+        )
         known = health_from(name, one, own, before, finding)
         found.append(
             replace(
