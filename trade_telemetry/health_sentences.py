@@ -5,7 +5,7 @@
 # %% ../nbs/23_health_sentences.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import fields, dataclass
 from datetime import date
 from math import inf, isfinite, nan
 from typing import Any, Literal
@@ -123,7 +123,7 @@ class Health:
     def to_dict(self) -> dict[str, Any]:  # Key → plain value, with the words
         "Say the health as JSON does."
         said = health_sentence(self)
-        facts: dict[str, Any] = to_json_value(asdict(self))
+        facts = {f.name: to_json_value(getattr(self, f.name)) for f in fields(self)}
         return {**facts, "sentence": said.short, "figures": said.figures, "details": health_details(self)}
 
     def _repr_markdown_(self) -> str:
@@ -419,7 +419,7 @@ class DeskHealth:
 
     def to_dict(self) -> dict[str, Any]:  # Key → plain value, with the words
         "Say it as JSON does."
-        facts: dict[str, Any] = to_json_value(asdict(self))
+        facts = {f.name: to_json_value(getattr(self, f.name)) for f in fields(self)}
         return {**facts, "sentence": desk_sentence(self).short, "figures": desk_sentence(self).figures}
 
 

@@ -84,6 +84,10 @@ def to_json_value(
     value: Any,  # Numbers, strings, containers, arrays, records of this package, paths, times
 ) -> Any:  # The same in plain types; a number that is not finite is None
     "Make a value that strict JSON can hold."
+    if value is None or type(value) in (str, bool, int):  # most are: asked first
+        return value
+    if type(value) is float:
+        return value if isfinite(value) else None
     if hasattr(value, "to_dict"):
         return to_json_value(value.to_dict())
     if is_dataclass(value) and not isinstance(value, type):

@@ -5,7 +5,7 @@
 # %% ../../nbs/dashboard/11_cache.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -14,8 +14,11 @@ from cachetools import LRUCache
 
 from .answers import Against, DeskEntry, Figures, HealthEntry, Reconciled, Said
 from .query import Query
+from ..health_sentences import Health
+from ..judgement.desk_table import DeskRow
 from ..judgement.strategy_page import StrategyPage
 from ..store.columns import TraceColumns
+from ..store.view import View
 
 # %% auto #0
 __all__ = ['Answer', 'Healths', 'recall', 'checksum', 'content_of', 'PageCache']
@@ -69,11 +72,13 @@ def content_of(
     return (*checksum(columns), words, *parts)
 
 # %% ../../nbs/dashboard/11_cache.ipynb #page-cache
-Healths = tuple[dict[str, HealthEntry], DeskEntry | None]  # By strategy, and all of them
+Healths = tuple[
+    dict[str, HealthEntry], DeskEntry | None, Mapping[str, Health]
+]  # By strategy, all of them, and what the monitor said
 
 
 class PageCache:
-    "What one page knows already. It keeps answers, never rows: these would be kept alive by it."
+    "What one page knows already. It keeps answers, and rows only while it answers: these would be kept alive by it."
 
     def __init__(self) -> None:
         self.columns: TraceColumns | None = None  # The rows at hand
@@ -86,6 +91,8 @@ class PageCache:
         self.bars: LRUCache[Hashable, Any] = LRUCache(2)  # Prices, by symbols and state of their folder
         self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
         self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is
+        self.rows: LRUCache[Hashable, DeskRow] = LRUCache(4096)  # Of the table, by all that they depend on
+        self.views: dict[Hashable, View] = {}  # Selected rows, while a question is answered
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
         self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(16)  # By name and content
         self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(6)  # By filters
@@ -99,6 +106,17 @@ class PageCache:
             self.desks.clear()
             self.health.clear()
             self.lists.clear()
+            self.views.clear()
+
+    def view(
+        self,
+        key: Hashable,  # Run, mode and filters
+        select: Callable[[], View],  # Selects
+    ) -> View:
+        "Select rows once for all that is asked of them."
+        if key not in self.views:
+            self.views[key] = select()
+        return self.views[key]
 
     def healths(
         self,

@@ -67,7 +67,9 @@ def desk_known(
     def find() -> tuple[Desk, set[str]]:
         view = look()
         told: Mapping[str, Any] = {plain_name(name): own for name, own in health.items()}
-        return desk_table(view, told, timezone, query.group_by), {run.name for run in view.figure_runs}
+        return desk_table(view, told, timezone, query.group_by, cache.rows), {
+            run.name for run in view.figure_runs
+        }
 
     kept, names = recall(cache.desks, key, find)
     desk = with_pulses(kept, [run for run in runs if run.name in names])

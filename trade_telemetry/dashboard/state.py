@@ -79,7 +79,7 @@ from .trades import utc_from_us, utc_text
 from ..health_sentences import Health
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
 from ..judgement.alerts import alert_report
-from ..judgement.health import desk_of, health_left, health_of
+from ..judgement.health import desk_of, health_so_far
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
 from ..store.as_of import Store, StoreAsOf, as_of_facts
@@ -218,10 +218,11 @@ def alerts_of(
     view: View,  # Selected trades of both directions
     runs: Sequence[RunInfo],  # All runs: a silent writer matters wherever it wrote
     settings: Settings,  # Rules, threshold, time zone
+    health: Mapping[str, Health] | None = None,  # What the monitor said; None: it is asked
 ) -> Said:  # What the rules say
     "Judge what is live."
     rules = find_rules(settings)
-    report = alert_report(view, settings, rules=rules, runs=runs, draw=False)  # health was asked before
+    report = alert_report(view, settings, rules=rules, runs=runs, draw=False, health=health)
     live = view.state == "live"
     return {
         "alerts": [alert_facts(alert) for alert in report.current],
@@ -240,11 +241,12 @@ def health_entries(
     "Say of each strategy whether it still works, as far as a viewer's patience goes."
     few = len(view.figure.strategies) <= FEW
     find: bool | list[str] = not playing and (few or ([] if opened is None else [opened]))
-    found = health_of(view, settings, draw=thorough or playing, find=find, patience=inf if few else PATIENCE)
+    patience = inf if few else PATIENCE
+    found, left = health_so_far(view, settings, draw=thorough or playing, find=find, patience=patience)
     desk = desk_of(found)
     entries = {name: health_entry(one) for name, one in found.items()}
-    healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict())
-    return healths, (thorough and few) or not found or health_left(view, settings, find=find) == 0
+    healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict()), found
+    return healths, (thorough and few) or not left
 
 
 @lru_cache(maxsize=2048)
@@ -304,12 +306,21 @@ def views_of(
     columns: TraceColumns,  # All rows
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     query: Query,  # What the viewer asked for
+    cache: PageCache,  # Keeps them until the question is answered
 ) -> tuple[View, View]:  # All symbols, both directions, for alerts; what is shown
     "Select the trades that a viewer asked for."
-    everything = own = view_asked(columns, runs, query)
-    if query.symbol is not None:
-        own = view_asked(columns.only(symbols=[query.symbol]), runs, query)
-    return everything, called(of_strategy(own, query.strategy), query.direction)
+    which, filters = (query.run, query.run_mode), (query.symbol, query.strategy, query.direction)
+    everything = cache.view(which, lambda: view_asked(columns, runs, query))
+    if filters == (None, None, None):
+        return everything, everything
+
+    def narrow() -> View:
+        own = everything
+        if query.symbol is not None:
+            own = view_asked(columns.only(symbols=[query.symbol]), runs, query)
+        return called(of_strategy(own, query.strategy), query.direction)
+
+    return everything, cache.view((*which, *filters), narrow)
 
 
 def known_strategy(
@@ -332,7 +343,7 @@ def count_known(
     "Count the strategies that could be shown, once."
     key = "strategies", query.run, query.run_mode, situation
     count: int = recall(
-        cache.desks, key, lambda: len(trades_by_strategy(views_of(columns, runs, query)[0].figure))
+        cache.desks, key, lambda: len(trades_by_strategy(views_of(columns, runs, query, cache)[0].figure))
     )
     return count
 
@@ -373,7 +384,7 @@ def health_known(
     "Say how each strategy is, as far as there is time."
 
     def find(thorough: bool) -> tuple[Healths, bool]:
-        view = views_of(columns, runs, query)[0]
+        view = views_of(columns, runs, query, cache)[0]
         return health_entries(view, settings, thorough, query.strategy, query.playing)
 
     return cache.healths(
@@ -388,10 +399,15 @@ def alerts_known(
     query: Query,  # What the viewer asked for
     cache: PageCache,  # What is known
     situation: Hashable,  # What alerts depend on beside the rows
+    health: Mapping[str, Health] | None = None,  # What the monitor said; None: it is asked
 ) -> Said:  # Of the symbol that was asked for
     "Say what the rules say, once."
     whole = (query.run, query.run_mode, situation)  # no symbol, no direction
-    said = recall(cache.alerts, whole, lambda: alerts_of(views_of(columns, runs, query)[0], runs, settings))
+
+    def find() -> Said:
+        return alerts_of(views_of(columns, runs, query, cache)[0], runs, settings, health)
+
+    said = recall(cache.alerts, whole, find)
     return alerts_about(said, query.symbol, query.strategy)
 
 # %% ../../nbs/dashboard/40_state.ipynb #gap-known
@@ -409,13 +425,13 @@ def gap_known(
     asked = replace(query, direction=None)
 
     def content() -> Hashable:
-        view = views_of(columns, runs, asked)[1]
+        view = views_of(columns, runs, asked, cache)[1]
         told = [(run.name, run.state, run.writers, repr(run.counters)) for run in view.figure_runs]
         beside = None if view.reference is None else content_of(view.reference)
         return view.state, content_of(view.figure), beside, tuple(told)
 
     def find() -> Reconciled:
-        return reconciled(views_of(columns, runs, asked)[1], settings.timezone)
+        return reconciled(views_of(columns, runs, asked, cache)[1], settings.timezone)
 
     found, known = cache.reconciled(asked, situation, content, find)
     return found or only_line("reconciling …"), known
@@ -435,7 +451,7 @@ def opened_of(
     rules = find_rules(settings)
 
     def view() -> View:
-        return views_of(columns, runs, query)[0]
+        return views_of(columns, runs, query, cache)[0]
 
     def find(thorough: bool) -> StrategyPage:
         return opened_page(view(), settings, rules, name, thorough)
@@ -466,7 +482,7 @@ def judgement_of(
     only: Sequence[str] | None = None,  # As `drawn_of`
 ) -> Judgement:  # Everything but alerts, health and the comparison with the backtest
     "Judge the trades that the viewer asked for."
-    everything, view = views_of(columns, runs, query)
+    everything, view = views_of(columns, runs, query, cache)
     some = shown_strategies(view.figure)[0]
     zone = settings.timezone
     drawn = drawn_of(everything, view, query, zone, cache.figures, only) if some else nothing_drawn()
@@ -513,9 +529,10 @@ def view_shown(
     columns: TraceColumns,  # All rows
     runs: Sequence[RunInfo],  # Runs of the store, oldest first
     query: Query,  # What the viewer asked for
+    cache: PageCache,  # Keeps it until the question is answered
 ) -> View:
     "Select what is shown."
-    return views_of(columns, runs, query)[1]
+    return views_of(columns, runs, query, cache)[1]
 
 
 def facts_now(
@@ -553,13 +570,14 @@ def table_known(
     query: Query,  # What the viewer asked for
     cache: PageCache,  # What is known
     situation: Hashable,  # What the table depends on beside rows and question
-    healths: Healths,  # By strategy, and all
+    health: Mapping[str, HealthEntry],  # By strategy
+    all_of_them: DeskEntry | None,  # All together
 ) -> DeskShown | None:  # None where strategies are shown one by one
     "Look the desk over, where the page is a table."
     if not wants_desk(query, count_known(columns, runs, query, cache, situation)):
         return None
-    look = partial(view_shown, columns, runs, query)
-    return desk_known(query, cache, situation, look, runs, *healths, settings.timezone)
+    look = partial(view_shown, columns, runs, query, cache)
+    return desk_known(query, cache, situation, look, runs, health, all_of_them, settings.timezone)
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-of
 def dashboard_state(
@@ -571,17 +589,24 @@ def dashboard_state(
     "Read what is new and describe what is to be seen."
     cache = cache or PageCache()
     store.refresh()
+    cache.see(store.columns)
+    try:
+        return _state(store, settings, known_strategy(store.columns, as_query(wanted)), cache)
+    finally:
+        cache.views.clear()
+
+
+def _state(store: Store, settings: Settings, query: Query, cache: PageCache) -> State:
+    "Describe what is to be seen."
     columns, runs = store.columns, store.runs()
-    query = known_strategy(columns, as_query(wanted))
-    cache.see(columns)
     situation = situation_of(runs, settings)
-    (health, desk), known = health_known(columns, runs, settings, query, cache, situation)
-    look = partial(view_shown, columns, runs, query)
-    table = table_known(columns, runs, settings, query, cache, (situation, known), (health, desk))
+    (health, desk, told), known = health_known(columns, runs, settings, query, cache, situation)
+    look = partial(view_shown, columns, runs, query, cache)
+    table = table_known(columns, runs, settings, query, cache, (situation, known), health, desk)
     only = None if table is None else tuple(table["drawn"])
     key = without_list(query), situation, only
     judgement = recall(cache.judged, key, lambda: judgement_of(columns, runs, settings, query, cache, only))
-    said = alerts_known(columns, runs, settings, query, cache, (situation, known))
+    said = alerts_known(columns, runs, settings, query, cache, (situation, known), told)
     gap, found = gap_known(columns, runs, settings, query, cache, situation)
     drawn, ready = pictures_known(query, cache, look, settings)
     page, sure = opened_of(columns, runs, settings, query, cache, situation)
@@ -602,7 +627,7 @@ def dashboard_state(
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
 # %% ../../nbs/dashboard/40_state.ipynb #state-source
-MANY_ROWS = 200_000  # Whoever has read on in so many gives back what that took
+MANY_ROWS = 20_000  # Whoever has read so many gives back what that took
 
 
 class StateSource:
@@ -637,9 +662,9 @@ class StateSource:
         query = as_query(wanted)
         if not self.is_waited_for:  # a kernel of Voilà's pool: its viewer comes later, now is the time
             query, self.is_waited_for = replace(query, hurry=False), True
-        look, before = self._look(query), self.store.columns
+        look, before = self._look(query), len(self.store.columns)
         state = dashboard_state(look.store, look.settings, query, look.cache)
-        if self.store.columns is not before and len(self.store.columns) > MANY_ROWS:
+        if len(self.store.columns) - before > MANY_ROWS:
             give_back()
         return (
             {**state, "complete": True} if query.playing else state

@@ -38,9 +38,15 @@ __all__ = ['alert_report', 'current_alerts']
 
 # %% ../../nbs/judgement/23_alerts.ipynb #imports-desk
 from .bar import FOLDER
-from .desk_rows import DeskRows, count_rows, desk_rows_of, several_versions
+from trade_telemetry.judgement.desk_rows import (
+    DeskRows,
+    count_rows,
+    desk_rows_of,
+    only_those,
+    several_versions,
+)
 from .health import health_of
-from .kept_answers import answer_key, answers_of
+from .kept_answers import KeptAnswers, answer_key, answers_of
 from trade_telemetry.judgement.other_rules import (
     count_watched,
     drawdown_alerts,
@@ -126,18 +132,31 @@ class _Noting(Case):
         no = [us + span for us in self.asked if not super(_Noting, self).remembers(us)]
         return max(no, default=-NEVER), min(yes, default=NEVER)
 
-
-def _among(desk: DeskRows) -> tuple[int, int]:
-    "Strategies, and symbols of strategies, that share one budget."
-    several = several_versions(desk)
-    counts = [count_rows(desk, several), *(count_watched(_newest(case)[0]) for case in desk.cases(several))]
-    return sum(n for n, _ in counts), sum(n for _, n in counts)
+# %% ../../nbs/judgement/23_alerts.ipynb #alerts-shared
+def _among(desk: DeskRows, kept: KeptAnswers) -> tuple[int, int]:
+    "Strategies, and symbols of strategies, that share one budget; each strategy is counted once."
+    facts = desk.timezone, desk.evening.rules.warm_up_days, desk.evening.whole
+    keys = {
+        name: answer_key("shared", name, own, *desk.content(name), *facts) for name, own in desk.live.items()
+    }
+    known = {name: kept[key] for name, key in keys.items() if key in kept}
+    if left := [name for name in keys if name not in known]:
+        some = only_those(desk, left)
+        several = several_versions(some)
+        counted = count_rows(some)
+        for case in some.cases([name for name in several if name in counted]):
+            counted |= count_watched(_newest(case)[0])
+        kept.keep({keys[name]: counted[name] for name in left})
+        known |= counted
+    return sum(n for n, _ in known.values()), sum(n for _, n in known.values())
 
 
 def _alerts_apart(desk: DeskRows, health: Mapping[str, Health], folder: Path) -> list[Alert]:
     "Judge the strategies that changed, and say of the others what was said."
-    kept, e, among = answers_of(folder), desk.evening, _among(desk)
+    kept, e = answers_of(folder), desk.evening
+    kept.make_room(len(desk.live))
     kept.look()
+    among = _among(desk, kept)
     rules, keys = e.rules.model_dump_json(), dict[str, str]()
     for name in sorted(desk.live):
         degraded = name in health and health[name].state == "degraded"
@@ -190,6 +209,8 @@ def alert_report(
     runs: Sequence[RunInfo] | None = None,  # Whose writers are looked after; None: the runs that are shown
     now: datetime | None = None,  # Tells which days are over; None: the clock
     draw: bool = True,  # False: ask the monitor for what it can say at once, bars from memory or theory
+    health: Mapping[str, Health]
+    | None = None,  # What it said of the same trades under the same rules; None: it is asked
 ) -> AlertReport:  # What is on, and what was on lately
     "Judge what is live, now and as it went."
     rules = find_rules(settings) if rules is None else rules
@@ -197,23 +218,24 @@ def alert_report(
     rules = rules.changed(**{name: value for name, value in given.items() if value is not None})
     all_runs = view.figure_runs if runs is None else runs
     found = heartbeat_alerts([run for run in all_runs if run.simulated == view.simulated])
-    judged, health = dict[str, int](), dict[str, Health]()
+    judged, known = dict[str, int](), dict[str, Health]()
     newest = max((alert.cleared_at or alert.since for alert in found), default="")
     if view.state == "live" or (judge_replay and view.state == "replay"):
-        seen, health = _seen(view, settings, rules, now), health_of(view, settings, rules, now, draw)
+        seen = _seen(view, settings, rules, now)
+        known = dict(health_of(view, settings, rules, now, draw) if health is None else health)
         if (desk := desk_rows_of(*seen)) is not None:
-            found += _alerts_apart(desk, health, settings.telemetry_storage_path / FOLDER)
+            found += _alerts_apart(desk, known, settings.telemetry_storage_path / FOLDER)
             judged, newest_us = {name: own.rows for name, own in desk.live.items()}, desk.evening.newest_us
         else:
             case = case_of(*seen)
             found, judged, newest_us = (
-                [*found, *_alerts(case, health)],
+                [*found, *_alerts(case, known)],
                 count_closes(case.live.money),
                 case.newest_us,
             )
         newest = max(newest, iso_time(newest_us))
     found = sorted(
-        (alert for alert in found if alert.rule not in rules.disabled), key=lambda a: _place(a, health)
+        (alert for alert in found if alert.rule not in rules.disabled), key=lambda a: _place(a, known)
     )
     lately = [a for a in found if a.cleared_at is not None and _is_recent(a.cleared_at, newest, rules)]
     lately.sort(key=lambda alert: alert.cleared_at or "", reverse=True)

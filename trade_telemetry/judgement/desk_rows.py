@@ -16,13 +16,13 @@ from ..arrays import Bools, Ints
 from .alert_rules import AlertRules, Case, case_of
 from ..metrics.classification import NOOP
 from ..store.columns import WORDS, TraceColumns
-from ..store.contents import NOTHING, Content, contents_of, row_marks
+from ..store.contents import NOTHING, Content, contents_of, marked
 from ..store.days import exit_days
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import Mode
 
 # %% auto #0
-__all__ = ['TOGETHER', 'DeskRows', 'desk_rows_of', 'several_versions', 'count_rows']
+__all__ = ['TOGETHER', 'DeskRows', 'desk_rows_of', 'several_versions', 'only_those', 'count_rows']
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #desk-rows
 @dataclass(frozen=True, eq=False)
@@ -76,12 +76,10 @@ def desk_rows_of(
     last = int(figure.exit_us.max()) - 2 * MICROSECONDS_A_DAY
     recent, none = figure.take(figure.exit_us >= last), reference.take(slice(0))
     evening = case_of(recent, none, timezone, rules, line, now, clock, mode)
-    marks = row_marks(figure)
-    over = exit_days(figure.exit_us, timezone) < evening.whole
-    past = contents_of(reference, row_marks(reference))
-    return DeskRows(
-        figure, reference, timezone, evening, over, contents_of(figure, marks, over), contents_of(figure, marks), past
-    )  # fmt: skip
+    closed = exit_days(figure.exit_us, timezone) < evening.whole
+    live, past = marked(figure), marked(reference)
+    over = live.contents if closed.all() else contents_of(figure, live.marks, closed)
+    return DeskRows(figure, reference, timezone, evening, closed, over, live.contents, past.contents)
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #count-rows
 def several_versions(
@@ -99,39 +97,58 @@ def several_versions(
     return sorted(found)
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #codes
-def _codes(sides: Sequence[TraceColumns], name: str) -> list[Ints]:
-    "One number for each plain name, the same on all sides."
+def _codes(sides: Sequence[TraceColumns], name: str) -> tuple[list[Ints], list[str]]:
+    "One number for each plain name, the same on all sides; the names."
     place: dict[str, int] = {}
     tables = [
         [place.setdefault(plain_name(w), len(place)) for w in getattr(side, WORDS[name])] for side in sides
     ]
-    return [np.array(t, dtype=np.int64)[getattr(side, name)] for t, side in zip(tables, sides, strict=True)]
+    codes = [np.array(t, dtype=np.int64)[getattr(side, name)] for t, side in zip(tables, sides, strict=True)]
+    return codes, list(place)
 
 
-def _kept(side: TraceColumns, skipped: Collection[str]) -> Bools:
-    table = np.array([plain_name(word) not in skipped for word in side.strategies], dtype=np.bool_)
-    return np.asarray(table[side.strategy], dtype=np.bool_)
+def _watched(desk: DeskRows, groups: Sequence[Ints]) -> Ints:
+    "Which groups of calls have something to be held against, ascending."
+    warm_up = desk.evening.rules.warm_up_days
+    live, past = (
+        np.flatnonzero((side.predicted != NOOP) & rows)
+        for side, rows in zip((desk.figure, desk.reference), (desk.closed, True), strict=True)
+    )
+    there = np.unique(groups[0][live])
+    held = np.isin(there, np.unique(groups[1][past]))
+    alone = live[np.isin(groups[0][live], there[~held])] if warm_up else live[:0]
+    days = exit_days(desk.figure.exit_us[alone], desk.timezone)
+    pairs = np.unique(np.stack([groups[0][alone], days]), axis=1)[0]
+    who, own = np.unique(pairs, return_counts=True)
+    return np.union1d(there[held], who[own > warm_up])
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #count-shared
+def only_those(
+    desk: DeskRows,  # Any
+    names: Collection[str],  # Strategies
+) -> DeskRows:  # The same of some strategies
+    "Leave the others out."
+    if set(desk.live) | set(desk.past) <= set(names):
+        return desk
+    table = np.array([plain_name(word) in names for word in desk.figure.strategies], dtype=np.bool_)
+    rows, sides = table[desk.figure.strategy], (desk.over, desk.live, desk.past)
+    over, live, past = ({name: own for name, own in side.items() if name in names} for side in sides)
+    figure, reference = desk.figure.take(rows), _some(desk.reference, names)
+    return replace(
+        desk, figure=figure, reference=reference, closed=desk.closed[rows], over=over, live=live, past=past
+    )
+
+
 def count_rows(
     desk: DeskRows,  # Any
-    skipped: Collection[str] = (),  # Strategies that are not counted here
-) -> tuple[int, int]:  # Strategies, and symbols of strategies
+) -> dict[
+    str, tuple[int, int]
+]:  # By live strategy: 1 where it shares the budget, else 0; how many of its symbols do
     "Count who shares the budget, from rows."
-    sides, warm_up = (desk.figure, desk.reference), desk.evening.rules.warm_up_days
-    strategies, symbols = _codes(sides, "strategy"), _codes(sides, "symbol")
-    many = 1 + max((int(code.max()) for code in symbols if len(code)), default=0)
-    counts = []
-    for groups in (strategies, [s * many + y for s, y in zip(strategies, symbols, strict=True)]):
-        live, past = (
-            np.flatnonzero(_kept(side, skipped) & (side.predicted != NOOP) & rows)
-            for side, rows in zip(sides, (desk.closed, True), strict=True)
-        )
-        there = np.unique(groups[0][live])
-        held = np.isin(there, np.unique(groups[1][past]))
-        alone = live[np.isin(groups[0][live], there[~held])] if warm_up else live[:0]
-        days = exit_days(desk.figure.exit_us[alone], desk.timezone)
-        pairs = np.unique(np.stack([groups[0][alone], days]), axis=1)[0]
-        own = np.unique(pairs, return_counts=True)[1]
-        counts.append(int(held.sum()) + int((own > warm_up).sum()))
-    return counts[0], counts[1]
+    sides = desk.figure, desk.reference
+    (strategies, names), (symbols, words) = _codes(sides, "strategy"), _codes(sides, "symbol")
+    many = max(len(words), 1)
+    own = _watched(desk, strategies)
+    pairs = _watched(desk, [s * many + y for s, y in zip(strategies, symbols, strict=True)])
+    counts = np.stack([np.bincount(codes, minlength=len(names)) for codes in (own, pairs // many)])
+    return {name: (n, m) for name, n, m in zip(names, *counts.tolist(), strict=True) if name in desk.live}

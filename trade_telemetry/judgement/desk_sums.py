@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha1
 from typing import Any, Literal, TypedDict
 
@@ -324,7 +325,6 @@ def curve_at(
 DRAWS = 400
 MOST_DAYS = 250  # Of a stretch that is redrawn
 _KEPT: OrderedDict[tuple[bytes, int], list[float]] = OrderedDict()
-_UNIFORM: list[Floats] = []
 
 
 def deepest(
@@ -334,6 +334,12 @@ def deepest(
     peak = np.maximum(np.maximum.accumulate(total, axis=-1), 0.0)
     fall: Floats = (total - peak).min(axis=-1, initial=0.0)
     return fall
+
+
+@lru_cache(maxsize=4)
+def _drawn(days: int) -> Ints:
+    "Which days make up the redrawn stretches, shape (MOST_DAYS, DRAWS)."
+    return (np.random.default_rng(0).random((MOST_DAYS, DRAWS)) * days).astype(np.int64)
 
 
 def usual_drawdown(
@@ -348,10 +354,10 @@ def usual_drawdown(
     n = min(days, MOST_DAYS)
     key = sha1(np.ascontiguousarray(daily).tobytes(), usedforsecurity=False).digest(), n
     if key not in _KEPT:
-        if not _UNIFORM:
-            _UNIFORM.append(np.random.default_rng(0).random((MOST_DAYS, DRAWS)))
-        drawn = daily[(_UNIFORM[0][:n] * len(daily)).astype(np.int64)]
-        depth = deepest(np.cumsum(drawn, axis=0).T)
+        path = daily.take(_drawn(len(daily))[:n])
+        np.cumsum(path, axis=0, out=path)
+        peak = np.maximum.accumulate(path, axis=0)
+        depth = np.minimum(np.subtract(path, np.maximum(peak, 0.0, out=peak), out=path).min(axis=0), 0.0)
         _KEPT[key] = np.quantile(depth, [0.5, 0.05]).round(4).tolist()
         while len(_KEPT) > 4096:
             _KEPT.popitem(last=False)

@@ -5,7 +5,8 @@
 # %% ../../nbs/judgement/41_desk_table.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
@@ -25,6 +26,9 @@ from trade_telemetry.judgement.desk_sums import (
     trading_days,
     usual_drawdown,
 )
+from ..metrics.aggregates import was_sampled
+from ..store.columns import TraceColumns
+from ..store.contents import NOTHING, marked
 from ..store.runs import RunInfo
 from ..store.view import View
 from ..wording import listed, plural
@@ -238,18 +242,15 @@ def with_pulses(
     states, line = counts_of(rows)
     return {**desk, "states": states, "line": line, "rows": rows}
 
-# %% ../../nbs/judgement/41_desk_table.ipynb #desk-table
-def desk_table(
-    view: View,  # Figure and reference, all strategies
-    health: Mapping[str, Any],  # `HealthFacts` by strategy; empty where nothing is judged
-    timezone: str = "UTC",  # Zone whose dates count
-    by: GroupBy = "strategy",  # What a row is
-) -> Desk:
-    "Look a desk over."
-    empty: Desk = {"group_by": by, "states": {}, "line": "", "note": NOTE, "rows": []}
+# %% ../../nbs/judgement/41_desk_table.ipynb #rows-of-desk
+Known = MutableMapping[Hashable, DeskRow]  # Rows of before, by all that they depend on
+
+
+def _rows(view: View, health: Mapping[str, Any], timezone: str, by: GroupBy) -> list[DeskRow]:
+    "All rows, without their writers."
     sums, trades, strategies = desk_sums(view.figure, timezone, by)
     if sums is None:
-        return with_pulses(empty, [])
+        return []
     base = None if view.reference is None else desk_sums(view.reference, timezone)[0]
     rows, days = list[DeskRow](), sums.days()
     promised = promises(base, trades, strategies, by != "version")
@@ -259,4 +260,44 @@ def desk_table(
         if by == "version":
             said = said_of_version(health, strategy, name[len(strategy) + 1 :])
         rows.append(row_of(sums, k, own, promise, said, members))
-    return with_pulses({**empty, "rows": rows}, view.figure_runs)
+    return rows
+
+
+def _apart(sides: Sequence[TraceColumns]) -> bool:
+    "Can each strategy be summed alone?"
+    alike = any(len({plain_name(word) for word in side.strategies}) < len(side.strategies) for side in sides)
+    return not alike and not any(side.ledger is not None or was_sampled(side) for side in sides)
+
+
+def _rows_known(view: View, health: Mapping[str, Any], timezone: str, known: Known) -> list[DeskRow]:
+    "Rows of strategies; those that are not known are made."
+    past = {} if view.reference is None else marked(view.reference).contents
+    keys = dict[str, Hashable]()
+    for name, own in marked(view.figure).contents.items():
+        keys[name] = name, own, past.get(name, NOTHING), tuple(said_of(health, [name]).values()), timezone
+    found = {name: known[key] for name, key in keys.items() if key in known}
+    if left := {name for name in keys if name not in found}:
+        words = [word for word in view.figure.strategies if plain_name(word) in left]
+        beside = None if view.reference is None else view.reference.only(strategy=words)
+        some = replace(view, figure=view.figure.only(strategy=words), reference=beside)
+        new = {row["name"]: row for row in _rows(some, health, timezone, "strategy")}
+        known.update({keys[name]: row for name, row in new.items()})
+        found |= new
+    return [found[name] for name in keys]
+
+# %% ../../nbs/judgement/41_desk_table.ipynb #desk-table
+def desk_table(
+    view: View,  # Figure and reference, all strategies
+    health: Mapping[str, Any],  # `HealthFacts` by strategy; empty where nothing is judged
+    timezone: str = "UTC",  # Zone whose dates count
+    by: GroupBy = "strategy",  # What a row is
+    known: Known | None = None,  # Rows of before, to be added to; None: nothing is known, nor kept
+) -> Desk:
+    "Look a desk over."
+    sides = [view.figure] if view.reference is None else [view.figure, view.reference]
+    if known is not None and by == "strategy" and len(view.figure) and _apart(sides):
+        rows = _rows_known(view, health, timezone, known)
+    else:
+        rows = _rows(view, health, timezone, by)
+    runs = view.figure_runs if rows else []
+    return with_pulses({"group_by": by, "states": {}, "line": "", "note": NOTE, "rows": rows}, runs)

@@ -43,13 +43,14 @@ from trade_telemetry.judgement.bar import (
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'health_of', 'health_left', 'desk_of']
+           'health_of_case', 'health_so_far', 'health_of', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from .desk_rows import DeskRows, desk_rows_of
 from trade_telemetry.judgement.evidence import (
     LEAST_DAYS,
     STAND_IN_DAYS,
+    Learned,
     change,
     evidence_path,
     learn,
@@ -308,18 +309,42 @@ def _own_alarms(table: SymbolDays, busy: list[int], budget: float) -> set[int]:
     read = monitor(desk, budget=budget, watch_budget=budget, draw=False)
     return {int(name) for name, r in read.items() if r.streams[0].on}
 
+# %% ../../nbs/judgement/17_health.ipynb #weigh
+class _Weighed(NamedTuple):
+    "What the days of the symbols of a strategy say."
+
+    own: Floats  # Evidence of each, logarithm
+    others: Floats  # Of all others together
+    known: Learned  # What the reference of each teaches
+
+
+def _weigh(tables: Mapping[str, SymbolDays], tried: Mapping[str, int]) -> dict[str, _Weighed]:
+    "Weigh the symbols of many strategies, those of equally many days in one table."
+    shapes, found = dict[tuple[int, int], list[str]](), dict[str, _Weighed]()
+    for name, t in tables.items():
+        shapes.setdefault((t.counts.shape[1], t.reference_counts.shape[1]), []).append(name)
+    for (days, _), names in shapes.items():
+        sides = [side for name in names for side in (tables[name], tables[name].less())]
+        past_sums, past_counts, sums, counts = (
+            np.concatenate([getattr(side, field) for side in sides])
+            for field in ("reference_sums", "reference_counts", "sums", "counts")
+        )
+        known, sizes = learn(past_sums, past_counts), [len(tables[name].symbols) for name in names]
+        lower = read_lower(known, np.repeat([tried[name] for name in names], [2 * n for n in sizes]))
+        path, first = evidence_path(sums, counts, lower, days - 1, likely=True)[:, 0], 0
+        for name, n in zip(names, sizes, strict=True):
+            one, two, first = slice(first, first + n), slice(first + n, first + 2 * n), first + 2 * n
+            found[name] = _Weighed(path[one], path[two], known.take(one))
+    return found
+
 # %% ../../nbs/judgement/17_health.ipynb #symbol-health
-def _symbols(table: SymbolDays | None, days: Ints, budget: float, tried: int) -> tuple[SymbolHealth, ...]:
+def _symbols(
+    table: SymbolDays | None, said: _Weighed | None, days: Ints, budget: float
+) -> tuple[SymbolHealth, ...]:
     "How the symbols of a strategy are, the least likely as promised first; `budget`: of each busy one."
-    if table is None:
+    if table is None or said is None:
         return ()
-    last, day = table.counts.shape[1] - 1, table.counts.shape[1]
-    sides = [(t, learn(t.reference_sums, t.reference_counts)) for t in (table, table.less())]
-    own, others = (
-        evidence_path(t.sums, t.counts, read_lower(known, tried), last, likely=True)[:, 0]
-        for t, known in sides
-    )
-    busy, known = _busy(table), sides[0][1]
+    (own, others, known), busy, day = said, _busy(table), table.counts.shape[1]
     on = _own_alarms(table, busy, budget) if busy else set()
     chances, made = chance_of_part(own, others, day), table.counts.sum(axis=1)
     told = [k for k in range(len(made)) if k in on or chances[k] < 0.5]
@@ -390,12 +415,15 @@ def health_of_case(
     busy, found = {name: len(_busy(one.symbols)) for name, one in watched.items()}, []
     among = _sharing(busy, rules) if sharing is None else sharing
     readings = _read_case(parts, busy, rules, draw, folder, among)
-    budget = desk_budget(among, rules.budget)
+    budget, tables = desk_budget(among, rules.budget), {n: w.symbols for n, w in watched.items() if w.symbols}
+    weighed = _weigh(tables, {name: rules.tried(name) for name in tables})
     for name, one in watched.items():
         own, tried = readings[_key(name, one)], rules.tried(name)
         before = [_earlier(w, readings[_key(name, w)]) for w in one.earlier]
         finding = _finding(one, own, draw, folder, tried) if find else NOTHING_FOUND
-        symbols = _symbols(one.symbols, one.days, SYMBOLS_SHARE * budget / max(busy[name], 1), tried)
+        symbols = _symbols(
+            one.symbols, weighed.get(name), one.days, SYMBOLS_SHARE * budget / max(busy[name], 1)
+        )
         known = health_from(name, one, own, before, finding)
         found.append(
             replace(
@@ -427,8 +455,8 @@ def _keys(desk: DeskRows, name: str, rules: AlertRules, sharing: int) -> _Keys:
         sharing,
         rules.tried(name),
     )
-    one, two, three = (answer_key(kind, *own) for kind in ("health", "find", "hasty"))
-    return one, two, three
+    key = answer_key("health", *own)
+    return key, f"{key} found", f"{key} hasty"
 
 
 def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
@@ -438,10 +466,13 @@ def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
     keys = {
         name: answer_key("watched", name, *desk.content(name), desk.timezone) for name in sorted(desk.over)
     }
-    for case in desk.cases([name for name, key in keys.items() if key not in kept]):
+    known = {name: kept[key] for name, key in keys.items() if key in kept}
+    for case in desk.cases([name for name in keys if name not in known]):
         watched, names = streams_of(case.live, case.past, case.whole), {*case.live.money.strategies}
-        kept.keep({keys[name]: name in watched for name in names & set(keys)})
-    return _sharing([name for name, key in keys.items() if kept[key]], rules)
+        told = {name: name in watched for name in names & set(keys)}
+        kept.keep({keys[name]: one for name, one in told.items()})
+        known |= told
+    return _sharing([name for name, one in known.items() if one], rules)
 
 # %% ../../nbs/judgement/17_health.ipynb #keep
 def _keep(kept: KeptAnswers, keys: _Keys, one: Health | None, draw: bool, find: bool) -> None:
@@ -495,9 +526,10 @@ def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, _Keys], names: l
 AT_ONCE = 4  # Strategies that are drawn before the clock is looked at
 
 
-def _health_apart(asked: _Asked, patience: float) -> dict[str, Health]:
-    "Judge the strategies that changed, and say of the others what was said."
+def _health_apart(asked: _Asked, patience: float) -> tuple[dict[str, Health], int]:
+    "Judge the strategies that changed, and say of the others what was said; of how many could more be said?"
     kept, until = answers_of(asked.folder), monotonic() + patience
+    kept.make_room(len(asked.desk.over))
     kept.look()
     keys, find = asked.keys(kept), asked.find
 
@@ -513,7 +545,8 @@ def _health_apart(asked: _Asked, patience: float) -> dict[str, Health]:
     _judge(asked, kept, keys, unknown(draw=False), draw=False)
     kept.save()
     told = [_kept(kept, own, False, find(name)) for name, own in keys.items()]
-    return _worst_first([known[0] for known in told if known is not None and known[0] is not None])
+    found = _worst_first([known[0] for known in told if known is not None and known[0] is not None])
+    return found, len(unknown(draw=True))
 
 # %% ../../nbs/judgement/17_health.ipynb #asked-of
 def _asked_of(
@@ -530,6 +563,24 @@ def _asked_of(
         return case_of(view.figure, reference, settings.timezone, rules, now=at)
     return _Asked(desk, folder, draw, lambda name: find if isinstance(find, bool) else name in find)
 
+# %% ../../nbs/judgement/17_health.ipynb #health-so-far
+def health_so_far(
+    view: View,  # As `health_of`, like all that follows
+    settings: Settings,
+    rules: AlertRules | None = None,
+    now: datetime | None = None,
+    draw: bool = True,
+    find: bool | Collection[str] = False,
+    patience: float = inf,
+) -> tuple[
+    dict[str, Health], int
+]:  # As `health_of`; of how many strategies more could be said, where that is kept
+    "Say of every live strategy whether it still works, as far as there is time."
+    asked = _asked_of(view, settings, rules, now, draw, find)
+    if isinstance(asked, Case):
+        return health_of_case(asked, draw, bool(find), settings.telemetry_storage_path / FOLDER), 0
+    return ({}, 0) if asked is None else _health_apart(asked, patience)
+
 # %% ../../nbs/judgement/17_health.ipynb #health-of
 def health_of(
     view: View,  # What is shown: figure, reference and whether it is live
@@ -539,31 +590,12 @@ def health_of(
     now: datetime | None = None,  # Tells which days are over; None: the clock
     draw: bool = True,  # False: answer at once, bars from memory or theory
     find: bool | Collection[str] = False,  # Tell how fast losses are found? Of all, or of these strategies
-    patience: float = inf,  # Seconds after which the others are answered at once; see `health_left`
+    patience: float = inf,  # Seconds after which the others are answered at once; see `health_so_far`
 ) -> dict[
     str, Health
 ]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
     "Say of every live strategy whether it still works."
-    asked = _asked_of(view, settings, rules, now, draw, find)
-    if isinstance(asked, Case):
-        folder = settings.telemetry_storage_path / FOLDER
-        return health_of_case(asked, draw, bool(find), folder)
-    return {} if asked is None else _health_apart(asked, patience)
-
-# %% ../../nbs/judgement/17_health.ipynb #health-left
-def health_left(
-    view: View,  # As `health_of`, like all that follows
-    settings: Settings,
-    rules: AlertRules | None = None,
-    now: datetime | None = None,
-    find: bool | Collection[str] = False,
-) -> int:  # 0: the thorough answer about every strategy is known, or there is nothing to be kept
-    "Count the strategies of which `health_of` has not said all that it can."
-    asked = _asked_of(view, settings, rules, now, True, find)
-    if not isinstance(asked, _Asked):
-        return 0
-    kept = answers_of(asked.folder)
-    return sum(_kept(kept, own, True, asked.find(name)) is None for name, own in asked.keys(kept).items())
+    return health_so_far(view, settings, rules, now, draw, find, patience)[0]
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(

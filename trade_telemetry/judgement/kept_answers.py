@@ -84,7 +84,7 @@ def answer_key(
     ).hexdigest()
 
 # %% ../../nbs/judgement/11_kept_answers.ipynb #kept-answers
-MOST_ANSWERS = 4096  # Kept of a folder: those that were used last
+MOST_ANSWERS = 4096  # Kept of a folder: those that were used last; of a large desk more
 ANSWERS = "answers.json"
 
 
@@ -99,7 +99,11 @@ class KeptAnswers:
         self.known: OrderedDict[str, Any] = OrderedDict()
         self.lasting: dict[str, str] = {}  # What is written to disk, as JSON
         self.seen: tuple[int, int] | None = None  # Time and size of the file as it was last read or written
-        self.changed, self.lock = False, Lock()
+        self.changed, self.lock, self.most = False, Lock(), MOST_ANSWERS
+
+    def make_room(self, strategies: int) -> None:
+        "Keep no fewer answers than so many strategies have."
+        self.most = max(MOST_ANSWERS, 8 * strategies)
 
     def look(self) -> None:
         "Read what others have written since."
@@ -133,7 +137,7 @@ class KeptAnswers:
                 if lasting:
                     self.lasting[key] = json.dumps(to_plain(answer))
             self.changed |= lasting and bool(answers)
-            while len(self.known) > MOST_ANSWERS:
+            while len(self.known) > self.most:
                 self.lasting.pop(self.known.popitem(last=False)[0], None)
 
     def save(self) -> None:

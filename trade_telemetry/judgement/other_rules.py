@@ -123,9 +123,14 @@ def _watched(case: Case, *names: str) -> list[_Job]:
 
 def count_watched(
     case: Case,  # Of one version of each strategy
-) -> tuple[int, int]:  # Strategies, and symbols of strategies
+) -> dict[
+    str, tuple[int, int]
+]:  # By live strategy: 1 where it shares the budget, else 0; how many of its symbols do
     "Count who shares the budget."
-    return len(_watched(case, "strategy")), len(_watched(case, "strategy", "symbol"))
+    own, pairs = (
+        [job.who[0] for job in _watched(case, *by)] for by in (("strategy",), ("strategy", "symbol"))
+    )
+    return {name: (own.count(name), pairs.count(name)) for name in case.live.money.strategies}
 
 
 def _jobs(case: Case) -> list[tuple[_Job, RuleName, float]]:
@@ -220,8 +225,9 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     path = (mean + spread * apart).take(drawn)
     path += mean_error * luck
     np.cumsum(path, axis=0, out=path)
-    fall = path - np.maximum(np.maximum.accumulate(path, axis=0), 0.0)
-    return float(np.quantile(fall.min(axis=0), budget, method="lower"))
+    peak = np.maximum.accumulate(path, axis=0)
+    np.subtract(path, np.maximum(peak, 0.0, out=peak), out=path)
+    return float(np.quantile(path.min(axis=0), budget, method="lower"))
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(

@@ -219,13 +219,20 @@ class Watchable(NamedTuple):
     earlier: tuple[Watchable, ...] = ()  # Versions before it, oldest first
 
 
+def _places(day: Ints, days: Ints) -> tuple[Ints, Bools]:
+    "Places in a calendar of the days that are in it, and which these are."
+    at = np.searchsorted(days, day)
+    there = np.asarray(np.append(days, days[-1:] - 1)[at] == day, dtype=np.bool_) if len(days) else day != day
+    return at[there], there
+
+
 def _by_day(cases: Cases, days: Ints) -> tuple[Floats, Floats]:
     "Summed scores and trades of each day of a calendar."
-    cases = cases.some(np.isin(cases.day, days))
-    at = np.searchsorted(days, cases.day)
+    at, there = _places(cases.day, days)
+    own = cases.some(there)
     return (
-        np.bincount(at, cases.trades * cases.score, len(days)).astype(np.float64),
-        np.bincount(at, cases.trades, len(days)).astype(np.float64),
+        np.bincount(at, own.trades * own.score, len(days)).astype(np.float64),
+        np.bincount(at, own.trades, len(days)).astype(np.float64),
     )
 
 
@@ -308,8 +315,9 @@ def _by_symbol(
     own = slice(*lines_of(calls, strategy))
     table = np.array([names.index(word) if word in names else -1 for word in calls.symbols], dtype=np.int64)
     symbol, day, actual = table[calls.key("symbol")[own]], calls.key("day")[own], calls.key("actual")[own]
-    some = (symbol >= 0) & np.isin(day, days)
-    at = symbol[some] * len(days) + np.searchsorted(days, day[some])
+    place, there = _places(day, days)
+    known, some = symbol[there] >= 0, (symbol >= 0) & there
+    at = symbol[some] * len(days) + place[known]
     closes, moved = calls.count("closes")[own][some], (actual != NOOP)[some]
     right = moved & (actual == calls.key("called")[own])[some]
     shape, weights = (len(names), len(days)), (closes * right, closes * moved, closes)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from threading import Lock
 from typing import NamedTuple
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from ..arrays import Bools
 from .columns import ARRAYS, WORDS, TraceColumns
 
 # %% auto #0
-__all__ = ['Marks', 'MARKED', 'NOTHING', 'word_marks', 'row_marks', 'Content', 'contents_of']
+__all__ = ['Marks', 'MARKED', 'NOTHING', 'FEW_ROWS', 'word_marks', 'row_marks', 'Content', 'contents_of', 'Marked', 'marked']
 
 # %% ../../nbs/store/28_contents.ipynb #row-marks
 Marks = npt.NDArray[np.uint64]
@@ -77,3 +79,80 @@ def contents_of(
     counts = np.bincount(at, minlength=len(names))
     found = zip(names, counts.tolist(), *sums.tolist(), strict=True)
     return {name: Content(n, first, second) for name, n, first, second in found if n}
+
+# %% ../../nbs/store/28_contents.ipynb #marked
+FEW_ROWS = 10_000  # Up to here everything is marked anew
+
+
+class Marked(NamedTuple):
+    "Rows with their marks."
+
+    marks: Marks  # From `row_marks`, shape (n,)
+    contents: dict[str, Content]  # From `contents_of`
+
+
+class _Place(NamedTuple):
+    "Where rows lie, without keeping them alive."
+
+    owners: tuple[ref[npt.NDArray[np.generic]], ...]  # Who owns the memory of each column
+    starts: tuple[tuple[int, tuple[int, ...]], ...]  # Address and steps of each
+    words: tuple[tuple[str, ...], ...]
+
+    def is_of(self, columns: TraceColumns) -> bool:
+        "Do the columns begin with the same rows?"
+        here, words = _place_of(columns), zip(self.words, WORDS.values(), strict=True)
+        same = all(
+            own() is not None and own() is other()
+            for own, other in zip(self.owners, here.owners, strict=True)
+        )
+        return same and self.starts == here.starts and all(
+            own == tuple(getattr(columns, name)[: len(own)]) for own, name in words
+        )  # fmt: skip
+
+
+def _place_of(columns: TraceColumns) -> _Place:
+    arrays: list[npt.NDArray[np.generic]] = [getattr(columns, name) for name in MARKED]
+    owners = [array.base if isinstance(array.base, np.ndarray) else array for array in arrays]
+    starts = tuple((array.__array_interface__["data"][0], array.strides) for array in arrays)
+    return _Place(tuple(map(ref, owners)), starts, tuple(tuple(getattr(columns, w)) for w in WORDS.values()))
+
+# %% ../../nbs/store/28_contents.ipynb #marked-of
+_MARKED: list[tuple[_Place, Marked]] = []  # Those that were asked for last
+_MOST_MARKED, _lock = 4, Lock()
+
+
+def marked(
+    columns: TraceColumns,  # Rows; a ledger beside them is not looked at
+) -> Marked:
+    "Mark rows; of rows that grew only the new ones."
+    if len(columns) <= FEW_ROWS:
+        marks = row_marks(columns)
+        return Marked(marks, contents_of(columns, marks))
+    with _lock:
+        found = next((k for k, (place, _) in enumerate(_MARKED) if place.is_of(columns)), None)
+        known = None if found is None else _MARKED.pop(found)[1]
+    if known is None or len(known.marks) > len(columns):
+        marks = row_marks(columns)
+        known = Marked(marks, contents_of(columns, marks))
+    elif len(known.marks) < len(columns):
+        known = _grown(columns, known)
+    with _lock:
+        _MARKED[:] = [
+            (_place_of(columns), known),
+            *(kept for kept in _MARKED if kept[0].owners[0]() is not None),
+        ]
+        del _MARKED[_MOST_MARKED:]
+    return known
+
+
+def _grown(columns: TraceColumns, known: Marked) -> Marked:
+    "The same with the rows behind those that are known."
+    new = columns.take(slice(len(known.marks), None))
+    marks = row_marks(new)
+    contents = dict(known.contents)
+    for name, own in contents_of(new, marks).items():
+        before = contents.get(name, NOTHING)
+        contents[name] = Content(
+            before.rows + own.rows, *((a + b) % 2**64 for a, b in zip(before[1:], own[1:], strict=True))
+        )
+    return Marked(np.concatenate([known.marks, marks]), dict(sorted(contents.items())))

@@ -86,11 +86,14 @@ def version_starts(
         own = found.setdefault(strategy, {})
         own[version] = min(us, own.get(version, us))
 
-    pairs = columns.strategy.astype(np.int64) * len(columns.versions) + columns.version
-    for pair in np.unique(pairs).tolist():
+    pairs, own = np.unique(
+        columns.strategy.astype(np.int64) * len(columns.versions) + columns.version, return_inverse=True
+    )
+    first = np.full(len(pairs), NEVER)
+    np.minimum.at(first, own, columns.entry_us)
+    for pair, us in zip(pairs.tolist(), first.tolist(), strict=True):
         name, version = divmod(pair, max(len(columns.versions), 1))
-        first = int(columns.entry_us[pairs == pair].min())
-        seen(columns.strategies[name], columns.versions[version], first)
+        seen(columns.strategies[name], columns.versions[version], us)
     for part in () if columns.ledger is None else columns.ledger.sums.values():
         codes = zip(
             part.key("strategy").tolist(), part.key("version").tolist(), part.exits[0].tolist(), strict=True

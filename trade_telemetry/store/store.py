@@ -36,37 +36,75 @@ from trade_telemetry.store.runs import (
 )
 
 # %% auto #0
-__all__ = ['NOT_SAID', 'Records', 'GrowingColumns', 'SeenIds', 'same_content', 'RunSoFar', 'places_of', 'KeptRows', 'runs_of',
-           'TraceStore', 'load_columns']
+__all__ = ['NOT_SAID', 'Records', 'same_throughout', 'GrowingColumns', 'SeenIds', 'same_content', 'RunSoFar', 'places_of',
+           'KeptRows', 'runs_of', 'TraceStore', 'load_columns']
 
 # %% ../../nbs/store/20_store.ipynb #growing
+def same_throughout(
+    values: npt.NDArray[Any],  # Of one kind, shape (n,)
+) -> bool:  # False where there are none
+    "Are all values the same, bit by bit?"
+    bits = values.view(f"u{values.dtype.itemsize}")
+    return len(bits) > 0 and bool(bits[0] == bits[-1] and (bits == bits[0]).all())
+
+
 class GrowingColumns:
     "Rows of all files in growing buffers."
 
     def __init__(self, columns: TraceColumns) -> None:
-        self.rows = len(columns)
-        self.buffers = {name: getattr(columns, name) for name in ARRAYS}
+        self.rows = self.room = len(columns)
+        self.single: dict[str, npt.NDArray[Any]] = {}  # The value of columns that say the same in every row
+        self.buffers: dict[str, npt.NDArray[Any]] = {name: getattr(columns, name) for name in ARRAYS}
         self.places = {name: {w: i for i, w in enumerate(getattr(columns, WORDS[name]))} for name in WORDS}
+        for name in ARRAYS:
+            self._share(name, self.buffers[name])
+
+    def _share(self, name: str, values: npt.NDArray[Any]) -> None:
+        "Let all rows share one value, if they say the same."
+        if same_throughout(values):
+            self.single[name] = values[:1].copy()
+            self.buffers[name] = np.broadcast_to(self.single[name], (self.room,))
+        elif self.single.pop(name, None) is not None:
+            self.buffers[name] = np.empty(self.room, dtype=values.dtype)
 
     def reserve(self, rows: int) -> None:
         "Make room for so many more rows; what is there is copied only when the room is used up."
+        if self.rows + rows <= self.room:
+            return
+        self.room = (self.rows + rows) * 5 // 4 + 1024
         for name, buffer in self.buffers.items():
-            if self.rows + rows > len(buffer):
-                wider = np.empty((self.rows + rows) * 5 // 4 + 1024, dtype=buffer.dtype)
-                wider[: self.rows] = buffer[: self.rows]
-                self.buffers[name] = wider
+            self.buffers[name] = self._wider(name, buffer)
+
+    def _wider(self, name: str, buffer: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if name in self.single:
+            return np.broadcast_to(self.single[name], (self.room,))
+        wider = np.empty(self.room, dtype=buffer.dtype)
+        wider[: self.rows] = buffer[: self.rows]
+        return wider
 
     def append(self, columns: TraceColumns) -> None:
         "Add rows at the end; the cost is that of the new rows."
         self.reserve(len(columns))
-        start, self.rows = self.rows, self.rows + len(columns)
-        for name, buffer in self.buffers.items():
+        for name in ARRAYS:
             values = getattr(columns, name)
             if name in WORDS:
                 place = self.places[name]
                 table = [place.setdefault(word, len(place)) for word in getattr(columns, WORDS[name])]
                 values = np.asarray(table, dtype=np.int32)[values]
-            buffer[start : self.rows] = values
+            self._put(name, values)
+        self.rows += len(columns)
+
+    def _put(self, name: str, values: npt.NDArray[Any]) -> None:
+        "Write new rows of a column, and all of it once they say something else."
+        if not self.rows:
+            self._share(name, values)
+        if name in self.single:
+            own = self.single[name]
+            if not len(values) or same_throughout(np.append(own, values)):
+                return
+            del self.single[name]
+            self.buffers[name] = self._wider(name, self.buffers[name])
+        self.buffers[name][self.rows : self.rows + len(values)] = values
 
     def columns(self) -> TraceColumns:
         "All rows, as views."
@@ -76,12 +114,13 @@ class GrowingColumns:
 
     def detach(self) -> None:
         "Leave the present buffers to those who look at them: what is changed next, they do not see."
-        self.buffers = {name: buffer.copy() for name, buffer in self.buffers.items()}
+        for name in set(self.buffers) - set(self.single):
+            self.buffers[name] = self.buffers[name].copy()
 
     def overwrite(self, row: int, other: int) -> None:
         "Put one row in the place of another."
-        for buffer in self.buffers.values():
-            buffer[row] = buffer[other]
+        for name in set(self.buffers) - set(self.single):
+            self.buffers[name][row] = self.buffers[name][other]
 
 # %% ../../nbs/store/20_store.ipynb #seen
 class SeenIds:
