@@ -28,6 +28,7 @@ function ttPrepare(baseUrl) {
     document.cookie = `_xsrf=${token}; path=${baseUrl}; SameSite=Strict`;
   }
 
+  ttListen();
   ttServe();
   ttMeasure();
   ttWatch(baseUrl);
@@ -50,6 +51,40 @@ function ttFirst() {
 function ttLive() {
   document.getElementById("tt-first")?.remove();
   document.documentElement.classList.remove("tt-waking");
+}
+
+// Clicks and keys that come before the clock listens are kept and handed to it: nobody has to ask twice because the page
+// was still waking. The picture of before is inert, so what was clicked in it is found by its place.
+function ttListen() {
+  const kept = [];
+  let take = (asked) => kept.push(asked);
+  const under = ({ clientX: x, clientY: y }) => (button) => {
+    const { left, right, top, bottom } = button.getBoundingClientRect();
+    return x >= left && x < right && y >= top && y < bottom;
+  };
+
+  function onClick(event) {
+    if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const live = event.target.closest?.(".tt-app [data-ask]");
+    const button = live ?? [...document.querySelectorAll("#tt-first [data-ask]:not([disabled])")].find(under(event));
+    if (!button || (live && window.ttEarly === undefined)) return; // the clock hears this one itself
+    event.preventDefault();
+    button.classList.add("tt-asked");
+    take({ name: button.dataset.ask, value: button.dataset.value });
+  }
+
+  function onKey(event) {
+    if (window.ttEarly === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && !event.target.closest?.("input, select, textarea")) take({ key: event.key });
+  }
+
+  window.ttEarly = (taker) => {
+    delete window.ttEarly;
+    take = taker;
+    kept.splice(0).forEach(taker);
+  };
+  document.addEventListener("click", onClick, true);
+  document.addEventListener("keydown", onKey, true);
 }
 
 // The chart library writes the size "auto" into an attribute of its drawing before it measures its box. No SVG knows that
