@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import wraps
 from typing import Any
 from weakref import WeakSet, finalize
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from voila.notebook_renderer import NotebookRenderer
 
 # %% auto #0
-__all__ = ['LAUNCHED', 'TRIES', 'Rendered', 'end_with_launcher', 'kill_processes', 'next_of_pool', 'DashboardKernels']
+__all__ = ['LAUNCHED', 'TRIES', 'Rendered', 'Written', 'end_with_launcher', 'kill_processes', 'next_of_pool', 'ends_when_failed',
+           'DashboardKernels']
 
 # %% ../../nbs/dashboard/03_kernel_manager.ipynb #end-with-launcher
 LAUNCHED = "TRADE_TELEMETRY_LAUNCHED"  # set by the launcher: standard input is open as long as it lives
@@ -70,6 +74,29 @@ def next_of_pool(
 
     return patient
 
+# %% ../../nbs/dashboard/03_kernel_manager.ipynb #ends-when-failed
+Written = Callable[..., AsyncIterator[Any]]
+
+
+def ends_when_failed(
+    write: Written,  # Writes a page, piece by piece
+) -> Written:  # The same, and where that fails, an end
+    "Do not let a viewer wait for the rest of a page that cannot come."
+
+    @wraps(write)
+    async def ending(self: Any, kernel_id: str | None = None, *rest: Any) -> AsyncIterator[Any]:
+        try:
+            async for piece in write(self, kernel_id, *rest):
+                yield piece
+        except Exception as error:  # whatever ended the kernel
+            if (handler := self.request_handler) is None:
+                raise  # for the pool
+            self.log.warning("A page could not be written: %r", error)
+            with suppress(Exception):  # it may have gone by itself
+                await handler.kernel_manager.shutdown_kernel(kernel_id, now=True)
+
+    return ending
+
 # %% ../../nbs/dashboard/03_kernel_manager.ipynb #dashboard-kernels
 class DashboardKernels(AsyncMappingKernelManager):
     "Kernels of the dashboard: a page keeps the one it was given, and none outlives the server."
@@ -83,6 +110,10 @@ class DashboardKernels(AsyncMappingKernelManager):
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self._given: WeakSet[Any] = WeakSet()  # kernels seen outside the pool
         self._started: dict[str, Any] = {}
+        if not hasattr(NotebookRenderer.generate_content_generator, "__wrapped__"):
+            NotebookRenderer.generate_content_generator = ends_when_failed(
+                NotebookRenderer.generate_content_generator
+            )
         finalize(self, kill_processes, self._started)  # at the latest when the server exits
         end_with_launcher()
 

@@ -237,7 +237,7 @@ function render({ model, el }) {
     paint();
   }
 
-  async function ask() {
+  async function inquire() {
     if (asking || !url) return;
     asking = true;
     const state = await kernelState(url);
@@ -252,7 +252,7 @@ function render({ model, el }) {
     const interval = model.get("interval_seconds");
     if (waiting()) {
       if (seconds(sentAt) > 2 * interval) lost = true; // two beats without an answer
-      else if (seconds(sentAt) > Math.min(SLOW_SECONDS, interval)) ask();
+      else if (seconds(sentAt) > Math.min(SLOW_SECONDS, interval)) inquire();
     } else if (seconds(sentAt) >= interval) {
       beat();
     }
@@ -269,6 +269,29 @@ function render({ model, el }) {
     paint();
     if (model.get("more")) beat(); // what takes long was left out: now it can come
   }
+
+  // A key may come while the answer to what was asked is still on its way, part for part: what counts is not what is in
+  // sight but where the viewer is bound for.
+  let bound = parsed(model.get("choices")).strategy; // a strategy's page, or none
+
+  function ask(name, value) {
+    if (name === "strategy") bound = value;
+    if (name === "choices") bound = parsed(value).strategy;
+    model.send({ type: "ask", name, value });
+  }
+
+  function goBack() {
+    if (bound || model.get("place") === "strategy") ask("strategy", "");
+  }
+
+  function onButton(name, value) {
+    if (name === "export") return model.send({ type: "export", name: value });
+    if (name === "cell") scrollTo = value ? ".tt-trades section" : null;
+    ask(name, value);
+  }
+
+  // What was clicked or pressed before anybody listened (see `ttListen` in page.js).
+  const onEarly = ({ key, name, value }) => (key === "Escape" ? goBack() : onButton(name, value));
 
   // Buttons of the panels say what they ask for; the kernel translates it and draws the answer. Drawing replaces the
   // button, so the keyboard's place is kept by its meaning.
@@ -293,19 +316,13 @@ function render({ model, el }) {
       if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return; // a link in another tab is the browser's
       event.preventDefault();
     }
-    const { ask: name, value } = button.dataset;
-    if (name === "export") return model.send({ type: "export", name: value });
-    if (name === "cell") scrollTo = value ? ".tt-trades section" : null;
-    model.send({ type: "ask", name, value });
+    onButton(button.dataset.ask, button.dataset.value);
   }
 
   // Arrows lead from question to question, Escape from a strategy back to all of them.
   function onKey(event) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape" && model.get("place") === "strategy" && !event.target.closest?.("input, select, textarea")) {
-      model.send({ type: "ask", name: "strategy", value: "" });
-      return;
-    }
+    if (event.key === "Escape" && !event.target.closest?.("input, select, textarea")) return goBack();
     const tab = event.target.closest?.("[role=tab]");
     if (tab && app()?.contains(tab)) {
       const tabs = [...tab.parentElement.querySelectorAll("[role=tab]")];
@@ -344,7 +361,7 @@ function render({ model, el }) {
   }
 
   // Other widgets of the page ask through here, and save files.
-  const onAsk = ({ detail }) => model.send({ type: "ask", name: String(detail.name), value: String(detail.value) });
+  const onAsk = ({ detail }) => ask(String(detail.name), String(detail.value));
   const onSave = ({ detail }) => saveFile(String(detail.name), String(detail.text));
 
   function onPointer(event) {
@@ -372,8 +389,9 @@ function render({ model, el }) {
 
   function onChoices() {
     keepChoices(model.get("choices"));
-    if (!shares) return;
     const now = parsed(model.get("choices"));
+    bound = now.strategy;
+    if (!shares) return;
     const then = choicesOf(location.hash);
     const step = !restoring && PLACES.some((key) => (now[key] ?? "") !== (then[key] ?? ""));
     restoring = false;
@@ -384,7 +402,7 @@ function render({ model, el }) {
 
   function askFor(choices) {
     restoring = true;
-    model.send({ type: "ask", name: "choices", value: choices });
+    ask("choices", choices);
   }
 
   const onHash = () => shares && askFor(JSON.stringify(choicesOf(location.hash)));
@@ -417,6 +435,7 @@ function render({ model, el }) {
   const kept = shared || keptChoices();
   if (kept && kept !== model.get("choices")) askFor(kept);
   else restoring = false;
+  window.ttEarly?.(onEarly);
   beat(); // a page from the warm pool is as old as its kernel
   return () => {
     clearInterval(timer);

@@ -28,6 +28,8 @@ function ttPrepare(baseUrl) {
     document.cookie = `_xsrf=${token}; path=${baseUrl}; SameSite=Strict`;
   }
 
+  ttListen();
+  ttLighten();
   ttServe();
   ttMeasure();
   ttWatch(baseUrl);
@@ -50,6 +52,40 @@ function ttFirst() {
 function ttLive() {
   document.getElementById("tt-first")?.remove();
   document.documentElement.classList.remove("tt-waking");
+}
+
+// Clicks and keys that come before the clock listens are kept and handed to it: nobody has to ask twice because the page
+// was still waking. The picture of before is inert, so what was clicked in it is found by its place.
+function ttListen() {
+  const kept = [];
+  let take = (asked) => kept.push(asked);
+  const under = ({ clientX: x, clientY: y }) => (button) => {
+    const { left, right, top, bottom } = button.getBoundingClientRect();
+    return x >= left && x < right && y >= top && y < bottom;
+  };
+
+  function onClick(event) {
+    if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const live = event.target.closest?.(".tt-app [data-ask]");
+    const button = live ?? [...document.querySelectorAll("#tt-first [data-ask]:not([disabled])")].find(under(event));
+    if (!button || (live && window.ttEarly === undefined)) return; // the clock hears this one itself
+    event.preventDefault();
+    button.classList.add("tt-asked");
+    take({ name: button.dataset.ask, value: button.dataset.value });
+  }
+
+  function onKey(event) {
+    if (window.ttEarly === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && !event.target.closest?.("input, select, textarea")) take({ key: event.key });
+  }
+
+  window.ttEarly = (taker) => {
+    delete window.ttEarly;
+    take = taker;
+    kept.splice(0).forEach(taker);
+  };
+  document.addEventListener("click", onClick, true);
+  document.addEventListener("keydown", onKey, true);
 }
 
 // The chart library writes the size "auto" into an attribute of its drawing before it measures its box. No SVG knows that
@@ -79,6 +115,36 @@ function ttServe() {
   window._JUPYTERLAB = new Proxy(window._JUPYTERLAB ?? {}, {
     set: (all, name, extension) => Reflect.set(all, name, name !== "CORE_OUTPUT" && extension?.init ? wrapped(extension) : extension),
   });
+}
+
+// Most of what Voilà's page loads is JupyterLab: editors, notebooks, icons, formulas, of which nothing is ever used here.
+// It finds each of them by name and version in one list of what is shared. Where a newer version stands there, that one is
+// taken, so the page writes itself in with modules that hold nothing: what is built on them can be defined, never used.
+// Voilà's own script runs what was left for it in this array with its loader, before it loads anything.
+function ttLighten() {
+  try {
+    if (sessionStorage.getItem("tt-loaded-again")) return; // it did not come up: this time with all there is
+  } catch { /* storage may be forbidden */ }
+  const UNUSED = ["codemirror", "console", "docregistry", "logconsole", "mainmenu", "notebook", "settingregistry", "ui-components"];
+  const NO_PLUGINS = ["codemirror", "javascript", "json", "markedparser", "mathjax", "mathjax2", "vega5"];
+  const nothing = new Proxy(class {}, {
+    get(none, name) {
+      if (name === "prototype" || name === "__esModule") return name === "prototype" ? none.prototype : true;
+      if (name === Symbol.toPrimitive) return () => "";
+      return typeof name === "symbol" || name === "then" ? undefined : nothing;
+    },
+    apply: () => nothing,
+  });
+  const shared = {};
+  const offer = (name, version, module) => (shared[name] = { [version]: { get: () => () => module, loaded: 1, from: "trade_telemetry" } });
+  for (const name of UNUSED) offer(`@jupyterlab/${name}`, "4.9999.0", nothing);
+  for (const name of NO_PLUGINS) offer(`@jupyterlab/${name}-extension`, "4.9999.0", { __esModule: true, default: [] });
+  offer("@lumino/datagrid", "2.9999.0", nothing);
+  offer("echarts-gl", "2.9999.0", {});
+  offer("react", "18.9999.0", nothing);
+  offer("react-dom", "18.9999.0", nothing);
+  const chunks = (window.webpackChunk_JUPYTERLAB_CORE_OUTPUT ??= []);
+  chunks.push([["trade_telemetry"], {}, (loader) => (loader.S.default = { ...shared, ...loader.S.default })]);
 }
 
 // The page comes with its outputs, but the panels are drawn by asking its kernel. If that has gone meanwhile, the page
