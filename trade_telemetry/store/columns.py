@@ -365,10 +365,11 @@ def named_ledger(
     ledger: Ledgers | None,  # Of any runs
     run: str | None,  # A name; None all
     mode: str | None,  # live, paper, replay or backtest; None all
-    strategies: Collection[str] | None,  # Names; None all
+    strategy: str | Collection[str] | None,  # A name or several; None all
     symbols: Collection[str] | None,  # Names; None all
 ) -> Ledgers | None:  # None where there is none
     "Choose the lines of a ledger by name."
+    strategies = [strategy] if isinstance(strategy, str) else strategy
     runs, modes = ([name] if name is not None else None for name in (run, mode))
     return ledger and ledger.only(runs=runs, modes=modes, strategies=strategies, symbols=symbols)
 
@@ -446,10 +447,9 @@ class TraceColumns:
         mode: str | None = None,  # live, paper, replay or backtest; None all
     ) -> TraceColumns:
         "Choose rows by name, and the same of the ledger."
-        strategies = [strategy] if isinstance(strategy, str) else strategy
-        mask = rows_with(vars(self), {"strategy": strategies, "symbol": symbols, "run": run, "mode": mode})
+        mask = rows_with(vars(self), {"strategy": strategy, "symbol": symbols, "run": run, "mode": mode})
         kept = self if mask.all() else self.take(mask)
-        own = named_ledger(self.ledger, run, mode, strategies, symbols)
+        own = named_ledger(self.ledger, run, mode, strategy, symbols)
         return kept if own is None else replace(kept, ledger=own)
 
     def cut(self, cut: Cut) -> TraceColumns:
