@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Floats
+from ..arrays import Bools, Floats
 from .columns import TraceColumns
 from ..trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['LabelRule', 'thresholds_of', 'market_moves', 'market_labels', 'count_mislabelled', 'relabel']
+__all__ = ['LabelRule', 'thresholds_of', 'market_moves', 'market_labels', 'mislabelled_rows', 'count_mislabelled', 'relabel']
 
 # %% ../../nbs/store/07_labels.ipynb #types-labels
 LabelRule = Literal["market", "position"]
@@ -66,14 +66,22 @@ def _labels(move_pct: Floats, threshold_pct: Floats) -> npt.NDArray[np.int8]:
     return np.where(move_pct > threshold_pct, 0, np.where(move_pct < -threshold_pct, 1, 2)).astype(np.int8)
 
 
+def mislabelled_rows(
+    columns: TraceColumns,  # Rows
+    thresholds_pct: Mapping[str, float] | None = None,  # By strategy, percent
+) -> Bools:  # Does its stored label disagree with its own prices? Never where no threshold is known
+    "Find labels that the prices contradict."
+    threshold = thresholds_of(columns, thresholds_pct)
+    wrong: Bools = (market_labels(columns, threshold) != columns.actual) & ~np.isnan(threshold)
+    return wrong
+
+
 def count_mislabelled(
     columns: TraceColumns,  # Rows
     thresholds_pct: Mapping[str, float] | None = None,  # By strategy, percent
 ) -> int:  # Rows whose stored label disagrees with their own prices, among those with a known threshold
     "Count labels that the prices contradict."
-    threshold = thresholds_of(columns, thresholds_pct)
-    wrong = (market_labels(columns, threshold) != columns.actual) & ~np.isnan(threshold)
-    return int(np.count_nonzero(wrong))
+    return int(np.count_nonzero(mislabelled_rows(columns, thresholds_pct)))
 
 # %% ../../nbs/store/07_labels.ipynb #relabel
 def relabel(
