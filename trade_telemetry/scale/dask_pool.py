@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .executors import cores
-from .map_reduce import OtherVersion, Pool, stamp
+from .map_reduce import VersionError, Pool, stamp
 
 # %% auto #0
 __all__ = ['NEEDED', 'PATIENCE', 'is_loopback', 'scheduler_address', 'connected', 'local_cluster', 'check_workers', 'DaskPool']
@@ -96,7 +96,7 @@ def local_cluster(
 # %% ../../nbs/scale/12_dask_pool.ipynb #versions
 def check_workers(
     client: Any,  # Of Dask
-) -> int:  # Threads of all workers; OtherVersion, ValueError where there is none
+) -> int:  # Threads of all workers; VersionError, ValueError where there is none
     "Have every worker say what it runs."
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
@@ -110,7 +110,7 @@ def check_workers(
             what = f"runs {told}"
         else:
             continue
-        raise OtherVersion(f"the worker at {address} {what}, this is {here}; install the same on both")
+        raise VersionError(f"the worker at {address} {what}, this is {here}; install the same on both")
     return sum(client.ncores().values())
 
 # %% ../../nbs/scale/12_dask_pool.ipynb #dask-pool

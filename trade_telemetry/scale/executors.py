@@ -18,7 +18,8 @@ from .map_reduce import Pool
 __all__ = ['P', 'R', 'ALONE', 'InlineExecutor', 'local_pool', 'cores', 'ProcessPool']
 
 # %% ../../nbs/scale/11_executors.ipynb #inline
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class InlineExecutor(Executor):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from .map_reduce import Pool, Tell, map_reduce
@@ -92,7 +93,7 @@ def without_runs(
     "Leave some runs out of a state."
     if not runs & state.facts.keys():
         return state
-    kept = {
+    kept: dict[str, Any] = {
         name: {
             key: one
             for key, one in getattr(state, name).items()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 # %% auto #0
-__all__ = ['T', 'Tell', 'R', 'Tree', 'PartFailed', 'OtherVersion', 'Stamp', 'stamp', 'Job', 'Pool', 'Unit', 'Units', 'finished',
+__all__ = ['T', 'Tell', 'R', 'Tree', 'PartError', 'VersionError', 'Stamp', 'stamp', 'Job', 'Pool', 'Unit', 'Units', 'finished',
            'batch_of', 'map_reduce', 'spread']
 
 # %% ../../nbs/scale/10_map_reduce.ipynb #imports-package
@@ -60,11 +60,11 @@ class Tree(Generic[T]):
         return next(iter(self.waiting.values()))
 
 # %% ../../nbs/scale/10_map_reduce.ipynb #failed
-class PartFailed(ValueError):
+class PartError(ValueError):
     "A part cannot be folded; the text says which and why."
 
 
-class OtherVersion(ValueError):
+class VersionError(ValueError):
     "A worker runs another version than the one who asks."
 
 
@@ -94,17 +94,17 @@ class Job(Generic[T]):
     def __call__(
         self,
         parts: Sequence[Any],  # Neighbors, at least one
-    ) -> T:  # PartFailed, OtherVersion
+    ) -> T:  # PartError, VersionError
         "Fold a batch."
         if (here := stamp()) != self.asked_by:
-            raise OtherVersion(f"a worker runs {here}, this is {self.asked_by}; install the same on both")
-        tree = Tree(len(parts), self.merge or _never)
+            raise VersionError(f"a worker runs {here}, this is {self.asked_by}; install the same on both")
+        tree: Tree[T] = Tree(len(parts), self.merge or _never)
         for place, part in enumerate(parts):
             try:
                 folded = self.fold(part)
             except Exception as error:
                 text = " ".join(f"{type(error).__name__}: {error}".split())
-                raise PartFailed(f"{part} cannot be folded: {text}") from error
+                raise PartError(f"{part} cannot be folded: {text}") from error
             tree.add(place, folded)
         return tree.result()
 
@@ -201,12 +201,26 @@ class Units(Generic[T]):
         self.deaths[units[0]] = self.deaths.get(units[0], 0) + 1
         return parts[0], self.deaths[units[0]]
 
+# %% ../../nbs/scale/10_map_reduce.ipynb #do-again
+def _do_again(
+    units: Units[T], lost: list[Unit], running: dict[Future[T], Unit], pool: Pool, why: BaseException
+) -> None:
+    "Have what was lost done again; PartError where that is in vain."
+    if isinstance(why, BrokenExecutor):  # all that is on its way is lost with it
+        lost += running.values()
+        running.clear()
+    part, deaths = units.died(lost)
+    if deaths > pool.retries:
+        raise PartError(f"{part} was tried {deaths} times, and each time the worker died") from why
+    if isinstance(why, BrokenExecutor) and not pool.renew():
+        raise PartError(f"{part or units.parts(lost[0])[0]} was lost: a worker of {pool.name} died") from why
+
 # %% ../../nbs/scale/10_map_reduce.ipynb #finished
 def finished(
     batches: Sequence[Sequence[Any]],  # What is to be done
     job: Job[T],  # How
     pool: Pool,  # Where
-) -> Iterator[tuple[int, T]]:  # Place and result of each batch, as they come; PartFailed
+) -> Iterator[tuple[int, T]]:  # Place and result of each batch, as they come; PartError
     "Do all batches, a few at a time."
     units, running = Units(batches, job), dict[Future[T], Unit]()
     try:
@@ -224,26 +238,12 @@ def finished(
                     lost.append(unit)
                     why = error
                 except CancelledError:
-                    raise PartFailed(f"{units.parts(unit)[0]} was given up: {pool.name} is gone") from None
+                    raise PartError(f"{units.parts(unit)[0]} was given up: {pool.name} is gone") from None
             if why is not None:
                 _do_again(units, lost, running, pool, why)
     finally:
         for future in running:
             future.cancel()
-
-
-def _do_again(
-    units: Units[T], lost: list[Unit], running: dict[Future[T], Unit], pool: Pool, why: BaseException
-) -> None:
-    "Have what was lost done again; PartFailed where that is in vain."
-    if isinstance(why, BrokenExecutor):  # all that is on its way is lost with it
-        lost += running.values()
-        running.clear()
-    part, deaths = units.died(lost)
-    if deaths > pool.retries:
-        raise PartFailed(f"{part} was tried {deaths} times, and each time the worker died") from why
-    if isinstance(why, BrokenExecutor) and not pool.renew():
-        raise PartFailed(f"{part or units.parts(lost[0])[0]} was lost: a worker of {pool.name} died") from why
 
 # %% ../../nbs/scale/10_map_reduce.ipynb #map-reduce
 Tell = Callable[[int, int], None]  # Told how much is done, and how much there is
@@ -266,7 +266,7 @@ def map_reduce(
     *,
     batch: int | None = None,  # Parts that travel together, a power of two; None: as `batch_of`
     tell: Tell = lambda done, total: None,  # Told parts
-) -> T:  # The same for every executor; PartFailed naming the part, OtherVersion
+) -> T:  # The same for every executor; PartError naming the part, VersionError
     "Fold all parts and merge the results."
     if not parts:
         return merge()
@@ -275,7 +275,8 @@ def map_reduce(
     if size & (size - 1):
         raise ValueError(f"batch must be a power of two, got {size}")
     batches = [parts[k : k + size] for k in range(0, len(parts), size)]
-    tree, done = Tree(len(batches), merge), 0
+    tree: Tree[T] = Tree(len(batches), merge)
+    done = 0
     for place, value in finished(batches, Job(fold, merge, stamp()), pool):
         tree.add(place, value)
         done += len(batches[place])
