@@ -90,7 +90,7 @@ def local_cluster(
     distributed = _distributed()
     return distributed.LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
-        memory_limit=memory or "auto", silence_logs=logging.CRITICAL,
+        memory_limit=memory or "auto", silence_logs=logging.CRITICAL, scheduler_kwargs={"allowed_failures": 0},
     )  # fmt: skip
 
 # %% ../../nbs/scale/12_dask_pool.ipynb #versions
@@ -117,8 +117,6 @@ def check_workers(
 class DaskPool(Pool):
     "The workers of a scheduler."
 
-    retries = 0  # by itself: Dask has tried four times already
-
     def __init__(
         self,
         scheduler: str | None = None,  # Its address; None: one on this machine is started
@@ -136,6 +134,7 @@ class DaskPool(Pool):
                 self.client = distributed.Client(self.cluster, set_as_default=False)
             else:
                 self.client = connected(scheduler_address(scheduler, insecure))
+                self.retries = 0  # a scheduler of others has tried several times itself
             self.name = f"the cluster at {self.client.scheduler.address}"
             super().__init__(self.client.get_executor(pure=False), check_workers(self.client))
         except BaseException:

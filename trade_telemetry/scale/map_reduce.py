@@ -202,6 +202,16 @@ class Units(Generic[T]):
         return parts[0], self.deaths[units[0]]
 
 # %% ../../nbs/scale/10_map_reduce.ipynb #do-again
+def _submit(pool: Pool, job: Job[T], parts: Sequence[Any]) -> Future[T]:
+    "Begin to work on some parts, on a new executor where the old one broke while it was idle."
+    try:
+        return pool.executor.submit(job, parts)
+    except BrokenExecutor as why:
+        if not pool.renew():
+            raise PartError(f"{parts[0]} was lost: a worker of {pool.name} died") from why
+        return pool.executor.submit(job, parts)
+
+
 def _do_again(
     units: Units[T], lost: list[Unit], running: dict[Future[T], Unit], pool: Pool, why: BaseException
 ) -> None:
@@ -209,10 +219,11 @@ def _do_again(
     if isinstance(why, BrokenExecutor):  # all that is on its way is lost with it
         lost += running.values()
         running.clear()
+    goes_on = pool.renew() if isinstance(why, BrokenExecutor) else True
     part, deaths = units.died(lost)
     if deaths > pool.retries:
         raise PartError(f"{part} was tried {deaths} times, and each time the worker died") from why
-    if isinstance(why, BrokenExecutor) and not pool.renew():
+    if not goes_on:
         raise PartError(f"{part or units.parts(lost[0])[0]} was lost: a worker of {pool.name} died") from why
 
 # %% ../../nbs/scale/10_map_reduce.ipynb #finished
@@ -227,7 +238,7 @@ def finished(
         while running or units.new or units.suspect:
             while units.room(len(running), pool.size):
                 unit = units.take()
-                running[pool.executor.submit(job, units.parts(unit))] = unit
+                running[_submit(pool, job, units.parts(unit))] = unit
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             lost, why = list[Unit](), None
             for future in sorted(done, key=running.__getitem__):
