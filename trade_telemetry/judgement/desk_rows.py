@@ -18,6 +18,7 @@ from ..metrics.classification import NOOP
 from ..store.columns import WORDS, TraceColumns
 from ..store.contents import NOTHING, Content, contents_of, row_marks
 from ..store.days import exit_days
+from ..store.folded import folded_of
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import Mode
 
@@ -71,7 +72,9 @@ def desk_rows_of(
     mode: Mode = "live",
 ) -> DeskRows | None:  # None where it cannot be taken apart
     "Take a desk apart."
-    if not len(figure) or figure.ledger is not None or reference.ledger is not None:
+    if not len(figure) or any(
+        side.ledger is not None or folded_of(side) is not None for side in (figure, reference)
+    ):
         return None
     last = int(figure.exit_us.max()) - 2 * MICROSECONDS_A_DAY
     recent, none = figure.take(figure.exit_us >= last), reference.take(slice(0))

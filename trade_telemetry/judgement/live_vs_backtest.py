@@ -16,7 +16,6 @@ import numpy as np
 import trade_telemetry.judgement.live_measures as lm
 import trade_telemetry.metrics.day_figures as dy
 import trade_telemetry.metrics.figures as fg
-from ..aggregate_form import plain_name
 from ..glossary import difference, label, show, show_interval
 from ..jsonable import ReadByKey
 from .alert_rules import AlertRules, judged_of
@@ -37,7 +36,7 @@ from trade_telemetry.sentences import (
     needed_sentence,
     note_sentence,
 )
-from ..store.columns import TraceColumns, choose
+from ..store.columns import Cut, TraceColumns, choose
 from ..store.view import View
 from ..timezones import date_of_day
 from ..wording import MODES, Mode, Status, interval_name, p_value, plain_text
@@ -285,9 +284,7 @@ def of_versions(
     versions: Collection[str],  # As an aggregate names them
 ) -> TraceColumns:  # Rows of those, and the same of the ledger
     "Choose trades by version."
-    table = np.array([plain_name(word) in versions for word in columns.versions], dtype=np.bool_)
-    ledger = None if columns.ledger is None else columns.ledger.only(versions=versions)
-    return replace(columns.take(table[columns.version]), ledger=ledger)
+    return columns.cut(Cut(versions=frozenset(versions)))
 
 
 def newest_versions(

@@ -32,6 +32,7 @@ from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, plain_name
 from .returns import first_exits
 from ..store.columns import WORDS, TraceColumns
 from ..store.days import exit_days
+from ..store.folded import folded_of
 
 # %% auto #0
 __all__ = ['BLOCK', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'PIECE', 'ranks_of', 'joined_ranks', 'raised', 'added', 'LineSums',
@@ -458,7 +459,20 @@ def was_sampled(
 ) -> bool:  # Were trades left out by sampling?
     "Ask whether the rows are all there is, without summing them."
     counted = columns.ledger is not None and columns.ledger.closes > 0
+    if (folded := folded_of(columns)) is not None:
+        return counted or was_sampled(folded.here) or any(rate < 1 for _, _, rate in folded.sums or {})
     return counted or bool((columns.sample_rate < 1).any())
+
+# %% ../../nbs/metrics/02_aggregates.ipynb #summed
+def _summed(
+    columns: TraceColumns, runs: frozenset[str], timezone: str | tzinfo
+) -> tuple[TraceColumns, list[tuple[float, bool, Aggregate]]]:
+    "Rows that are here, and sums of the others by rate, apart those of runs that a ledger completes."
+    folded = folded_of(columns)
+    if folded is None or any(part.zones != (str(timezone),) for part in (folded.sums or {}).values()):
+        return columns, []
+    sums = sorted((folded.sums or {}).items(), key=lambda item: item[0])
+    return folded.here, [(rate, rate < 1 and run in runs, part) for (run, _, rate), part in sums]
 
 # %% ../../nbs/metrics/02_aggregates.ipynb #fold
 def _by_rate(
@@ -483,16 +497,18 @@ def fold(
 ) -> Folded:  # Every close once
     "Sum trades, whatever road they came on."
     runs, ledger, labelled = _ledger_of(columns)
-    partial = columns.sample_rate < 1
+    here, summed = _summed(columns, runs, timezone) if by is None else (columns, [])
     if not was_sampled(columns):
-        kept = fold_rows(columns, timezone, by)
+        rows = fold_rows(here, timezone, by)
+        kept = merge(rows, *(part for *_, part in summed)) if summed else rows
         return Folded(kept, kept, ((1.0, kept),))
     counted = frozenset(ledger.strategies)
     if by is not None:  # no ledger can be cut that way: it only tells that closes are missing
         runs, ledger = frozenset(), replace(empty(), missing=counted)
-    known = np.array([run in runs for run in columns.runs], dtype=np.bool_)[columns.run] & partial
-    parts = _by_rate(columns, known, timezone, by)
-    by_rate = {rate: merge(*(part for r, _, part in parts if r == rate)) for rate, _, _ in parts}
+    known = np.array([run in runs for run in here.runs], dtype=np.bool_)[here.run] & (here.sample_rate < 1)
+    parts = [*_by_rate(here, known, timezone, by), *summed]
+    rates = sorted({rate for rate, _, _ in parts})
+    by_rate = {rate: merge(*(part for r, _, part in parts if r == rate)) for rate in rates}
     kept = merge(*by_rate.values(), replace(empty(), missing=counted))
     every = merge(ledger, *(part for _, completed, part in parts if not completed))
     return Folded(kept, every, tuple(by_rate.items()), labelled)
@@ -503,9 +519,16 @@ def names_known(
     by: str = "strategy",  # One of `WORDS`; of exit reasons, entry tags and sources no ledger knows
 ) -> list[str]:  # Names of those that have closes, sorted
     "Name the groups of some trades."
-    words, ledger = getattr(columns, WORDS[by]), columns.ledger
-    present = np.bincount(getattr(columns, by), minlength=len(words))
+    ledger, folded = (
+        columns.ledger,
+        None if by in ("exit_reason", "entry_tag", "source") else folded_of(columns),
+    )
+    here = columns if folded is None else folded.here
+    words = getattr(here, WORDS[by])
+    present = np.bincount(getattr(here, by), minlength=len(words))
     names = {words[code] for code in np.flatnonzero(present).tolist()}
+    for owner, part in () if folded is None else (folded.sums or {}).items():
+        names |= {owner[by == "mode"]} if by in ("run", "mode") else set(part.words[form.WORDS.index(by)])
     if by in ("exit_reason", "entry_tag", "source") or ledger is None:
         return sorted(names)
     if by in ("run", "mode"):

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..aggregate import Ledgers
+from ..aggregate_form import plain_name
 from ..arrays import Bools, Codes, Floats, Ints
 from ..identity import position_id, trace_id
 from .days import Moment, instant_us
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ['RowChoice', 'CODE_OF', 'WORDS', 'NUMBERS', 'TRACE_WORDS', 'Ids', 'Extras', 'NO_ARRAYS', 'ARRAYS', 'coded_words',
            'joined_words', 'rows_named', 'cheapest_choice', 'id_code', 'named', 'id_codes', 'facts_of_traces',
            'traces_of_facts', 'frame_of_facts', 'load_rest', 'load_extras', 'extras_of', 'joined_extras',
-           'stacked_facts', 'rows_with', 'TraceColumns', 'facts_html', 'names_in', 'about_columns', 'words_of',
-           'strategies_asked', 'choose']
+           'stacked_facts', 'rows_with', 'Cut', 'named_ledger', 'TraceColumns', 'facts_html', 'names_in',
+           'about_columns', 'words_of', 'strategies_asked', 'choose']
 
 # %% ../../nbs/store/04_columns.ipynb #coded-words
 def coded_words(
@@ -319,6 +320,59 @@ def rows_with(
             mask &= rows_named(facts[name], facts[WORDS[name]], words)
     return mask
 
+# %% ../../nbs/store/04_columns.ipynb #cut
+@dataclass(frozen=True)
+class Cut:
+    "A choice by what a row says in numbers, or of its version."
+
+    first: int | None = None  # First exit, microseconds since 1970 UTC; None: from the beginning
+    last: int | None = None  # First moment after the last exit; None: to the end
+    called: int | None = None  # Code of the predicted direction; None: any
+    versions: frozenset[str] | None = None  # Of the strategy, as an aggregate names them; None: all
+
+    def rows(self, facts: Mapping[str, Any]) -> Bools:
+        "Rows that are meant, from fields of `TraceColumns`."
+        mask = np.ones(len(facts["line"]), dtype=np.bool_)
+        if self.first is not None:
+            mask &= facts["exit_us"] >= self.first
+        if self.last is not None:
+            mask &= facts["exit_us"] < self.last
+        if self.called is not None:
+            mask &= facts["predicted"] == self.called
+        if self.versions is not None:
+            table = np.array(
+                [plain_name(word) in self.versions for word in facts["versions"]], dtype=np.bool_
+            )
+            mask &= table[facts["version"]]
+        return mask
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        "What of it is in the key of a sum."
+        return {"called": None if self.called is None else [self.called], "versions": self.versions}
+
+    def ledger(self, ledgers: Ledgers | None) -> Ledgers | None:
+        "The same of a ledger; None where a bound cuts through a day."
+        between = (
+            ledgers
+            if self.first is None and self.last is None
+            else ledgers_between(ledgers, self.first, self.last)
+        )
+        return between if between is None or not any(self.keys.values()) else between.only(**self.keys)
+
+# %% ../../nbs/store/04_columns.ipynb #named-ledger
+def named_ledger(
+    ledger: Ledgers | None,  # Of any runs
+    run: str | None,  # A name; None all
+    mode: str | None,  # live, paper, replay or backtest; None all
+    strategy: str | Collection[str] | None,  # A name or several; None all
+    symbols: Collection[str] | None,  # Names; None all
+) -> Ledgers | None:  # None where there is none
+    "Choose the lines of a ledger by name."
+    strategies = [strategy] if isinstance(strategy, str) else strategy
+    runs, modes = ([name] if name is not None else None for name in (run, mode))
+    return ledger and ledger.only(runs=runs, modes=modes, strategies=strategies, symbols=symbols)
+
 # %% ../../nbs/store/04_columns.ipynb #trace-columns
 @dataclass(frozen=True, eq=False, repr=False)
 class TraceColumns:
@@ -376,7 +430,7 @@ class TraceColumns:
     def concat(cls, parts: Sequence[TraceColumns]) -> TraceColumns:
         "Stack rows; word lists are merged. No part gives no rows."
         some = parts or [cls.from_traces([])]
-        return some[0] if len(some) == 1 else cls(**stacked_facts([vars(part) for part in some]))
+        return some[0] if len(some) == 1 else cls(**stacked_facts([vars(replace(part)) for part in some]))
 
     def take(self, rows: RowChoice) -> TraceColumns:
         "Choose rows by mask, positions or slice; neighbors are a view. The ledger knows no single rows and stays behind."
@@ -393,22 +447,22 @@ class TraceColumns:
         mode: str | None = None,  # live, paper, replay or backtest; None all
     ) -> TraceColumns:
         "Choose rows by name, and the same of the ledger."
-        strategies = [strategy] if isinstance(strategy, str) else strategy
-        mask = rows_with(vars(self), {"strategy": strategies, "symbol": symbols, "run": run, "mode": mode})
+        mask = rows_with(vars(self), {"strategy": strategy, "symbol": symbols, "run": run, "mode": mode})
         kept = self if mask.all() else self.take(mask)
-        if self.ledger is None:
-            return kept
-        one = [None if name is None else [name] for name in (run, mode)]
-        own = self.ledger.only(runs=one[0], modes=one[1], strategies=strategies, symbols=symbols)
-        return replace(kept, ledger=own)
+        own = named_ledger(self.ledger, run, mode, strategy, symbols)
+        return kept if own is None else replace(kept, ledger=own)
+
+    def cut(self, cut: Cut) -> TraceColumns:
+        "Choose rows by time, call and version, and the same of the ledger."
+        return replace(self.take(cut.rows(vars(self))), ledger=cut.ledger(self.ledger))
 
     def to_traces(self) -> list[PredictionTrace]:
         "Trace objects, for people; what is no column is fetched from the files."
-        return traces_of_facts(vars(self), load_rest(self))
+        return traces_of_facts(vars(replace(self)), load_rest(self))
 
     def to_pandas(self) -> pd.DataFrame:
         "Data frame with the column names of the files and aware times."
-        return frame_of_facts(vars(self))
+        return frame_of_facts(vars(replace(self)))
 
     def __repr__(self) -> str:
         return f"TraceColumns({'; '.join(value for _, value in about_columns(self))})"
@@ -486,9 +540,4 @@ def choose(
         return kept
     first = None if start is None else instant_us(start, timezone, False)
     last = None if end is None else instant_us(end, timezone, True)
-    mask = np.ones(len(kept), dtype=np.bool_)
-    if first is not None:
-        mask &= kept.exit_us >= first
-    if last is not None:
-        mask &= kept.exit_us < last
-    return replace(kept.take(mask), ledger=ledgers_between(kept.ledger, first, last))
+    return kept.cut(Cut(first, last))

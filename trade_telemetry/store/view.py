@@ -12,10 +12,11 @@ from typing import Literal, cast
 
 import numpy as np
 
-from ..aggregate import Aggregate, Ledgers
+from ..aggregate import Aggregate, Ledgers, restrict
 from ..arrays import Bools
-from .columns import TraceColumns, choose, facts_html, rows_named
+from .columns import Cut, TraceColumns, choose, facts_html, rows_named
 from .days import Moment
+from .folded import FoldedColumns, folded_of
 from .runs import RunInfo
 from ..trace import DIRECTIONS
 from ..trace import MODES as KINDS
@@ -142,26 +143,51 @@ def mask_of(
             kinds[code] = [mode in counted for mode in columns.modes]
     return np.asarray(whose[columns.run, columns.strategy] & kinds[columns.run, columns.mode], dtype=np.bool_)
 
+# %% ../../nbs/store/22_view.ipynb #side-of-sums
+def _wanted(side: Side) -> dict[str, set[str] | None]:
+    "Strategies by run; None stands for all."
+    names = dict[str, set[str | None]]()
+    for run, strategy in side:
+        names.setdefault(run.name, set()).add(strategy)
+    return {
+        run: None if None in own else {name for name in own if name is not None} for run, own in names.items()
+    }
+
+
+def _ledger_of(ledger: Ledgers, side: Side) -> Ledgers:
+    "Lines of some runs."
+    wanted, sums = _wanted(side), dict[tuple[str, str], Aggregate]()
+    for run in runs_in(side):
+        modes = kinds_of(run, {mode for name, mode in ledger.sums if name == run.name})
+        sums |= ledger.only(runs=[run.name], modes=modes, strategies=wanted[run.name]).sums
+    return Ledgers(sums, ledger.labelled)
+
+
+def _side_of_sums(columns: FoldedColumns, side: Side) -> TraceColumns:
+    "The same of sums in place of rows."
+    wanted, sums = _wanted(side), dict[tuple[str, str, float], Aggregate]()
+    modes = {mode for _, mode, _ in columns.sums or {}} | set(columns.here.modes)
+    whose = frozenset((run.name, strategy, frozenset(kinds_of(run, modes))) for run, strategy in side)
+    kinds = {run: counted for run, _, counted in whose}
+    for (run, mode, rate), part in (columns.sums or {}).items():
+        if run in wanted and mode in kinds[run]:
+            sums[run, mode, rate] = restrict(part, strategies=wanted[run])
+    ledger = None if columns.ledger is None else _ledger_of(columns.ledger, side)
+    return FoldedColumns.of(
+        sums, rows_of(columns.here, side), columns.reader, replace(columns.wish, side=whose), ledger
+    )
+
 # %% ../../nbs/store/22_view.ipynb #rows-of
 def rows_of(
     columns: TraceColumns,  # All rows
     side: Side,  # Runs
 ) -> TraceColumns:  # Their rows, and their lines of the ledger
     "Choose the rows of some runs."
-    ledger = columns.ledger
-    wanted: dict[str, set[str | None]] = {}  # Strategies by run; None stands for all
-    for run, strategy in side:
-        wanted.setdefault(run.name, set()).add(strategy)
+    if (folded := folded_of(columns)) is not None:
+        return _side_of_sums(folded, side)
     mask = mask_of(columns, side)
     kept = columns if mask.all() else columns.take(mask)
-    if ledger is None:
-        return kept
-    sums: dict[tuple[str, str], Aggregate] = {}
-    for run in runs_in(side):
-        modes = kinds_of(run, {mode for name, mode in ledger.sums if name == run.name})
-        names = None if None in wanted[run.name] else {name for name in wanted[run.name] if name is not None}
-        sums |= ledger.only(runs=[run.name], modes=modes, strategies=names).sums
-    return replace(kept, ledger=Ledgers(sums, ledger.labelled))
+    return kept if columns.ledger is None else replace(kept, ledger=_ledger_of(columns.ledger, side))
 
 # %% ../../nbs/store/22_view.ipynb #view
 ViewState = Literal["live", "replay", "historical", "empty"]
@@ -296,9 +322,7 @@ def called_so(
     direction: str,  # LONG or SHORT
 ) -> TraceColumns:  # Those that were called so
     "Narrow closes to one predicted direction."
-    code = DIRECTIONS.index(direction)
-    kept, ledger = columns.take(columns.predicted == code), columns.ledger
-    return kept if ledger is None else replace(kept, ledger=ledger.only(called=[code]))
+    return columns.cut(Cut(called=DIRECTIONS.index(direction)))
 
 
 def called(
@@ -320,12 +344,15 @@ def trades_by_strategy(
     columns: TraceColumns,  # Rows, and a ledger where there is one
 ) -> dict[str, int]:  # Trades of each strategy that has any
     "Count trades, sampled-out ones included where a ledger knows them."
-    ledger, counted = columns.ledger, np.ones(len(columns), dtype=np.bool_)
+    ledger, folded = columns.ledger, folded_of(columns)
+    here = columns if folded is None else folded.here
+    counted = np.ones(len(here), dtype=np.bool_)
     if ledger is not None:  # it speaks for the sampled rows of its runs
-        counted = (columns.sample_rate >= 1) | ~rows_named(columns.run, columns.runs, ledger.runs)
-    rows = np.bincount(columns.strategy[counted], minlength=len(columns.strategies)).tolist()
-    counts = dict(zip(columns.strategies, rows, strict=True))
-    for part in () if ledger is None else ledger.sums.values():
+        counted = (here.sample_rate >= 1) | ~rows_named(here.run, here.runs, ledger.runs)
+    rows = np.bincount(here.strategy[counted], minlength=len(here.strategies)).tolist()
+    counts = dict(zip(here.strategies, rows, strict=True))
+    known = () if folded is None else [part for (run, _, rate), part in (folded.sums or {}).items() if rate >= 1 or ledger is None or run not in ledger.runs]  # fmt: skip
+    for part in (*known, *(() if ledger is None else ledger.sums.values())):
         closes = np.bincount(part.key("strategy"), part.count("closes")).astype(int).tolist()
         for name, n in zip(part.strategies, closes, strict=True):
             counts[name] = counts.get(name, 0) + n
