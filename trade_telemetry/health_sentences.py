@@ -5,7 +5,7 @@
 # %% ../nbs/23_health_sentences.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import fields, dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from math import inf, isfinite, nan
 from typing import Any, Literal
