@@ -26,6 +26,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
+from trade_telemetry.dashboard.server import VOILA
 from trade_telemetry.testing import make_trace, write_run
 from trade_telemetry.trace import PredictionTrace, to_row
 
@@ -190,8 +191,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(notebook: Path, base: Path, *options: str, **environment: str) -> Iterator[Server]:
-    "Run `voila NOTEBOOK` from the root of the project, as the README says."
+def serving(
+    notebook: Path, base: Path, *options: str, by_hand: bool = False, **environment: str
+) -> Iterator[Server]:
+    "Serve a notebook from the root of the project: as `trade-telemetry dashboard` does, or by hand with `voila NOTEBOOK`."
     template = str(ROOT / "trade_telemetry" / "share" / "jupyter")
     port = free_port()
     env = {
@@ -201,7 +204,8 @@ def serving(notebook: Path, base: Path, *options: str, **environment: str) -> It
         "DASHBOARD_REFRESH_INTERVAL": "5",
         **environment,
     }
-    command = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}", *options]
+    voila = ["-m", "voila"] if by_hand else ["-c", VOILA]
+    command = [sys.executable, *voila, str(notebook), "--no-browser", f"--port={port}", *options]
     with subprocess.Popen(
         command, cwd=ROOT, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as process:

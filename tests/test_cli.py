@@ -1,4 +1,4 @@
-"""The command line in real processes: what it prints, where, and how it ends."""
+"""The command line: what it prints, where, and how it ends; each verb at least once in a process as a shell starts it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from trade_telemetry import PredictionTrace
+from trade_telemetry.cli.main import main
 from trade_telemetry.testing import make_trace, write_run
 from trade_telemetry.trace import Direction
 
@@ -31,6 +34,24 @@ START = datetime(2025, 1, 6, 15, tzinfo=UTC)
 
 
 def call(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The answer of `main` in this process: what it prints and how it ends, without a new interpreter for each question."""
+    out, err = StringIO(), StringIO()
+    with (
+        chdir(cwd),
+        patch.dict(os.environ, environment),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        for name in [
+            n for n in os.environ if n.startswith(("TELEMETRY_", "DASHBOARD_")) and n not in environment
+        ]:
+            del os.environ[name]
+        code = main([str(word) for word in words])
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def call_process(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, as a shell starts it."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TELEMETRY_", "DASHBOARD_"))}
     root = str(Path(__file__).parents[1])
     return subprocess.run(
@@ -84,7 +105,7 @@ def test_live_against_backtest_ends_with_one_where_a_planted_loss_is_and_with_ze
     healthy: Path, degraded: Path
 ) -> None:
     good = call("compare", "--live-vs-backtest", "--telemetry-dir", healthy, cwd=healthy)
-    bad = call("compare", "--live-vs-backtest", "--telemetry-dir", degraded, cwd=degraded)
+    bad = call_process("compare", "--live-vs-backtest", "--telemetry-dir", degraded, cwd=degraded)
     assert (good.returncode, good.stderr) == (0, "")
     assert (bad.returncode, bad.stderr) == (1, "")
     assert "intraday: Worse than the backtest: precision" in bad.stdout
@@ -130,8 +151,8 @@ def test_a_missing_directory_is_one_line_and_two(tmp_path: Path) -> None:
 
 
 def test_metrics_and_export_print_json_of_the_same_rows(healthy: Path) -> None:
-    metrics = call("metrics", "--format", "json", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
-    export = call("export", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
+    metrics = call_process("metrics", "--format", "json", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
+    export = call_process("export", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
     assert (metrics.returncode, export.returncode) == (0, 0)
     assert json.loads(metrics.stdout)["total_trades"] == 240
     assert set(json.loads(export.stdout)["strategies"]) == {"intraday"}
@@ -170,14 +191,14 @@ def test_check_ends_with_zero_one_and_two(healthy: Path, degraded: Path, tmp_pat
     assert desk.startswith("1 strategy, 5 % a year each: 0.05 false alarms a year")
     assert re.match("[▲○] intraday( is healthy: |: too early)", health)
     assert calm == "no active alerts; judged: 240 trades of intraday"
-    bad = call("check", "--telemetry-dir", degraded, cwd=degraded)
+    bad = call_process("check", "--telemetry-dir", degraded, cwd=degraded)
     assert (bad.returncode, bad.stderr) == (1, "")
     assert re.match(
         r"▼ intraday lost its edge around \d+ \w+ .*: \d+ % right since, \d+ % promised\.\n", bad.stdout
     )
     assert "CRITICAL intraday: skill lost, since 2025-" in bad.stdout
     assert "10-point loss" in bad.stdout
-    missing = call("check", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
+    missing = call_process("check", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
     assert (missing.returncode, missing.stdout, missing.stderr.count("\n")) == (2, "", 1)
     (tmp_path / "rules.yaml").write_text("budget: 0\n")
     wrong = call("check", "--telemetry-dir", degraded, "--rules", tmp_path / "rules.yaml", cwd=tmp_path)
@@ -193,13 +214,13 @@ def test_on_alert_gets_json_on_its_input_and_its_output_stays_out_of_the_answer(
 ) -> None:
     words = ("check", "--format", "json", "--telemetry-dir", degraded, "--remember", tmp_path / "told")
     hook = f"cat > {tmp_path / 'heard.json'}; echo hook was here"
-    first = call(*words, "--on-alert", hook, cwd=tmp_path)
+    first = call_process(*words, "--on-alert", hook, cwd=tmp_path)
     answer, heard = json.loads(first.stdout), json.loads((tmp_path / "heard.json").read_text())
     assert first.returncode == 1
     assert first.stderr == "hook was here\n"
     assert heard["alerts"] == answer["alerts"]
     assert {a["rule"] for a in answer["alerts"]} >= {"lost_skill", "precision_below_threshold"}
-    again = call(*words, "--on-alert", hook, cwd=tmp_path)  # nothing new: nobody is called twice
+    again = call_process(*words, "--on-alert", hook, cwd=tmp_path)  # nothing new: nobody is called twice
     assert (again.returncode, again.stderr) == (1, "")
 
 
@@ -244,7 +265,7 @@ def test_a_log_of_another_engine_is_imported_and_judged(tmp_path: Path) -> None:
         "entry_price: bought, exit_price: sold}\n"
     )
     words = ("import", log, "--map", chart, "--strategy", "mine", "--telemetry-dir", tmp_path / "here")
-    done = call(*words, "--threshold-pct", "0.3", cwd=tmp_path)
+    done = call_process(*words, "--threshold-pct", "0.3", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("56 of 57 rows of log.csv became backtest traces")
     judged = call("metrics", "--format", "json", "--telemetry-dir", tmp_path / "here", cwd=tmp_path)

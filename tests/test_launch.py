@@ -37,6 +37,8 @@ from pages import (
 )
 from playwright.sync_api import Browser, expect
 
+from trade_telemetry.dashboard.server import VOILA
+
 COMMAND = [sys.executable, "-c", "import sys; from trade_telemetry.cli.main import main; sys.exit(main())"]
 KERNEL_ID = "JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId"
 UPGRADE = {
@@ -185,7 +187,7 @@ def test_a_password_opens_the_page_and_its_hash_stays_out_of_sight(
 @pytest.fixture(scope="module")
 def bare(analytics: Path) -> Iterator[Server]:
     """`voila nbs/dashboard.ipynb` from the root, as the README says."""
-    with serving(NOTEBOOK.relative_to(ROOT), analytics) as server:
+    with serving(NOTEBOOK.relative_to(ROOT), analytics, by_hand=True) as server:
         yield server
 
 
@@ -316,6 +318,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     shutil.rmtree(work)
     return target
+
+
+def test_the_server_starts_without_a_grammar_that_nobody_asks_for() -> None:
+    command = [sys.executable, "-X", "importtime", "-c", VOILA, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    names = {line.split("|")[2].strip() for line in done.stderr.splitlines() if line.count("|") == 2}
+    assert {"voila.app", "jsonschema"} <= names
+    assert names & {"lark", "rfc3987_syntax.syntax_helpers"} == set()
 
 
 @needs_browser
