@@ -96,7 +96,7 @@ def test_without_a_browser_the_tests_fail_in_ci_and_are_skipped_elsewhere(
     ci: str, outcome: str, tmp_path: Path
 ) -> None:
     env = {**os.environ, "PATH": str(tmp_path), "CI": ci, "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path)}
-    chosen = "tests/test_dashboard.py::test_what_the_kernel_says_is_shown_as_text"
+    chosen = "tests/test_as_of_page.py::test_the_keyboard_moves_plays_stops_and_leaves"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False,
