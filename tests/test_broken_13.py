@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trade_telemetry.cli.main import main
+from trade_telemetry.health_sentences import unjudged_text
 from trade_telemetry.judgement.kept_answers import ANSWERS, KeptAnswers
 from trade_telemetry.judgement.messages import Seen
 from trade_telemetry.judgement.notify import names_told
@@ -92,3 +93,10 @@ def test_looking_back_on_a_simulated_desk_a_writer_that_was_silent_is_silent(tmp
     store.refresh()
     states = {run.name: run.state for run in StoreAsOf(store, datetime(2025, 9, 14, tzinfo=UTC)).runs()}
     assert states == {"replay/silent": "ended uncleanly", "replay/on": "unknown"}
+
+
+def test_names_that_begin_alike_are_told_apart_in_a_sentence() -> None:
+    names = [
+        f"{'momentum_of_the_first_hour_in_large_caps':<45}".replace(" ", "_") + end for end in ("_v1", "_v2")
+    ]
+    assert len({unjudged_text(name, 5) for name in names}) == 2
