@@ -160,7 +160,7 @@ class Notify:
     notify: Annotated[
         tuple[str, ...],
         several(
-            "tell changes to this address of apprise, too; secret ones belong into notify_urls_file", "URL"
+            "tell changes to this address of apprise, too; secret ones belong in notify_urls_file", "URL"
         ),
     ] = ()
     page_url: Annotated[str | None, flag("address of the page, for links in messages", "URL")] = None
