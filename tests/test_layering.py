@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIB = "trade_telemetry"
 # Lowest first; "" is the ground of single rooms, a name without a wing of its own is a single room.
-WINGS = ["", "capture", "store", "testing", "trading", "metrics", "importers", "judgement", "analyzer", "engine",
+WINGS = ["", "capture", "store", "testing", "trading", "metrics", "scale", "importers", "judgement", "analyzer", "engine",
          "dashboard", "report", "cli"]  # fmt: skip
 Place = tuple[int, int]  # Position of the wing, number of the notebook
 

@@ -1,0 +1,1 @@
+"""Where one machine ends: folded states beside files, a lake, executors."""
