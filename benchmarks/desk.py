@@ -73,12 +73,21 @@ def page():
             exec("".join(cell["source"]), names)
     ipywidgets.Widget._send = lambda self, message, buffers=None: sent.append(
         len(json.dumps(message, default=str)) + sum(map(len, buffers or ())))
-    return names["dashboard"]
+    desk, shown = names["desk"], names["dashboard"]
+    desk._on_message(desk.widget, {"type": "since", "version": 0}, [])  # as a browser asks
+
+    def refresh():
+        before = desk.widget.version
+        shown.refresh()
+        if desk.widget.version != before:
+            desk._on_message(desk.widget, {"type": "since", "version": before}, [])
+
+    return refresh
 
 if what == "page":
     kept = []
     timed("the page with all widgets", lambda: kept.append(page()))
-    do = kept[0].refresh
+    do = kept[0]
 else:
     source = StateSource(Settings(telemetry_storage_path=base))
     do = lambda: source.read(Query(hurry=True))
