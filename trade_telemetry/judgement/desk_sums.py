@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha1
+from statistics import NormalDist
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -24,9 +25,9 @@ from ..store.columns import TraceColumns
 from ..store.days import exit_days
 
 # %% auto #0
-__all__ = ['GroupBy', 'POINTS', 'BAND', 'DRAWS', 'MOST_DAYS', 'DeskSums', 'sums_of_rows', 'sums_of_lines', 'groups_of_rows',
-           'groups_of_lines', 'desk_sums', 'trading_days', 'Promise', 'promises', 'DeskCurve', 'band_at', 'curve_at',
-           'deepest', 'usual_drawdown']
+__all__ = ['GroupBy', 'POINTS', 'BAND_LEVEL', 'BAND', 'DRAWS', 'MOST_DAYS', 'DeskSums', 'sums_of_rows', 'sums_of_lines',
+           'groups_of_rows', 'groups_of_lines', 'desk_sums', 'trading_days', 'Promise', 'promises', 'DeskCurve',
+           'band_at', 'curve_at', 'deepest', 'usual_drawdown']
 
 # %% ../../nbs/judgement/33_desk_sums.ipynb #desk-sums
 GroupBy = Literal["strategy", "account", "bot", "version"]
@@ -295,7 +296,8 @@ class DeskCurve(TypedDict):
 
 
 POINTS = 40  # Of a curve
-BAND = 1.6449  # Deviations on either side: 90 %
+BAND_LEVEL = 0.9  # Coverage of a band on each day by itself
+BAND = NormalDist().inv_cdf(0.5 + BAND_LEVEL / 2)  # Deviations on either side
 
 
 def band_at(
@@ -306,9 +308,13 @@ def band_at(
     m = len(daily)
     if m < 2:
         return None
-    k = days.astype(np.float64)
-    half = BAND * float(daily.std(ddof=1)) * np.sqrt(k + k**2 / m)
-    return k * float(daily.mean()) - half, k * float(daily.mean()) + half
+    k, mean = days.astype(np.float64), float(daily.mean())
+    second, third = (float(((daily - mean) ** power).mean()) for power in (2, 3))
+    variance = second * (k * (m - 1) + k**2) / m
+    cumulant = third * (k * (m - 1) * (m - 2) + 3 * k**2 * (m - 1) + k**3) / m**2
+    lean = (BAND**2 - 1) / 6 * cumulant / np.maximum(variance, 1e-300)
+    half = BAND * np.sqrt(variance)
+    return k * mean + lean - half, k * mean + lean + half
 
 
 def curve_at(
