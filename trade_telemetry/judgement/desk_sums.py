@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ..aggregate import Aggregate, Ledgers, forget
 from ..aggregate_form import plain_name
 from ..arrays import Bools, Floats, Ints
+from .other_rules import deepest_falls
 from ..metrics.aggregates import fold, was_sampled
 from ..metrics.classification import NOOP
 from ..store.columns import TraceColumns
@@ -360,10 +361,7 @@ def usual_drawdown(
     n = min(days, MOST_DAYS)
     key = sha1(np.ascontiguousarray(daily).tobytes(), usedforsecurity=False).digest(), n
     if key not in _KEPT:
-        path = daily.take(_drawn(len(daily))[:n])
-        np.cumsum(path, axis=0, out=path)
-        peak = np.maximum.accumulate(path, axis=0)
-        depth = np.minimum(np.subtract(path, np.maximum(peak, 0.0, out=peak), out=path).min(axis=0), 0.0)
+        depth = deepest_falls(daily.take(_drawn(len(daily))[:n]))
         _KEPT[key] = np.quantile(depth, [0.5, 0.05]).round(4).tolist()
         while len(_KEPT) > 4096:
             _KEPT.popitem(last=False)
