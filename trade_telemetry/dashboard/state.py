@@ -65,7 +65,7 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
-from .memory import give_back
+from .memory import give_back, share_allocator
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-open
 from .open_tab import list_known, pictures_known, without_list
@@ -642,6 +642,7 @@ class StateSource:
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
         self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
+            share_allocator()
             self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
             self.looks = Looks(self.store, settings)
 
