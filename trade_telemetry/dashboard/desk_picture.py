@@ -168,7 +168,7 @@ def desk_picture(
     count = len(desk["rows"])
     group = {"strategy": "strategies", "account": "accounts", "bot": "bots", "version": "versions"}
     title = f"{count:,} {desk['group_by'] if count == 1 else group[desk['group_by']]}"
-    words = {name: word.text for name, word in HEALTH.items()}
+    words: dict[str, str] = {name: word.text for name, word in HEALTH.items()}
     states = [(count, "all"), *((n, words.get(name, name)) for name, n in desk["states"].items() if n)]
     lines = [
         Line(
