@@ -161,9 +161,7 @@ class Settings(BaseSettings):
     telemetry_states: States = "auto"  # Keep sums of old files beside them: auto (many), always, never
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
-    session: str = Field(
-        "NYSE", validation_alias="TELEMETRY_SESSION"
-    )  # NYSE, NSE, FX, 24H, or an exchange: XNYS
+    session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
     as_of: datetime | None = Field(
         None, validation_alias="TELEMETRY_AS_OF"
