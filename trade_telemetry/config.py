@@ -157,6 +157,9 @@ class Settings(BaseSettings):
     telemetry_max_file_size_mb: Annotated[float, Field(gt=0)] = 50.0  # Size at which a segment is closed
     telemetry_compression: bool = False  # gzip closed segments
     telemetry_buffer_size: Annotated[int, Field(ge=1)] = 100  # Rows that trigger a flush of a backtest
+    telemetry_states: Literal["auto", "always", "never"] = (
+        "auto"  # Keep sums of old files beside them, in .states; auto: where there is much to read
+    )
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field(
