@@ -82,6 +82,8 @@ from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_so_far
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
+from ..scale.workers import pool_now
+from ..scale.working_store import working_store
 from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
 from ..store.notes import Mark, marks_of, read_notes, version_starts
@@ -643,7 +645,9 @@ class StateSource:
         self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             share_allocator()
-            self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
+            self.store = (TraceStore if pool_now() is None or settings.as_of is not None else working_store)(
+                settings.telemetry_storage_path, timezone=settings.timezone
+            )
             self.looks = Looks(self.store, settings)
 
     @classmethod
