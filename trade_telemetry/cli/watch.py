@@ -126,6 +126,7 @@ def look_once(
     problem: str = "",  # What could not be read before
     as_json: bool = False,  # Lines for a program?
     sinks: Sequence[Sink] = (),  # Who else is told of it
+    again: bool = True,  # Is it looked at again later?
 ) -> tuple[str, int]:  # What cannot be read now, "" for nothing; exit code, 2 where nothing could be read
     "Look, print and tell."
     try:
@@ -133,7 +134,9 @@ def look_once(
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
         if why != problem:
-            remark(f"{moment(now.isoformat(), watcher.settings.timezone)}  cannot look: {why}; going on")
+            remark(
+                f"{moment(now.isoformat(), watcher.settings.timezone)}  cannot look: {why}{'; going on' * again}"
+            )
         return why, 2
     if problem:
         remark(f"{moment(now.isoformat(), watcher.settings.timezone)}  looking again")
@@ -236,7 +239,7 @@ def watch(
     watcher, stop = Watcher(settings, choice, rules, watch, box, hook), threading.Event()
     with numbers_served(gauges, settings.timezone) as (sinks, told):
         if once:
-            return look_once(watcher, present(), as_json=json, sinks=sinks)[1]
+            return look_once(watcher, present(), as_json=json, sinks=sinks, again=False)[1]
         told += [f"messages to {listed(s.name for s in box.services)}"] if box else []
         remark("; ".join([f"watching {settings.telemetry_storage_path} every {every:g} seconds", *told]))
         with ended_by_signals(stop):
