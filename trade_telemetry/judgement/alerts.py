@@ -150,7 +150,7 @@ def _among(desk: DeskRows, kept: KeptAnswers) -> tuple[int, int]:
         known |= counted
     return sum(n for n, _ in known.values()), sum(n for _, n in known.values())
 
-
+# %% ../../nbs/judgement/23_alerts.ipynb #alerts-kept
 def _alerts_apart(desk: DeskRows, health: Mapping[str, Health], folder: Path) -> list[Alert]:
     "Judge the strategies that changed, and say of the others what was said."
     kept, e = answers_of(folder), desk.evening
