@@ -322,7 +322,7 @@ def views_of(
 
     return everything, recall(cache.views, (*which, *filters), narrow)
 
-
+# %% ../../nbs/dashboard/40_state.ipynb #strategies-known
 def known_strategy(
     columns: TraceColumns,  # All rows, and perhaps a ledger
     query: Query,  # What the viewer asked for

@@ -228,11 +228,8 @@ def alert_report(
             judged, newest_us = {name: own.rows for name, own in desk.live.items()}, desk.evening.newest_us
         else:
             case = case_of(*seen)
-            found, judged, newest_us = (
-                [*found, *_alerts(case, known)],
-                count_closes(case.live.money),
-                case.newest_us,
-            )
+            found += _alerts(case, known)
+            judged, newest_us = count_closes(case.live.money), case.newest_us
         newest = max(newest, iso_time(newest_us))
     found = sorted(
         (alert for alert in found if alert.rule not in rules.disabled), key=lambda a: _place(a, known)
