@@ -38,6 +38,12 @@ FLAGS = {
         --config:path --telemetry-dir:path --text:word --strategy:word --at:word --list:on --remove:word
         --format:table|json=table --json:on
     """,
+    "compact": """
+        --config:path --buckets:int=8 --format:table|json=table --json:on
+    """,
+    "verify": """
+        --head:word --prune:on --format:table|json=table --json:on
+    """,
     "metrics": """
         --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --run:word
         --format:table|json|prometheus=table --json:on
@@ -104,6 +110,8 @@ NEW = {
     "demo": {"--breaks"},
     "engine": {"--config"},
     "reconcile": {"--timezone", "--live", "--backtest"},
+    "compact": {"--source", "--dest"},
+    "verify": {"--source", "--lake"},
 }  # taken later, by another name, or by place
 
 
@@ -134,7 +142,7 @@ def parsed(verb: str, words: list[str]) -> dict[str, Any]:
 
 
 def needed(verb: str) -> list[str]:
-    return ["log.csv"] if verb == "import" else []
+    return {"import": ["log.csv"], "compact": ["data", "lake"], "verify": ["data", "lake"]}.get(verb, [])
 
 
 @pytest.mark.parametrize(("verb", "flag", "kind"), EVERY)
