@@ -18,10 +18,11 @@ from .flags import Choice
 from .tables import Sheet, screen_width
 from ..clock import as_of
 from ..config import Settings, project_file
-from ..flags import Place, UsageError, Where, remark
+from ..flags import Place, Reads, UsageError, Where, remark
 from ..progress import progress_bar
 from ..store.as_of import Store, StoreAsOf, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
+from ..store.lake_files import address_of
 from ..store.store import TraceStore
 from ..store.view import View, Wanted, choose_view
 from ..timezones import utc_of
@@ -45,8 +46,9 @@ def settings_of(
     data_dir: Path | None = None,  # Bars for prices on the page
 ) -> Settings:  # SettingsError where a value is out of its bounds
     "Load the settings of a call: flag before environment before file before default."
+    lakes = where.lake or None if isinstance(where, Reads) else None
     return Settings.load(
-        where.config, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
+        where.config, telemetry_lakes=lakes, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
         dashboard_refresh_interval=refresh_interval, dashboard_alert_precision_threshold=alert_precision_threshold,
         bars_path=data_dir,
     )  # fmt: skip
@@ -98,6 +100,10 @@ def telemetry_folder(
 ) -> Path:  # It is there; UsageError where it is not
     "Name the telemetry directory."
     directory = settings.telemetry_storage_path
+    if (address := address_of(directory)) is not None:
+        raise UsageError(f"{address} is an address; --lake takes it, --telemetry-dir a directory")
+    if settings.telemetry_lakes and not directory.exists():
+        return directory  # what is read lies elsewhere
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file; --telemetry-dir takes the directory that holds it")
     if not directory.is_dir():
@@ -110,7 +116,8 @@ def opened(
 ) -> Store:  # What was known of the directory as of the moment that is meant; UsageError where it is missing
     "Read the telemetry directory; what could not be read is said."
     with progress_bar() as tell:
-        every = TraceStore(telemetry_folder(settings), timezone=settings.timezone, final=True, progress=tell)
+        telemetry_folder(settings)
+        every = TraceStore(settings.telemetry_paths, timezone=settings.timezone, final=True, progress=tell)
         every.refresh()
     store = store_for(every, settings)
     if isinstance(store, StoreAsOf) and len(every.columns) and not store.cut.facts:

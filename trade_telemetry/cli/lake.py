@@ -16,8 +16,10 @@ from .flags import Output
 from ..config import Settings
 from ..flags import WHERE, flag
 from ..progress import progress_bar
-from ..scale.compact import CompactReport, compact as compact_into
-from ..scale.verify import VerifyReport, verify as verify_lake
+from ..scale.compact import CompactReport
+from ..scale.compact import compact as compact_into
+from ..scale.verify import VerifyReport
+from ..scale.verify import verify as verify_lake
 from ..store.manifest import BUCKETS
 from ..wording import plural
 

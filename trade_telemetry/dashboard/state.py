@@ -497,7 +497,7 @@ def marks_known(
     runs: Sequence[RunInfo],  # Runs of the store
 ) -> list[Mark]:  # Oldest first
     "Mark what had happened by the moment that is shown."
-    return marks_of(starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs))))
+    return marks_of(starts, read_notes(settings.telemetry_paths, now_of(settings, clock_of(runs))))
 
 
 def rules_stamp(
@@ -617,7 +617,7 @@ class StateSource:
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
         self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
-            self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
+            self.store = TraceStore(settings.telemetry_paths, timezone=settings.timezone)
             self.looks = Looks(self.store, settings)
 
     @classmethod

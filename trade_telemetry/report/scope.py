@@ -176,7 +176,7 @@ def open_report(
     directory = known.telemetry_storage_path if telemetry_dir is None else Path(telemetry_dir)
     known = known.model_copy(update={"telemetry_storage_path": directory})
     asked = Scope(**scope)
-    store = TraceStore(directory, timezone=known.timezone, final=True)
+    store = TraceStore(known.telemetry_paths, timezone=known.timezone, final=True)
     store.refresh()
     shown = store_for(store, known)
     view = choose_view(shown.columns, shown.runs(), asked.wanted(), known.timezone)
