@@ -39,7 +39,7 @@ FLAGS = {
         --format:table|json=table --json:on
     """,
     "compact": """
-        --config:path --buckets:int=8 --format:table|json=table --json:on
+        --config:path --buckets:int=8 --keep:word --format:table|json=table --json:on
     """,
     "verify": """
         --head:word --prune:on --format:table|json=table --json:on

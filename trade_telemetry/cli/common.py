@@ -102,6 +102,9 @@ def telemetry_folder(
     directory = settings.telemetry_storage_path
     if (address := address_of(directory)) is not None:
         raise UsageError(f"{address} is an address; --lake takes it, --telemetry-dir a directory")
+    for place in settings.telemetry_lakes:
+        if address_of(place) is None and not Path(place).exists():
+            raise UsageError(f"no such lake or telemetry directory: {place}")
     if settings.telemetry_lakes and not directory.exists():
         return directory  # what is read lies elsewhere
     if directory.exists() and not directory.is_dir():

@@ -5,7 +5,8 @@
 # %% ../../nbs/cli/21_lake.ipynb #imports
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +19,15 @@ from ..flags import WHERE, flag
 from ..progress import progress_bar
 from ..scale.compact import CompactReport
 from ..scale.compact import compact as compact_into
+from ..scale.retention import RetentionReport, months_of, retain
 from ..scale.verify import VerifyReport
 from ..scale.verify import verify as verify_lake
 from ..store.manifest import BUCKETS
+from ..timezones import zone_of
 from ..wording import plural
 
 # %% auto #0
-__all__ = ['LAKE', 'bytes_told', 'compact_answer', 'verify_answer', 'compact', 'verify']
+__all__ = ['LAKE', 'bytes_told', 'compact_answer', 'with_retention', 'verify_answer', 'compact', 'verify']
 
 # %% ../../nbs/cli/21_lake.ipynb #bytes-told
 def bytes_told(
@@ -62,6 +65,16 @@ def compact_answer(
     return Answer(facts, tuple(lines), 0, "\n".join(notes))
 
 
+def with_retention(
+    answer: Answer,  # Of a compact
+    report: RetentionReport,  # Of what followed it
+) -> Answer:  # Both
+    "Tell what was dropped."
+    said = f"{plural(report.rows, 'row')} before {report.until} dropped; their sums stay"
+    parts = (*answer.parts, said if report.rows else f"no rows before {report.until} to drop")
+    return replace(answer, facts=(answer.facts or {}) | {"dropped": asdict(report)}, parts=parts)
+
+# %% ../../nbs/cli/21_lake.ipynb #verify-answer
 def verify_answer(
     report: VerifyReport,  # Of a verify
     prune: bool = False,  # Was more than proof asked for?
@@ -109,6 +122,14 @@ def compact(
     buckets: Annotated[
         int, flag("of a new lake: strategies are spread over so many", "N", group=LAKE)
     ] = BUCKETS,
+    keep: Annotated[
+        str | None,
+        flag(
+            'drop older rows, such as "24 months"; their sums stay for ever (default: keep all)',
+            "TIME",
+            group=LAKE,
+        ),
+    ] = None,
     output: Output = Output(),
 ) -> int:  # 0
     """Put closed history into a lake: Parquet, seven times smaller, read much faster.
@@ -119,10 +140,13 @@ def compact(
     Several machines may compact into one lake. Credentials of an object
     store come from the environment.
     """
-    settings = Settings.load(config)
+    settings, months = Settings.load(config), None if keep is None else months_of(keep)
     with progress_bar(what="compacting") as tell:
         report = compact_into(source, dest, timezone=settings.timezone, buckets=buckets, progress=tell)
-    return deliver(compact_answer(report), output.as_json)
+    answer = compact_answer(report)
+    if months is not None:
+        answer = with_retention(answer, retain(dest, months, time.time(), zone_of(settings.timezone)))
+    return deliver(answer, output.as_json)
 
 # %% ../../nbs/cli/21_lake.ipynb #verify
 def verify(
