@@ -515,7 +515,7 @@ def marks_known(
     runs: Sequence[RunInfo],  # Runs of the store
 ) -> list[Mark]:  # Oldest first
     "Mark what had happened by the moment that is shown."
-    return marks_of(starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs))))
+    return marks_of(starts, read_notes(settings.telemetry_paths, now_of(settings, clock_of(runs))))
 
 
 def rules_stamp(
@@ -646,7 +646,7 @@ class StateSource:
         if settings:
             share_allocator()
             self.store = (TraceStore if pool_now() is None or settings.as_of is not None else working_store)(
-                settings.telemetry_storage_path, timezone=settings.timezone
+                settings.telemetry_paths, timezone=settings.timezone
             )
             self.looks = Looks(self.store, settings)
 
