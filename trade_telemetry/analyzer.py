@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from math import isfinite
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from ..aggregate import restrict
 from ..arrays import Bools, Floats, Ints
 from ..clock import now_of
 from ..config import Settings
@@ -29,7 +30,6 @@ from trade_telemetry.health_sentences import (
     StreamCode,
     SymbolHealth,
 )
-from ..aggregate import restrict
 from .alert_rules import AlertRules, Case, Judged, case_of, find_rules
 from trade_telemetry.judgement.bar import (
     FOLDER,

@@ -5,23 +5,20 @@
 # %% ../../nbs/judgement/45_rank.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, nan
-from typing import Any
 
 import numpy as np
 
-from ..arrays import Floats
 from trade_telemetry.judgement.deflated_sharpe import (
     average_correlation,
     deflated_sharpe_ratio,
     effective_trials,
     expected_max_sharpe,
 )
-from .overfitting import UNKNOWN, Overfitting, overfitting
+from .overfitting import Overfitting, overfitting
 from .trials import Trial, TrialName, Trials, side_by_side
-from ..jsonable import to_json_value
 from ..timezones import date_of_day
 from ..wording import number, plain_text, plural, share
 
@@ -84,11 +81,6 @@ class Ranking:
     last_day: str | None
     overfitting: Overfitting
     rows: tuple[Ranked, ...]  # By deflated Sharpe ratio, the best first
-
-    def to_dict(self) -> dict[str, Any]:
-        "The same for JSON; nan is None."
-        found: dict[str, Any] = to_json_value(self)
-        return found
 
 
 def _order(row: Ranked) -> tuple[float, float, str, str, str]:

@@ -5,7 +5,7 @@
 # %% ../../nbs/judgement/44_trials.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import NamedTuple

@@ -22,9 +22,9 @@ from ..judgement.live_vs_backtest import AgainstBacktest, LiveVsBacktest, live_v
 from ..metrics.aggregates import fold
 from ..metrics.day_figures import days_of
 from ..metrics.record import AccuracyMetrics, measure
-from ..sentences import ComparisonVerdict
 from ..scale.workers import at_work, pool_now, workers_of
 from ..scale.working_store import working_store
+from ..sentences import ComparisonVerdict
 from ..store.as_of import as_of_sentence, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.runs import LoadReport
