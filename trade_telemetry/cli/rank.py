@@ -11,6 +11,7 @@ from cyclopts import Group
 
 from trade_telemetry.cli.common import (
     Answer,
+    Part,
     Reading,
     choice_note,
     deliver,
@@ -74,9 +75,16 @@ def rank_answer(
         return Answer(None, code=1, note="nothing to rank: no backtest has a trade")
     left = len(ranking.rows) - top
     more = [f"{plural(left, 'more trial')} (--top {len(ranking.rows)} or --json)"] if left > 0 else []
-    parts = (first_words(ranking), "", rank_sheet(ranking.rows[:top]), *more, "", *further_words(ranking))
+    parts: list[Part] = [
+        first_words(ranking),
+        "",
+        rank_sheet(ranking.rows[:top]),
+        *more,
+        "",
+        *further_words(ranking),
+    ]
     facts = {"summary": first_words(ranking), **to_json_value(ranking), "notes": further_words(ranking)}
-    return Answer(facts, parts)
+    return Answer(facts, tuple(parts))
 
 # %% ../../nbs/cli/22_rank.ipynb #verb
 SWEEP = Group("The sweep", sort_key=3)

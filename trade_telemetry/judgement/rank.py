@@ -18,7 +18,7 @@ from trade_telemetry.judgement.deflated_sharpe import (
     expected_max_sharpe,
 )
 from .overfitting import Overfitting, overfitting
-from .trials import Trial, TrialName, Trials, side_by_side
+from .trials import Trial, Trials, side_by_side
 from ..timezones import date_of_day
 from ..wording import number, plain_text, plural, share
 
@@ -106,13 +106,13 @@ def rank(
     deviation = float(ratios.std(ddof=1)) if len(ratios) > 1 else nan
     effective = effective_trials(counted, correlation)
     rows = [_ranked(trial, effective, counted, deviation) for trial in trials.known]
-    days = [str(date_of_day(int(common.day[k]))) for k in (0, -1)] if len(common.day) else [None, None]
+    first, last = (str(date_of_day(int(common.day[k]))) if len(common.day) else None for k in (0, -1))
     luck, most = (
         expected_max_sharpe(n, deviation) if isfinite(deviation) else nan for n in (effective, float(counted))
     )
     return Ranking(
         len(trials), said, len({name.run for name in (*(t.name for t in trials.known), *trials.unknown)}), len(trials.unknown),
-        correlation, effective, deviation, luck, most, len(common.names), *days,
+        correlation, effective, deviation, luck, most, len(common.names), first, last,
         overfitting(common.daily, tell=tell), tuple(sorted(rows, key=_order)),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ def _of_rows(rows: TraceColumns, timezone: str | tzinfo) -> Summed:
     codes = np.stack([part[row] for part, _ in parts])
     edges = [0, *(np.flatnonzero((np.diff(codes) != 0).any(axis=0)) + 1).tolist(), lines]
     found: Summed = {}
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         run, strategy, version = codes[:, low].tolist()
         name = TrialName(
             rows.runs[run], plain_name(rows.strategies[strategy]), plain_name(rows.versions[version])
