@@ -34,6 +34,11 @@ FLAGS = {
         --symbol:word --account:word --timezone:word --time-format:word --pair:fifo --append:word --trust:on
         --dry-run:on
     """,
+    "rank": """
+        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
+        --trials:int --top:int=20
+        --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
+    """,
     "note": """
         --config:path --telemetry-dir:path --text:word --strategy:word --at:word --list:on --remove:word
         --format:table|json=table --json:on
@@ -49,12 +54,14 @@ FLAGS = {
         --format:table|json|prometheus=table --json:on
         --by:strategy|symbol|exit_reason|entry_tag|version|account|weekday|exit_weekday|hour|holding|month|direction*
         --rolling:int --features:on --session-open:word --out:path
+        --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "compare": """
         --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word
         --format:table|json=table --json:on --live-vs-backtest:on
         --by:strategy|run|symbol|mode|exit_reason --labels:words --first:word=intraday
         --second:word=swing
+        --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "reconcile": """
         --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
@@ -68,6 +75,7 @@ FLAGS = {
         --json:on --alert-precision-threshold:float --rules:path --on-alert:word --remember:path
         --variants-tried:int --desk-wide:on --verbose:on
         --notify:words --page-url:word --notify-state:path
+        --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "watch": """
         --config:path --telemetry-dir:path --lake:words --symbols:words --strategy:word --every:float=300.0 --once:on
@@ -79,13 +87,20 @@ FLAGS = {
         --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word
         --format:table|json=table --json:on --alert-precision-threshold:float --rules:path
         --variants-tried:int --desk-wide:on
+        --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "export": """
+<<<<<<< HEAD
         --config:path --telemetry-dir:path --lake:words --as-of:word --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
+=======
+        --config:path --telemetry-dir:path --as-of:word --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
+        --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
+>>>>>>> exec
     """,
     "report": """
         --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word --against:word
         --start:word --end:word --first:word --second:word --data-dir:path --title:word --out:path=report.html --open:on
+        --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "dashboard": """
         --config:path --telemetry-dir:path --lake:words --as-of:word --port:int --open:on --refresh-interval:int

@@ -337,7 +337,7 @@ LINES: dict[str, tuple[str, ...]] = {
         "check --on-alert 'mail -s alert me@example.com' --remember told.json",
         "check --notify ntfy://my-desk --page-url http://127.0.0.1:8866",
     ),
-    "judge": ("judge", "judge --json"),
+    "judge": ("judge", "judge --json", "judge --executor processes", "judge --executor dask --scheduler tls://desk.example.com:8786"),
 }  # fmt: skip
 
 # %% ../../nbs/cli/02_flags.ipynb #more-examples
@@ -352,6 +352,9 @@ LINES |= {
     ),
     "verify": (
         "verify data/analytics lake", "verify data/analytics lake --prune", "verify data/analytics lake --head 12-3f9a",
+    ),
+    "rank": (
+        "rank", "rank --strategy mine --top 50", "rank --trials 5000 --json",
     ),
     "note": (
         "note 'switched data vendor' --strategy gap_fade --at 2025-06-30T14:00", "note --list",

@@ -31,6 +31,7 @@ VERBS = {  # name: where its function is
     "watch": "trade_telemetry.cli.watch:watch",
     "export": "trade_telemetry.cli.judge:export",
     "report": "trade_telemetry.cli.judge:report",
+    "rank": "trade_telemetry.cli.rank:rank",
     "note": "trade_telemetry.cli.note:note",
     "dashboard": "trade_telemetry.cli.run:dashboard",
     "compact": "trade_telemetry.cli.lake:compact",

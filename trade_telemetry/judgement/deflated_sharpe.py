@@ -48,6 +48,8 @@ def average_correlation(
     daily: Floats,  # Daily returns, shape (days, trials)
 ) -> float:  # In [-1, 1]; nan under two trials with spread
     "Average the correlations of all pairs of trials."
+    if len(daily) < 2:
+        return nan
     spread = daily.std(axis=0)
     own = daily[:, spread > 1e-12 * np.abs(daily).max(axis=0, initial=0.0)]
     n = own.shape[1]

@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from ..aggregate import restrict
 from ..arrays import Bools, Floats, Ints
 from ..clock import now_of
 from ..config import Settings
@@ -29,7 +30,7 @@ from trade_telemetry.health_sentences import (
     StreamCode,
     SymbolHealth,
 )
-from .alert_rules import AlertRules, Case, case_of, find_rules
+from .alert_rules import AlertRules, Case, Judged, case_of, find_rules
 from trade_telemetry.judgement.bar import (
     FOLDER,
     RATE_STEP,
@@ -43,7 +44,7 @@ from trade_telemetry.judgement.bar import (
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'health_so_far', 'health_of', 'desk_of']
+           'health_of_case', 'OneStrategy', 'judged_one', 'case_part', 'health_of_each', 'health_so_far', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from .desk_rows import DeskRows, desk_rows_of
@@ -72,6 +73,7 @@ from trade_telemetry.judgement.monitor import (
     monitor,
 )
 from .streams import SymbolDays, Watchable, streams_of
+from ..scale.workers import for_each, pool_now
 from ..store.view import View
 from ..timezones import date_of_day
 
@@ -439,6 +441,61 @@ def _worst_first(found: Sequence[Health]) -> dict[str, Health]:
     ordered = sorted(found, key=lambda h: (rank.index(h.state), h.chance if h.chance == h.chance else 1.0))
     return {h.strategy: h for h in ordered}
 
+# %% ../../nbs/judgement/17_health.ipynb #each
+class OneStrategy(NamedTuple):
+    "A strategy to be judged, wherever that is."
+
+    case: Case
+    draw: bool
+    find: bool
+    folder: Path | None
+    sharing: int
+
+    def __str__(self) -> str:
+        return f"strategy {', '.join(self.case.live.calls.strategies)}"
+
+
+def judged_one(
+    one: OneStrategy,
+) -> dict[str, Health]:  # Empty where there is nothing to be watched
+    "Judge a strategy."
+    return health_of_case(*one)
+
+
+def case_part(
+    case: Case,  # Of several strategies
+    names: Collection[str],  # Of some of them
+) -> Case:  # Their sums, without rows
+    "Take a part of a case."
+
+    def own(side: Judged) -> Judged:
+        money, calls, claims = (
+            restrict(part, strategies=names) for part in (side.money, side.calls, side.claims)
+        )
+        days = {name: part for name, part in side.days.items() if name in names}
+        return Judged(money, calls, claims, side.by_row & frozenset(names), days)
+
+    return replace(case, figure=case.figure.take(slice(0)), live=own(case.live), past=own(case.past))
+
+
+def health_of_each(
+    case: Case,  # As `health_of_case`, like all that follows
+    draw: bool = True,
+    find: bool = False,
+    folder: Path | None = None,
+    sharing: int | None = None,
+) -> dict[str, Health]:
+    "Say of every strategy of a case whether it still works, with those who work now."
+    pool, names = pool_now(), case.live.calls.strategies
+    if pool is None or len(names) < 2:
+        return health_of_case(case, draw, find, folder, sharing)
+    if sharing is None:
+        watched = streams_of(case.live, case.past, case.whole) if case.rules.desk_wide else {}
+        sharing = _sharing(watched, case.rules)
+    kept = folder if pool.here else None
+    asked = [OneStrategy(case_part(case, [name]), draw, find, kept, sharing) for name in names]
+    return _worst_first([one for found in for_each(asked, judged_one) for one in found.values()])
+
 # %% ../../nbs/judgement/17_health.ipynb #desk-health
 _Keys = tuple[str, str, str]  # Of the thorough answer, of how fast losses are found, of the answer in a hurry
 
@@ -518,7 +575,7 @@ def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, _Keys], names: l
         some = [name for name in names if asked.find(name) == find]
         for case in asked.desk.cases(some):
             sharing = _sharing_apart(asked.desk, rules, kept)
-            found = health_of_case(case, draw, find, asked.folder, sharing)
+            found = health_of_each(case, draw, find, asked.folder, sharing)
             for name in {*case.live.money.strategies} & set(keys):
                 _keep(kept, keys[name], found.get(name), draw, find)
 
@@ -578,7 +635,7 @@ def health_so_far(
     "Say of every live strategy whether it still works, as far as there is time."
     asked = _asked_of(view, settings, rules, now, draw, find)
     if isinstance(asked, Case):
-        return health_of_case(asked, draw, bool(find), settings.telemetry_storage_path / FOLDER), 0
+        return health_of_each(asked, draw, bool(find), settings.telemetry_storage_path / FOLDER), 0
     return ({}, 0) if asked is None else _health_apart(asked, patience)
 
 # %% ../../nbs/judgement/17_health.ipynb #health-of
@@ -595,7 +652,15 @@ def health_of(
     str, Health
 ]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
     "Say of every live strategy whether it still works."
+<<<<<<< ours
     return health_so_far(view, settings, rules, now, draw, find, patience)[0]
+=======
+    asked = _asked_of(view, settings, rules, now, draw, find)
+    if isinstance(asked, Case):
+        folder = settings.telemetry_storage_path / FOLDER
+        return health_of_each(asked, draw, bool(find), folder)
+    return {} if asked is None else _health_apart(asked, patience)
+>>>>>>> theirs
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(

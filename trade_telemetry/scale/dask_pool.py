@@ -176,7 +176,7 @@ class DaskPool(Pool):
         "Have workers, and know how many."
         if self.client is None:
             self.cluster = local_cluster(*self.asked)
-            self.client = _distributed().Client(self.cluster, set_as_default=False)
+            self.client, self.here = _distributed().Client(self.cluster, set_as_default=False), True
         self.name = f"the cluster at {self.client.scheduler.address}"
         super().__init__(DaskExecutor(self.client), check_workers(self.client))
 

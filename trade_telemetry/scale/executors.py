@@ -40,7 +40,7 @@ class InlineExecutor(Executor):
 def local_pool() -> Pool:
     "The process that asks."
     pool = Pool(InlineExecutor(), 1)
-    pool.name = "this process"
+    pool.name, pool.here = "this process", True
     return pool
 
 # %% ../../nbs/scale/11_executors.ipynb #cores
@@ -58,7 +58,7 @@ ALONE = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
 class ProcessPool(Pool):
     "Processes of this machine."
 
-    name = "processes"
+    name, here = "processes", True
 
     def __init__(
         self,

@@ -119,6 +119,7 @@ class Pool:
     name = "executor"  # For people
     lost: tuple[type[BaseException], ...] = (BrokenExecutor,)  # Errors that say: a worker died
     retries = 2  # So often a part is tried again by itself
+    here = False  # Do workers see the files of this machine?
     patience: float | None = None  # Seconds without a result after which it is asked whether it is stuck
 
     def __init__(
