@@ -31,7 +31,8 @@ from ..store.runs import RunFacts, run_facts
 # %% auto #0
 __all__ = ['Owner', 'Ids', 'no_state', 'SCHEMA', 'MAGIC', 'TYPES', 'POSITION_TYPES', 'SUM_ARRAYS', 'Overlap', 'Positions',
            'settled', 'State', 'with_parts', 'lines_of_rows', 'ranks_of_keys', 'lines_within', 'state_of',
-           'merge_states', 'narrowed', 'rows_narrowed', 'state_bytes', 'state_from_bytes', 'state_digest']
+           'merge_states', 'runs_apart', 'runs_together', 'narrowed', 'rows_narrowed', 'state_bytes',
+           'state_from_bytes', 'state_digest']
 
 # %% ../../nbs/scale/01_state.ipynb #owner
 Owner = tuple[str, str, float]  # Run, mode, and the share of rows that was kept: 1.0 where all were
@@ -333,6 +334,39 @@ def merge_states(
         bad=sum(s.bad for s in some),
     )
     return with_parts(merged, parts)
+
+# %% ../../nbs/scale/01_state.ipynb #runs-apart
+def runs_apart(
+    state: State,  # Of any runs
+) -> dict[str, State]:  # By run
+    "Take a state apart."
+    parts, wrong = dict[str, dict[Owner, Aggregate]](), dict[str, dict[tuple[str, str, str], int]]()
+    for owner, own in state.parts.items():
+        parts.setdefault(owner[0], {})[owner] = own
+    for name, count in state.wrong.items():
+        wrong.setdefault(name[0], {})[name] = count
+    return {
+        run: with_parts(
+            State(ids={run: state.ids[run]}, positions={run: state.positions[run]}, facts={run: facts}, wrong=wrong.get(run, {}), zone=state.zone),
+            parts.get(run, {}),
+        )
+        for run, facts in state.facts.items()
+    }  # fmt: skip
+
+
+def runs_together(
+    states: Iterable[State],  # Of different runs, in one zone
+) -> State:  # Of all of them
+    "Put states of different runs side by side."
+    joined: dict[str, dict[Any, Any]] = {
+        name: {} for name in ("sums", "sampled", "ids", "positions", "facts", "wrong")
+    }
+    zone, bad = "", 0
+    for state in states:
+        for name, own in joined.items():
+            own |= getattr(state, name)
+        zone, bad = zone or state.zone, bad + state.bad
+    return State(**joined, zone=zone, bad=bad)
 
 # %% ../../nbs/scale/01_state.ipynb #narrow
 SCHEMA = 1  # Of the bytes of a state
