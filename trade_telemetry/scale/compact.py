@@ -21,7 +21,7 @@ import orjson
 
 from ..capture.notes import NOTES
 from .closed import QUIET_SECONDS, Closed, closed_segments
-from .taking import Taken, take_segment
+from .taking import Taken, joined_texts, take_segment
 from ..store.columns import TraceColumns
 from ..store.files import FoundFile, Progress, find_files
 from ..store.lake import bucket_of, is_lake
@@ -45,35 +45,17 @@ from trade_telemetry.store.manifest import (
     content_hash,
     read_contents,
 )
-from ..store.parquet_rows import NO_TEXT, Texts, parquet_bytes, table_of
+from ..store.parquet_rows import parquet_bytes, table_of
 from ..store.runs import read_record, record_state
 from ..trace import MODES
 
 # %% auto #0
-__all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'joined_texts', 'partitions', 'write_parts', 'copy_of',
-           'write_documents', 'Source', 'look_at', 'check_apart', 'Todo', 'plan', 'CompactReport', 'gathered',
-           'Compactor', 'orphans', 'compact']
+__all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitions', 'write_parts', 'copy_of', 'write_documents',
+           'Source', 'look_at', 'check_apart', 'Todo', 'plan', 'CompactReport', 'gathered', 'Compactor', 'orphans',
+           'compact']
 
-# %% ../../nbs/scale/22_compact.ipynb #texts-joined
+# %% ../../nbs/scale/22_compact.ipynb #partitions
 MOST_ROWS = 1 << 20  # Of a part
-
-
-def joined_texts(
-    taken: Sequence[Taken],  # Stretches
-) -> Texts:  # Of all their rows
-    "Stack texts; where a stretch has none of a kind, its rows have an empty one."
-    import pyarrow as pa
-
-    names = dict.fromkeys(name for one in taken for name in one.texts)
-    joined = {}
-    for name in names:
-        nothing = NO_TEXT.get(name, "")
-        pieces = [
-            one.texts[name] if name in one.texts else pa.array([nothing] * len(one.columns), pa.string())
-            for one in taken
-        ]
-        joined[name] = pa.chunked_array(pieces).combine_chunks()
-    return joined
 
 
 def partitions(

@@ -17,12 +17,12 @@ from ..store.columns import TraceColumns
 from ..store.files import FollowedFile, FoundFile, read_header
 from ..store.lake_beside import on_disk, opened_plain
 from ..store.manifest import Range, content_hash
-from ..store.parquet_rows import Texts, texts_of
+from ..store.parquet_rows import NO_TEXT, Texts, texts_of
 from ..store.record_reader import UNFINISHED, parse_bytes
 from ..store.records import Origin
 
 # %% auto #0
-__all__ = ['STRETCH', 'LONGEST_HEADER', 'Taken', 'range_id', 'read_in_zone', 'stretch_of', 'take_segment']
+__all__ = ['STRETCH', 'LONGEST_HEADER', 'Taken', 'range_id', 'read_in_zone', 'stretch_of', 'joined_texts', 'take_segment']
 
 # %% ../../nbs/scale/21_taking.ipynb #taken
 STRETCH = 1 << 25  # Bytes that are read at once
@@ -107,6 +107,24 @@ def stretch_of(
         bad=tuple(bad),
     )
     return Taken(made, replace(columns, runs=[run] * len(columns.runs)), texts), used
+
+# %% ../../nbs/scale/21_taking.ipynb #joined-texts
+def joined_texts(
+    taken: Sequence[Taken],  # Stretches
+) -> Texts:  # Of all their rows
+    "Stack texts; where a stretch has none of a kind, its rows have an empty one."
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for one in taken for name in one.texts)
+    joined = {}
+    for name in names:
+        nothing = NO_TEXT.get(name, "")
+        pieces = [
+            one.texts[name] if name in one.texts else pa.array([nothing] * len(one.columns), pa.string())
+            for one in taken
+        ]
+        joined[name] = pa.chunked_array(pieces).combine_chunks()
+    return joined
 
 # %% ../../nbs/scale/21_taking.ipynb #first
 def _first(file: FoundFile, data: bytes, timezone: tzinfo, final: bool) -> tuple[Origin | None, int]:

@@ -57,7 +57,8 @@ def standing(
     "Compare a file with what was taken of it."
     if not ranges:
         return "new"
-    if not sure and ranges[-1].disk == on_disk(path):
+    size, changed = on_disk(path)
+    if not size or (not sure and ranges[-1].disk == (size, changed)):
         return "same"
     try:
         with opened_plain(path) as file:
@@ -334,7 +335,7 @@ class FollowedLakes:
         for file in found:
             ranges = taken.get((there.get(file.run, ""), file.path.name.removesuffix(".gz")), [])
             how = self._standing(file.path, ranges)
-            if how in ("grown", "changed"):
+            if how == "grown":
                 seen.without |= {one.id for one in ranges}
             if how != "same":
                 left.append(replace(file, run=names.get(file.run, file.run)))

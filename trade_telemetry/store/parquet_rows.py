@@ -149,7 +149,6 @@ def parquet_bytes(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    floats = [f.name for f in table.schema if f.type == pa.float64()]
     coded = [f.name for f in table.schema if pa.types.is_dictionary(f.type)] + [
         "range",
         "currency",
@@ -158,7 +157,7 @@ def parquet_bytes(
     sink = io.BytesIO()
     pq.write_table(
         table, sink, row_group_size=WIDTH, compression="zstd", compression_level=LEVEL, use_dictionary=coded,
-        use_byte_stream_split=floats, write_statistics=["range", "line", "exit_timestamp", "strategy"],
+        column_encoding=dict.fromkeys((*TIMES, "line"), "DELTA_BINARY_PACKED"), write_statistics=["range", "line", "exit_timestamp", "strategy"],
         store_schema=False,
     )  # fmt: skip
     return sink.getvalue()
@@ -176,8 +175,9 @@ def parquet_table(
     "Decode some columns of a part."
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(source, read_dictionary=list(CODED))
-    wanted = [name for name in names if name in file.schema_arrow.names]
+    file = pq.ParquetFile(source, read_dictionary=list(CODED), memory_map=isinstance(source, str))
+    there = file.schema_arrow.names
+    wanted = [name for name in names if name in there]
     if rows is None:
         return file.read(columns=wanted, use_threads=False)
     return pq.read_table(source, columns=wanted, filters=rows, use_threads=False)
