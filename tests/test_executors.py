@@ -117,14 +117,20 @@ def test_a_killed_worker_takes_nothing_with_it(
 
 @pytest.mark.parametrize("kind", ["processes", "dask"])
 def test_a_part_that_always_kills_its_worker_is_named(
-    kind: str, desk: Path, cluster: DaskPool, processes: ProcessPool, tmp_path: Path
+    kind: str,
+    desk: Path,
+    cluster: DaskPool,
+    processes: ProcessPool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool: Pool = processes if kind == "processes" else cluster
+    monkeypatch.setattr(pool, "retries", 1)
     parts: list[FilePart | Deadly] = [*file_parts(find_files([desk])[0])[:4]]
     parts[2] = Deadly(parts[2], tmp_path / "deaths", 99)  # type: ignore[arg-type]
-    with pytest.raises(PartError, match=r"traces_2\.csv was tried \d times?, and each time the worker died"):
+    with pytest.raises(PartError, match=r"traces_2\.csv was tried 2 times, and each time the worker died"):
         map_reduce(parts, fold_or_die, merge_folded, pool, batch=2)
-    assert (tmp_path / "deaths").stat().st_size <= 10
+    assert (tmp_path / "deaths").stat().st_size == 3  # once beside others, twice by itself
     assert digest(map_reduce(parts[:2], fold_part, merge_folded, pool)) == digest(
         merge_folded(*map(fold_part, parts[:2]))
     )  # it goes on working

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from .executors import cores
 from .map_reduce import Pool, VersionError, stamp
 
 # %% auto #0
-__all__ = ['NEEDED', 'PATIENCE', 'is_loopback', 'scheduler_address', 'connected', 'local_cluster', 'check_workers', 'DaskPool']
+__all__ = ['NEEDED', 'PATIENCE', 'T', 'is_loopback', 'scheduler_address', 'connected', 'local_cluster', 'check_workers',
+           'DaskExecutor', 'DaskPool']
 
 # %% ../../nbs/scale/12_dask_pool.ipynb #address
 def is_loopback(
@@ -113,9 +116,40 @@ def check_workers(
         raise VersionError(f"the worker at {address} {what}, this is {here}; install the same on both")
     return sum(client.ncores().values())
 
+# %% ../../nbs/scale/12_dask_pool.ipynb #executor
+T = TypeVar("T")
+
+
+class DaskExecutor(Executor):
+    "The workers of a client as an executor."
+
+    def __init__(
+        self,
+        client: Any,  # Of Dask
+    ) -> None:
+        self.client = client
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        "Have a worker do a call."
+        local: Future[T] = Future()
+        remote = self.client.submit(fn, *args, pure=False, **kwargs)
+
+        def settle(_: object) -> None:
+            if local.set_running_or_notify_cancel():
+                try:
+                    local.set_result(remote.result())
+                except BaseException as error:  # noqa: BLE001  it is raised where the result is asked for
+                    local.set_exception(error)
+
+        remote.add_done_callback(settle)
+        local.add_done_callback(lambda own: remote.cancel() if own.cancelled() else None)
+        return local
+
 # %% ../../nbs/scale/12_dask_pool.ipynb #dask-pool
 class DaskPool(Pool):
     "The workers of a scheduler."
+
+    patience = 5.0
 
     def __init__(
         self,
@@ -126,23 +160,44 @@ class DaskPool(Pool):
         insecure: bool = False,  # Is an open network allowed?
     ) -> None:
         distributed = _distributed()
-        self.lost = (*Pool.lost, distributed.scheduler.KilledWorker)
-        self.cluster, self.client = None, None
+        self.lost = (*Pool.lost, distributed.scheduler.KilledWorker, distributed.client.FutureCancelledError)
+        self.cluster, self.client, self.idle = None, None, 0
+        self.asked = workers or cores(), memory
         try:
-            if scheduler is None:
-                self.cluster = local_cluster(workers or cores(), memory)
-                self.client = distributed.Client(self.cluster, set_as_default=False)
-            else:
+            if scheduler is not None:
                 self.client = connected(scheduler_address(scheduler, insecure))
                 self.retries = 0  # a scheduler of others has tried several times itself
-            self.name = f"the cluster at {self.client.scheduler.address}"
-            super().__init__(self.client.get_executor(pure=False), check_workers(self.client))
+            self._begin()
         except BaseException:
             self.close()
             raise
 
+    def _begin(self) -> None:
+        "Have workers, and know how many."
+        if self.client is None:
+            self.cluster = local_cluster(*self.asked)
+            self.client = _distributed().Client(self.cluster, set_as_default=False)
+        self.name = f"the cluster at {self.client.scheduler.address}"
+        super().__init__(DaskExecutor(self.client), check_workers(self.client))
+
+    def stuck(self) -> bool:
+        "Has there been no worker for a while?"
+        gone = self.client is None or self.client.status != "running" or not self.client.ncores()
+        self.idle = self.idle + 1 if gone else 0
+        return self.idle >= 3
+
+    def renew(self) -> bool:
+        "Start the cluster again, if it is one of our own."
+        if self.cluster is None:
+            return False
+        self.close()
+        self.idle = 0
+        self._begin()
+        return True
+
     def close(self) -> None:
         "Part from the scheduler, and end what was started here."
-        for one in (self.client, self.cluster):
-            if one is not None:
-                one.close()
+        one, other, self.client, self.cluster = self.client, self.cluster, None, None
+        for own in (one, other):
+            if own is not None:
+                own.close()

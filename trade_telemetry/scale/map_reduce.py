@@ -119,7 +119,7 @@ class Pool:
     name = "executor"  # For people
     lost: tuple[type[BaseException], ...] = (BrokenExecutor,)  # Errors that say: a worker died
     retries = 2  # So often a part is tried again by itself
-    alone = False  # Does the caller itself do the work?
+    patience: float | None = None  # Seconds without a result after which it is asked whether it is stuck
 
     def __init__(
         self,
@@ -131,6 +131,10 @@ class Pool:
 
     def renew(self) -> bool:
         "Have a working executor again; False where that cannot be."
+        return False
+
+    def stuck(self) -> bool:
+        "Is nobody left who could give a result?"
         return False
 
     def close(self) -> None:
@@ -208,7 +212,7 @@ def _submit(pool: Pool, job: Job[T], parts: Sequence[Any]) -> Future[T]:
         return pool.executor.submit(job, parts)
     except BrokenExecutor as why:
         if not pool.renew():
-            raise PartError(f"{parts[0]} was lost: a worker of {pool.name} died") from why
+            raise PartError(f"{parts[0]} was lost: no worker of {pool.name} is left") from why
         return pool.executor.submit(job, parts)
 
 
@@ -224,7 +228,9 @@ def _do_again(
     if deaths > pool.retries:
         raise PartError(f"{part} was tried {deaths} times, and each time the worker died") from why
     if not goes_on:
-        raise PartError(f"{part or units.parts(lost[0])[0]} was lost: a worker of {pool.name} died") from why
+        raise PartError(
+            f"{part or units.parts(lost[0])[0]} was lost: no worker of {pool.name} is left"
+        ) from why
 
 # %% ../../nbs/scale/10_map_reduce.ipynb #finished
 def finished(
@@ -239,8 +245,12 @@ def finished(
             while units.room(len(running), pool.size):
                 unit = units.take()
                 running[_submit(pool, job, units.parts(unit))] = unit
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            lost, why = list[Unit](), None
+            done, _ = wait(running, pool.patience, FIRST_COMPLETED)
+            lost: list[Unit] = []
+            why: BaseException | None = None
+            if not done and pool.stuck():
+                why = BrokenExecutor("no worker is left")
+                lost.append(running.pop(next(iter(running))))
             for future in sorted(done, key=running.__getitem__):
                 unit = running.pop(future)
                 try:
