@@ -37,7 +37,7 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'QuietHours',
+__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'States', 'QuietHours',
            'SettingsError', 'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings',
            'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at', 'project_file']
 
@@ -111,6 +111,7 @@ def _two_times(given: str) -> str:
 
 
 Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
+States = Literal["auto", "always", "never"]
 QuietHours = Annotated[str, AfterValidator(_two_times)]
 
 # %% ../nbs/12_config.ipynb #moment-meant
@@ -157,11 +158,10 @@ class Settings(BaseSettings):
     telemetry_max_file_size_mb: Annotated[float, Field(gt=0)] = 50.0  # Size at which a segment is closed
     telemetry_compression: bool = False  # gzip closed segments
     telemetry_buffer_size: Annotated[int, Field(ge=1)] = 100  # Rows that trigger a flush of a backtest
+    telemetry_states: States = "auto"  # Keep sums of old files beside them: auto (many), always, never
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
-    session: str = Field(
-        "NYSE", validation_alias="TELEMETRY_SESSION"
-    )  # NYSE, NSE, FX, 24H, or an exchange: XNYS
+    session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
     as_of: datetime | None = Field(
         None, validation_alias="TELEMETRY_AS_OF"

@@ -20,9 +20,9 @@ from ..clock import as_of
 from ..config import Settings, project_file
 from ..flags import Place, UsageError, Where, remark
 from ..progress import progress_bar
+from ..scale.folded_store import open_store
 from ..store.as_of import Store, StoreAsOf, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
-from ..store.store import TraceStore
 from ..store.view import View, Wanted, choose_view
 from ..timezones import utc_of
 from ..wording import moment
@@ -110,7 +110,12 @@ def opened(
 ) -> Store:  # What was known of the directory as of the moment that is meant; UsageError where it is missing
     "Read the telemetry directory; what could not be read is said."
     with progress_bar() as tell:
-        every = TraceStore(telemetry_folder(settings), timezone=settings.timezone, final=True, progress=tell)
+        states = (
+            "never" if as_of(settings) is not None else settings.telemetry_states
+        )  # the past is cut from rows
+        every = open_store(
+            telemetry_folder(settings), states, timezone=settings.timezone, final=True, progress=tell
+        )
         every.refresh()
     store = store_for(every, settings)
     if isinstance(store, StoreAsOf) and len(every.columns) and not store.cut.facts:

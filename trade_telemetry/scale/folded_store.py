@@ -44,7 +44,7 @@ from ..store.store import KeptRows, TraceStore, runs_of
 
 # %% auto #0
 __all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'LARGE_BYTES', 'plain_bytes', 'kept_as_rows', 'knows_sums', 'trusted_of',
-           'FoldedRuns', 'FoldedStore', 'is_large', 'open_store']
+           'runs_kept', 'kept_of', 'FoldedRuns', 'with_folded', 'FoldedStore', 'is_large', 'open_store']
 
 # %% ../../nbs/scale/04_folded_store.ipynb #kept-as-rows
 ROWS_BYTES = 64 << 20  # Of trace files whose rows are in memory, 0.2 M rows
@@ -102,6 +102,40 @@ def trusted_of(
             doubted.add(run)
     return trusted.only(runs=trusted.runs - doubted) if doubted else trusted
 
+# %% ../../nbs/scale/04_folded_store.ipynb #runs-kept
+def runs_kept(
+    kept: Kept,  # What a folder says
+    root: Path,  # Directory above it
+) -> tuple[dict[str, FoldedRun], int]:  # Runs by name; how many rows are in their states
+    "Take apart what is kept of a directory."
+    states, files = runs_apart(kept.state), dict[str, dict[str, KnownFile]]()
+    for path, known in kept.files.items():
+        files.setdefault(known.run, {})[os.path.join(os.path.abspath(root), path)] = known
+    runs = {}
+    for run, own in files.items():
+        twice, corrected = (
+            tuple(row_of(told, root) for told in some.get(run, ())) for some in (kept.twice, kept.corrected)
+        )
+        runs[run] = FoldedRun(states.get(run, no_state), own, twice, corrected)
+    return runs, kept.state.rows
+
+
+def kept_of(
+    runs: Mapping[str, FoldedRun],  # By name
+    root: Path,  # Directory
+) -> Kept:  # What is to be kept of them
+    "Put together what is known of a directory."
+    files = {os.path.relpath(key, root): known for own in runs.values() for key, known in own.files.items()}
+    twice = {
+        run: tuple(left_out_of(row, root) for row in own.twice) for run, own in runs.items() if own.twice
+    }
+    corrected = {
+        run: tuple(left_out_of(row, root) for row in own.corrected)
+        for run, own in runs.items()
+        if own.corrected
+    }
+    return Kept(files, twice, corrected, runs_together(own.state for own in runs.values()))
+
 # %% ../../nbs/scale/04_folded_store.ipynb #folded-runs
 MOST_AGAIN = 20  # States are written again when a twentieth of their rows is new
 
@@ -127,17 +161,7 @@ class FoldedRuns:
         "Take what is kept beside the files, once."
         if self.rows_saved >= 0:
             return
-        kept = self.kept.load()
-        states, files = runs_apart(kept.state), dict[str, dict[str, KnownFile]]()
-        for path, known in kept.files.items():
-            files.setdefault(known.run, {})[os.path.join(os.path.abspath(self.root), path)] = known
-        for run, own in files.items():
-            lists = (
-                tuple(row_of(told, self.root) for told in some.get(run, ()))
-                for some in (kept.twice, kept.corrected)
-            )
-            self.runs[run] = FoldedRun(states.get(run, no_state), own, *lists)
-        self.rows_saved = kept.state.rows
+        self.runs, self.rows_saved = runs_kept(self.kept.load(), self.root)
 
     def update(
         self,
@@ -188,23 +212,36 @@ class FoldedRuns:
         rows = sum(own.state.rows for own in self.runs.values())
         if 0 <= rows - self.rows_saved < rows // MOST_AGAIN and self.rows_saved > 0:
             return
-        files = {
-            os.path.relpath(key, self.root): known
-            for own in self.runs.values()
-            for key, known in own.files.items()
-        }
-        twice, corrected = (
-            {
-                run: tuple(left_out_of(row, self.root) for row in getattr(own, name))
-                for run, own in self.runs.items()
-                if getattr(own, name)
-            }
-            for name in ("twice", "corrected")
-        )
-        if self.kept.save(
-            Kept(files, twice, corrected, runs_together(own.state for own in self.runs.values()))
-        ):
+        if self.kept.save(kept_of(self.runs, self.root)):
             self.rows_saved = rows
+
+# %% ../../nbs/scale/04_folded_store.ipynb #with-folded
+def with_folded(
+    rows: LoadReport,  # Of the runs that are held as rows
+    folded: FoldedRuns,  # The others
+    found: Sequence[FoundFile],  # Their files
+    here: int,  # Rows that are held
+) -> LoadReport:  # Of all
+    "Say what was read and set aside of rows and states."
+    runs = folded.runs
+    files = [known for own in runs.values() for known in own.files.values()]
+    twice, corrected = (
+        [row for own in runs.values() for row in getattr(own, kind)] for kind in ("twice", "corrected")
+    )
+    bad = [
+        BadRow(str(place.path), line, reason)
+        for place in found
+        for line, reason in runs[place.run].files[place.key].bad
+    ]
+    states = [folded.state(run) for run in runs]
+    kept = here + sum(state.rows for state in states)
+    every = sorted([*rows.bad, *bad, *twice, *corrected], key=lambda row: (row.file, row.line))
+    return LoadReport(
+        files=rows.files + sum(not known.foreign for known in files), rows=kept + len(every), kept=kept, bad=every,
+        ignored_files=rows.ignored_files + sum(known.foreign and not known.bad for known in files),
+        duplicates=rows.duplicates + len(twice), corrections=rows.corrections + len(corrected),
+        mislabelled=rows.mislabelled + sum(state.mislabelled for state in states),
+    )  # fmt: skip
 
 # %% ../../nbs/scale/04_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):
@@ -289,25 +326,7 @@ class FoldedStore(TraceStore):
     @property
     def report(self) -> LoadReport:
         "What was read so far and what was set aside."
-        rows, runs = super().report, self.folded.runs
-        files = [known for own in runs.values() for known in own.files.values()]
-        twice, corrected = (
-            [row for own in runs.values() for row in getattr(own, kind)] for kind in ("twice", "corrected")
-        )
-        bad = [
-            BadRow(str(place.path), line, reason)
-            for place in self._found
-            for line, reason in runs[place.run].files[place.key].bad
-        ]
-        states = [self.folded.state(run) for run in runs]
-        kept, here = sum(state.rows for state in states), len(self.rows.growing.columns())
-        every = sorted([*rows.bad, *bad, *twice, *corrected], key=lambda row: (row.file, row.line))
-        return LoadReport(
-            files=rows.files + sum(not known.foreign for known in files), rows=here + kept + len(every), kept=here + kept, bad=every,
-            ignored_files=rows.ignored_files + sum(known.foreign and not known.bad for known in files),
-            duplicates=rows.duplicates + len(twice), corrections=rows.corrections + len(corrected),
-            mislabelled=rows.mislabelled + sum(state.mislabelled for state in states),
-        )  # fmt: skip
+        return with_folded(super().report, self.folded, self._found, len(self.rows.growing.columns()))
 
     def runs(self) -> list[RunInfo]:
         "Every run below the directory, oldest first, with the state of its writers at this moment."

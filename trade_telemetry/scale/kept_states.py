@@ -9,7 +9,7 @@ import mmap
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from ..store.files import FollowedFile
 from ..store.record_reader import BadRow
 
 # %% auto #0
-__all__ = ['INDEX', 'FORM', 'LeftOut', 'KnownFile', 'digest_of', 'known_of', 'Kept', 'left_out_of', 'row_of', 'KeptStates']
+__all__ = ['INDEX', 'FORM', 'LeftOut', 'KnownFile', 'digest_of', 'known_of', 'Kept', 'left_out_of', 'row_of', 'mapped_state',
+           'KeptStates']
 
 # %% ../../nbs/scale/02_kept_states.ipynb #known-file
 @dataclass(frozen=True)
@@ -103,6 +104,59 @@ def row_of(
     path, line, reason, exit_us = told
     return BadRow(str(root / path), line, reason, exit_us)
 
+# %% ../../nbs/scale/02_kept_states.ipynb #mapped-state
+def mapped_state(
+    folder: Path,  # Where it lies
+    name: str,  # Digest of its content; "" of no state
+    zone: str,  # Whose days it should have
+) -> State:  # OSError or ValueError where it is not there, torn, or of another zone
+    "Read the sums of a state; its ids are read where somebody asks."
+    if not name:
+        return no_state
+    with open(folder / f"{name}.state", "rb") as file:
+        state = state_from_bytes(
+            memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), check=False
+        )
+    if state.zone not in ("", zone):
+        raise ValueError(f"days of {state.zone}")
+    return state
+
+# %% ../../nbs/scale/02_kept_states.ipynb #file-of-index
+def _file(values: list[Any]) -> KnownFile:
+    "A file of the index."
+    if len(values) != len(fields(KnownFile)):
+        raise ValueError("a file of another form")
+    own = KnownFile(*values)
+    return replace(
+        own, strategies=tuple(own.strategies), bad=tuple((line, reason) for line, reason in own.bad)
+    )
+
+
+def _values(known: KnownFile) -> list[Any]:
+    return [getattr(known, one.name) for one in fields(KnownFile)]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def _tidy(folder: Path, name: str) -> None:
+    "Remove states that no index names; one that somebody may just have read the name of stays for now."
+    for path in folder.glob("*.state"):
+        with suppress(OSError):
+            if path.stem != name and path.stat().st_mtime < (folder / INDEX).stat().st_mtime - 60:
+                path.unlink()
+
 # %% ../../nbs/scale/02_kept_states.ipynb #kept-states
 class KeptStates:
     "States of a directory in one zone, on disk where that can be, else nowhere."
@@ -130,20 +184,9 @@ class KeptStates:
             return Kept(
                 {key: _file(own) for key, own in told["files"].items()},
                 **lists,
-                state=self._state(told["state"]),
+                state=mapped_state(self.folder, told["state"], self.zone),
             )
         return Kept()
-
-    def _state(self, name: str) -> State:
-        if not name:
-            return no_state
-        with open(self.folder / f"{name}.state", "rb") as file:
-            state = state_from_bytes(
-                memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), check=False
-            )
-        if state.zone not in ("", self.zone):
-            raise ValueError(f"days of {state.zone}")
-        return state
 
     def save(self, kept: Kept) -> bool:
         "Write what is known, whole or not at all; False where nothing can be written."
@@ -164,42 +207,9 @@ class KeptStates:
             }
             _replace(
                 self.folder / INDEX,
-                orjson.dumps(
-                    told | {"files": {key: list(asdict(own).values()) for key, own in kept.files.items()}}
-                ),
+                orjson.dumps(told | {"files": {key: _values(own) for key, own in kept.files.items()}}),
             )
-            self._tidy(name)
+            _tidy(self.folder, name)
         except OSError:
             return False
         return True
-
-    def _tidy(self, name: str) -> None:
-        "Remove states that no index names; one that somebody may just have read the name of stays for now."
-        for path in self.folder.glob("*.state"):
-            with suppress(OSError):
-                if path.stem != name and path.stat().st_mtime < (self.folder / INDEX).stat().st_mtime - 60:
-                    path.unlink()
-
-
-def _file(values: list[Any]) -> KnownFile:
-    "A file of the index."
-    if len(values) != len(fields(KnownFile)):
-        raise ValueError("a file of another form")
-    own = KnownFile(*values)
-    return replace(
-        own, strategies=tuple(own.strategies), bad=tuple((line, reason) for line, reason in own.bad)
-    )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
