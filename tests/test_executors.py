@@ -17,7 +17,7 @@ from trade_telemetry.scale.executors import ProcessPool, local_pool
 from trade_telemetry.scale.fold_files import FilePart, FilesFolded, file_parts, fold_part, merge_folded
 from trade_telemetry.scale.map_reduce import PartError, Pool, map_reduce
 from trade_telemetry.scale.state import state_digest
-from trade_telemetry.store.files import find_files
+from trade_telemetry.store.files import FoundFile, find_files
 from trade_telemetry.testing import make_traces
 from trade_telemetry.trace import COLUMNS, PredictionTrace, to_row
 
@@ -63,6 +63,13 @@ def processes() -> Iterator[ProcessPool]:
         yield pool
 
 
+def parts_of(folder: Path) -> list[FilePart]:
+    by_run: dict[str, list[FoundFile]] = {}
+    for place in find_files([folder])[0]:
+        by_run.setdefault(place.run, []).append(place)
+    return file_parts(by_run)
+
+
 @dataclass(frozen=True)
 class Deadly:
     "A part in whose fold the worker is killed, so many times."
@@ -92,7 +99,7 @@ def digest(folded: FilesFolded) -> tuple[str, frozenset[str]]:
 def test_the_digest_is_the_same_for_every_executor_order_and_split(
     desk: Path, cluster: DaskPool, processes: ProcessPool
 ) -> None:
-    parts = file_parts(find_files([desk])[0])
+    parts = parts_of(desk)
     assert len(parts) == FILES
     known, found = digest(merge_folded(*map(fold_part, parts))), set()
     assert known[1] == {"live"}
@@ -108,7 +115,7 @@ def test_a_killed_worker_takes_nothing_with_it(
     kind: str, desk: Path, cluster: DaskPool, processes: ProcessPool, tmp_path: Path
 ) -> None:
     pool: Pool = processes if kind == "processes" else cluster
-    parts: list[FilePart | Deadly] = [*file_parts(find_files([desk])[0])]
+    parts: list[FilePart | Deadly] = [*parts_of(desk)]
     known = digest(map_reduce(parts, fold_part, merge_folded, local_pool()))
     parts[4] = Deadly(parts[4], tmp_path / "deaths", 1)  # type: ignore[arg-type]
     assert digest(map_reduce(parts, fold_or_die, merge_folded, pool, batch=2)) == known
@@ -126,7 +133,7 @@ def test_a_part_that_always_kills_its_worker_is_named(
 ) -> None:
     pool: Pool = processes if kind == "processes" else cluster
     monkeypatch.setattr(pool, "retries", 1)
-    parts: list[FilePart | Deadly] = [*file_parts(find_files([desk])[0])[:4]]
+    parts: list[FilePart | Deadly] = [*parts_of(desk)[:4]]
     parts[2] = Deadly(parts[2], tmp_path / "deaths", 99)  # type: ignore[arg-type]
     with pytest.raises(PartError, match=r"traces_2\.csv was tried 2 times, and each time the worker died"):
         map_reduce(parts, fold_or_die, merge_folded, pool, batch=2)

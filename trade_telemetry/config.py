@@ -159,6 +159,12 @@ class Settings(BaseSettings):
     telemetry_compression: bool = False  # gzip closed segments
     telemetry_buffer_size: Annotated[int, Field(ge=1)] = 100  # Rows that trigger a flush of a backtest
     telemetry_states: States = "auto"  # Keep sums of old files beside them: auto (many), always, never
+    telemetry_executor: Literal["local", "processes", "dask"] = "local"  # Who folds and judges
+    telemetry_workers: Annotated[int, Field(ge=1)] | None = None  # Processes; None: one for each processor
+    telemetry_scheduler: str | None = (
+        None  # Dask cluster: tcp://HOST:PORT here, else tls://; None: one is started
+    )
+    telemetry_insecure_scheduler: bool = False  # May that be a tcp:// address on an open network?
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS

@@ -91,16 +91,12 @@ def overfitting(
     mean = daily.mean(axis=0)
     away, count = daily - mean, np.diff(edges).astype(np.float64)
     sums, squares = (np.add.reduceat(part, edges[:-1], axis=0) for part in (away, away * away))
-    every, found, total = (
-        (count.sum(), sums.sum(axis=0), squares.sum(axis=0)),
-        list[Floats](),
-        comb(blocks, blocks // 2),
-    )
+    every, found = (count.sum(), sums.sum(axis=0), squares.sum(axis=0)), list[Floats]()
+    total = comb(blocks, blocks // 2)
     for piece in halves(blocks):
         first = piece @ count, piece @ sums, piece @ squares
-        both = [
-            _ratios(*side, mean) for side in (first, tuple(e - f for e, f in zip(every, first, strict=True)))
-        ]
+        sides = [first, (every[0] - first[0], every[1] - first[1], every[2] - first[2])]
+        both = [_ratios(*side, mean) for side in sides]
         for chosen, judged in (both, both[::-1]):
             best = chosen.argmax(axis=1)
             pick = (np.take_along_axis(side, best[:, None], axis=1)[:, 0] for side in (chosen, judged))

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,9 @@ from ..store.runs import LoadReport, RunFacts, RunInfo, ledger_facts, trusted_le
 from ..store.store import KeptRows, TraceStore, runs_of
 
 # %% auto #0
-__all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'LARGE_BYTES', 'plain_bytes', 'kept_as_rows', 'knows_sums', 'trusted_of',
-           'runs_kept', 'kept_of', 'FoldedRuns', 'with_folded', 'FoldedStore', 'is_large', 'open_store']
+__all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'LARGE_BYTES', 'plain_bytes', 'kept_as_rows', 'knows_sums',
+           'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns', 'with_folded', 'RowFiles', 'FoldedStore', 'is_large',
+           'open_store']
 
 # %% ../../nbs/scale/04_folded_store.ipynb #kept-as-rows
 ROWS_BYTES = 64 << 20  # Of trace files whose rows are in memory, 0.2 M rows
@@ -140,6 +141,10 @@ def kept_of(
 MOST_AGAIN = 20  # States are written again when a twentieth of their rows is new
 
 
+Runs = Mapping[str, Sequence[FoundFile]]  # Files by run, in the order in which they count
+FoldRuns = Callable[[Runs], tuple[Mapping[str, FoldedRun], Collection[str]]]  # And runs that sums cannot hold
+
+
 class FoldedRuns:
     "Runs of a directory that are held as states, kept up to date by reading new bytes only."
 
@@ -149,8 +154,9 @@ class FoldedRuns:
         zone: str,  # Zone of the exit dates, and of naive times
         keep: bool = True,  # Keep states beside the files?
         final: bool = False,  # Take a last line without line feed if it looks whole?
+        fold: FoldRuns | None = None,  # Reads runs from their beginning; None: one after the other, here
     ) -> None:
-        self.root, self.zone, self.final = root, zone, final
+        self.root, self.zone, self.final, self.fold = root, zone, final, fold
         self.kept = KeptStates(root, zone, keep)
         self.runs: dict[str, FoldedRun] = {}
         self.unfoldable = set[str]()  # Runs that sums cannot hold
@@ -165,21 +171,28 @@ class FoldedRuns:
 
     def update(
         self,
-        by_run: Mapping[str, Sequence[FoundFile]],
+        by_run: Runs,
         stats: Mapping[str, os.stat_result],
         timezone: tzinfo,
         tell: Callable[[int], None],
     ) -> bool:
         "Read what is new; True if a state changed."
         self.load()
-        before, self.runs = self.runs, {}
+        before, self.runs, anew = self.runs, {}, dict[str, Sequence[FoundFile]]()
         for run, found in by_run.items():
             old = before.get(run)
             try:
                 now = None if old is None else fold_on(old, found, stats, timezone, self.zone, tell)
-                self.runs[run] = fold_anew(found, timezone, self.zone, tell) if now is None else now
+                if now is None and self.fold is not None:
+                    anew[run] = found
+                else:
+                    self.runs[run] = fold_anew(found, timezone, self.zone, tell) if now is None else now
             except (NotFoldable, ValueError, OverflowError):
                 self.unfoldable.add(run)
+        if anew and self.fold is not None:
+            folded, unfoldable = self.fold(anew)
+            self.unfoldable |= set(unfoldable)
+            self.runs = {run: own for run in by_run if (own := folded.get(run) or self.runs.get(run))}
         changed = before.keys() != self.runs.keys() or any(
             before[run].state is not own.state for run, own in self.runs.items()
         )
@@ -243,6 +256,28 @@ def with_folded(
         mislabelled=rows.mislabelled + sum(state.mislabelled for state in states),
     )  # fmt: skip
 
+# %% ../../nbs/scale/04_folded_store.ipynb #row-files
+@dataclass(frozen=True)
+class RowFiles:
+    "A way to the rows of some files that can be taken along."
+
+    files: tuple[FoundFile, ...]  # In the order in which their rows count
+    zone: tzinfo  # Of naive times
+    final: bool  # Take a last line without line feed if it looks whole?
+
+    def __call__(
+        self,
+        wish: Wish,  # Which rows
+    ) -> TraceColumns:
+        "Read rows, duplicates once, corrections in place."
+        among, kept, parts = replace(wish, cuts=()), KeptRows(), list[TraceColumns]()
+        for place in self.files:
+            got: list[TraceColumns] = []
+            read_file(FollowedFile(place, self.zone), self.final, got)
+            parts += [among.rows(part) for part in got]
+        kept.add(parts)
+        return wish.rows(kept.growing.columns())
+
 # %% ../../nbs/scale/04_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):
     "Trace files below a directory: live runs as rows, the others as states."
@@ -257,9 +292,10 @@ class FoldedStore(TraceStore):
         progress: Progress | None = None,  # Told bytes read and bytes in all, while reading
         keep: bool = True,  # Keep states beside the files?
         rows_bytes: int = ROWS_BYTES,  # Bytes of live files whose rows are held
+        fold: FoldRuns | None = None,  # Reads runs from their beginning; None: one after the other, here
     ) -> None:
         super().__init__(directory, timezone=timezone, final=final, now=now, progress=progress)
-        self.folded = FoldedRuns(Path(directory), timezone, keep, final)
+        self.folded = FoldedRuns(Path(directory), timezone, keep, final, fold)
         self.rows_bytes = rows_bytes
         self._found: list[FoundFile] = []
         self._read: dict[Wish, TraceColumns] = {}  # Rows that were asked for last
@@ -306,21 +342,22 @@ class FoldedStore(TraceStore):
         self._read = {}
         self.columns = FoldedColumns.of(sums, here, self.read_rows, Wish(), trusted)
 
+    def row_files(self, wish: Wish) -> RowFiles:
+        "A way to some rows of folded runs that can be taken along."
+        runs, names = wish.names("run"), wish.names("strategy")
+        known = {place.key: self.folded.runs[place.run].files[place.key] for place in self._found}
+        chosen = [
+            place
+            for place in self._found
+            if (runs is None or place.run in runs)
+            and (names is None or known[place.key].open_end or names & set(known[place.key].strategies))
+        ]
+        return RowFiles(tuple(chosen), self.timezone, self.folded.final)
+
     def read_rows(self, wish: Wish) -> TraceColumns:
-        "Read rows of folded runs, duplicates once, corrections in place."
+        "Read rows of folded runs; what was asked for last is at hand."
         if wish not in self._read:
-            runs, names, parts = wish.names("run"), wish.names("strategy"), list[TraceColumns]()
-            among, kept = replace(wish, cuts=()), KeptRows()
-            for place in self._found:
-                known = self.folded.runs[place.run].files[place.key]
-                if (runs is None or place.run in runs) and (
-                    names is None or known.open_end or names & set(known.strategies)
-                ):
-                    got: list[TraceColumns] = []
-                    read_file(FollowedFile(place, self.timezone), self.folded.final, got)
-                    parts += [among.rows(part) for part in got]
-            kept.add(parts)
-            self._read = {wish: wish.rows(kept.growing.columns())}
+            self._read = {wish: self.row_files(wish)(wish)}
         return self._read[wish]
 
     @property

@@ -153,6 +153,13 @@ class FoldedRun:
     corrected: tuple[BadRow, ...] = ()  # Rows in whose place a later one stands
 
 
+def _foldable(state: State) -> State:
+    "The same; refused where sums cannot say how many positions there are."
+    if state.mixed:
+        raise NotFoldable("a position of several strategies, symbols or calls")
+    return state
+
+
 def fold_anew(
     found: Sequence[FoundFile],  # All files of one run, in the order in which they count
     timezone: tzinfo,  # Zone of naive times
@@ -177,7 +184,7 @@ def fold_anew(
     settled = rows.growing.columns()
     states = [*sink.states, state_of(settled, zone)] if len(settled) else sink.states
     twice, corrected = rows.left_out()
-    return FoldedRun(merge_states(*states), files, tuple(twice), tuple(corrected))
+    return FoldedRun(_foldable(merge_states(*states)), files, tuple(twice), tuple(corrected))
 
 # %% ../../nbs/scale/03_folding.ipynb #fold-on
 def fold_on(
@@ -209,7 +216,7 @@ def fold_on(
     if sink.again:
         return None
     try:
-        return replace(run, state=merge_states(run.state, *sink.states), files=files)
+        return replace(run, state=_foldable(merge_states(run.state, *sink.states)), files=files)
     except Overlap:
         return None
 

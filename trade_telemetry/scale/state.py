@@ -105,6 +105,7 @@ class State:
     )  # Labels that disagree with their prices, by run, mode and strategy
     zone: str = ""  # Whose dates its days are; "" of no trades
     bad: int = 0  # Rows that were set aside
+    mixed: frozenset[str] = frozenset()  # Runs with positions whose exits differ in strategy, symbol or call
 
     @property
     def rows(self) -> int:
@@ -195,11 +196,25 @@ def _owners(columns: TraceColumns) -> list[tuple[str, float, Bools]]:
     return found
 
 
+def _is_mixed(columns: TraceColumns, first: Bools) -> bool:
+    "Does a position have exits of different strategies, symbols, calls or the like?"
+    if first.all():
+        return False
+    shared = np.flatnonzero(columns.position_id != columns.trace_id)
+    order = shared[np.argsort(columns.position_id[shared], kind="stable")]
+    same = columns.position_id[order[1:]] == columns.position_id[order[:-1]]
+    names = ("strategy", "symbol", "version", "account", "mode", "predicted", "sample_rate")
+    return any(
+        bool((own[order[1:]][same] != own[order[:-1]][same]).any())
+        for own in (getattr(columns, name) for name in names)
+    )
+
+
 def _fold_run(
-    columns: TraceColumns, run: str, timezone: str | tzinfo
+    columns: TraceColumns, run: str, timezone: str | tzinfo, first: Bools
 ) -> tuple[dict[Owner, Aggregate], Positions]:
     "Sums and first exits of the rows of one run."
-    first, parts, firsts = firsts_of(columns), dict[Owner, Aggregate](), [Positions.none()]
+    parts, firsts = dict[Owner, Aggregate](), [Positions.none()]
     named = first & (columns.position_id != columns.trace_id)
     for place, (mode, rate, mask) in enumerate(_owners(columns)):
         own = columns if mask.all() else columns.take(mask)
@@ -231,14 +246,21 @@ def state_of(
     bad: int = 0,  # Rows that were set aside on the way
 ) -> State:  # `Overlap` where an exit is there twice
     "Fold rows."
-    parts, ids, positions = dict[Owner, Aggregate](), dict[str, Ids](), dict[str, Positions]()
+    parts, ids, positions, mixed = (
+        dict[Owner, Aggregate](),
+        dict[str, Ids](),
+        dict[str, Positions](),
+        set[str](),
+    )
     facts = {run: _in_order(own) for run, own in run_facts(columns).items()}
     for run in facts:
         mask = columns.run == columns.runs.index(run)
         own = columns if mask.all() else columns.take(mask)
         ids[run] = _sorted_ids(own, run)
-        sums, positions[run] = _fold_run(own, run, timezone)
+        first = firsts_of(own)
+        sums, positions[run] = _fold_run(own, run, timezone, first)
         parts |= sums
+        mixed |= {run} if _is_mixed(own, first) else set()
     state = State(
         ids=ids,
         positions=positions,
@@ -246,6 +268,7 @@ def state_of(
         wrong=_wrong_labels(columns),
         zone=str(timezone) if facts else "",
         bad=bad,
+        mixed=frozenset(mixed),
     )
     return with_parts(state, parts)
 
@@ -288,18 +311,32 @@ def _without(sums: Aggregate, lines: Ints) -> Aggregate:
     return replace(sums, counts=counts)
 
 # %% ../../nbs/scale/01_state.ipynb #merge-states
-def _settle_run(run: str, states: Sequence[State], parts: dict[Owner, Aggregate]) -> Positions:
+def _differ(kept: Positions, later: Positions, parts: Sequence[Aggregate]) -> bool:
+    "Does a position have exits of different strategies, symbols, calls or the like?"
+    at = np.searchsorted(kept.position, later.position)
+    if (kept.owner[at] != later.owner).any():
+        return True
+    lines = ((parts[k].keys[[0, 1, 2, 3, 5]], later.owner == k) for k in np.unique(later.owner).tolist())
+    return any(bool((keys[:, kept.line[at][own]] != keys[:, later.line[own]]).any()) for keys, own in lines)
+
+
+def _settle_run(run: str, states: Sequence[State], parts: dict[Owner, Aggregate]) -> tuple[Positions, bool]:
     "First exits of a run in all states; those that are not the first are taken back from `parts`."
     own = [state for state in states if run in state.positions]
     if len(own) == 1 and not any(run in state.ids for state in states if state is not own[0]):
-        return own[0].positions[run]
+        return own[0].positions[run], False
     moved = [_moved(state, run, parts) for state in own]
     stacked = Positions(*(np.concatenate(columns) for columns in zip(*moved, strict=True)))
     kept, later = settled(stacked)
+    mixed = (
+        _differ(kept, later, [own for owner, own in parts.items() if owner[0] == run])
+        if len(later.line)
+        else False
+    )
     for place, owner in enumerate([owner for owner in parts if owner[0] == run]):
         if (gone := later.line[later.owner == place]).size:
             parts[owner] = _without(parts[owner], gone)
-    return kept
+    return kept, mixed
 
 # %% ../../nbs/scale/01_state.ipynb #merge-all
 no_state = State()
@@ -317,7 +354,8 @@ def merge_states(
     ids = _merged_ids(some)
     named = sorted({owner for state in some for owner in state.parts})
     parts = {owner: merge(*(state.parts[owner] for state in some if owner in state.parts)) for owner in named}
-    positions = {run: _settle_run(run, some, parts) for run in ids}
+    firsts = {run: _settle_run(run, some, parts) for run in ids}
+    mixed = frozenset(run for run, (_, odd) in firsts.items() if odd).union(*(state.mixed for state in some))
     wrong: dict[tuple[str, str, str], int] = {}
     for name, count in (item for state in some for item in state.wrong.items()):
         wrong[name] = wrong.get(name, 0) + count
@@ -325,6 +363,7 @@ def merge_states(
         run: _in_order(reduce(RunFacts.__add__, (s.facts[run] for s in some if run in s.facts)))
         for run in ids
     }
+    positions = {run: own for run, (own, _) in firsts.items()}
     merged = State(
         ids=ids,
         positions=positions,
@@ -332,6 +371,7 @@ def merge_states(
         wrong=wrong,
         zone=zones[0] if zones else "",
         bad=sum(s.bad for s in some),
+        mixed=mixed,
     )
     return with_parts(merged, parts)
 
@@ -347,7 +387,7 @@ def runs_apart(
         wrong.setdefault(name[0], {})[name] = count
     return {
         run: with_parts(
-            State(ids={run: state.ids[run]}, positions={run: state.positions[run]}, facts={run: facts}, wrong=wrong.get(run, {}), zone=state.zone),
+            State(ids={run: state.ids[run]}, positions={run: state.positions[run]}, facts={run: facts}, wrong=wrong.get(run, {}), zone=state.zone, mixed=state.mixed & {run}),
             parts.get(run, {}),
         )
         for run, facts in state.facts.items()
@@ -361,12 +401,12 @@ def runs_together(
     joined: dict[str, dict[Any, Any]] = {
         name: {} for name in ("sums", "sampled", "ids", "positions", "facts", "wrong")
     }
-    zone, bad = "", 0
+    zone, bad, mixed = "", 0, frozenset[str]()
     for state in states:
         for name, own in joined.items():
             own |= getattr(state, name)
-        zone, bad = zone or state.zone, bad + state.bad
-    return State(**joined, zone=zone, bad=bad)
+        zone, bad, mixed = zone or state.zone, bad + state.bad, mixed | state.mixed
+    return State(**joined, zone=zone, bad=bad, mixed=mixed)
 
 # %% ../../nbs/scale/01_state.ipynb #narrow
 SCHEMA = 1  # Of the bytes of a state
@@ -410,6 +450,7 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
         positions = state.positions.get(run, Positions.none())
         last += [np.asarray(state.ids[run]).astype("<u8", copy=False)]
         last += [c.astype(t, copy=False) for c, t in zip(positions, POSITION_TYPES, strict=True)]
+    told["mixed"] = sorted(state.mixed)
     told["wrong"] = [[*name, count] for name, count in sorted(state.wrong.items())]
     return told, first, last
 
@@ -521,7 +562,15 @@ def state_from_bytes(
         positions[run] = Positions(*(next(later) for _ in Positions._fields))
     wrong = {(run, mode, strategy): count for run, mode, strategy, count in told["wrong"]}
     return with_parts(
-        State(ids=ids, positions=positions, facts=facts, wrong=wrong, zone=told["zone"], bad=told["bad"]),
+        State(
+            ids=ids,
+            positions=positions,
+            facts=facts,
+            wrong=wrong,
+            zone=told["zone"],
+            bad=told["bad"],
+            mixed=frozenset(told["mixed"]),
+        ),
         parts,
     )
 
