@@ -4,8 +4,8 @@ python benchmarks/scale.py                          a million rows and ten milli
 python benchmarks/scale.py --rows 1000000           a million alone
 python benchmarks/scale.py --rows 100000000         a hundred million, as a lake alone (2 GB of Parquet)
 
-Every line is a process of its own: CPU of it and its children from the first instruction after the imports on, wall beside it, the
-largest resident memory of it or of one of its children, and the files that it opened. Ratios are against floors of the same run:
+Every line is a process of its own: CPU of it and its children, what they import included, wall beside it, the largest resident memory of
+it or of one of its children, and the files of the directory that it opened in Python. Ratios are against floors of the same run:
 `pyarrow.csv.read_csv` and `pyarrow.parquet.read_table` of the columns that the package reads. DuckDB and polars group by the same key and
 add up returns, their squares and confidences, in floats and without histograms and positions: less than what a state holds. Wall
 times are those of the machine as it is at the time.
@@ -115,6 +115,17 @@ def verb(base: Path, *words: str) -> object:
     return len(said.getvalue()) > 0
 
 
+def empty_check(base: Path) -> object:
+    "What the verb costs that has nothing to judge, its imports above all."
+    (base / "empty" / "desk").mkdir(parents=True, exist_ok=True)
+    return verb(base / "empty", "check")
+
+
+def empty_desk(base: Path) -> object:
+    (base / "empty" / "desk").mkdir(parents=True, exist_ok=True)
+    return desk(base / "empty")
+
+
 def check(base: Path) -> object:
     return verb(base, "check")
 
@@ -129,11 +140,13 @@ def metrics(base: Path) -> object:
 
 def folded(base: Path, pool: Any) -> object:
     "Fold all files; the digest must be that of every other executor."
-    from trade_telemetry.scale.fold_files import fold_paths
+    from trade_telemetry.scale.fold_files import fold_files
     from trade_telemetry.scale.state import state_digest
+    from trade_telemetry.store.files import find_files
 
     with pool:
-        return state_digest(fold_paths(base / "desk" / BACKTEST, pool).state)
+        found, _ = find_files([base / "desk" / BACKTEST])
+        return state_digest(fold_files({"backtest": found}, pool).state)
 
 
 def fold_local(base: Path) -> object:
@@ -235,11 +248,13 @@ def measured(call: Callable[[Path], object], base: Path) -> dict[str, Any]:
     gave = call(base)
     wall, own = time.perf_counter() - wall, time.process_time() - own
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    peaks = [
-        resource.getrusage(which).ru_maxrss for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    ]
+    own_peak = next(
+        int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return {
-        "cpu": own + children.ru_utime + children.ru_stime, "wall": wall, "peak_mb": max(peaks) / 1024,
+        "cpu": own + children.ru_utime + children.ru_stime, "wall": wall, "peak_mb": max(own_peak, children.ru_maxrss) / 1024,
         "opened": opened, "gave": gave,
     }  # fmt: skip
 
@@ -257,6 +272,7 @@ def measure(name: str, base: Path) -> dict[str, Any]:
 # The tables.
 
 Lines = dict[str, dict[str, Any]]
+LEFT_OUT = set[str]()  # Names that nobody asked for
 
 
 def table(title: str, rows: int, names: dict[str, str], base: Path) -> Lines:
@@ -264,6 +280,8 @@ def table(title: str, rows: int, names: dict[str, str], base: Path) -> Lines:
     print(f"\n{title}\n{'':44}{'CPU s':>9}{'wall s':>9}{'µs/row':>9}{'peak MB':>9}{'opened':>8}", flush=True)
     found = {}
     for name, words in names.items():
+        if name in LEFT_OUT:
+            continue
         own = found[name] = measure(name, base)
         each = 1e6 * own["cpu"] / rows
         print(
@@ -314,7 +332,7 @@ def files_table(rows: int, files: int, base: Path) -> Lines:
     print(f"states: {kept / 1e6:,.1f} MB, {kept / rows:.1f} bytes a row")
     os.environ["TELEMETRY_STATES"] = "always"
     found |= table("States, each a new process", rows, {
-        "states": "states there, nothing new", "metrics": "metrics --run", "check": "check", "judge": "judge", "desk": "the page, first look",
+        "states": "states there, nothing new", "empty_check": "check, an empty directory", "empty_desk": "the page, an empty directory", "metrics": "metrics --run", "check": "check", "judge": "judge", "desk": "the page, first look",
     }, base)  # fmt: skip
     touch(base, rows)
     found |= {
@@ -389,7 +407,7 @@ def growth(runs: dict[int, Lines]) -> None:
 
 ASSUMED = """
 Ten billion rows on paper. Assumed, and not measured: cost a row stays what it is at {rows:,} rows; parts hold a million rows; strategies
-× symbols × days stay as they are, so that a state of sums does not grow; ids do, 8 bytes a row, and stay on disk; a worker reads its parts at
+× symbols × days stay as they are, so that sums do not grow; ids do, 40 bytes a row (the exit, its position and when), and stay on disk; a worker reads its parts at
 the speed of a core, not of the network; merging is a tree of {parts:,} states of which a worker holds two."""
 
 
@@ -399,7 +417,7 @@ def on_paper(found: Lines, rows: int, lake_bytes: float) -> None:
     print(ASSUMED.format(rows=rows, parts=many // 1_000_000))
     each = found["fold_lake"]["cpu"] / rows
     print(f"  Parquet            {many * lake_bytes / 1e12:8.2f} TB")
-    print(f"  ids in states      {many * 8 / 1e9:8.0f} GB")
+    print(f"  ids in states      {many * 40 / 1e9:8.0f} GB")
     print(
         f"  folded once        {many * each / 3600:8.1f} hours of one core, {many * each / 3600 / 100:.2f} on a hundred"
     )
@@ -420,12 +438,14 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, help="where the rows are made; a temporary folder, removed again, if not given"
     )
+    parser.add_argument("--without", nargs="*", default=[], help="lines to leave out, such as fold_dask_1")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measured(globals()[args.child[0]], Path(args.child[1]))))
         return 0
     sys.path.insert(0, str(Path(__file__).parent))
+    LEFT_OUT.update(args.without)
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
     runs, good, lake_bytes = dict[int, Lines](), True, 0.0
     for rows in sorted(args.rows):

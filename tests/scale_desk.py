@@ -44,10 +44,13 @@ def night_trades(n: int, seed: int, **changes: Any) -> list[PredictionTrace]:
         }  # fmt: skip
         trade = make_trace(**facts | changes)
         for leg in range(2 if k % 7 == 0 else 1):
-            name, when = (trade.strategy, trade.symbol, trade.timestamp, trade.predicted_direction), trade.exit_timestamp
+            name, when = (
+                (trade.strategy, trade.symbol, trade.timestamp, trade.predicted_direction),
+                trade.exit_timestamp,
+            )
             found.append(
                 replace(
-                    trade, trace_id=make_trace_id(*name, leg), position_id=make_trace_id(*name),
+                    trade, trace_id=make_trace_id(*name, leg), position_id=make_trace_id(*name, 99),
                     realized_return_pct=trade.realized_return_pct / (1 + leg), exit_timestamp=when and when + leg * timedelta(hours=3),
                 )
             )  # fmt: skip
@@ -64,7 +67,11 @@ def segment(path: Path, traces: Iterable[PredictionTrace]) -> None:
 
 def make_desk(folder: Path, n: int = 120) -> Path:
     "A live run in JSON Lines, a sample of another with its ledger, a backtest in segments of every kind, and a run that was imported twice."
-    live = [t for k, name in enumerate(("intraday", "Schwung β")) for t in make_traces(n, seed=k, strategy=name, mode="live")]
+    live = [
+        t
+        for k, name in enumerate(("intraday", "Schwung β"))
+        for t in make_traces(n, seed=k, strategy=name, mode="live")
+    ]
     write_run(folder / "live", sorted(live, key=lambda t: t.timestamp), format="jsonl")
     paper = make_traces(4 * n, seed=5, strategy="intraday", mode="paper", precision=0.55)
     write_run(folder / "paper_20250101_000000", paper, sample_rate=0.3)
@@ -74,10 +81,15 @@ def make_desk(folder: Path, n: int = 120) -> Path:
     segment(folder / BACKTEST / "traces_a_9.csv", back[2 * n :])
     wrong = [replace(t, realized_return_pct=t.realized_return_pct + 0.25) for t in back[5:12]]
     segment(folder / BACKTEST / "traces_a_10.csv", [*back[:3], *wrong, *back[10:12]])
-    segment(folder / "nested" / "replay_1" / "traces_b_1.csv", night_trades(n // 4, 9, strategy="intraday", mode="replay"))
+    segment(
+        folder / "nested" / "replay_1" / "traces_b_1.csv",
+        night_trades(n // 4, 9, strategy="intraday", mode="replay"),
+    )
     torn = folder / "nested" / "replay_1" / "traces_b_2.csv"
     segment(torn, night_trades(n // 4, 10, strategy="intraday", mode="replay"))
-    torn.write_bytes(torn.read_bytes().replace(b"INFY", b"IN\x00FY", 1) + b"2024-03-10T07:00:00+00:00,TCS,no num")
+    torn.write_bytes(
+        torn.read_bytes().replace(b"INFY", b"IN\x00FY", 1) + b"2024-03-10T07:00:00+00:00,TCS,no number\n"
+    )
     os.utime(torn, (0, 0))
     return folder
 
@@ -140,6 +152,10 @@ def sums_of(run: str, mode: str, rate: float, sums: Aggregate) -> dict[Key, Fact
     for line in range(len(sums)):
         codes = sums.keys[:, line].tolist()
         words = [sums.words[axis][codes[axis]] for axis in range(len(WORDS))]
-        facts = [*sums.counts[:, line].tolist(), *(column[line] for column in wide), *sums.exits[:, line].tolist()]
+        facts = [
+            *sums.counts[:, line].tolist(),
+            *(column[line] for column in wide),
+            *sums.exits[:, line].tolist(),
+        ]
         found[run, mode, rate, *words, *codes[4:]] = tuple(facts)
     return found
