@@ -1,15 +1,17 @@
-"""What a desk of many strategies costs: a first look, a look of a second process, a look after one new trade; CPU seconds and memory.
+"""What a desk of many strategies costs: a first look, a look of a second process, a look after one new trade, the page; CPU and memory.
 
 python benchmarks/desk.py                       500 strategies, 250 days of backtest, 60 live days, five trades a day
 python benchmarks/desk.py --strategies 50 --live-days 250
 
 The first look draws no bars (it is the one that a page makes in a hurry); its answers are kept beside the bars, and every later
-look, of this process or another, judges only strategies whose rows changed.
+look, of this process or another, judges only strategies whose rows changed. The page is that of the notebook `dashboard`, all its
+widgets made and refreshed; kilobytes are those of the messages that a refresh sends to the browser.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,30 +28,76 @@ HEADER = (
     "timestamp,symbol,strategy,predicted_direction,actual_direction,predicted_confidence,entry_price,exit_price,"
     "holding_period_minutes,realized_return_pct,exit_timestamp,trace_id,sample_rate,mode,exit_reason,features_json,metadata_json"
 )
+PAGE = Path(__file__).parents[1] / "nbs" / "dashboard.ipynb"
 LOOK = """
-import sys, time
+import json, os, sys, time
 from pathlib import Path
 from trade_telemetry.config import Settings
+from trade_telemetry.dashboard.memory import give_back
 from trade_telemetry.dashboard.query import Query
 from trade_telemetry.dashboard.state import StateSource
 
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+base, what = Path(sys.argv[1]), sys.argv[2]
+sent = []
 
-def look(name, hurry=True):
-    began = time.process_time()
-    source.read(Query(hurry=hurry))
-    print(f"{name:36}{time.process_time() - began:>8.2f} s CPU{resident():>8.0f} MB", flush=True)
+def memory():
+    kinds = ("Rss:", "Private_Clean:", "Private_Dirty:")
+    told = [line.split() for line in Path("/proc/self/smaps_rollup").read_text().splitlines()]
+    kb = {words[0]: int(words[1]) for words in told if words[0] in kinds}
+    return kb["Rss:"] / 1000, (kb["Private_Clean:"] + kb["Private_Dirty:"]) / 1000
 
-source = StateSource(Settings(telemetry_storage_path=Path(sys.argv[1])))
-look(sys.argv[2])
-live = sorted((Path(sys.argv[1]) / "live").glob("traces_*.csv"))[0]
-last = live.read_text().rstrip("\\n").rpartition("\\n")[2].split(",")
-for k in range(2):
+def timed(name, do):
+    sent.clear()
+    began, start = time.process_time(), time.perf_counter()
+    do()
+    cpu, wall = time.process_time() - began, time.perf_counter() - start
+    rss, uss = memory()
+    size = f"{sum(sent) / 1000:>8.0f} kB" if sent else ""
+    print(f"{name:38}{cpu:>7.2f} s CPU{wall:>7.2f} s wall{rss:>6.0f} MB RSS{uss:>6.0f} MB USS{size}", flush=True)
+
+def one_more():
+    live = sorted((base / "live").glob("traces_*.csv"))[0]
+    with live.open("rb") as file:
+        file.seek(-2000, os.SEEK_END)
+        last = file.read().decode().rstrip("\\n").rpartition("\\n")[2].split(",")
     last[11] = f"{time.time_ns():016x}"[-16:]
     with live.open("a") as file:
         file.write(",".join(last) + "\\n")
-    look("after one new trade")
+
+def page():
+    import ipywidgets
+    cells = json.loads(Path(sys.argv[3]).read_text())["cells"]
+    names = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    ipywidgets.Widget._send = lambda self, message, buffers=None: sent.append(
+        len(json.dumps(message, default=str)) + sum(map(len, buffers or ())))
+    desk, shown = names["desk"], names["dashboard"]
+    desk._on_message(desk.widget, {"type": "since", "version": 0}, [])  # as a browser asks
+
+    def refresh():
+        before = desk.widget.version
+        shown.refresh()
+        if desk.widget.version != before:
+            desk._on_message(desk.widget, {"type": "since", "version": before}, [])
+
+    return refresh
+
+if what == "page":
+    kept = []
+    timed("the page with all widgets", lambda: kept.append(page()))
+    do = kept[0]
+else:
+    source = StateSource(Settings(telemetry_storage_path=base))
+    do = lambda: source.read(Query(hurry=True))
+    timed(what, do)
+timed("nothing new", do)
+for _ in range(2):
+    one_more()
+    timed("after one new trade", do)
+give_back()
+timed("nothing new, memory given back", do)
 """
 
 
@@ -85,8 +133,9 @@ def main() -> int:
         write(base / "backtest_1" / "traces_desk_0.csv", past, "backtest")
         write(base / "live" / "traces_desk_0.csv", live, "live")
         print(f"{len(names)} strategies, {len(past) + len(live):,} rows")
-        for what in ("first look, nothing is known", "a second process"):
-            subprocess.run([sys.executable, "-c", LOOK, str(base), what], check=True)
+        where = {**os.environ, "TELEMETRY_STORAGE_PATH": str(base)}
+        for what in ("first look, nothing is known", "a second process", "page"):
+            subprocess.run([sys.executable, "-c", LOOK, str(base), what, str(PAGE)], check=True, env=where)
     return 0
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SOAK = os.environ.get("TRADE_TELEMETRY_SOAK", "") not in {"", "0"}
 
@@ -34,3 +38,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def counts() -> Callable[[int, int], int]:
     """`counts(small, full)`: how many kills, simulations or viewers this run makes; both can fail, only the size differs."""
     return lambda small, full: full if SOAK else small
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of one file; most files do without and do not load what drives it."""
+    from pages import CHROMIUM, FLAGS
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()

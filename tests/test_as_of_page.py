@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from test_dashboard import CHROMIUM, FLAGS, LIMIT, NOTEBOOK, ROOT, needs_browser, serving, shoot, viewing
+from pages import LIMIT, NOTEBOOK, ROOT, needs_browser, serving, shoot, viewing
+from playwright.sync_api import Browser, Page
 
 from trade_telemetry.testing import START, simulate_run, write_run
 
@@ -32,14 +32,6 @@ window.model = {
   answer() { const last = this.sent.filter((m) => m.step).at(-1); this.tell("shown", last.value); this.tell("ack", this.values.step); },
 };
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from trade_telemetry.cli.main import main
+from trade_telemetry.health_sentences import unjudged_text
 from trade_telemetry.judgement.kept_answers import ANSWERS, KeptAnswers
 from trade_telemetry.judgement.messages import Seen
 from trade_telemetry.judgement.notify import names_told
 from trade_telemetry.judgement.outbox import Outbox, Service, services_of
+from trade_telemetry.store.as_of import StoreAsOf
+from trade_telemetry.store.store import TraceStore
+from trade_telemetry.testing import make_traces, write_run
 
 NOW = datetime(2025, 1, 2, tzinfo=UTC)
 CHANGE = {
@@ -76,3 +80,23 @@ def test_a_note_of_the_last_day_of_the_calendar_can_be_listed(
     monkeypatch.setenv("TELEMETRY_TIMEZONE", zone)
     assert main(["note", "--list", "--telemetry-dir", str(tmp_path)]) == 0
     assert shown in capsys.readouterr().out
+
+
+def test_looking_back_on_a_simulated_desk_a_writer_that_was_silent_is_silent(tmp_path: Path) -> None:
+    for name, last in (("silent", "2025-04-03"), ("on", "2025-12-31")):
+        write_run(tmp_path / "replay" / name, make_traces(3, mode="replay", strategy=name), mode="replay")
+        (record,) = (tmp_path / "replay" / name).glob("run_*.json")
+        clock = {"simulated": True, "heartbeat_at": f"{last}T00:00:00+00:00", "ended_at": None}
+        began = {"started_at": "2025-01-06T00:00:00+00:00", "heartbeat_seconds": 86_400.0}
+        record.write_text(json.dumps(json.loads(record.read_text()) | clock | began))
+    store = TraceStore(tmp_path)
+    store.refresh()
+    states = {run.name: run.state for run in StoreAsOf(store, datetime(2025, 9, 14, tzinfo=UTC)).runs()}
+    assert states == {"replay/silent": "ended uncleanly", "replay/on": "unknown"}
+
+
+def test_names_that_begin_alike_are_told_apart_in_a_sentence() -> None:
+    names = [
+        f"{'momentum_of_the_first_hour_in_large_caps':<45}".replace(" ", "_") + end for end in ("_v1", "_v2")
+    ]
+    assert len({unjudged_text(name, 5) for name in names}) == 2

@@ -15,11 +15,9 @@ from unittest.mock import patch
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from test_dashboard import (
+from pages import (
     ALL_PANELS,
-    CHROMIUM,
-    FLAGS,
+    CONTRAST,
     LIMIT,
     NOTEBOOK,
     ROOT,
@@ -33,6 +31,7 @@ from test_dashboard import (
     viewing,
     write,
 )
+from playwright.sync_api import Browser, Page
 
 import trade_telemetry.judgement.health as health_room
 from trade_telemetry.config import Settings
@@ -158,14 +157,6 @@ def test_output_that_is_late_on_a_loaded_machine_is_lost_without_patience() -> N
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     base = sample_traces(tmp_path_factory.mktemp("care") / "analytics")
     with serving(NOTEBOOK, base) as started:
@@ -242,25 +233,9 @@ def test_the_panels_stand_in_the_page_that_the_server_sends(browser: Browser, se
 
 # --------------------------------------------------------------- keyboard, names, contrast, width
 
-LOOK = """
-() => {
-  const shown = (e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && e.getClientRects().length;
-  const box = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (color) => {
-    box.clearRect(0, 0, 1, 1); box.fillStyle = color; box.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = box.getImageData(0, 0, 1, 1).data;
-    return [r, g, b, a / 255];
-  };
-  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-  const ground = (e) => {
-    const layers = [];
-    for (let at = e; at; at = at.parentElement) layers.push(rgba(getComputedStyle(at).backgroundColor));
-    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
-  };
-  const light = (c) => {
-    const [r, g, b] = c.slice(0, 3).map((x) => (x /= 255) <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
+LOOK = (
+    f"() => {{\n{CONTRAST}"
+    + """  const shown = (e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && e.getClientRects().length;
   const name = (e) => (e.getAttribute("aria-label") || [...(e.labels ?? [])].map((l) => l.textContent).join("") || e.textContent
     || document.getElementById(e.getAttribute("aria-labelledby") ?? "")?.textContent || e.title || e.placeholder || "").trim();
   const app = document.querySelector(".tt-app"), bad = [];
@@ -271,15 +246,15 @@ LOOK = """
   while (walk.nextNode()) {
     const e = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
     if (!text || !shown(e) || e.closest("svg, option, [disabled], [aria-hidden=true]")) continue;
-    const style = getComputedStyle(e), under = ground(e), size = parseFloat(style.fontSize);
-    const [dim, bright] = [light(over(rgba(style.color), under)), light(under)].sort((a, b) => a - b);
+    const style = getComputedStyle(e), size = parseFloat(style.fontSize);
     const enough = size >= 24 || (size >= 18.66 && style.fontWeight >= 700) ? 3 : 4.5;
-    if ((bright + 0.05) / (dim + 0.05) < enough - 0.05) bad.push(`contrast ${((bright + 0.05) / (dim + 0.05)).toFixed(2)}: ${text.slice(0, 60)} (${e.className})`);
+    if (ratio(e) < enough - 0.05) bad.push(`contrast ${ratio(e).toFixed(2)}: ${text.slice(0, 60)} (${e.className})`);
   }
   if (document.documentElement.scrollWidth > innerWidth) bad.push(`wide: ${document.documentElement.scrollWidth} of ${innerWidth}`);
   return [...new Set(bad)];
 }
 """
+)
 REACHABLE = """
 () => [...document.querySelectorAll(".tt-app :is(button, a[href], input, select, textarea, summary, [tabindex])")]
   .filter((e) => e.tabIndex >= 0 && !e.disabled && e.checkVisibility({ visibilityProperty: true }) && e.getClientRects().length).length

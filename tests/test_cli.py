@@ -1,4 +1,4 @@
-"""The command line in real processes: what it prints, where, and how it ends."""
+"""The command line: what it prints, where, and how it ends; each verb at least once in a process as a shell starts it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,29 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shell import COMMAND, asked, asked_in_a_process
 
 from trade_telemetry import PredictionTrace
 from trade_telemetry.testing import make_trace, write_run
 from trade_telemetry.trace import Direction
 
-COMMAND = [
-    sys.executable,
-    "-W",
-    "error",
-    "-c",
-    "import sys; from trade_telemetry.cli.main import main; sys.exit(main())",
-]
 START = datetime(2025, 1, 6, 15, tzinfo=UTC)
-
-
-def call(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("TELEMETRY_", "DASHBOARD_"))}
-    root = str(Path(__file__).parents[1])
-    return subprocess.run(
-        [*COMMAND, *map(str, words)],
-        capture_output=True, text=True, timeout=120, check=False, cwd=cwd,
-        env=clean | environment | {"PYTHONPATH": root},
-    )  # fmt: skip
 
 
 def traces(
@@ -83,8 +66,8 @@ def degraded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_live_against_backtest_ends_with_one_where_a_planted_loss_is_and_with_zero_where_none_is(
     healthy: Path, degraded: Path
 ) -> None:
-    good = call("compare", "--live-vs-backtest", "--telemetry-dir", healthy, cwd=healthy)
-    bad = call("compare", "--live-vs-backtest", "--telemetry-dir", degraded, cwd=degraded)
+    good = asked("compare", "--live-vs-backtest", "--telemetry-dir", healthy, cwd=healthy)
+    bad = asked_in_a_process("compare", "--live-vs-backtest", "--telemetry-dir", degraded, cwd=degraded)
     assert (good.returncode, good.stderr) == (0, "")
     assert (bad.returncode, bad.stderr) == (1, "")
     assert "intraday: Worse than the backtest: precision" in bad.stdout
@@ -96,7 +79,7 @@ def test_live_against_backtest_ends_with_one_where_a_planted_loss_is_and_with_ze
 
 
 def test_live_against_backtest_speaks_strict_json(degraded: Path) -> None:
-    done = call(
+    done = asked(
         "compare", "--live-vs-backtest", "--format", "json", "--telemetry-dir", degraded, cwd=degraded
     )
     answer = json.loads(done.stdout, parse_constant=lambda word: pytest.fail(word))
@@ -111,27 +94,29 @@ def test_every_pair_of_groups_is_compared(tmp_path: Path) -> None:
         for t in traces("backtest", 40, 0.6, 10 + k)
     ]
     write_run(tmp_path / "backtest_20250106_000000", rows)
-    done = call("compare", "--by", "strategy", "--format", "json", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    done = asked("compare", "--by", "strategy", "--format", "json", "--telemetry-dir", tmp_path, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     pairs = json.loads(done.stdout)["pairs"]
     assert [(p["first"], p["second"]) for p in pairs] == [("one", "three"), ("one", "two"), ("three", "two")]
-    table = call("compare", "--labels", "one", "two", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    table = asked("compare", "--labels", "one", "two", "--telemetry-dir", tmp_path, cwd=tmp_path)
     assert table.returncode == 0
     assert "Cliff's delta" in table.stdout
-    wrong = call("compare", "--labels", "one", "four", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    wrong = asked("compare", "--labels", "one", "four", "--telemetry-dir", tmp_path, cwd=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "trade-telemetry compare: no strategy 'four'; there are: one, three, two\n"
 
 
 def test_a_missing_directory_is_one_line_and_two(tmp_path: Path) -> None:
-    done = call("compare", "--live-vs-backtest", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
+    done = asked("compare", "--live-vs-backtest", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "no such telemetry directory" in done.stderr
 
 
 def test_metrics_and_export_print_json_of_the_same_rows(healthy: Path) -> None:
-    metrics = call("metrics", "--format", "json", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
-    export = call("export", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
+    metrics = asked_in_a_process(
+        "metrics", "--format", "json", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy)
+    )
+    export = asked_in_a_process("export", cwd=healthy, TELEMETRY_STORAGE_PATH=str(healthy))
     assert (metrics.returncode, export.returncode) == (0, 0)
     assert json.loads(metrics.stdout)["total_trades"] == 240
     assert set(json.loads(export.stdout)["strategies"]) == {"intraday"}
@@ -141,7 +126,7 @@ def test_metrics_and_export_print_json_of_the_same_rows(healthy: Path) -> None:
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_tables_fit_the_terminal_and_lose_nothing(healthy: Path, width: int) -> None:
     words = ("metrics", "--by", "weekday", "--rolling", "60", "--telemetry-dir", str(healthy))
-    plain = call(*words, cwd=healthy).stdout
+    plain = asked(*words, cwd=healthy).stdout
     assert max(map(len, plain.splitlines())) > 110
     ours, theirs = os.openpty()
     environment = dict(os.environ) | {"COLUMNS": str(width), "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -164,26 +149,26 @@ def test_tables_fit_the_terminal_and_lose_nothing(healthy: Path, width: int) -> 
 
 
 def test_check_ends_with_zero_one_and_two(healthy: Path, degraded: Path, tmp_path: Path) -> None:
-    good = call("check", "--telemetry-dir", healthy, cwd=healthy)
+    good = asked("check", "--telemetry-dir", healthy, cwd=healthy)
     assert (good.returncode, good.stderr) == (0, "")
     health, desk, calm = good.stdout.splitlines()
     assert desk.startswith("1 strategy, 5 % a year each: 0.05 false alarms a year")
     assert re.match("[▲○] intraday( is healthy: |: too early)", health)
     assert calm == "no active alerts; judged: 240 trades of intraday"
-    bad = call("check", "--telemetry-dir", degraded, cwd=degraded)
+    bad = asked_in_a_process("check", "--telemetry-dir", degraded, cwd=degraded)
     assert (bad.returncode, bad.stderr) == (1, "")
     assert re.match(
         r"▼ intraday lost its edge around \d+ \w+ .*: \d+ % right since, \d+ % promised\.\n", bad.stdout
     )
     assert "CRITICAL intraday: skill lost, since 2025-" in bad.stdout
     assert "10-point loss" in bad.stdout
-    missing = call("check", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
+    missing = asked_in_a_process("check", "--telemetry-dir", tmp_path / "no", cwd=tmp_path)
     assert (missing.returncode, missing.stdout, missing.stderr.count("\n")) == (2, "", 1)
     (tmp_path / "rules.yaml").write_text("budget: 0\n")
-    wrong = call("check", "--telemetry-dir", degraded, "--rules", tmp_path / "rules.yaml", cwd=tmp_path)
+    wrong = asked("check", "--telemetry-dir", degraded, "--rules", tmp_path / "rules.yaml", cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.endswith("rules.yaml: budget must be > 0.0, got 0\n")
-    nothing = call("check", "--telemetry-dir", tmp_path, cwd=tmp_path)
+    nothing = asked("check", "--telemetry-dir", tmp_path, cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert nothing.stderr.startswith("nothing is live in")
 
@@ -193,13 +178,15 @@ def test_on_alert_gets_json_on_its_input_and_its_output_stays_out_of_the_answer(
 ) -> None:
     words = ("check", "--format", "json", "--telemetry-dir", degraded, "--remember", tmp_path / "told")
     hook = f"cat > {tmp_path / 'heard.json'}; echo hook was here"
-    first = call(*words, "--on-alert", hook, cwd=tmp_path)
+    first = asked_in_a_process(*words, "--on-alert", hook, cwd=tmp_path)
     answer, heard = json.loads(first.stdout), json.loads((tmp_path / "heard.json").read_text())
     assert first.returncode == 1
     assert first.stderr == "hook was here\n"
     assert heard["alerts"] == answer["alerts"]
     assert {a["rule"] for a in answer["alerts"]} >= {"lost_skill", "precision_below_threshold"}
-    again = call(*words, "--on-alert", hook, cwd=tmp_path)  # nothing new: nobody is called twice
+    again = asked_in_a_process(
+        *words, "--on-alert", hook, cwd=tmp_path
+    )  # nothing new: nobody is called twice
     assert (again.returncode, again.stderr) == (1, "")
 
 
@@ -209,7 +196,7 @@ def test_rules_in_the_directory_hold_for_check(degraded: Path, tmp_path: Path) -
     (folder / "alerts.yaml").write_text(
         "disabled: [lost_skill, drawdown, calibration_drift, precision_below_threshold]\n"
     )
-    assert call("check", "--telemetry-dir", folder, cwd=tmp_path).returncode == 0
+    assert asked("check", "--telemetry-dir", folder, cwd=tmp_path).returncode == 0
 
 
 def test_a_killed_writer_is_told_apart_from_a_quiet_one(healthy: Path, tmp_path: Path) -> None:
@@ -220,10 +207,10 @@ def test_a_killed_writer_is_told_apart_from_a_quiet_one(healthy: Path, tmp_path:
     now = datetime.now(UTC)
     quiet = record | {"ended_at": None, "end_reason": None, "heartbeat_at": now.isoformat()}
     ledger.write_text(json.dumps(quiet))
-    assert call("check", "--telemetry-dir", folder, cwd=tmp_path).returncode == 0
+    assert asked("check", "--telemetry-dir", folder, cwd=tmp_path).returncode == 0
     dead = quiet | {"heartbeat_at": (now - timedelta(hours=2)).isoformat(), "heartbeat_seconds": 60}
     ledger.write_text(json.dumps(dead))
-    done = call("check", "--telemetry-dir", folder, cwd=tmp_path)
+    done = asked("check", "--telemetry-dir", folder, cwd=tmp_path)
     assert done.returncode == 1
     assert "CRITICAL Recording of live went silent" in done.stdout
 
@@ -244,10 +231,10 @@ def test_a_log_of_another_engine_is_imported_and_judged(tmp_path: Path) -> None:
         "entry_price: bought, exit_price: sold}\n"
     )
     words = ("import", log, "--map", chart, "--strategy", "mine", "--telemetry-dir", tmp_path / "here")
-    done = call(*words, "--threshold-pct", "0.3", cwd=tmp_path)
+    done = asked_in_a_process(*words, "--threshold-pct", "0.3", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("56 of 57 rows of log.csv became backtest traces")
-    judged = call("metrics", "--format", "json", "--telemetry-dir", tmp_path / "here", cwd=tmp_path)
+    judged = asked("metrics", "--format", "json", "--telemetry-dir", tmp_path / "here", cwd=tmp_path)
     assert json.loads(judged.stdout)["headline_precision"] == 1.0
-    wrong = call("import", log, "--strategy", "mine", "--telemetry-dir", tmp_path / "there", cwd=tmp_path)
+    wrong = asked("import", log, "--strategy", "mine", "--telemetry-dir", tmp_path / "there", cwd=tmp_path)
     assert (wrong.returncode, wrong.stderr.count("\n"), (tmp_path / "there").exists()) == (2, 1, False)

@@ -101,7 +101,7 @@ def test_equally_good_strategies_get_a_winner_in_no_more_than_five_percent(
     world: str, days: int, counts: Callable[[int, int], int]
 ) -> None:
     trades_a, draw_a, trades_b, draw_b, shock = NULL_WORLDS[world]
-    times, named = counts(200, 4000), 0
+    times, named = counts(120, 4000), 0
     for seed in range(times):
         rng = np.random.default_rng([seed, days])
         a = one_side(rng, trades_a, draw_a, shock, days, "a")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from test_dashboard import (
+from pages import (
     ALL_PANELS,
-    CHROMIUM,
-    FLAGS,
     LIMIT,
     NOTEBOOK,
     ROOT,
@@ -27,21 +24,12 @@ from test_dashboard import (
     until,
     viewing,
 )
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, "--js-flags=--expose-gc", "--enable-precise-memory-info"]
-        )
-        yield started
-        started.close()
+from playwright.sync_api import Browser
 
 
 @needs_browser
 def test_viewers_in_turn_leave_no_kernel_and_a_long_stay_grows_neither_kernel_nor_page(
-    chromium: Browser, tmp_path: Path, counts: Callable[[int, int], int]
+    browser: Browser, tmp_path: Path, counts: Callable[[int, int], int]
 ) -> None:
     base = sample_traces(tmp_path / "analytics")
     refreshes = counts(30, 500)
@@ -50,13 +38,13 @@ def test_viewers_in_turn_leave_no_kernel_and_a_long_stay_grows_neither_kernel_no
     click = "document.querySelector('.tt-refresh').click()"
     with serving(NOTEBOOK, base) as server:
         for _ in range(counts(2, 20)):
-            with viewing(chromium, server) as (page, seen):
+            with viewing(browser, server) as (page, seen):
                 assert rows(page) >= 3200
                 assert seen.complaints == []
-        idle = chromium.new_page()
+        idle = browser.new_page()
         assert until(lambda: server.kernels() == 1, idle)  # the one that waits for the next viewer
         idle.close()
-        with viewing(chromium, server) as (page, seen):
+        with viewing(browser, server) as (page, seen):
 
             def stay(times: int) -> tuple[float, float, int]:
                 for i in range(times):
@@ -84,21 +72,21 @@ def test_viewers_in_turn_leave_no_kernel_and_a_long_stay_grows_neither_kernel_no
 
 @needs_browser
 def test_the_kernel_of_a_crashed_page_is_culled_and_the_next_viewer_is_served(
-    chromium: Browser, tmp_path: Path
+    browser: Browser, tmp_path: Path
 ) -> None:
     base = sample_traces(tmp_path / "analytics")
     short = ("--MappingKernelManager.cull_idle_timeout=4", "--MappingKernelManager.cull_interval=1")
     with serving(NOTEBOOK, base, "--preheat_kernel=False", *short) as server:
-        context = chromium.new_context()
+        context = browser.new_context()
         page = context.new_page()
         page.goto(server.url, wait_until="commit")
         page.wait_for_function(ALL_PANELS, polling="raf", timeout=LIMIT)
         assert server.kernels() == 1
-        idle = chromium.new_page()
+        idle = browser.new_page()
         context.close()  # the page goes without a farewell, as in a crash
-        assert until(lambda: server.kernels() == 0, idle, 30)
+        assert until(lambda: server.kernels() == 0, idle)
         idle.close()
-        with viewing(chromium, server) as (page, seen):
+        with viewing(browser, server) as (page, seen):
             assert rows(page) == 3200
             assert seen.complaints == []
 
@@ -108,7 +96,7 @@ def test_without_a_browser_the_tests_fail_in_ci_and_are_skipped_elsewhere(
     ci: str, outcome: str, tmp_path: Path
 ) -> None:
     env = {**os.environ, "PATH": str(tmp_path), "CI": ci, "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path)}
-    chosen = "tests/test_dashboard.py::test_what_the_kernel_says_is_shown_as_text"
+    chosen = "tests/test_as_of_page.py::test_the_keyboard_moves_plays_stops_and_leaves"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False,

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from test_dashboard import CHROMIUM, FLAGS, LIMIT, NOTEBOOK, ROOT, needs_browser, serving, shoot
+from pages import LIMIT, NOTEBOOK, ROOT, needs_browser, serving, shoot
+from playwright.sync_api import Browser, Page, expect
 from test_desk_rows import BROKEN, EVIL, LONG, NAMES, write_world
 
 from trade_telemetry.dashboard.desk_widget import DeskTable
@@ -28,14 +27,6 @@ MODEL = """
 }; window.asked = []; document.addEventListener("tt-ask", (e) => window.asked.push(e.detail)); }
 """
 FIRST = "[...document.querySelectorAll('.tt-desk tbody .tt-desk-name')].map(e => e.textContent)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 def crowd() -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ def statuses(times: int, days: int, live_skill: float, payoff: float = 1.0, seed
 def test_nothing_is_found_above_five_percent_where_nothing_changed(
     days: int, payoff: float, counts: Callable[[int, int], int]
 ) -> None:
-    times = counts(150, 3000)
+    times = counts(100, 3000)
     named = [s for s in statuses(times, days, 0.6, payoff) if s in {"worse", "better"}]
     assert len(named) <= stats.binom.ppf(0.999, times, 0.05), f"{len(named)} of {times}"
 

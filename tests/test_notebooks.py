@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "lorem 
 Cell = dict[str, Any]
 
 
+@cache  # ten tests look at every notebook
 def cells_of(notebook: str) -> list[Cell]:
     cells: list[Cell] = json.loads((ROOT / notebook).read_text(encoding="utf-8"))["cells"]
     return cells
@@ -33,10 +35,16 @@ def source_of(cell: Cell) -> str:
     return "".join(cell["source"])
 
 
+@cache
 def code_of(notebook: str) -> dict[str, str]:
     """Sources of the code cells by id, cell magics left out."""
     code = {c["id"]: source_of(c) for c in cells_of(notebook) if c["cell_type"] == "code"}
     return {i: s for i, s in code.items() if not re.search(r"^\s*[%!]", s, re.M)}
+
+
+@cache
+def tree_of(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def text_of(output: Cell) -> str:
@@ -51,10 +59,10 @@ def test_exported_cells_and_functions_are_at_most_40_lines_and_classes_about_90(
     for cell, source in code_of(notebook).items():
         if EXPORTED.search(source):
             lines = [line for line in source.splitlines() if not line.startswith("#|")]
-            whole = any(isinstance(node, ast.ClassDef) for node in ast.parse(source).body)
+            whole = any(isinstance(node, ast.ClassDef) for node in tree_of(source).body)
             most = MOST_CLASS_LINES if whole else MOST_LINES
             long += [f"{cell}: {len(lines)} lines"] if len(lines) > most else []
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(tree_of(source)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 size = (node.end_lineno or 0) - node.lineno + 1
                 long += [f"{cell}: {node.name} has {size} lines"] if size > MOST_LINES else []
@@ -66,7 +74,7 @@ def test_a_cell_with_an_import_holds_only_imports(notebook: str) -> None:
     """The documentation runs exactly the cells with an import, without the cells before them."""
     mixed = []
     for cell, source in code_of(notebook).items():
-        tree = ast.parse(source)
+        tree = tree_of(source)
         if not EXPORTED.search(source) and any(
             isinstance(n, ast.Import | ast.ImportFrom) for n in ast.walk(tree)
         ):
@@ -104,7 +112,7 @@ def test_who_quiets_the_log_lets_it_speak_again(notebook: str) -> None:
     levels = [
         ast.unparse(line.value.args[0])
         for source in code_of(notebook).values()
-        for line in ast.parse(source).body
+        for line in tree_of(source).body
         if isinstance(line, ast.Expr)
         and isinstance(line.value, ast.Call)
         and re.match(r"logging\.(disable|getLogger\(.*\)\.setLevel)\(", ast.unparse(line.value))

@@ -256,6 +256,9 @@ def test_the_causes_of_any_pair_add_up_to_its_gap(
     ours, theirs = (terms_of(side, unit) for side in sides)
     assert float(lines.gap.sum()) == pytest.approx(float(ours.result.sum() - theirs.result.sum()))
     rounding = 1e-9 * float(lines.gross.sum()) + 1e-2 * float(lines.noise.sum())
+    rounding += 1e-15 * float(
+        np.abs(lines.amounts).sum()
+    )  # large causes that cancel: a few units of their last place
     assert abs(lines.amounts.sum() - lines.gap.sum()) <= rounding
     swapped = lines_of(match_positions(sides[1], sides[0], Tolerance(60, 300)), sides[1], sides[0], unit)
     if lines.kind.tolist() == ["matched"]:  # the split knows no order: swapping the sides changes all signs

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from bs4 import BeautifulSoup
 from report_data import both_strategies, said_by, shown_here, some_traces, write_run
+from shell import RUN, asked, asked_in_a_process
 
 from trade_telemetry import Settings
 from trade_telemetry.cli.judge import REPORTED
@@ -46,14 +47,6 @@ def nobody_elses_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.chdir(tmp_path)
 
 
-def command(*words: str | Path, cwd: Path, package: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from trade_telemetry.cli.main import main; sys.exit(main())"
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, "report", *map(str, words)],
-        capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=os.environ | {"PYTHONPATH": str(package)},
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A report on both strategies, made by the command from a copy of the package as a wheel installs it."""
@@ -64,8 +57,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.
         ROOT / "trade_telemetry", package / "trade_telemetry", ignore=shutil.ignore_patterns("__pycache__")
     )
     shutil.copy(ROOT / "nbs" / "accuracy_report.ipynb", package / "trade_telemetry")
-    done = command(
-        "--telemetry-dir", "data", "--out", "deep/report.html", "--title", "Fund <A> & B", cwd=work, package=package
+    done = asked_in_a_process(
+        "report", "--telemetry-dir", "data", "--out", "deep/report.html", "--title", "Fund <A> & B", cwd=work, package=package
     )  # fmt: skip
     return work / "deep" / "report.html", done
 
@@ -315,7 +308,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 
 def test_a_run_that_is_not_there_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
     one_strategy(tmp_path / "data")
-    done = command("--telemetry-dir", "data", "--run", "june", cwd=tmp_path)
+    done = asked("report", "--telemetry-dir", "data", "--run", "june", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "trade-telemetry report: no run 'june'; there are: backtest_20250801_180000\n"
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
@@ -323,7 +316,7 @@ def test_a_run_that_is_not_there_is_one_line_and_leaves_no_file(tmp_path: Path) 
 
 def test_an_empty_directory_is_reported_as_such_and_exit_code_1(tmp_path: Path) -> None:
     empty(tmp_path / "data")
-    done = command("--telemetry-dir", "data", "--out", "report.ipynb", cwd=tmp_path)
+    done = asked("report", "--telemetry-dir", "data", "--out", "report.ipynb", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "report.ipynb\n")
     assert done.stderr == "nothing to judge in data; the report says so\n"
     notebook = nbformat.read(tmp_path / "report.ipynb", as_version=4)
@@ -333,9 +326,8 @@ def test_an_empty_directory_is_reported_as_such_and_exit_code_1(tmp_path: Path) 
 
 def test_ctrl_c_ends_the_kernel_and_leaves_no_file(tmp_path: Path) -> None:
     one_strategy(tmp_path / "data")
-    code = "import sys; from trade_telemetry.cli.main import main; sys.exit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "report", "--telemetry-dir", "data"],
+        [sys.executable, "-c", RUN, "report", "--telemetry-dir", "data"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     kernels: list[psutil.Process] = []

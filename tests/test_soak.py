@@ -90,21 +90,22 @@ def test_twenty_viewers_see_five_hundred_refreshes_and_nothing_grows(
     base = sample_traces(tmp_path / "analytics")
     file, complaints = base / "live" / "traces_swing_0.csv", list[str]()
     with serving(NOTEBOOK, base) as server:
-        pages = []
-        for _ in range(VIEWERS):
-            page = browser.new_context(viewport={"width": 1280, "height": 980}).new_page()
+        pages = [
+            browser.new_context(viewport={"width": 1280, "height": 980}).new_page() for _ in range(VIEWERS)
+        ]
+        for page in pages:
             page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(server.url, wait_until="commit")
-            page.wait_for_function(ALL_PANELS, polling=200, timeout=8 * LIMIT)
+            page.goto(server.url, wait_until="commit", timeout=8 * LIMIT)
+        for page in pages:
+            page.wait_for_function(ALL_PANELS, polling=200, timeout=20 * LIMIT)
             page.evaluate(IMPATIENT)
-            pages.append(page)
         found: list[dict[str, float]] = []
         when, acks, began, written = list[float](), list[list[int]](), time.monotonic(), 0
         for goal in WAY:
             while min(beats(pages)) < goal:
                 written += 1
                 append(file, make_traces("swing", 1, 0.74, days=0.01, seed=1000 + written))
-                pages[0].wait_for_timeout(3000)
+                pages[0].wait_for_timeout(5000)
                 states = {page.get_attribute(".tt-clock", "data-state") for page in pages}
                 assert states <= {"live", "stale", "historical"}, states  # neither lost nor in error
             acks.append(beats(pages))

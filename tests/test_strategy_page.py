@@ -8,24 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pages import EVIL, NOTEBOOK, Server, needs_browser, serving, shoot, viewing
 from playwright.sync_api import Browser, expect
-from test_dashboard import (
-    EVIL,
-    NOTEBOOK,
-    Server,
-    browser,
-    make_page,
-    needs_browser,
-    serving,
-    shoot,
-    viewing,
-)
+from test_dashboard import make_page
 
 from trade_telemetry.dashboard.strategy_panel import BandPanel, StrategyPanel
 from trade_telemetry.testing import simulate_run, write_run
 from trade_telemetry.trace import PredictionTrace
-
-__all__ = ["browser"]  # a fixture
 
 
 def monday(days_ago: int) -> datetime:

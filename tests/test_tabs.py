@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Download, Page, expect, sync_playwright
-from test_dashboard import (
-    CHROMIUM,
+from pages import (
+    CONTRAST,
     EVIL,
-    FLAGS,
     LIMIT,
     NOTEBOOK,
     Server,
@@ -27,6 +25,7 @@ from test_dashboard import (
     viewing,
     write,
 )
+from playwright.sync_api import Browser, Download, Page, expect
 
 from trade_telemetry.config import Settings
 from trade_telemetry.dashboard.answers import state_schema
@@ -110,14 +109,6 @@ def test_pictures_are_of_the_strategy_that_is_opened(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------- real Voilà, real Chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -224,30 +215,10 @@ def test_a_table_is_sorted_here_its_names_are_text_and_its_rows_can_be_saved(
         assert seen.complaints == []
 
 
-# Text on its ground, and on whatever stands behind a transparent one.
-RATIOS = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const shade = (color) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    return canvas.getImageData(0, 0, 1, 1).data;
-  };
-  const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const color = getComputedStyle(node).backgroundColor;
-      if (shade(color)[3] === 255) return color;
-    }
-  };
-  const low = [];
-  for (const node of document.querySelectorAll(SELECTOR)) {
-    const [a, b] = [light(shade(getComputedStyle(node).color)), light(shade(ground(node)))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) low.push([node.textContent, (a + 0.05) / (b + 0.05)]);
-  }
-  return low;
-}"""
+RATIOS = (
+    f"() => {{\n{CONTRAST}"
+    "  return [...document.querySelectorAll(SELECTOR)].map((node) => [node.textContent, ratio(node)]).filter(([, found]) => found < 4.5);\n}"
+)
 WORDS = ".tt-picture :is(h2, p, td, th, caption span, summary, button), .tt-trades :is(h2, td, th, button:not(:disabled), .tt-note)"
 
 

@@ -79,3 +79,34 @@ def test_editors_formulas_and_three_dimensions_are_not_loaded(browser: Browser, 
         heavy = [url for url in seen.requests if url.endswith(".js") or ".js?" in url]
         assert len(heavy) > len(light) + 25
         assert seen.complaints == []
+
+
+BUSY = """
+const timeout = AbortSignal.timeout.bind(AbortSignal);
+AbortSignal.timeout = (milliseconds) => {
+  const signal = timeout(milliseconds);
+  if (!window.wasBusy) {
+    const until = performance.now() + 2600;
+    while (performance.now() < until);
+    window.wasBusy = true;
+  }
+  return signal;
+};
+"""
+
+
+@needs_browser
+def test_a_widget_that_begins_late_on_a_busy_machine_is_not_given_up(
+    browser: Browser, server: Server
+) -> None:
+    """Why panels were missing under load: a widget that has not begun two seconds after it was made stays empty."""
+    context = browser.new_context()
+    page, errors = context.new_page(), list[str]()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.add_init_script(BUSY)
+    page.goto(server.url, wait_until="commit")
+    page.wait_for_function(ALL_PANELS, polling="raf", timeout=LIMIT)
+    assert page.evaluate("window.wasBusy")
+    assert errors == []
+    page.close(run_before_unload=True)
+    context.close()

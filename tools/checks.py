@@ -10,6 +10,7 @@ python tools/checks.py [pytest options]
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from typing import IO, Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
+# Python processes that the tests start load our modules from bytecode, also where the environment says not to write any
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 PATIENCE = 20.0  # seconds that what is ended has to clear up: tests close their browsers and servers
 
 
@@ -54,6 +57,18 @@ BESIDE = (
 
 class FailedError(Exception):
     "A check did not pass."
+
+
+class StoppedError(Exception):
+    "A signal asked for the end."
+
+
+came: list[int] = []  # signals; looked at where nothing is half begun
+
+
+def note(number: int, _: object) -> None:
+    "Hear a signal."
+    came.append(number)
 
 
 def say(text: str) -> None:
@@ -115,7 +130,7 @@ class Lane:
             if kept is None:
                 say(f"--- {gate.name}")
             told: dict[str, Any] = {"stdout": kept, "stderr": subprocess.STDOUT} if kept else {}
-            self.now = Running(gate, subprocess.Popen(gate.command, cwd=ROOT, **told), kept)
+            self.now = Running(gate, subprocess.Popen(gate.command, cwd=ROOT, env=ENVIRONMENT, **told), kept)
 
     def look(self) -> Running | None:
         "The check that has just passed, if one has; one that failed is an error."
@@ -137,6 +152,8 @@ def check(main: Iterable[Gate], beside: Iterable[Gate] = (), pause: float = 0.1)
         for lane in (shown, kept):
             lane.begin()
         while shown.now or kept.now:
+            if came:
+                raise StoppedError
             if passed := kept.look():
                 waiting.append(passed.report())
                 kept.begin()
@@ -156,16 +173,18 @@ def check(main: Iterable[Gate], beside: Iterable[Gate] = (), pause: float = 0.1)
 
 def main(options: list[str]) -> int:
     "All checks; `options` go to pytest."
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
     documentation, tests = MAIN
     try:
         check(FIRST)
         check((documentation, Gate(tests.name, (*tests.command, *options))), BESIDE)
+    except StoppedError:
+        return 128 + came[0]
     except FailedError as error:
-        print(error, file=sys.stderr, flush=True)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        if not came:  # Ctrl-C reaches the checks too, and they end by it
+            print(error, file=sys.stderr, flush=True)
+        return 128 + came[0] if came else 1
     return 0
 
 

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, NamedTuple, TypeAlias, overload
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -20,6 +21,8 @@ from .jsonable import report_bytes
 from .judgement.comparison import compare
 from .judgement.features import FeatureEffect, attribute_features
 from .metrics.record import AccuracyMetrics, by_strategy, measure, return_curves
+from .scale.map_reduce import Pool
+from .scale.workers import Workers, at_work, for_each, pool_now, portable
 from .store.columns import TraceColumns, choose
 from .store.files import PathLike
 from .store.frames import Traces, as_columns
@@ -29,7 +32,8 @@ from .store.store import load_columns
 from .trace import PredictionTrace
 
 # %% auto #0
-__all__ = ['Paths', 'write_json', 'draw_confusion', 'draw_returns', 'draw_curves', 'AccuracyAnalyzer']
+__all__ = ['Paths', 'write_json', 'draw_confusion', 'draw_returns', 'draw_curves', 'Asked', 'measured', 'measured_each',
+           'AccuracyAnalyzer']
 
 # %% ../nbs/20_analyzer.ipynb #types-analyzer
 Paths: TypeAlias = PathLike | Iterable[PathLike]
@@ -94,6 +98,38 @@ def draw_curves(
 
     return save_figure(cumulative_returns(curves), output_path)
 
+# %% ../nbs/20_analyzer.ipynb #asked
+class Asked(NamedTuple):
+    "One strategy to be measured, wherever that is."
+
+    name: str
+    columns: TraceColumns
+    timezone: str
+    zero_division: float
+
+    def __str__(self) -> str:
+        return f"strategy {self.name}"
+
+
+def measured(
+    asked: Asked,  # One strategy
+) -> AccuracyMetrics:  # Every figure
+    "Measure a strategy."
+    return measure(asked.columns, asked.name, asked.timezone, asked.zero_division)
+
+
+def measured_each(
+    groups: Mapping[str, TraceColumns],  # Trades by strategy
+    timezone: str = "UTC",  # Zone whose dates count
+    zero_division: float = 0.0,  # Value of a rate whose denominator is 0: 0.0, 1.0 or nan
+    executor: Workers | Pool | Executor | None = None,  # Who measures; None: whoever works now
+) -> dict[str, AccuracyMetrics]:  # By strategy
+    "Measure many strategies."
+    with at_work(executor or pool_now()) as pool:
+        own = groups if pool is None else {name: portable(part) for name, part in groups.items()}
+        asked = [Asked(name, part, timezone, zero_division) for name, part in own.items()]
+        return dict(zip(groups, for_each(asked, measured), strict=True))
+
 # %% ../nbs/20_analyzer.ipynb #analyzer
 class AccuracyAnalyzer:
     "Load traces, compute figures, compare strategies, write reports and pictures."
@@ -104,12 +140,13 @@ class AccuracyAnalyzer:
         timezone: str = "UTC",  # Zone of naive times, and of the dates that days are counted by
         zero_division: float = 0.0,  # Value of a rate whose denominator is 0: 0.0, 1.0 or nan
         label: LabelRule | None = None,  # None: "market" where thresholds are given, else stored labels stay
+        executor: Workers | Pool | Executor | None = None,  # Who measures strategies; None: whoever works now
     ) -> None:
         _check_settings(thresholds_pct, timezone, zero_division, label)
         self.thresholds_pct = dict(thresholds_pct) if thresholds_pct is not None else None
         self.timezone, self.zero_division = timezone, zero_division
         self.label: LabelRule | None = label or ("market" if thresholds_pct is not None else None)
-        self.last_report = LoadReport()
+        self.last_report, self.executor = LoadReport(), executor
 
     def columns(self, traces: Traces) -> TraceColumns:
         "Take trades in any form; relabelled where this analyzer was told to."
@@ -139,7 +176,7 @@ class AccuracyAnalyzer:
     ) -> AccuracyMetrics | dict[str, AccuracyMetrics]:
         "Compute every figure: pooled, with `by_strategy` filled where there are several, or one record a strategy."
         columns = self.columns(traces)
-        groups = {name: self._measure(own, name) for name, own in by_strategy(columns).items()}
+        groups = measured_each(by_strategy(columns), self.timezone, self.zero_division, self.executor)
         if group_by_strategy:
             return groups
         if len(groups) == 1:

@@ -30,10 +30,10 @@ from trade_telemetry.wording import (
 )
 
 # %% auto #0
-__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'LEAST_TOLD', 'SHORT_BACKTEST',
-           'NEW_DAYS', 'MOST_NAMED', 'EarlierVersion', 'SymbolHealth', 'Health', 'day_text', 'range_text', 'score_text',
-           'loss_text', 'find_text', 'health_sentence', 'unjudged_text', 'version_text', 'backtest_text', 'symbol_text',
-           'alarm_texts', 'health_details', 'DeskHealth', 'desk_sentence']
+__all__ = ['HealthState', 'StreamCode', 'HEALTH', 'MONTHS', 'LOST', 'SCORES', 'CARRIERS', 'LONGEST_NAME', 'LEAST_TOLD',
+           'SHORT_BACKTEST', 'NEW_DAYS', 'MOST_NAMED', 'EarlierVersion', 'SymbolHealth', 'Health', 'day_text',
+           'range_text', 'score_text', 'loss_text', 'find_text', 'health_sentence', 'unjudged_text', 'version_text',
+           'backtest_text', 'symbol_text', 'alarm_texts', 'health_details', 'DeskHealth', 'desk_sentence']
 
 # %% ../nbs/23_health_sentences.ipynb #codes
 HealthState = Literal["degraded", "watch", "recovered", "too_early", "healthy", "unchanged"]
@@ -207,11 +207,12 @@ def _when(h: Health) -> str:
     return at if low == high else f"{at} ({ends})"
 
 # %% ../nbs/23_health_sentences.ipynb #lead
+LONGEST_NAME = 70  # characters: names that begin alike are told apart
 LEAST_TOLD = 5  # days: a lucky week excludes much, and nobody should take comfort in it
 
 
 def _lead(h: Health) -> str:
-    who, loss = plain_text(h.strategy, 40), f"{number(100 * h.size, 0, 'points')}"
+    who, loss = plain_text(h.strategy, LONGEST_NAME), f"{number(100 * h.size, 0, 'points')}"
     about, promise = (
         "around" if h.carrier == "right" else "since about",
         "promised" if h.referenced else "before",
@@ -230,7 +231,7 @@ def _lead(h: Health) -> str:
         case "too_early":
             if not isfinite(h.days_more):
                 return f"{who}: this backtest is too short ever to exclude a loss of {loss}."
-            return f"{who}: too early to judge, about {days(h.days_more)} more with trades are needed."
+            return f"{who}: too early to judge, about {days(h.days_more)} more with trades will do."
         case "healthy" | "unchanged":
             old = f" that began over {days(max(h.excluded_days, LEAST_TOLD))} ago"
             word = "is healthy" if h.state == "healthy" else "is unchanged since it began"
@@ -316,7 +317,7 @@ def unjudged_text(
         if calls
         else "nothing to judge, it called no direction"
     )
-    return f"{plain_text(strategy, 40)}: {why}."
+    return f"{plain_text(strategy, LONGEST_NAME)}: {why}."
 
 # %% ../nbs/23_health_sentences.ipynb #version-text
 SHORT_BACKTEST = 120  # days, below which it is said what cannot be known
@@ -386,7 +387,7 @@ def alarm_texts(
 ]:  # "EURUSD of intraday: 40 % right, 52 % promised."; one for each symbol with an alarm of its own
     "Say which symbols have an alarm of their own."
     return [
-        f"{plain_text(s.symbol, 24)} of {plain_text(h.strategy, 40)} has an alarm of its own: "
+        f"{plain_text(s.symbol, 24)} of {plain_text(h.strategy, LONGEST_NAME)} has an alarm of its own: "
         f"{share(s.right_now, 0)} right{f' since {day_text(s.since, h.as_of)}' if s.since else ''}, {share(s.right_promised, 0)} promised."
         for s in h.symbols
         if s.on
@@ -432,6 +433,6 @@ def desk_sentence(
     expected = number(desk.expected_false_alarms, 2)
     lead = f"{n}, {shared}{each} a year each: {expected} false alarms a year expected over all, {probability(desk.any_false_alarm)} chance of any."
     watch = f"False watch: {number(desk.expected_false_watch, 1)} a year"
-    names = listed((plain_text(name, 40) for name in desk.named), MOST_NAMED)
+    names = listed((plain_text(name, LONGEST_NAME) for name in desk.named), MOST_NAMED)
     rate = f"of those named at most {probability(desk.named_rate)} by chance"
     return Said(lead, f"{watch}; not as promised ({rate}): {names}.")

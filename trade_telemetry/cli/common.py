@@ -14,13 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .flags import Choice
+from .flags import Choice, Work
 from .tables import Sheet, screen_width
 from ..clock import as_of
 from ..config import Settings, project_file
 from ..flags import Place, UsageError, Where, remark
 from ..progress import progress_bar
-from ..scale.folded_store import open_store
+from ..scale.working_store import working_store
 from ..store.as_of import Store, StoreAsOf, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.view import View, Wanted, choose_view
@@ -43,12 +43,14 @@ def settings_of(
     refresh_interval: int | None = None,  # Seconds between looks of the page
     alert_precision_threshold: float | None = None,  # Fraction
     data_dir: Path | None = None,  # Bars for prices on the page
+    work: Work = Work(),  # Who folds and judges
 ) -> Settings:  # SettingsError where a value is out of its bounds
     "Load the settings of a call: flag before environment before file before default."
     return Settings.load(
         where.config, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
         dashboard_refresh_interval=refresh_interval, dashboard_alert_precision_threshold=alert_precision_threshold,
-        bars_path=data_dir,
+        bars_path=data_dir, telemetry_executor=work.executor, telemetry_workers=work.workers, telemetry_scheduler=work.scheduler,
+        telemetry_insecure_scheduler=work.insecure_scheduler or None,
     )  # fmt: skip
 
 # %% ../../nbs/cli/03_common.ipynb #project-folder
@@ -113,7 +115,7 @@ def opened(
         states = (
             "never" if as_of(settings) is not None else settings.telemetry_states
         )  # the past is cut from rows
-        every = open_store(
+        every = working_store(
             telemetry_folder(settings), states, timezone=settings.timezone, final=True, progress=tell
         )
         every.refresh()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # a verb that shows nothing of it does not load it
 
 # %% auto #0
 __all__ = ['JUDGED', 'Run', 'Key', 'PARTS', 'Side', 'SIDES', 'ALERTS', 'PrecisionLine', 'RulesFile', 'Verbose', 'MESSAGES',
-           'METRICS', 'PAGE', 'ACCESS', 'LINES', 'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Watch', 'Notify',
-           'Gauges', 'Written', 'Scope', 'Page', 'Visitors']
+           'METRICS', 'PAGE', 'ACCESS', 'WORK', 'LINES', 'Choice', 'Output', 'Cuts', 'Sides', 'Hook', 'Watch', 'Notify',
+           'Gauges', 'Written', 'Scope', 'Page', 'Visitors', 'Work']
 
 # %% ../../nbs/cli/02_flags.ipynb #choice
 JUDGED = Group("What is judged", sort_key=2)
@@ -160,7 +160,7 @@ class Notify:
     notify: Annotated[
         tuple[str, ...],
         several(
-            "tell changes to this address of apprise, too; secret ones belong into notify_urls_file", "URL"
+            "tell changes to this address of apprise, too; secret ones belong in notify_urls_file", "URL"
         ),
     ] = ()
     page_url: Annotated[str | None, flag("address of the page, for links in messages", "URL")] = None
@@ -275,6 +275,39 @@ class Visitors:
     def secret(self) -> str | None:
         "The token: None where it was not given, empty where one is to be made."
         return None if self.token is None else "".join(self.token)
+
+# %% ../../nbs/cli/02_flags.ipynb #work
+WORK = Group("Who works (the answer is the same)", sort_key=6)
+
+
+@Parameter(name="*", group=WORK)
+@dataclass(frozen=True)
+class Work:
+    "Who folds files and judges strategies."
+
+    executor: Annotated[
+        Literal["local", "processes", "dask"] | None,
+        flag(
+            "this process, processes of this machine, or a cluster of Dask (default: TELEMETRY_EXECUTOR, local)",
+            "WHO",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None, flag("processes (default: TELEMETRY_WORKERS, one for each processor)", "N")
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        flag(
+            "a cluster that exists, tcp://HOST:PORT on this machine or tls:// (default: TELEMETRY_SCHEDULER; one is started)",
+            "ADDRESS",
+        ),
+    ] = None
+    insecure_scheduler: Annotated[
+        bool,
+        flag(
+            "allow tcp:// to another machine: whoever reaches the scheduler can run code and read what is sent"
+        ),
+    ] = False
 
 # %% ../../nbs/cli/02_flags.ipynb #examples
 LINES: dict[str, tuple[str, ...]] = {

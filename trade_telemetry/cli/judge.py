@@ -52,12 +52,14 @@ from trade_telemetry.cli.flags import (
     Sides,
     Verbose,
     Watch,
+    Work,
     Written,
 )
 from ..clock import now_of, present
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
+from ..scale.workers import at_work, workers_of
 
 # %% ../../nbs/cli/06_judge.ipynb #imports-types
 if TYPE_CHECKING:  # a verb loads what it asks
@@ -109,17 +111,20 @@ def metrics(
     out: Annotated[
         Path | None, flag("write the text for Prometheus to a file, for node_exporter", "FILE", group=ANSWER)
     ] = None,
+    work: Work = Work(),
 ) -> int:  # 0, or 1 where there is nothing to judge
     "Precision, recall, F1 and returns of what was recorded."
     if output.format == "prometheus" and cuts.wanted:
         raise UsageError("--format prometheus takes no parts: leave --by, --rolling and --features out")
     if out is not None and output.format != "prometheus":
         raise UsageError("--out writes the text for Prometheus: add --format prometheus")
-    reading = read(settings_of(where), choice, run)
-    if output.format == "prometheus":
-        return deliver(numbers_answer(reading, out))
-    answer = cuts_answer(reading, cuts) if cuts.wanted else metrics_answer(reading)
-    return deliver(with_missing(answer, reading), output.as_json)
+    settings = settings_of(where, work=work)
+    with at_work(workers_of(settings)):
+        reading = read(settings, choice, run)
+        if output.format == "prometheus":
+            return deliver(numbers_answer(reading, out))
+        answer = cuts_answer(reading, cuts) if cuts.wanted else metrics_answer(reading)
+        return deliver(with_missing(answer, reading), output.as_json)
 
 # %% ../../nbs/cli/06_judge.ipynb #compare
 def compare(
@@ -129,19 +134,21 @@ def compare(
     run: Run = None,
     sides: Sides = Sides(),
     output: Output = Output(),
+    work: Work = Work(),
 ) -> int:  # 0, or 1 where live is worse or a side has no trades
     "Which strategy is better, or is live worse than its backtest?"
-    reading = read(settings_of(where), choice, run)
-    runs = None
-    if sides.live_vs_backtest:
-        answer = live_answer(reading)
-        runs = [*reading.live_view.figure_runs, *reading.live_view.reference_runs]
-    elif sides.by or sides.labels:
-        answer = pairs_answer(reading, sides.by or "strategy", sides.labels)
-        runs = reading.store.runs() if sides.by == "run" and run is None else None
-    else:
-        answer = sides_answer(reading, sides.first, sides.second)
-    return deliver(with_missing(answer, reading, runs), output.as_json)
+    settings, runs = settings_of(where, work=work), None
+    with at_work(workers_of(settings)):
+        reading = read(settings, choice, run)
+        if sides.live_vs_backtest:
+            answer = live_answer(reading)
+            runs = [*reading.live_view.figure_runs, *reading.live_view.reference_runs]
+        elif sides.by or sides.labels:
+            answer = pairs_answer(reading, sides.by or "strategy", sides.labels)
+            runs = reading.store.runs() if sides.by == "run" and run is None else None
+        else:
+            answer = sides_answer(reading, sides.first, sides.second)
+        return deliver(with_missing(answer, reading, runs), output.as_json)
 
 # %% ../../nbs/cli/06_judge.ipynb #outbox-of
 def outbox_of(
@@ -203,6 +210,7 @@ def check(
     notify: Notify = Notify(),
     output: Output = Output(),
     verbose: Verbose = False,
+    work: Work = Work(),
 ) -> int:  # 0 nothing wrong, 1 alerts, a degraded strategy or nothing to judge
     """Is anything wrong now? Exit code 1 with an alert, for cron.
 
@@ -210,7 +218,7 @@ def check(
     alerts, the worst first. How that is decided, how fast and how often
     wrongly: see the guide "How the monitor decides".
     """
-    settings = settings_of(where, alert_precision_threshold=alert_precision_threshold)
+    settings = settings_of(where, alert_precision_threshold=alert_precision_threshold, work=work)
     for flag_name, value in (
         ("--on-alert", hook.on_alert),
         ("--remember", hook.remember),
@@ -218,10 +226,11 @@ def check(
     ):
         if value:
             present_only(settings, flag_name)
-    box, reading = outbox_of(settings, notify), read(settings, choice)
-    report = find_alerts(reading, rules)
-    health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
-    answer = with_missing(alerts_answer(reading, report, health, verbose), reading)
+    with at_work(workers_of(settings)):
+        box, reading = outbox_of(settings, notify), read(settings, choice)
+        report = find_alerts(reading, rules)
+        health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
+        answer = with_missing(alerts_answer(reading, report, health, verbose), reading)
     code = deliver(answer, output.as_json)
     said = tell_command(hook, answer, report, health)
     if box is not None:
@@ -240,10 +249,14 @@ def judge(
     rules: RulesFile = None,
     watch: Watch = Watch(),
     output: Output = Output(),
+    work: Work = Work(),
 ) -> int:  # 0, or 1 where there is nothing to judge, live is worse, or an alert is on
     "Metrics, comparisons and alerts, from one look at the files."
-    reading = read(settings_of(where, alert_precision_threshold=alert_precision_threshold), choice, run)
-    return deliver(with_missing(joined_answers(judge_all(reading, rules, watch)), reading), output.as_json)
+    settings = settings_of(where, alert_precision_threshold=alert_precision_threshold, work=work)
+    with at_work(workers_of(settings)):
+        reading = read(settings, choice, run)
+        answer = joined_answers(judge_all(reading, rules, watch))
+    return deliver(with_missing(answer, reading), output.as_json)
 
 # %% ../../nbs/cli/06_judge.ipynb #export
 def export(
@@ -256,17 +269,20 @@ def export(
     ] = None,
     format: Annotated[Literal["json"], flag("form of the answer", "FORM", group=ANSWER)] = "json",
     out: Annotated[Path | None, flag("write to a file instead of the terminal", "FILE", group=ANSWER)] = None,
+    work: Work = Work(),
 ) -> int:  # 0, or 1 where there is nothing to show
     "What the dashboard shows, as JSON."
     from trade_telemetry.dashboard.query import Query
     from trade_telemetry.dashboard.state import StateSource
 
-    settings = settings_of(where)
+    settings = settings_of(where, work=work)
     telemetry_folder(settings)
-    source, asked = StateSource(settings), Query(symbol=symbol, desk=False)
-    state = source.read(asked)  # cards and table are one page each, and this is both
+    asked = Query(symbol=symbol, desk=False)
     wanted = replace(asked, desk=None if group_by is None else True, group_by=group_by or "strategy")
-    state["desk"] = source.read(wanted)["desk"]
+    with at_work(workers_of(settings)):
+        source = StateSource(settings)
+        state = source.read(asked)  # cards and table are one page each, and this is both
+        state["desk"] = source.read(wanted)["desk"]
     if out is None:
         print(to_json(state))
     else:
@@ -287,6 +303,7 @@ def report(
         "report.html"
     ),
     open: Annotated[bool, flag("open the report in a browser", group=ANSWER)] = False,
+    work: Work = Work(),
 ) -> int:  # 0, or 1 where there is nothing to judge
     "Write the audit report as one HTML file."
     import webbrowser
@@ -294,7 +311,7 @@ def report(
     from trade_telemetry.dashboard.server import kernel_environment
     from trade_telemetry.report.render import check_out, write_report
 
-    settings, path = settings_of(where), check_out(out)
+    settings, path = settings_of(where, work=work), check_out(out)
     directory = telemetry_folder(settings)
     told = {name: value for name, value in asdict(scope).items() if value}
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from .common import Answer, deliver, project_folder, read_bars, settings_of
-from .flags import Page, PrecisionLine, Visitors
+from .flags import PAGE, Page, PrecisionLine, Visitors
 from .tables import Sheet
 from ..dashboard.server import Access, is_loopback, make_access, serving
 from ..flags import HOW, TRADED, Fills, History, Market, Place, Where, flag, remark
@@ -119,7 +119,9 @@ def page_line(
 def dashboard(
     *,
     where: Where = Where(),
-    data_dir: Annotated[Path | None, flag("bars as SYMBOL.csv, to draw trades on prices", "DIR")] = None,
+    data_dir: Annotated[
+        Path | None, flag("bars as SYMBOL.csv, to draw trades on prices", "DIR", group=PAGE)
+    ] = None,
     page: Page = Page(),
     alert_precision_threshold: PrecisionLine = None,
     visitors: Visitors = Visitors(),

@@ -24,11 +24,11 @@ from ..store.notes import Mark
 from ..wording import capital, listed, moment, plain_text, plural
 
 # %% auto #0
-__all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MOST_SHADED', 'MUTED', 'AXIS_LABEL', 'LINE', 'MOST_MARKED',
+__all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MOST_SHADED', 'MOST_CELLS', 'MUTED', 'AXIS_LABEL', 'LINE', 'MOST_MARKED',
            'LONGEST_MARK', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of',
-           'zoom_options', 'grid_options', 'axis_options', 'marks_shown', 'mark_words', 'mark_option', 'MarkList',
-           'marks_html', 'legend_option', 'curve_option', 'range_buttons', 'CurveHead', 'span_of', 'curve_head_html',
-           'Chart', 'ReturnCurve', 'LazyChart']
+           'fewer_rows', 'zoom_options', 'grid_options', 'axis_options', 'marks_shown', 'mark_words', 'mark_option',
+           'MarkList', 'marks_html', 'legend_option', 'curve_option', 'range_buttons', 'CurveHead', 'span_of',
+           'curve_head_html', 'Chart', 'ReturnCurve', 'LazyChart']
 
 # %% ../../nbs/dashboard/13_chart.ipynb #wall-clock
 def wall_clock_ms(
@@ -147,6 +147,24 @@ def dimensions_of(
 ) -> list[str]:  # Names of the columns of a table
     "Name the columns of a table."
     return ["time", *(f"{kind}{place}" for place in places for kind in kinds)]
+
+# %% ../../nbs/dashboard/13_chart.ipynb #fewer-rows
+MOST_CELLS = 2500  # Of a table of many curves
+
+
+def fewer_rows(
+    rows: list[list[float | None]],  # Of a table, time first
+    most: int = MOST_CELLS,  # Cells of the rows at even distances
+) -> list[list[float | None]]:  # Some of them, first and last included
+    "Leave out what the eye does not miss."
+    if not rows or len(rows) * len(rows[0]) <= most:
+        return rows
+    last, even = len(rows) - 1, max(2, most // len(rows[0]))
+    kept = {round(k * last / (even - 1)) for k in range(even)}
+    for column in [*zip(*rows, strict=True)][1:]:
+        known = [(value, k) for k, value in enumerate(column) if value is not None]
+        kept |= {k for _, k in (min(known), max(known))} if known else set()
+    return [rows[k] for k in sorted(kept)]
 
 # %% ../../nbs/dashboard/13_chart.ipynb #axis-options
 MUTED = "var(--tt-muted)"
@@ -304,6 +322,9 @@ def curve_option(
         "show": bool(names),
         "textStyle": words,
     }
+    upper, lower = upper_table(state), lower_table(state)
+    if len(names) > MOST_SHADED:
+        upper, lower = fewer_rows(upper), fewer_rows(lower, MOST_CELLS // 2)
     return {
         "animation": False,
         "useUTC": True,
@@ -312,8 +333,8 @@ def curve_option(
         "title": [nothing, below],
         "legend": legend_option(names),
         "dataset": [
-            {"dimensions": dimensions_of("cd", with_curve), "source": upper_table(state)},
-            {"dimensions": dimensions_of("plb", range(len(names))), "source": lower_table(state)},
+            {"dimensions": dimensions_of("cd", with_curve), "source": upper},
+            {"dimensions": dimensions_of("plb", range(len(names))), "source": lower},
         ],
         "series": [*lines_of(names, left_out, colors, chosen), *mark_option(state)],
         "dataZoom": zoom_options(bool(names)),

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import anywidget
 import numpy as np
 import traitlets
+from markupsafe import Markup
 
 from .answers import DeskShown, State
 from .controls import package_text, plain_layout
+from .desk_picture import desk_picture
 from .markup import strategy_colors
 from ..health_sentences import HEALTH
 from ..judgement.desk_sums import DeskCurve
@@ -89,6 +92,10 @@ def packed_row(
     return [told[key] for key in COLUMNS]
 
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #head
+def _now_of(state: State) -> str:  # ISO 8601
+    return (state["clock"] or state["generated_at"]) if (past := state["as_of"]) is None else past["at"]
+
+
 def head_of(
     desk: DeskShown,  # The table
     state: State,  # That it is part of
@@ -100,9 +107,7 @@ def head_of(
         **shown,
         "words": words,
         "colors": strategy_colors(desk["drawn"]),
-        "now": _ms(
-            (state["clock"] or state["generated_at"]) if (past := state["as_of"]) is None else past["at"]
-        ),
+        "now": _ms(_now_of(state)),
     }
 
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #pack
@@ -129,6 +134,7 @@ class DeskView(anywidget.AnyWidget):
     whole = traitlets.Bytes(b"").tag(sync=True)  # A first version; the browser asks for what came later
     version = traitlets.Int(0).tag(sync=True)
     is_open = traitlets.Bool(False).tag(sync=True)
+    still: Callable[[], Markup] = Markup  # Draws it without a script, for a page that is still waking
 
 
 class DeskTable:
@@ -148,6 +154,7 @@ class DeskTable:
     def update(self, state: State) -> None:
         "Show a state; rows that are as they were are not sent again."
         desk = state["desk"]
+        self.widget.still = partial(desk_picture, desk, datetime.fromisoformat(_now_of(state)))
         with self.widget.hold_sync():
             self.widget.is_open = desk is not None
             if desk is None:

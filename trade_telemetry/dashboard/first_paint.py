@@ -76,6 +76,8 @@ def static_html(
         return Markup('<div class="widget-html {}"><div class="widget-html-content">{}</div></div>').format(
             classes, held
         )
+    if (still := getattr(widget, "still", None)) is not None:
+        return Markup('<div class="{}">{}</div>').format(classes, still())
     return curve_svg(widget.option) if hasattr(widget, "option") else Markup("")
 
 # %% ../../nbs/dashboard/39_first_paint.ipynb #first-paint
@@ -96,7 +98,7 @@ def first_html(
     state: State,  # What it shows
 ) -> Markup:  # Empty where there is nothing to be seen
     "Draw the panels as they stand, with their time."
-    if not state["strategies"] or state["state"] == "error":
+    if not (state["strategies"] or state["desk"]) or state["state"] == "error":
         return Markup("")
     return _PICTURE(Picture(static_html(page), moment(state["generated_at"], state["timezone"])))
 

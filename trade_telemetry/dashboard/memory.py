@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
 from functools import cache
 from typing import Any
 
 # %% auto #0
-__all__ = ['give_back']
+__all__ = ['POOL', 'give_back', 'share_allocator']
 
 # %% ../../nbs/dashboard/38_memory.ipynb #give-back
 @cache
@@ -33,3 +34,15 @@ def give_back() -> bool:  # Was something given back?
         arrow.default_memory_pool().release_unused()
     library = _c_library()
     return library is not None and library.malloc_trim(0) == 1
+
+# %% ../../nbs/dashboard/38_memory.ipynb #one-allocator
+POOL = "ARROW_DEFAULT_MEMORY_POOL"  # Arrow looks for it in the environment
+
+
+def share_allocator() -> None:
+    "Let Arrow take its memory from the C library, whether it is loaded already or will be."
+    if POOL in os.environ:
+        return
+    os.environ[POOL] = "system"
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.set_memory_pool(arrow.system_memory_pool())

@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # loaded when the tab is opened
     from trade_telemetry.judgement.reconcile import Reconciliation
 
 # %% auto #0
-__all__ = ['Tone', 'waterfall_html', 'NUMBERS', 'cells_html', 'waterfall_bars', 'only_line', 'words_of', 'reconciled',
-           'Waterfall', 'Cells', 'words_html', 'reconcile_html']
+__all__ = ['Tone', 'ELSEWHERE', 'waterfall_html', 'NUMBERS', 'cells_html', 'waterfall_bars', 'only_line', 'words_of',
+           'reconciled', 'Waterfall', 'Cells', 'words_html', 'reconcile_html']
 
 # %% ../../nbs/dashboard/16_reconcile.ipynb #bars
 Tone = Literal["good", "bad", "plain"]
@@ -92,6 +92,11 @@ def words_of(
     }  # fmt: skip
 
 # %% ../../nbs/dashboard/16_reconcile.ipynb #reconciled
+ELSEWHERE = (
+    'Trade by trade needs the same days on both sides. How the figures compare stands under "Is it working?".'
+)
+
+
 def reconciled(
     view: View,  # Figure and reference, of both directions
     timezone: str = "UTC",  # Zone whose dates count
@@ -111,7 +116,7 @@ def reconciled(
     try:
         found = words_of(reconcile_read(live, back, Asked(timezone=timezone)))
     except ValueError as error:
-        return only_line(f"Not reconciled: {error}.")
+        return only_line(f"Not reconciled: {error}. {ELSEWHERE}")
     if view.state == "replay":
         found["notes"] = ['This is a replay, no live trading: "live" stands for the replay.', *found["notes"]]
     return found

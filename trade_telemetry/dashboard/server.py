@@ -29,8 +29,8 @@ from urllib.parse import quote
 from ..config import Settings
 
 # %% auto #0
-__all__ = ['STATIC', 'SECRETS', 'UNSEEN', 'LAUNCHED', 'LaunchError', 'is_loopback', 'Access', 'make_access', 'voila_config',
-           'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila', 'stop_process',
+__all__ = ['STATIC', 'SECRETS', 'UNSEEN', 'LAUNCHED', 'VOILA', 'LaunchError', 'is_loopback', 'Access', 'make_access',
+           'voila_config', 'kernel_environment', 'free_port', 'dashboard_notebook', 'start_voila', 'stop_process',
            'wait_until_listening', 'browser_address', 'serving']
 
 # %% ../../nbs/dashboard/04_server.ipynb #launch-error
@@ -190,6 +190,7 @@ def dashboard_notebook() -> Path:
 LAUNCHED = (
     "TRADE_TELEMETRY_LAUNCHED"  # tells `trade_telemetry.dashboard.kernel_manager` to watch its standard input
 )
+VOILA = "import sys; sys.modules['rfc3987_syntax'] = None; from voila.app import main; main()"
 
 
 def _private(path: str, flags: int) -> int:  # Addresses with a token may stand in the log
@@ -214,7 +215,7 @@ def start_voila(
     environment = kernel_environment(settings) | {"TELEMETRY_CONFIG": config_file, LAUNCHED: "1"}
     with open(log, "ab", opener=_private) as messages:
         return subprocess.Popen(
-            [sys.executable, "-m", "voila", str(dashboard_notebook()), "--no-browser"],
+            [sys.executable, "-c", VOILA, str(dashboard_notebook()), "--no-browser"],
             cwd=folder,
             env=environment,
             stdin=subprocess.PIPE,

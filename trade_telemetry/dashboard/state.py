@@ -65,7 +65,7 @@ from trade_telemetry.dashboard.figures import (
     verdicts_of,
     window_of,
 )
-from .memory import give_back
+from .memory import give_back, share_allocator
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-open
 from .open_tab import list_known, pictures_known, without_list
@@ -82,6 +82,8 @@ from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_so_far
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
+from ..scale.workers import pool_now
+from ..scale.working_store import working_store
 from ..store.as_of import Store, StoreAsOf, as_of_facts
 from ..store.columns import TraceColumns
 from ..store.notes import Mark, marks_of, read_notes, version_starts
@@ -642,7 +644,10 @@ class StateSource:
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
         self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
-            self.store = TraceStore(settings.telemetry_storage_path, timezone=settings.timezone)
+            share_allocator()
+            self.store = (TraceStore if pool_now() is None or settings.as_of is not None else working_store)(
+                settings.telemetry_storage_path, timezone=settings.timezone
+            )
             self.looks = Looks(self.store, settings)
 
     @classmethod

@@ -20,10 +20,10 @@ from ..store.notes import Mark
 from ..wording import capital, plain_text
 
 # %% auto #0
-__all__ = ['HIGHEST', 'HEAD', 'MOST_LABELS', 'PATH_READ_OUT', 'PATH_HEIGHT', 'AT_LEAST_120', 'CURVE_READ_OUT', 'BAND_HEIGHT',
-           'day_ms', 'share_of_alarm', 'score_order', 'path_table', 'path_dimensions', 'label_text', 'mark_line',
-           'inside', 'mark_lines', 'change_area', 'said_lines', 'tooltip_option', 'path_axes', 'path_series',
-           'path_option', 'band_table', 'band_option']
+__all__ = ['HIGHEST', 'HEAD', 'RIGHT', 'MOST_LABELS', 'PATH_READ_OUT', 'PATH_HEIGHT', 'AT_LEAST_120', 'CURVE_READ_OUT',
+           'BAND_HEIGHT', 'day_ms', 'share_of_alarm', 'score_order', 'path_table', 'path_dimensions', 'label_text',
+           'mark_line', 'inside', 'mark_lines', 'change_area', 'said_lines', 'tooltip_option', 'path_axes',
+           'path_series', 'path_option', 'band_table', 'band_option']
 
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #day-ms
 HIGHEST = 3.0  # Share of an alarm that is drawn at most
@@ -81,7 +81,10 @@ def path_dimensions(
     return ["time", "chance", "watch", *(f"t{k}" for k in n), *(f"s{k}" for k in n)]
 
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #mark-lines
-HEAD = "insideEndTop"  # Place of a text at the head of its line
+HEAD, RIGHT = (
+    "insideEndTop",
+    "insideEndBottom",
+)  # Place of a text at the head of its line: left or right of it
 MOST_LABELS = 6  # marks beyond that many have a line, but no text
 
 
@@ -185,17 +188,18 @@ def said_lines(
 ) -> list[dict[str, Any]]:  # Entries of a markLine
     "Mark when an alarm was said and when a change most likely was."
     days, lines = path["days"], list[dict[str, Any]]()
+
+    def line(at: str, text: str, color: str, kind: str) -> None:
+        if at >= days[0]:  # a text left of the first days would lie on the numbers of the axis
+            place = RIGHT if at <= days[len(days) // 20] else HEAD
+            lines.append(mark_line(at, text * labelled, f"var(--tt-{color})", kind, 1.5, place))
+
     for one in path["episodes"]:
-        if one["first"] >= days[0]:
-            lines.append(mark_line(one["first"], "alarm" * labelled, "var(--tt-bad)", "solid", 1.5, HEAD))
-        if not one["on"] and one["last"] >= days[0]:
-            lines.append(mark_line(one["last"], "ended" * labelled, "var(--tt-good)", "solid", 1.5, HEAD))
-    if path["since"] is not None and path["since"][1] >= days[0]:
-        lines.append(
-            mark_line(
-                path["since"][1], "changed about here" * labelled, "var(--tt-warn)", "dashed", 1.5, HEAD
-            )
-        )
+        line(one["first"], "alarm", "bad", "solid")
+        if not one["on"]:
+            line(one["last"], "ended", "good", "solid")
+    if path["since"] is not None:
+        line(path["since"][1], "changed about here", "warn", "dashed")
     return lines
 
 # %% ../../nbs/dashboard/24_strategy_charts.ipynb #path-axes

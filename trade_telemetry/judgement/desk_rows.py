@@ -54,7 +54,7 @@ class DeskRows:
         return (self.case(names[k : k + TOGETHER]) for k in range(0, len(names), TOGETHER))
 
 
-TOGETHER = 50  # Strategies whose sums are in memory at a time
+TOGETHER = 100  # Strategies whose sums are in memory at a time
 
 
 def _some(columns: TraceColumns, names: Collection[str]) -> TraceColumns:

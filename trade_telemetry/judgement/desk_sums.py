@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha1
+from statistics import NormalDist
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -18,15 +19,16 @@ import numpy.typing as npt
 from ..aggregate import Aggregate, Ledgers, forget
 from ..aggregate_form import plain_name
 from ..arrays import Bools, Floats, Ints
+from .other_rules import deepest_falls
 from ..metrics.aggregates import fold, was_sampled
 from ..metrics.classification import NOOP
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
 
 # %% auto #0
-__all__ = ['GroupBy', 'POINTS', 'BAND', 'DRAWS', 'MOST_DAYS', 'DeskSums', 'sums_of_rows', 'sums_of_lines', 'groups_of_rows',
-           'groups_of_lines', 'desk_sums', 'trading_days', 'Promise', 'promises', 'DeskCurve', 'band_at', 'curve_at',
-           'deepest', 'usual_drawdown']
+__all__ = ['GroupBy', 'POINTS', 'BAND_LEVEL', 'BAND', 'DRAWS', 'MOST_DAYS', 'DeskSums', 'sums_of_rows', 'sums_of_lines',
+           'groups_of_rows', 'groups_of_lines', 'desk_sums', 'trading_days', 'Promise', 'promises', 'DeskCurve',
+           'band_at', 'curve_at', 'deepest', 'usual_drawdown']
 
 # %% ../../nbs/judgement/33_desk_sums.ipynb #desk-sums
 GroupBy = Literal["strategy", "account", "bot", "version"]
@@ -295,7 +297,8 @@ class DeskCurve(TypedDict):
 
 
 POINTS = 40  # Of a curve
-BAND = 1.6449  # Deviations on either side: 90 %
+BAND_LEVEL = 0.9  # Coverage of a band on each day by itself
+BAND = NormalDist().inv_cdf(0.5 + BAND_LEVEL / 2)  # Deviations on either side
 
 
 def band_at(
@@ -306,9 +309,13 @@ def band_at(
     m = len(daily)
     if m < 2:
         return None
-    k = days.astype(np.float64)
-    half = BAND * float(daily.std(ddof=1)) * np.sqrt(k + k**2 / m)
-    return k * float(daily.mean()) - half, k * float(daily.mean()) + half
+    k, mean = days.astype(np.float64), float(daily.mean())
+    second, third = (float(((daily - mean) ** power).mean()) for power in (2, 3))
+    variance = second * (k * (m - 1) + k**2) / m
+    cumulant = third * (k * (m - 1) * (m - 2) + 3 * k**2 * (m - 1) + k**3) / m**2
+    lean = (BAND**2 - 1) / 6 * cumulant / np.maximum(variance, 1e-300)
+    half = BAND * np.sqrt(variance)
+    return k * mean + lean - half, k * mean + lean + half
 
 
 def curve_at(
@@ -354,10 +361,7 @@ def usual_drawdown(
     n = min(days, MOST_DAYS)
     key = sha1(np.ascontiguousarray(daily).tobytes(), usedforsecurity=False).digest(), n
     if key not in _KEPT:
-        path = daily.take(_drawn(len(daily))[:n])
-        np.cumsum(path, axis=0, out=path)
-        peak = np.maximum.accumulate(path, axis=0)
-        depth = np.minimum(np.subtract(path, np.maximum(peak, 0.0, out=peak), out=path).min(axis=0), 0.0)
+        depth = deepest_falls(daily.take(_drawn(len(daily))[:n]))
         _KEPT[key] = np.quantile(depth, [0.5, 0.05]).round(4).tolist()
         while len(_KEPT) > 4096:
             _KEPT.popitem(last=False)

@@ -196,7 +196,7 @@ class Desk(TypedDict):
 
 
 NOTE = (
-    "Band: 90 %, from mean and spread of the backtest's days. Usual drawdown: 95 % of stretches of as many days, "
+    "Band: the middle 90 % of sums of as many days of the backtest, as on a strategy's page. Usual drawdown: 95 % of stretches of as many days, "
     "redrawn from the backtest, stay above it. Cost: fees and slippage of a trade."
 )
 

@@ -41,8 +41,8 @@ from ..store.runs import RunInfo, WriterInfo
 from ..wording import Mode, Severity
 
 # %% auto #0
-__all__ = ['SEVERITY_OF', 'Scores', 'scores_of', 'share_alerts', 'sequential_alerts', 'drawdown_range', 'yearly_depth',
-           'heartbeat_alerts']
+__all__ = ['SEVERITY_OF', 'Scores', 'scores_of', 'share_alerts', 'sequential_alerts', 'deepest_falls', 'drawdown_range',
+           'yearly_depth', 'heartbeat_alerts']
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #shares
 SEVERITY_OF: dict[RuleName, Severity] = {
@@ -98,7 +98,8 @@ def _by_day(side: Judged, *names: str) -> dict[tuple[str, ...], tuple[DayTotals,
 
 def _cut(pair: tuple[DayTotals, DayTotals], day: int) -> list[tuple[DayTotals, DayTotals]]:
     "What was before a day, and what came from it on."
-    parts = [[own.part(own.day < day), own.part(own.day >= day)] for own in pair]
+    at = [int(np.searchsorted(own.day, day)) for own in pair]
+    parts = [[own.part(slice(0, k)), own.part(slice(k, None))] for own, k in zip(pair, at, strict=True)]
     return [(calls, claims) for calls, claims in zip(*parts, strict=True)]
 
 
@@ -195,6 +196,19 @@ def sequential_alerts(
     found = share_alerts(case_of(figure, reference, timezone, rules))
     return [alert for alert in found if alert.cleared_at is None]
 
+# %% ../../nbs/judgement/09_other_rules.ipynb #deepest-falls
+def deepest_falls(
+    steps: Floats,  # Return of each day of drawn stretches, shape (days, draws)
+) -> Floats:  # How far each fell below its highest point, the start being the first, <= 0, shape (draws,)
+    "Follow many drawn stretches at once."
+    level, peak, fall, below = (np.zeros(steps.shape[1]) for _ in range(4))
+    for step in steps:
+        np.add(level, step, out=level)
+        np.maximum(peak, level, out=peak)
+        np.subtract(level, peak, out=below)
+        np.minimum(fall, below, out=fall)
+    return fall
+
 # %% ../../nbs/judgement/09_other_rules.ipynb #drawdown-range
 def drawdown_range(
     daily_pct: Floats,  # Daily returns of the backtest, percent, shape (days,)
@@ -224,10 +238,7 @@ def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> flo
     mean_error = float(daily_pct.std(ddof=1)) / days**0.5 * spread
     path = (mean + spread * apart).take(drawn)
     path += mean_error * luck
-    np.cumsum(path, axis=0, out=path)
-    peak = np.maximum.accumulate(path, axis=0)
-    np.subtract(path, np.maximum(peak, 0.0, out=peak), out=path)
-    return float(np.quantile(path.min(axis=0), budget, method="lower"))
+    return float(np.quantile(deepest_falls(path), budget, method="lower"))
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..arrays import Floats
+from .desk_sums import BAND_LEVEL
 
 # %% auto #0
-__all__ = ['BAND_DRAWS', 'BAND_LEVEL', 'return_band']
+__all__ = ['BAND_DRAWS', 'return_band']
 
 # %% ../../nbs/judgement/39_return_band.ipynb #band
 BAND_DRAWS = 999
-BAND_LEVEL = 0.9  # Coverage on each day by itself
 
 
 def return_band(

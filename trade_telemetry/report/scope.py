@@ -22,6 +22,8 @@ from ..judgement.live_vs_backtest import AgainstBacktest, LiveVsBacktest, live_v
 from ..metrics.aggregates import fold
 from ..metrics.day_figures import days_of
 from ..metrics.record import AccuracyMetrics, measure
+from ..scale.workers import at_work, pool_now, workers_of
+from ..scale.working_store import working_store
 from ..sentences import ComparisonVerdict
 from ..store.as_of import as_of_sentence, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
@@ -176,8 +178,11 @@ def open_report(
     directory = known.telemetry_storage_path if telemetry_dir is None else Path(telemetry_dir)
     known = known.model_copy(update={"telemetry_storage_path": directory})
     asked = Scope(**scope)
-    store = TraceStore(directory, timezone=known.timezone, final=True)
-    store.refresh()
+    with at_work(workers_of(known)):
+        options: dict[str, Any] = {"timezone": known.timezone, "final": True}
+        rows = pool_now() is None or known.as_of is not None
+        store = TraceStore(directory, **options) if rows else working_store(directory, **options)
+        store.refresh()
     shown = store_for(store, known)
     view = choose_view(shown.columns, shown.runs(), asked.wanted(), known.timezone)
     return Report(known, view, shown.report, asked, as_of_sentence(shown, known.timezone))

@@ -35,7 +35,6 @@ class KnownFile:
     name: str  # Of the file, with or without ".gz"
     size: int  # Bytes
     mtime_ns: int  # Time of its last change, nanoseconds since 1970
-    inode: int
     used: int  # Bytes (plain) that are in the state
     line: int  # Line of the next byte
     head: str = ""  # Digest of its first bytes
@@ -64,9 +63,9 @@ def known_of(
     strategies: tuple[str, ...],  # Whose they are
 ) -> KnownFile:
     "Write down what is known of a file."
-    _, inode, size, mtime = file.signature
+    _, _, size, mtime = file.signature
     return KnownFile(
-        file.found.run, file.found.path.name, size, mtime, inode, file.used, file.line, digest_of(file.head), digest_of(file.tail),
+        file.found.run, file.found.path.name, size, mtime, file.used, file.line, digest_of(file.head), digest_of(file.tail),
         rows, strategies, file.foreign, file.unfinished is not None or file.problem is not None, tuple((row.line, row.reason) for row in file.bad),
     )  # fmt: skip
 

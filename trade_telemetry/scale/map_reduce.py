@@ -308,16 +308,25 @@ def map_reduce(
 R = TypeVar("R")
 
 
+@dataclass(frozen=True)
+class _Listed(Generic[R]):
+    "Work whose results are put in a row."
+
+    work: Callable[[Any], R]
+
+    def __call__(self, item: Any) -> list[R]:
+        return [self.work(item)]
+
+
+def _in_a_row(*lists: list[R]) -> list[R]:
+    return [one for some in lists for one in some]
+
+
 def spread(
     items: Sequence[Any],  # What is to be worked on
     work: Callable[[Any], R],  # A function that a worker can import
     executor: Pool | Executor,  # Where
     tell: Tell = lambda done, total: None,  # Told items
-) -> list[R]:  # In the order of the items; as `map_reduce`
+) -> list[R]:  # In the order of the items; errors as `map_reduce`
     "Do the same for many."
-    pool = executor if isinstance(executor, Pool) else Pool(executor)
-    found: dict[int, R] = {}
-    for place, value in finished([[item] for item in items], Job(work, None, stamp()), pool):
-        found[place] = value
-        tell(len(found), len(items))
-    return [found[place] for place in range(len(items))]
+    return map_reduce(items, _Listed(work), _in_a_row, executor, tell=tell)

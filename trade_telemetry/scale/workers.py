@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from ..config import Settings
-from .dask_pool import DaskPool
-from .executors import ProcessPool
 from .map_reduce import Pool, Tell, spread
 from ..store.as_of import used_words
 from ..store.columns import TraceColumns
@@ -43,8 +41,12 @@ class Workers:
         if self.scheduler is not None and self.executor != "dask":
             raise ValueError("--scheduler is for --executor dask")
         if self.executor == "processes":
+            from trade_telemetry.scale.executors import ProcessPool
+
             return ProcessPool(self.count)
         if self.executor == "dask":
+            from trade_telemetry.scale.dask_pool import DaskPool
+
             return DaskPool(self.scheduler, self.count, insecure=self.insecure)
         return None
 

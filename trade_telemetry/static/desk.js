@@ -57,8 +57,9 @@ export function ageText(seconds) {
 
 function dayText(day, now) {
   const at = new Date(`${day}T00:00:00Z`);
-  const year = at.getUTCFullYear() === new Date(now).getUTCFullYear() ? {} : { year: "numeric" };
-  return at.toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC", ...year });
+  const month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ")[at.getUTCMonth()]; // en-GB would say Sept
+  const year = at.getUTCFullYear() === new Date(now).getUTCFullYear() ? "" : ` ${at.getUTCFullYear()}`;
+  return `${at.getUTCDate()} ${month}${year}`;
 }
 
 function hrefOf(name) {

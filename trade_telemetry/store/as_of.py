@@ -27,6 +27,7 @@ from trade_telemetry.store.runs import (
     mode_of,
     run_facts,
     seconds_of,
+    simulated_now,
     started_at,
     trusted_ledger,
 )
@@ -261,7 +262,9 @@ class StoreAsOf:
 
     def runs(self) -> list[RunInfo]:
         "Every run that there was, oldest first, with the state of its writers as far as it is known."
-        return runs_of(self.cut.facts, self.records(), self.us / 1e6)
+        at, writers = self.us / 1e6, self.store.records().values()
+        played = simulated_now(record for own in writers for record in own.values())
+        return runs_of(self.cut.facts, self.records(), at, None if played is None else min(played, at))
 
 # %% ../../nbs/store/24_as_of.ipynb #store-for
 Store = TraceStore | StoreAsOf

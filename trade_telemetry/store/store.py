@@ -303,9 +303,11 @@ def runs_of(
     facts: Mapping[str, RunFacts],  # What rows and ledger say, by run
     records: Mapping[str, Records],  # What its writers say, by run
     now: float,  # Seconds since 1970 UTC
+    played: float | None = None,  # The same of a simulated desk; None: as its writers show
 ) -> list[RunInfo]:  # Oldest first
     "Put together what is known of all runs."
-    played = simulated_now(record for own in records.values() for record in own.values())
+    if played is None:
+        played = simulated_now(record for own in records.values() for record in own.values())
     infos = [
         run_info_of(name, facts.get(name, RunFacts()), records.get(name, {}), now, played)
         for name in dict.fromkeys([*facts, *records])

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from ..arrays import Bools, Ints
+from ..store.days import utc_offsets
 from ..timezones import EPOCH_ORDINAL, MICROSECONDS_A_DAY, MICROSECONDS_A_MINUTE
 
 # %% auto #0
@@ -141,10 +142,7 @@ def utc_offset(
     timezone: str,  # IANA name
 ) -> Ints:  # What the wall clock there is ahead of UTC, µs, shape (n,)
     "Offset of a wall clock at each instant."
-    quarters, where = np.unique(time_us // (15 * MINUTE), return_inverse=True)
-    zone = _zone(timezone)
-    known = [datetime.fromtimestamp(q * 900, zone).utcoffset() or timedelta() for q in quarters.tolist()]
-    return np.array([k // timedelta(microseconds=1) for k in known], dtype=np.int64)[where]
+    return np.broadcast_to(utc_offsets(time_us, _zone(timezone)), time_us.shape)  # one number where it stays
 
 # %% ../../nbs/trading/01_sessions.ipynb #session-days
 def session_days(

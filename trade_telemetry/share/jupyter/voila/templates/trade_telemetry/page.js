@@ -29,6 +29,7 @@ function ttPrepare(baseUrl) {
   }
 
   ttListen();
+  ttPatience();
   ttLighten();
   ttServe();
   ttMeasure();
@@ -86,6 +87,13 @@ function ttListen() {
   };
   document.addEventListener("click", onClick, true);
   document.addEventListener("keydown", onKey, true);
+}
+
+// A widget with a script of its own is given two seconds to begin; then it is given up for good, and its panel stays empty.
+// A busy machine needs longer than that to read the scripts of a page.
+function ttPatience() {
+  const timeout = AbortSignal.timeout.bind(AbortSignal);
+  AbortSignal.timeout = (milliseconds) => timeout(milliseconds === 2000 ? 120_000 : milliseconds);
 }
 
 // The chart library writes the size "auto" into an attribute of its drawing before it measures its box. No SVG knows that
