@@ -30,6 +30,7 @@ from trade_telemetry.scale.folded_store import FoldedStore
 from trade_telemetry.scale.state import State, merge_states, no_state, state_bytes, state_of
 from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.files import FoundFile, find_files
+from trade_telemetry.store.folded import folded_of
 from trade_telemetry.store.store import load_columns
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York")
@@ -65,16 +66,15 @@ def test_a_lake_added_up_in_sql_has_the_sums_of_the_package_to_the_last_unit(des
         by_run.setdefault(place.run, []).append(place)
     with local_pool() as pool:
         spread = fold_files(by_run, pool, zone, zone).state
-    kept = merge_states(*(store.folded.state(run) for run in store.folded.runs))
+    sums = folded_of(store.columns)
+    assert sums is not None and sums.sums is not None
     roads = {
-        "rows of the lake": state_of(load_columns(desk / "lake")[0], zone),
-        "states": kept,
-        "executor": spread,
+        "rows of the lake": state_of(load_columns(desk / "lake")[0], zone).parts,
+        "states": sums.sums,
+        "executor": spread.parts,
     }
-    for road, state in roads.items():
-        ours = {
-            key: facts for owner, sums in state.parts.items() for key, facts in sums_of(*owner, sums).items()
-        }
+    for road, parts in roads.items():
+        ours = {key: facts for owner, sums in parts.items() for key, facts in sums_of(*owner, sums).items()}
         assert ours.keys() == theirs.keys(), road
         differ = {
             key: [name for name, a, b in zip(NAMES, own, theirs[key], strict=True) if a != b]
@@ -215,16 +215,16 @@ def refreshed(folder: Path) -> tuple[int, int]:
     return rows, opened
 
 
-def test_one_new_file_among_two_thousand_is_the_one_that_is_opened(tmp_path: Path) -> None:
-    trades = night_trades(1800, 1)
-    for k in range(2000):
+def test_one_new_file_among_five_hundred_is_the_one_that_is_opened(tmp_path: Path) -> None:
+    trades = night_trades(460, 1)
+    for k in range(500):
         segment(tmp_path / BACKTEST / f"traces_a_{k}.csv", trades[k : k + 1])
     rows, opened = refreshed(tmp_path)
-    assert (rows, opened >= 2000) == (2000, True)  # the hook sees what it has to count
-    assert refreshed(tmp_path) == (2000, 1)  # the index
-    segment(tmp_path / BACKTEST / "traces_a_2000.csv", trades[2000:2005])
+    assert (rows, opened >= 500) == (500, True)  # the hook sees what it has to count
+    assert refreshed(tmp_path) == (500, 1)  # the index
+    segment(tmp_path / BACKTEST / "traces_a_500.csv", trades[500:505])
     rows, opened = refreshed(tmp_path)
-    assert (rows, opened <= 3) == (2005, True)
+    assert (rows, opened <= 3) == (505, True)
 
 
 def most_while_folding(found: list[FoundFile]) -> tuple[int, State]:
@@ -238,9 +238,9 @@ def most_while_folding(found: list[FoundFile]) -> tuple[int, State]:
             tracemalloc.stop()
 
 
-def test_memory_of_folding_grows_by_ids_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    "Thirty parts against three: the rows of one part, and 40 bytes a row for who they are."
-    made = night_trades(800, 2, symbol="TCS", version="", account="", features={}, metadata={})
+def test_memory_of_folding_grows_by_ids_alone(tmp_path: Path) -> None:
+    "Thirty parts against three: 40 bytes a row for who they are, twice while two states are merged at most; the rows would be 330."
+    made = night_trades(450, 2, symbol="TCS", version="", account="", features={}, metadata={})
     for k in range(30):
         ids = [
             replace(t, trace_id=f"{k:04x}{t.trace_id[4:]}", position_id=f"{k:04x}{t.position_id[4:]}")
@@ -253,6 +253,4 @@ def test_memory_of_folding_grows_by_ids_alone(tmp_path: Path, monkeypatch: pytes
     many, state = most_while_folding(found)
     more = 27 * len(made)
     assert state.rows == 30 * len(made)
-    print((many - few) / more, many / state.rows)
-    assert many - few < 150 * more, f"{(many - few) / more:.0f} bytes for each row more"
-    assert many < 330 * state.rows, "the rows themselves, as a store holds them"
+    assert many - few < 100 * more, f"{(many - few) / more:.0f} bytes for each row more"
