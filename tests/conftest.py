@@ -19,11 +19,15 @@ BROWSERS = (  # start servers and browsers
     "test_care",
     "test_dashboard",
     "test_dashboard_long",
+    "test_desk_first",
     "test_desk_page",
     "test_docs",
+    "test_early_press",
     "test_launch",
+    "test_soak",
     "test_strategy_page",
     "test_tabs",
+    "test_waking",
 )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pages import LIMIT, NOTEBOOK, needs_browser, serving, shoot
 from playwright.sync_api import Browser, Route
-from test_dashboard import LIMIT, NOTEBOOK, browser, needs_browser, serving, shoot
 from test_desk_rows import BROKEN, EVIL, write_world
-
-__all__ = ["browser"]  # a fixture
 
 ROWS = """(of) => [...document.querySelectorAll(of + ' .tt-desk tbody tr')].map((tr) =>
   ['.tt-desk-name', '.tt-desk-badge', '[data-key=trades]', '[data-key=precision]', '[data-key=drawdown]'].map((one) => tr.querySelector(one).innerText.trim()))"""

@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
-from test_dashboard import (
+from pages import (
     ALL_PANELS,
     LIMIT,
     NOTEBOOK,
     Server,
-    browser,
     make_traces,
     needs_browser,
     serving,
@@ -20,8 +18,7 @@ from test_dashboard import (
     viewing,
     write,
 )
-
-__all__ = ["browser"]  # a fixture
+from playwright.sync_api import Browser, Page, Route, expect
 
 PRESS = "dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', bubbles: true}))"
 AT_THE_FIRST_SIGHT = f"""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import call, traces
+from shell import asked
+from test_cli import traces
 
 from trade_telemetry import PredictionTrace, TelemetryWriter
 from trade_telemetry.cli.main import main
@@ -160,7 +161,7 @@ def test_judge_says_what_the_single_verbs_say(whole: Path, capsys: pytest.Captur
 
 def test_judge_ends_with_one_where_a_planted_loss_is(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, 0.1, skill=0.38)
-    done = call("judge", "--telemetry-dir", folder, cwd=tmp_path)
+    done = asked("judge", "--telemetry-dir", folder, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     assert "intraday: Worse than the backtest" in done.stdout
     assert "CRITICAL" in done.stdout

@@ -10,22 +10,19 @@ from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page
-from test_dashboard import (
+from pages import (
     ALL_PANELS,
     LIMIT,
     NOTEBOOK,
     ROOT,
     Server,
     append,
-    browser,
     make_traces,
     needs_browser,
     sample_traces,
     serving,
 )
-
-__all__ = ["browser"]  # a fixture
+from playwright.sync_api import Browser, Page
 
 VIEWERS, REFRESHES = 20, 500
 WAY = (40, REFRESHES // 2, REFRESHES)  # refreshes behind a page when memory is looked at

@@ -8,20 +8,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pages import ALL_PANELS, LIMIT, NOTEBOOK, Server, needs_browser, sample_traces, serving, viewing
 from playwright.sync_api import Browser
-from test_dashboard import (
-    ALL_PANELS,
-    LIMIT,
-    NOTEBOOK,
-    Server,
-    browser,
-    needs_browser,
-    sample_traces,
-    serving,
-    viewing,
-)
-
-__all__ = ["browser"]  # a fixture
 
 
 @pytest.fixture(scope="module")

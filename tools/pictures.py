@@ -222,7 +222,7 @@ def picture_guide(browser: Browser, folder: Path) -> None:
             settle(page)
             page.locator(".tt-trades, .tt-trade-table").first.scroll_into_view_if_needed()
             keep(page, "dashboard_trades.png")
-        with viewing(browser, f"{url}#tab=confidence", 1280, 560) as page:
+        with viewing(browser, f"{url}#tab=confidence", 1280, 472) as page:
             keep(page, "dashboard_details.png")
         with viewing(browser, url, 430, 1340, dark=True) as page:
             keep(page, "dashboard_mobile.png", 430)

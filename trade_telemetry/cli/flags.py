@@ -347,6 +347,12 @@ LINES |= {
     "report": (
         "report --out report.html --open", "report --start 2025-10-01 --end 2025-10-31 --title October",
     ),
+    "compact": (
+        "compact data/analytics lake", "compact data/analytics s3://bucket/desk", "compact data/analytics lake --keep '24 months'",
+    ),
+    "verify": (
+        "verify data/analytics lake", "verify data/analytics lake --prune", "verify data/analytics lake --head 12-3f9a",
+    ),
     "note": (
         "note 'switched data vendor' --strategy gap_fade --at 2025-06-30T14:00", "note --list",
     ),

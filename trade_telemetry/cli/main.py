@@ -33,6 +33,8 @@ VERBS = {  # name: where its function is
     "report": "trade_telemetry.cli.judge:report",
     "note": "trade_telemetry.cli.note:note",
     "dashboard": "trade_telemetry.cli.run:dashboard",
+    "compact": "trade_telemetry.cli.lake:compact",
+    "verify": "trade_telemetry.cli.lake:verify",
 }
 
 

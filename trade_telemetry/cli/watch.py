@@ -23,7 +23,7 @@ from .flags import Choice, Gauges, Hook, Notify, PrecisionLine, RulesFile, Watch
 from .judge import numbers_of, outbox_of, seen_by, tell_command
 from ..clock import present, present_seconds
 from ..config import Settings
-from ..flags import ANSWER, HOW, Place, UsageError, flag, remark
+from ..flags import ANSWER, HOW, Reads, UsageError, flag, remark
 from ..store.store import TraceStore
 from ..wording import listed, moment
 
@@ -88,14 +88,16 @@ class Watcher:
     store: TraceStore = field(init=False)  # Read so far
 
     def __post_init__(self) -> None:
-        self.store = TraceStore(self.settings.telemetry_storage_path, timezone=self.settings.timezone)
+        self.store = TraceStore(self.settings.telemetry_paths, timezone=self.settings.timezone)
 
     def look(self, now: datetime) -> Look:  # OSError or ValueError where something cannot be read
         "Read what is new and say what changed."
         from trade_telemetry.judgement.messages import Memory, changes
 
-        with os.scandir(self.settings.telemetry_storage_path):  # a folder that is away is not an empty one
-            self.store.refresh()
+        folder = self.settings.telemetry_storage_path
+        if folder.exists() or not self.settings.telemetry_lakes:  # a folder that is away is not an empty one
+            os.scandir(folder).close()
+        self.store.refresh()
         reading = Reading(self.settings, self.store, self.choice)
         report, health = find_alerts(reading, self.rules), find_health(reading, self.rules, watch=self.watch)
         answer, seen = alerts_answer(reading, report, health), seen_by(reading, report, health)
@@ -126,6 +128,7 @@ def look_once(
     problem: str = "",  # What could not be read before
     as_json: bool = False,  # Lines for a program?
     sinks: Sequence[Sink] = (),  # Who else is told of it
+    again: bool = True,  # Is it looked at again later?
 ) -> tuple[str, int]:  # What cannot be read now, "" for nothing; exit code, 2 where nothing could be read
     "Look, print and tell."
     try:
@@ -133,7 +136,9 @@ def look_once(
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
         if why != problem:
-            remark(f"{moment(now.isoformat(), watcher.settings.timezone)}  cannot look: {why}; going on")
+            remark(
+                f"{moment(now.isoformat(), watcher.settings.timezone)}  cannot look: {why}{'; going on' * again}"
+            )
         return why, 2
     if problem:
         remark(f"{moment(now.isoformat(), watcher.settings.timezone)}  looking again")
@@ -211,7 +216,7 @@ def numbers_served(
 # %% ../../nbs/cli/17_watch.ipynb #watch
 def watch(
     *,
-    where: Place = Place(),
+    where: Reads = Reads(),
     choice: Choice = Choice(),
     every: Annotated[float, flag("seconds from look to look, >= 1", "SECONDS", group=HOW)] = 300.0,
     once: Annotated[bool, flag("look once and end, with the exit code of check", group=HOW)] = False,
@@ -236,7 +241,7 @@ def watch(
     watcher, stop = Watcher(settings, choice, rules, watch, box, hook), threading.Event()
     with numbers_served(gauges, settings.timezone) as (sinks, told):
         if once:
-            return look_once(watcher, present(), as_json=json, sinks=sinks)[1]
+            return look_once(watcher, present(), as_json=json, sinks=sinks, again=False)[1]
         told += [f"messages to {listed(s.name for s in box.services)}"] if box else []
         remark("; ".join([f"watching {settings.telemetry_storage_path} every {every:g} seconds", *told]))
         with ended_by_signals(stop):

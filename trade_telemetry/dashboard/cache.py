@@ -92,7 +92,7 @@ class PageCache:
         self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
         self.desks: LRUCache[Hashable, Any] = LRUCache(8)  # By filters and by what a row is
         self.rows: LRUCache[Hashable, DeskRow] = LRUCache(4096)  # Of the table, by all that they depend on
-        self.views: dict[Hashable, View] = {}  # Selected rows, while a question is answered
+        self.views: LRUCache[Hashable, View] = LRUCache(8)  # Selected rows, while a question is answered
         self.health: LRUCache[Hashable, tuple[bool, Healths]] = LRUCache(6)  # By run and mode
         self.opened: LRUCache[Hashable, tuple[bool, StrategyPage]] = LRUCache(16)  # By name and content
         self.gaps: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(6)  # By filters
@@ -107,16 +107,6 @@ class PageCache:
             self.health.clear()
             self.lists.clear()
             self.views.clear()
-
-    def view(
-        self,
-        key: Hashable,  # Run, mode and filters
-        select: Callable[[], View],  # Selects
-    ) -> View:
-        "Select rows once for all that is asked of them."
-        if key not in self.views:
-            self.views[key] = select()
-        return self.views[key]
 
     def healths(
         self,

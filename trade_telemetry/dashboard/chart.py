@@ -26,9 +26,9 @@ from ..wording import capital, listed, moment, plain_text, plural
 # %% auto #0
 __all__ = ['READ_OUT', 'LEGEND_WIDTH', 'PERCENT_AXIS', 'MOST_SHADED', 'MOST_CELLS', 'MUTED', 'AXIS_LABEL', 'LINE', 'MOST_MARKED',
            'LONGEST_MARK', 'wall_clock_ms', 'line_option', 'lines_of', 'upper_table', 'lower_table', 'dimensions_of',
-           'fewer_rows', 'zoom_options', 'grid_options', 'axis_options', 'marks_shown', 'mark_words', 'mark_option',
-           'MarkList', 'marks_html', 'legend_option', 'curve_option', 'range_buttons', 'CurveHead', 'span_of',
-           'curve_head_html', 'Chart', 'ReturnCurve', 'LazyChart']
+           'fewer_rows', 'data_shown', 'zoom_options', 'grid_options', 'axis_options', 'marks_shown', 'mark_words',
+           'mark_option', 'MarkList', 'marks_html', 'legend_option', 'curve_option', 'range_buttons', 'CurveHead',
+           'span_of', 'curve_head_html', 'Chart', 'ReturnCurve', 'LazyChart']
 
 # %% ../../nbs/dashboard/13_chart.ipynb #wall-clock
 def wall_clock_ms(
@@ -165,6 +165,18 @@ def fewer_rows(
         known = [(value, k) for k, value in enumerate(column) if value is not None]
         kept |= {k for _, k in (min(known), max(known))} if known else set()
     return [rows[k] for k in sorted(kept)]
+
+# %% ../../nbs/dashboard/13_chart.ipynb #data-shown
+def data_shown(
+    state: State,  # What to show
+    with_curve: Sequence[int],  # Positions of the strategies that have a curve
+) -> list[dict[str, Any]]:  # Both data sets of the chart
+    "Lay out what the chart draws."
+    upper, lower, every = upper_table(state), lower_table(state), range(len(state["rolling"]["precision"]))
+    if len(every) > MOST_SHADED:
+        upper, lower = fewer_rows(upper), fewer_rows(lower, MOST_CELLS // 2)
+    kinds = (("cd", with_curve, upper), ("plb", every, lower))
+    return [{"dimensions": dimensions_of(kind, places), "source": rows} for kind, places, rows in kinds]
 
 # %% ../../nbs/dashboard/13_chart.ipynb #axis-options
 MUTED = "var(--tt-muted)"
@@ -322,9 +334,6 @@ def curve_option(
         "show": bool(names),
         "textStyle": words,
     }
-    upper, lower = upper_table(state), lower_table(state)
-    if len(names) > MOST_SHADED:
-        upper, lower = fewer_rows(upper), fewer_rows(lower, MOST_CELLS // 2)
     return {
         "animation": False,
         "useUTC": True,
@@ -332,10 +341,7 @@ def curve_option(
         "textStyle": {"fontFamily": FONT},
         "title": [nothing, below],
         "legend": legend_option(names),
-        "dataset": [
-            {"dimensions": dimensions_of("cd", with_curve), "source": upper},
-            {"dimensions": dimensions_of("plb", range(len(names))), "source": lower},
-        ],
+        "dataset": data_shown(state, with_curve),
         "series": [*lines_of(names, left_out, colors, chosen), *mark_option(state)],
         "dataZoom": zoom_options(bool(names)),
         **axis_options(),

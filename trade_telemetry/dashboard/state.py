@@ -312,7 +312,7 @@ def views_of(
 ) -> tuple[View, View]:  # All symbols, both directions, for alerts; what is shown
     "Select the trades that a viewer asked for."
     which, filters = (query.run, query.run_mode), (query.symbol, query.strategy, query.direction)
-    everything = cache.view(which, lambda: view_asked(columns, runs, query))
+    everything = recall(cache.views, which, lambda: view_asked(columns, runs, query))
     if filters == (None, None, None):
         return everything, everything
 
@@ -322,9 +322,9 @@ def views_of(
             own = view_asked(columns.only(symbols=[query.symbol]), runs, query)
         return called(of_strategy(own, query.strategy), query.direction)
 
-    return everything, cache.view((*which, *filters), narrow)
+    return everything, recall(cache.views, (*which, *filters), narrow)
 
-
+# %% ../../nbs/dashboard/40_state.ipynb #strategies-known
 def known_strategy(
     columns: TraceColumns,  # All rows, and perhaps a ledger
     query: Query,  # What the viewer asked for
@@ -515,7 +515,7 @@ def marks_known(
     runs: Sequence[RunInfo],  # Runs of the store
 ) -> list[Mark]:  # Oldest first
     "Mark what had happened by the moment that is shown."
-    return marks_of(starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs))))
+    return marks_of(starts, read_notes(settings.telemetry_paths, now_of(settings, clock_of(runs))))
 
 
 def rules_stamp(
@@ -581,23 +581,7 @@ def table_known(
     look = partial(view_shown, columns, runs, query, cache)
     return desk_known(query, cache, situation, look, runs, health, all_of_them, settings.timezone)
 
-# %% ../../nbs/dashboard/40_state.ipynb #state-of
-def dashboard_state(
-    store: Store,  # Trace files below some paths, or what was known of them
-    settings: Settings,  # Time zone, interval, precision threshold
-    wanted: Query | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
-    cache: PageCache | None = None,  # What is known from before; None: nothing
-) -> State:  # Everything that is shown; strict JSON, see `static/dashboard_state.schema.json`
-    "Read what is new and describe what is to be seen."
-    cache = cache or PageCache()
-    store.refresh()
-    cache.see(store.columns)
-    try:
-        return _state(store, settings, known_strategy(store.columns, as_query(wanted)), cache)
-    finally:
-        cache.views.clear()
-
-
+# %% ../../nbs/dashboard/40_state.ipynb #state-parts
 def _state(store: Store, settings: Settings, query: Query, cache: PageCache) -> State:
     "Describe what is to be seen."
     columns, runs = store.columns, store.runs()
@@ -628,6 +612,22 @@ def _state(store: Store, settings: Settings, query: Query, cache: PageCache) -> 
     both, complete = held_against(strategies, settings, query, cache, look)
     return {**state, "strategies": both, "complete": complete and state["complete"]}
 
+# %% ../../nbs/dashboard/40_state.ipynb #state-of
+def dashboard_state(
+    store: Store,  # Trace files below some paths, or what was known of them
+    settings: Settings,  # Time zone, interval, precision threshold
+    wanted: Query | str | None = None,  # What the viewer asked for; a symbol alone; None: everything
+    cache: PageCache | None = None,  # What is known from before; None: nothing
+) -> State:  # Everything that is shown; strict JSON, see `static/dashboard_state.schema.json`
+    "Read what is new and describe what is to be seen."
+    cache = cache or PageCache()
+    store.refresh()
+    cache.see(store.columns)
+    try:
+        return _state(store, settings, known_strategy(store.columns, as_query(wanted)), cache)
+    finally:
+        cache.views.clear()
+
 # %% ../../nbs/dashboard/40_state.ipynb #state-source
 MANY_ROWS = 20_000  # Whoever has read so many gives back what that took
 
@@ -646,7 +646,7 @@ class StateSource:
         if settings:
             share_allocator()
             self.store = (TraceStore if pool_now() is None or settings.as_of is not None else working_store)(
-                settings.telemetry_storage_path, timezone=settings.timezone
+                settings.telemetry_paths, timezone=settings.timezone
             )
             self.looks = Looks(self.store, settings)
 

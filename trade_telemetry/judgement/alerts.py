@@ -150,7 +150,7 @@ def _among(desk: DeskRows, kept: KeptAnswers) -> tuple[int, int]:
         known |= counted
     return sum(n for n, _ in known.values()), sum(n for _, n in known.values())
 
-
+# %% ../../nbs/judgement/23_alerts.ipynb #alerts-kept
 def _alerts_apart(desk: DeskRows, health: Mapping[str, Health], folder: Path) -> list[Alert]:
     "Judge the strategies that changed, and say of the others what was said."
     kept, e = answers_of(folder), desk.evening
@@ -228,11 +228,8 @@ def alert_report(
             judged, newest_us = {name: own.rows for name, own in desk.live.items()}, desk.evening.newest_us
         else:
             case = case_of(*seen)
-            found, judged, newest_us = (
-                [*found, *_alerts(case, known)],
-                count_closes(case.live.money),
-                case.newest_us,
-            )
+            found += _alerts(case, known)
+            judged, newest_us = count_closes(case.live.money), case.newest_us
         newest = max(newest, iso_time(newest_us))
     found = sorted(
         (alert for alert in found if alert.rule not in rules.disabled), key=lambda a: _place(a, known)

@@ -262,7 +262,7 @@ def _rows(view: View, health: Mapping[str, Any], timezone: str, by: GroupBy) -> 
         rows.append(row_of(sums, k, own, promise, said, members))
     return rows
 
-
+# %% ../../nbs/judgement/41_desk_table.ipynb #rows-known
 def _apart(sides: Sequence[TraceColumns]) -> bool:
     "Can each strategy be summed alone?"
     alike = any(len({plain_name(word) for word in side.strategies}) < len(side.strategies) for side in sides)

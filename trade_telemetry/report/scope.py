@@ -181,7 +181,7 @@ def open_report(
     with at_work(workers_of(known)):
         options: dict[str, Any] = {"timezone": known.timezone, "final": True}
         rows = pool_now() is None or known.as_of is not None
-        store = TraceStore(directory, **options) if rows else working_store(directory, **options)
+        store = (TraceStore if rows else working_store)(known.telemetry_paths, **options)
         store.refresh()
     shown = store_for(store, known)
     view = choose_view(shown.columns, shown.runs(), asked.wanted(), known.timezone)

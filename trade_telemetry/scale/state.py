@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from ..aggregate import Aggregate, merge
+from ..aggregate import Aggregate, WithoutBins, merge
 from ..aggregate_form import COUNTS, WORDS, plain_name
 from ..arrays import Bools, Ints
 from ..metrics.aggregates import firsts_of, fold_rows, joined_ranks
@@ -195,7 +195,7 @@ def _owners(columns: TraceColumns) -> list[tuple[str, float, Bools]]:
         found += [(mode, rate, own & (rates == rate)) for rate in sorted(set(rates[own].tolist()))]
     return found
 
-
+# %% ../../nbs/scale/01_state.ipynb #is-mixed
 def _is_mixed(columns: TraceColumns, first: Bools) -> bool:
     "Does a position have exits of different strategies, symbols, calls or the like?"
     if first.all():
@@ -209,7 +209,7 @@ def _is_mixed(columns: TraceColumns, first: Bools) -> bool:
         for own in (getattr(columns, name) for name in names)
     )
 
-
+# %% ../../nbs/scale/01_state.ipynb #fold-one-run
 def _fold_run(
     columns: TraceColumns, run: str, timezone: str | tzinfo, first: Bools
 ) -> tuple[dict[Owner, Aggregate], Positions]:
@@ -500,13 +500,20 @@ class _Arrays:
 
 
 def _sums(arrays: _Arrays, part: Sequence[Any]) -> Aggregate:
-    "The next sum."
-    _, _, _, words, zones, missing, m, k, l = part  # noqa: E741
-    shapes = ((7, m), (8, m), (2, 10, m), (2, m), (1, m), (3, k), (4, l))
-    keys, counts, sums, exits, bits, returns, claims = (arrays.rows(*shape) for shape in shapes)
+    "The next sum, whose histograms wait until somebody asks."
+    _, _, _, words, zones, missing, m, returns, claims = part
+    keys, counts, sums, exits, bits = (
+        arrays.rows(*shape) for shape in ((7, m), (8, m), (2, 10, m), (2, m), (1, m))
+    )
+    views = [arrays.next() for _ in range(7)]
+
+    def bins() -> tuple[Ints, Ints]:
+        wide = [view.astype(np.int64) for view in views]
+        return np.stack(wide[:3]).reshape(3, returns), np.stack(wide[3:]).reshape(4, claims)
+
     names = tuple(tuple(own) for own in words)
-    return Aggregate(
-        names, keys, counts, sums, exits, bits[0], returns, claims, tuple(zones), frozenset(missing)
+    return WithoutBins.of(
+        names, keys, counts, sums, exits, bits[0], zones=tuple(zones), missing=frozenset(missing), bins=bins
     )
 
 # %% ../../nbs/scale/01_state.ipynb #read-state

@@ -5,7 +5,7 @@
 # %% ../../nbs/scale/15_working_store.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from .folded_store import FoldedStore, Runs, open_store
 from .folding import FoldedRun
 from .map_reduce import Pool
 from .workers import pool_now
-from ..store.files import Progress
+from ..store.files import PathLike, Progress
+from ..store.lake_beside import split_paths
 from ..store.store import TraceStore
 
 # %% auto #0
@@ -47,7 +48,8 @@ def handed_out(
 
 
 def working_store(
-    directory: Path,  # Telemetry directory
+    paths: PathLike
+    | Iterable[PathLike],  # A telemetry directory; several, or lakes among them, are read as rows
     states: str = "auto",  # Keep states: always, never, or where there is much to read; with workers auto is always
     *,
     timezone: str = "UTC",  # Zone of naive times, and of the dates that days are counted by
@@ -55,7 +57,10 @@ def working_store(
     **options: Any,  # As of `TraceStore`: final, now
 ) -> TraceStore:  # Not read yet
     "Open a store whose files are read by those who work now."
-    pool = pool_now()
+    pool, (folders, lakes) = pool_now(), split_paths(paths)
+    if lakes or len(folders) != 1:
+        return TraceStore(paths, timezone=timezone, progress=progress, **options)
+    directory = folders[0]
     if pool is None or states == "never":
         return open_store(directory, states, timezone=timezone, progress=progress, **options)
     return FoldedStore(

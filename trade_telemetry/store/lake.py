@@ -259,4 +259,6 @@ def is_lake(
     place: str | Path,  # Folder, file or address
 ) -> bool:  # An address is always meant as a lake
     "Tell lakes from telemetry directories."
-    return address_of(place) is not None or (Path(place) / LAKE_FILE).is_file()
+    if address_of(place) is not None:
+        return True
+    return any((Path(place) / name).is_file() for name in (LAKE_FILE, "manifests/00000001.json"))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import gzip
 import os
 import platform
+import shutil
 import tempfile
+import weakref
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -210,9 +212,7 @@ class SeenLake:
     state: dict[str, tuple[frozenset[str], frozenset[str]]] = field(
         default_factory=dict
     )  # Ranges and parts by run of the store
-    kept: tempfile.TemporaryDirectory[str] | None = (
-        None  # Where documents of an object store lie once they were fetched
-    )
+    kept: Path | None = None  # Where documents of an object store lie once they were fetched
 
     def look(self) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
         "What counts now, by run of the store."
@@ -242,8 +242,10 @@ class SeenLake:
         if isinstance(self.lake.place, Folder):
             root = self.lake.place.path
         else:
-            self.kept = self.kept or tempfile.TemporaryDirectory()
-            root = Path(self.kept.name)
+            if self.kept is None:
+                self.kept = Path(tempfile.mkdtemp())
+                weakref.finalize(self, shutil.rmtree, self.kept, ignore_errors=True)
+            root = self.kept
             missing = [one.path for one in own if not (root / one.path).exists()]
             for name, data in self.lake.place.read_all(missing).items():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)

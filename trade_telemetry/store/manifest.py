@@ -222,6 +222,8 @@ def lake_facts(
         if place.names("manifests"):
             raise LakeError(f"{place.address} is half a lake: it has manifests and no {LAKE_FILE}") from None
         return None
+    except LakeError:
+        raise
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise LakeError(f"{place.address}: its {LAKE_FILE} cannot be read") from None
     if form > MANIFEST_FORM:
