@@ -90,12 +90,8 @@ FLAGS = {
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "export": """
-<<<<<<< HEAD
         --config:path --telemetry-dir:path --lake:words --as-of:word --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
-=======
-        --config:path --telemetry-dir:path --as-of:word --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
->>>>>>> exec
     """,
     "report": """
         --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word --against:word

@@ -44,7 +44,8 @@ from trade_telemetry.judgement.bar import (
 
 # %% auto #0
 __all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'OneStrategy', 'judged_one', 'case_part', 'health_of_each', 'health_so_far', 'desk_of']
+           'health_of_case', 'OneStrategy', 'judged_one', 'case_part', 'health_of_each', 'health_so_far', 'health_of',
+           'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from .desk_rows import DeskRows, desk_rows_of
@@ -652,15 +653,7 @@ def health_of(
     str, Health
 ]:  # By strategy, the worst first; empty where nothing is live or `lost_skill` is disabled
     "Say of every live strategy whether it still works."
-<<<<<<< ours
     return health_so_far(view, settings, rules, now, draw, find, patience)[0]
-=======
-    asked = _asked_of(view, settings, rules, now, draw, find)
-    if isinstance(asked, Case):
-        folder = settings.telemetry_storage_path / FOLDER
-        return health_of_each(asked, draw, bool(find), folder)
-    return {} if asked is None else _health_apart(asked, patience)
->>>>>>> theirs
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-of
 def desk_of(

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
+from .folded_store import PACKED
 from .folding import FoldedRun, NotFoldable, fold_anew
 from .map_reduce import Pool, Tell, map_reduce
 from .state import Overlap, State, merge_states
 from ..store.files import FoundFile
 
 # %% auto #0
-__all__ = ['FilePart', 'file_parts', 'FilesFolded', 'fold_part', 'merge_folded', 'fold_files']
+__all__ = ['PART_BYTES', 'FilePart', 'file_parts', 'FilesFolded', 'fold_part', 'merge_folded', 'fold_files']
 
 # %% ../../nbs/scale/13_fold_files.ipynb #part
 @dataclass(frozen=True)
@@ -32,13 +33,36 @@ class FilePart:
         return f"{self.files[0].path}{more}"
 
 
+PART_BYTES = 64 << 20  # Small files of a run are one part up to so many bytes, 0.2 M rows
+
+
+def _bytes_of(place: FoundFile) -> int:
+    "About so many bytes of plain text; 0 where the file is gone."
+    try:
+        return place.path.stat().st_size * (PACKED if place.path.suffix == ".gz" else 1)
+    except OSError:
+        return 0
+
+
 def file_parts(
     by_run: Mapping[str, Sequence[FoundFile]],  # Trace files
     naive: str = "UTC",  # As `FilePart`
     zone: str = "UTC",  # As `FilePart`
-) -> list[FilePart]:  # One for each
-    "Make a part of each file."
-    return [FilePart((place,), naive, zone) for found in by_run.values() for place in found]
+    part_bytes: int = 0,  # Files of a run travel together up to so many bytes; 0: each by itself
+) -> list[FilePart]:
+    "Cut runs into parts."
+    parts = list[FilePart]()
+    for found in by_run.values():
+        left = 0
+        for place in found:
+            size = _bytes_of(place) if part_bytes else 1
+            if size <= left:
+                parts[-1] = replace(parts[-1], files=(*parts[-1].files, place))
+            else:
+                parts.append(FilePart((place,), naive, zone))
+                left = part_bytes
+            left -= size
+    return parts
 
 # %% ../../nbs/scale/13_fold_files.ipynb #files-folded
 @dataclass(frozen=True)
@@ -99,11 +123,12 @@ def fold_files(
     naive: str = "UTC",  # Zone of naive times
     zone: str = "UTC",  # Zone of the exit dates
     *,
+    part_bytes: int = PART_BYTES,  # As `file_parts`
     batch: int | None = None,  # As `map_reduce`
-    tell: Tell = lambda done, total: None,  # Told files
+    tell: Tell = lambda done, total: None,  # Told parts
 ) -> FilesFolded:  # The same for every executor; nothing is left to be read together
     "Fold trace files, each trade once."
-    parts = file_parts(by_run, naive, zone)
+    parts = file_parts(by_run, naive, zone, part_bytes)
     folded = map_reduce(parts, fold_part, merge_folded, pool, batch=batch, tell=tell)
     again = [FilePart(tuple(by_run[run]), naive, zone) for run in sorted(folded.together)]
     whole = map_reduce(again, fold_part, merge_folded, pool, batch=1)
