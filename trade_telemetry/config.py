@@ -202,9 +202,9 @@ class Settings(BaseSettings):
             raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
 
-    @field_validator("bars_path", mode="before")
+    @field_validator("bars_path", "telemetry_workers", "telemetry_scheduler", mode="before")
     @classmethod
-    def _folder(cls, value: object) -> object:
+    def _named(cls, value: object) -> object:  # an empty variable of the environment names nothing
         return value or None
 
     @field_validator("as_of", mode="before")
