@@ -82,8 +82,13 @@ def settled(
     if not len(some.position):
         return some, some
     rising = bool((some.position[1:] > some.position[:-1]).all())
-    order = np.arange(len(some.position)) if rising else np.lexsort((some.trace, some.exit_us, some.position))
-    own = some.take(order)
+    own = some if rising else some.take(np.argsort(some.position, kind="stable"))
+    met = np.flatnonzero(own.position[1:] == own.position[:-1])
+    if not len(met):
+        return own, own.take(met)
+    order, doubt = np.arange(len(own.position)), np.union1d(met, met + 1)
+    order[doubt] = doubt[np.lexsort((own.trace[doubt], own.exit_us[doubt], own.position[doubt]))]
+    own = own.take(order)
     first = np.append(True, own.position[1:] != own.position[:-1])
     return own.take(first), own.take(~first)
 
