@@ -509,7 +509,7 @@ def test_what_sums_can_say_stays_when_rows_are_dropped(
         retain(lake, 0, float(now), UTC)
     assert len(load_columns(lake)[0]) < 900
     (before,), (after,) = (
-        [own for own in told["strategies"].values()] if "strategies" in told else [told] for told in figures
+        list(told["strategies"].values()) if "strategies" in told else [told] for told in figures
     )
     assert before["trades"] == after["trades"]
     for name in ("precision", "recall", "accuracy"):
