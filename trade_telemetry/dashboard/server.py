@@ -138,7 +138,7 @@ def kernel_environment(
     for name, info in type(settings).model_fields.items():
         if name.startswith(UNSEEN):
             continue
-        value = getattr(settings, name)
+        value: Any = getattr(settings, name)
         value = value.resolve() if isinstance(value, Path) else value
         if name == "telemetry_lakes":
             value = [place if "://" in place else str(Path(place).resolve()) for place in value]

@@ -148,7 +148,7 @@ def rows_in_lake(
     whole = TraceColumns.concat(columns)
     number = np.concatenate([np.zeros(0, dtype=np.int64), *numbers])
     order = np.lexsort((whole.line, number))
-    texts = pa.concat_tables(tables, promote_options="default").take(pa.array(order)) if tables else {}
+    texts: Any = pa.concat_tables(tables, promote_options="default").take(pa.array(order)) if tables else {}
     return (
         whole.take(order),
         {n: texts[n].combine_chunks() for n in (texts.column_names if tables else ())},
