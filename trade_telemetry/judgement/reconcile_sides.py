@@ -19,8 +19,8 @@ from .pairs import Positions, Tolerance
 from ..store.as_of import StoreAsOf, rows_as_of
 from ..store.columns import TraceColumns, choose, names_in, rows_named
 from ..store.days import exit_days
-from ..store.runs import RunInfo
 from ..store.lake import is_lake
+from ..store.runs import RunInfo
 from ..store.store import TraceStore
 from ..store.view import Wanted, choose_view
 from ..timezones import MICROSECONDS_A_MINUTE, date_of_day, microseconds_of
@@ -82,7 +82,7 @@ def _then(side: Side, as_of: datetime | None) -> Side:
         return side
     return replace(side, columns=rows_as_of(side.columns, microseconds_of(as_of), {}))
 
-
+# %% ../../nbs/judgement/28_reconcile_sides.ipynb #read-one-side
 def read_side(
     source: Source,  # Rows, traces, a folder of runs or one of them, a lake, several of these, a trace file, or a log
     role: Role,  # Which side it is
