@@ -5,7 +5,7 @@
 # %% ../nbs/14_aggregate.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -39,10 +39,10 @@ from trade_telemetry.aggregate_form import (
 from .timezones import date_of_day
 
 # %% auto #0
-__all__ = ['Ints', 'Floats', 'Bools', 'LOW', 'MASK', 'HALF', 'UNITS', 'wide_of', 'sum_wide', 'total_of', 'floats_of', 'Aggregate',
-           'empty', 'described', 'used_words', 'arranged', 'merge', 'take', 'restrict', 'forget',
-           'document_of_aggregate', 'aggregate_of_document', 'Read', 'read', 'from_bytes', 'aggregate_of_lines',
-           'Ledgers', 'covers']
+__all__ = ['Ints', 'Floats', 'Bools', 'LOW', 'MASK', 'HALF', 'UNITS', 'Bins', 'Facts', 'wide_of', 'sum_wide', 'total_of',
+           'floats_of', 'Aggregate', 'WithoutBins', 'bins_wait', 'empty', 'described', 'used_words', 'arranged',
+           'merge', 'take', 'restrict', 'forget', 'document_of_aggregate', 'aggregate_of_document', 'Read', 'read',
+           'from_bytes', 'aggregate_of_lines', 'Ledgers', 'covers']
 
 # %% ../nbs/14_aggregate.ipynb #wide
 Ints = npt.NDArray[np.int64]
@@ -177,6 +177,34 @@ class Aggregate:
     def _repr_markdown_(self) -> str:
         return described(self)
 
+# %% ../nbs/14_aggregate.ipynb #lazy-bins
+Bins = Callable[[], tuple[Ints, Ints]]  # Makes both histograms
+
+
+class WithoutBins(Aggregate):
+    "An aggregate whose histograms are made when somebody asks."
+
+    @classmethod
+    def of(cls, *parts: Any, zones: tuple[str, ...], missing: frozenset[str], bins: Bins) -> Aggregate:
+        "An aggregate of all fields before the histograms, and of what makes these."
+        own, names = object.__new__(cls), ("words", "keys", "counts", "sums", "exits", "bits")
+        own.__dict__.update(zip(names, parts, strict=True), zones=zones, missing=missing, bins=bins)
+        return own
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("return_bins", "confidence_bins") or "bins" not in self.__dict__:
+            raise AttributeError(name)
+        returns, claims = self.__dict__["bins"]()
+        self.__dict__.update(return_bins=returns, confidence_bins=claims)
+        return self.__dict__[name]
+
+
+def bins_wait(
+    *some: Aggregate,  # Any
+) -> bool:  # Are the histograms of one of them not made yet?
+    "Ask whether histograms wait."
+    return any("return_bins" not in part.__dict__ for part in some)
+
 # %% ../nbs/14_aggregate.ipynb #empty
 def empty() -> Aggregate:
     "Sum of no trades."
@@ -234,6 +262,16 @@ def _add_bins(bins: Ints, line: Ints) -> Ints:
     sums = np.add.reduceat(bins[2:].take(order, axis=1), starts, axis=1)
     return np.concatenate([keys.take(order[starts], axis=1), sums])
 
+# %% ../nbs/14_aggregate.ipynb #binned
+Facts = tuple[Any, Any, Any, Any, Any, Any]  # Fields of an aggregate before its histograms
+
+
+def _binned(parts: Facts, of: Aggregate, bins: Bins) -> Aggregate:
+    "An aggregate with its histograms, or with what makes them where those of the other wait."
+    if bins_wait(of):
+        return WithoutBins.of(*parts, zones=of.zones, missing=of.missing, bins=bins)
+    return Aggregate(*parts, *bins(), of.zones, of.missing)
+
 # %% ../nbs/14_aggregate.ipynb #used-words
 def used_words(
     words: Sequence[str],  # In any order, perhaps with repeats
@@ -264,13 +302,13 @@ def arranged(
     line = np.empty(len(order), dtype=np.int64)
     line[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
     first, last = a.exits.take(order, axis=1)
-    return Aggregate(
+    parts = (
         words, keys.take(order[starts], axis=1), np.add.reduceat(a.counts.take(order, axis=1), starts, axis=1),
         sum_wide(a.sums.take(order, axis=2), starts),
         np.stack([np.minimum.reduceat(first, starts), np.maximum.reduceat(last, starts)]),
-        np.bitwise_or.reduceat(a.bits[order], starts), _add_bins(a.return_bins, line), _add_bins(a.confidence_bins, line),
-        a.zones, a.missing,
+        np.bitwise_or.reduceat(a.bits[order], starts),
     )  # fmt: skip
+    return _binned(parts, a, lambda: (_add_bins(a.return_bins, line), _add_bins(a.confidence_bins, line)))
 
 # %% ../nbs/14_aggregate.ipynb #merge
 def merge(
@@ -280,7 +318,8 @@ def merge(
     some = [part for part in parts if len(part)]
     missing = frozenset().union(*(part.missing for part in parts))
     if len(some) < 2:
-        return replace(some[0], missing=missing) if some else replace(empty(), missing=missing)
+        only = some[0] if some else empty()
+        return only if only.missing == missing else replace(only, missing=missing)
     words, keys = [], []
     for axis in range(len(WORDS)):
         words.append(sorted({word for part in some for word in part.words[axis]}))
@@ -289,24 +328,26 @@ def merge(
         keys.append(
             np.concatenate([table[part.keys[axis]] for table, part in zip(tables, some, strict=True)])
         )
-    first_line = np.cumsum([0, *map(len, some)]).tolist()
-    shifted = [
-        [np.concatenate([bins[:1] + start, bins[1:]]) for bins in (part.return_bins, part.confidence_bins)]
-        for part, start in zip(some, first_line, strict=False)
-    ]
-    stacked = {
-        name: np.concatenate([getattr(part, name) for part in some], axis=-1)
+    counts, sums, exits, bits = (
+        np.concatenate([getattr(part, name) for part in some], axis=-1)
         for name in ("counts", "sums", "exits", "bits")
-    }
+    )
     rest = np.concatenate([part.keys[4:] for part in some], axis=1)
-    return arranged(
-        Aggregate(
-            words=tuple(map(tuple, words)), keys=np.concatenate([np.stack(keys), rest]), **stacked,
-            return_bins=np.concatenate([r for r, _ in shifted], axis=1),
-            confidence_bins=np.concatenate([c for _, c in shifted], axis=1),
-            zones=tuple(sorted({zone for part in some for zone in part.zones})), missing=missing,
-        )
-    )  # fmt: skip
+    zones = tuple(sorted({zone for part in some for zone in part.zones}))
+    facts = tuple(map(tuple, words)), np.concatenate([np.stack(keys), rest]), counts, sums, exits, bits
+    if bins_wait(*some):
+        return arranged(WithoutBins.of(*facts, zones=zones, missing=missing, bins=lambda: _joined_bins(some)))
+    return arranged(Aggregate(*facts, *_joined_bins(some), zones, missing))
+
+
+def _joined_bins(some: Sequence[Aggregate]) -> tuple[Ints, Ints]:
+    "Histograms of several aggregates, one after the other, with line numbers of all."
+    first_line = np.cumsum([0, *map(len, some)]).tolist()
+    returns, claims = (
+        [np.concatenate([bins[:1] + start, bins[1:]]) for bins, start in zip(own, first_line, strict=False)]
+        for own in ([part.return_bins for part in some], [part.confidence_bins for part in some])
+    )
+    return np.concatenate(returns, axis=1), np.concatenate(claims, axis=1)
 
 # %% ../nbs/14_aggregate.ipynb #take
 def take(
@@ -318,18 +359,24 @@ def take(
     if mask.all():
         return a
     line, kept = np.cumsum(mask) - 1, np.flatnonzero(mask)
+    if not len(kept):
+        return replace(empty(), missing=a.missing)
 
     def own(bins: Ints) -> Ints:
         entries = bins.compress(mask[bins[0]], axis=1)
         return np.concatenate([line[entries[:1]], entries[1:]])
 
-    chosen = {name: getattr(a, name).take(kept, axis=-1) for name in ("counts", "sums", "exits", "bits")}
+    counts, sums, exits, bits = (
+        getattr(a, name).take(kept, axis=-1) for name in ("counts", "sums", "exits", "bits")
+    )
     keys = a.keys.take(kept, axis=1)
     pairs = [used_words(words, codes) for words, codes in zip(a.words, keys, strict=False)]
-    return Aggregate(
-        tuple(words for words, _ in pairs), np.concatenate([np.stack([codes for _, codes in pairs]), keys[4:]]), **chosen,
-        return_bins=own(a.return_bins), confidence_bins=own(a.confidence_bins), zones=a.zones if len(kept) else (), missing=a.missing,
-    )  # fmt: skip
+    keys = np.concatenate([np.stack([codes for _, codes in pairs]), keys[4:]])
+    return _binned(
+        (tuple(words for words, _ in pairs), keys, counts, sums, exits, bits),
+        a,
+        lambda: (own(a.return_bins), own(a.confidence_bins)),
+    )
 
 # %% ../nbs/14_aggregate.ipynb #restrict
 def restrict(
@@ -359,7 +406,8 @@ def restrict(
     if called is not None:
         mask &= np.isin(np.arange(3), list(called))[a.key("called")]
     chosen = take(a, mask)
-    return chosen if strategies is None else replace(chosen, missing=a.missing & frozenset(strategies))
+    missing = a.missing if strategies is None else a.missing & frozenset(strategies)
+    return chosen if missing == chosen.missing else replace(chosen, missing=missing)
 
 # %% ../nbs/14_aggregate.ipynb #forget
 def forget(

@@ -18,15 +18,7 @@ from ..capture.run_record import mode_of_run
 from ..clock import present_seconds
 from .folding import FoldedRun, NotFoldable, fold_anew, fold_on, loose_rows
 from .kept_states import Kept, KeptStates, KnownFile, left_out_of, row_of
-from trade_telemetry.scale.state import (
-    Overlap,
-    State,
-    merge_states,
-    no_state,
-    runs_apart,
-    runs_together,
-    state_of,
-)
+from .state import Overlap, merge_states, no_state, runs_apart, runs_together, state_of
 from ..store.columns import TraceColumns
 from trade_telemetry.store.files import (
     FollowedFile,
@@ -160,14 +152,18 @@ class FoldedRuns:
         self.kept = KeptStates(root, zone, keep)
         self.runs: dict[str, FoldedRun] = {}
         self.unfoldable = set[str]()  # Runs that sums cannot hold
-        self.loose: dict[str, State] = {}  # Last lines that have no end yet, by run
+        self.loose: dict[
+            str, FoldedRun
+        ] = {}  # Runs with last lines that have no end, as they are if these count
+        self.doubts: list[BadRow] = []  # Last lines that cannot be used
         self.rows_saved = -1  # Rows of the states on disk; -1: nobody looked
 
-    def load(self) -> None:
-        "Take what is kept beside the files, once."
+    def load(self) -> bool:
+        "Take what is kept beside the files, once; True the first time."
         if self.rows_saved >= 0:
-            return
+            return False
         self.runs, self.rows_saved = runs_kept(self.kept.load(), self.root)
+        return True
 
     def update(
         self,
@@ -177,7 +173,7 @@ class FoldedRuns:
         tell: Callable[[int], None],
     ) -> bool:
         "Read what is new; True if a state changed."
-        self.load()
+        first = self.load()
         before, self.runs, anew = self.runs, {}, dict[str, Sequence[FoundFile]]()
         for run, found in by_run.items():
             old = before.get(run)
@@ -193,32 +189,34 @@ class FoldedRuns:
             folded, unfoldable = self.fold(anew)
             self.unfoldable |= set(unfoldable)
             self.runs = {run: own for run in by_run if (own := folded.get(run) or self.runs.get(run))}
-        changed = before.keys() != self.runs.keys() or any(
-            before[run].state is not own.state for run, own in self.runs.items()
+        changed = (
+            first
+            or before.keys() != self.runs.keys()
+            or any(before[run].files != own.files for run, own in self.runs.items())
         )
-        moved = any(before[run].files != own.files for run, own in self.runs.items() if run in before)
-        if changed or moved:
+        if changed:
             self._loosen(by_run, timezone)
             self._save()
         return changed
 
     def _loosen(self, by_run: Mapping[str, Sequence[FoundFile]], timezone: tzinfo) -> None:
         "Look at last lines that have no end."
-        self.loose = {}
-        for run, own in self.runs.items() if self.final else ():
-            rows = [
-                row
-                for place in by_run[run]
-                if own.files[place.key].open_end
-                for row in loose_rows(place, own.files[place.key], timezone)
-            ]
+        self.loose, self.doubts = {}, []
+        for run, own in self.runs.items():
+            rows = list[TraceColumns]()
+            for place in (place for place in by_run[run] if own.files[place.key].open_end):
+                more, doubts = loose_rows(place, own.files[place.key], timezone, self.final)
+                rows, self.doubts = [*rows, *more], [*self.doubts, *doubts]
             if sum(map(len, rows)):
-                with suppress(Overlap, ValueError):
-                    self.loose[run] = merge_states(own.state, state_of(TraceColumns.concat(rows), self.zone))
+                try:
+                    whole = merge_states(own.state, state_of(TraceColumns.concat(rows), self.zone))
+                    self.loose[run] = replace(own, state=whole)
+                except Overlap:
+                    self.loose[run] = fold_anew(by_run[run], timezone, self.zone, final=True)
 
-    def state(self, run: str) -> State:
-        "State of a run, last lines included."
-        return self.loose.get(run) or self.runs[run].state
+    def whole(self) -> dict[str, FoldedRun]:
+        "All runs, last lines that count included."
+        return self.runs | self.loose
 
     def _save(self) -> None:
         "Keep the states where enough is new."
@@ -236,7 +234,7 @@ def with_folded(
     here: int,  # Rows that are held
 ) -> LoadReport:  # Of all
     "Say what was read and set aside of rows and states."
-    runs = folded.runs
+    runs = folded.whole()
     files = [known for own in runs.values() for known in own.files.values()]
     twice, corrected = (
         [row for own in runs.values() for row in getattr(own, kind)] for kind in ("twice", "corrected")
@@ -246,9 +244,11 @@ def with_folded(
         for place in found
         for line, reason in runs[place.run].files[place.key].bad
     ]
-    states = [folded.state(run) for run in runs]
+    states = [own.state for own in runs.values()]
     kept = here + sum(state.rows for state in states)
-    every = sorted([*rows.bad, *bad, *twice, *corrected], key=lambda row: (row.file, row.line))
+    every = sorted(
+        [*rows.bad, *bad, *folded.doubts, *twice, *corrected], key=lambda row: (row.file, row.line)
+    )
     return LoadReport(
         files=rows.files + sum(not known.foreign for known in files), rows=kept + len(every), kept=kept, bad=every,
         ignored_files=rows.ignored_files + sum(known.foreign and not known.bad for known in files),
@@ -311,14 +311,18 @@ class FoldedStore(TraceStore):
             with suppress(OSError):
                 stats[place.key] = os.stat(place.path)
                 by_run.setdefault(place.run, []).append(place)
+        booked = self.ledgers.refresh(beside)
         here = kept_as_rows(by_run, stats, self.rows_bytes) | self.folded.unfoldable
+        here |= {
+            run for (run, _), part in self.ledgers.sums().sums.items() if part.zones != (self.folded.zone,)
+        }
         cold = {run: own for run, own in by_run.items() if run not in here}
         tell = counted_bytes(self.progress, [], {})
         folded = self.folded.update(cold, stats, self.timezone, tell)
         here |= self.folded.unfoldable
         self._found = [place for run, own in cold.items() if run not in here for place in own]
         rows = self._refresh_rows([place for run in by_run if run in here for place in by_run[run]])
-        if not (self.ledgers.refresh(beside) | rows | folded):
+        if not (booked or rows or folded):
             return False
         self._compose()
         return True
@@ -334,11 +338,10 @@ class FoldedStore(TraceStore):
     def _compose(self) -> None:
         "Put rows, states and ledgers together."
         here, ledger = self.rows.growing.columns(), self.ledgers.sums()
-        trusted = trusted_of(here, self.folded.runs, ledger) if ledger.sums else None
+        runs = self.folded.whole()
+        trusted = trusted_of(here, runs, ledger) if ledger.sums else None
         self._booked = {} if trusted is None else ledger_facts(trusted)
-        sums = {
-            owner: part for run in self.folded.runs for owner, part in self.folded.state(run).parts.items()
-        }
+        sums = {owner: part for own in runs.values() for owner, part in own.state.parts.items()}
         self._read = {}
         self.columns = FoldedColumns.of(sums, here, self.read_rows, Wish(), trusted)
 
@@ -368,7 +371,7 @@ class FoldedStore(TraceStore):
     def runs(self) -> list[RunInfo]:
         "Every run below the directory, oldest first, with the state of its writers at this moment."
         facts = {name: run.facts for name, run in self.rows.runs.items()}
-        facts |= {run: self.folded.state(run).facts.get(run, RunFacts()) for run in self.folded.runs}
+        facts |= {run: own.state.facts.get(run, RunFacts()) for run, own in self.folded.whole().items()}
         for name, told in self._booked.items():
             facts[name] = facts.get(name, RunFacts()) + told
         return runs_of(facts, self.records(), self.now())

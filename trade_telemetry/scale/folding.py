@@ -15,7 +15,16 @@ import numpy as np
 
 from ..aggregate_form import plain_name
 from .kept_states import KnownFile, digest_of, known_of
-from .state import Ids, Overlap, State, merge_states, no_state, state_of
+from trade_telemetry.scale.state import (
+    Ids,
+    Overlap,
+    State,
+    merge_states,
+    no_state,
+    state_bytes,
+    state_from_bytes,
+    state_of,
+)
 from ..store.columns import TraceColumns, names_in
 from ..store.files import PROBE, FollowedFile, FoundFile, read_file, read_header
 from ..store.record_reader import BadRow
@@ -74,8 +83,8 @@ class Sink(list[TraceColumns]):
         if len(twice := met_ids(rows.trace_id)):
             self.again.append(twice)
             rows = rows.take(~np.isin(rows.trace_id, twice))
-        if len(rows):
-            self.states.append(state_of(rows, self.timezone))
+        if len(rows):  # as bytes it takes half the room, and its histograms wait
+            self.states.append(state_from_bytes(state_bytes(state_of(rows, self.timezone)), check=False))
 
 # %% ../../nbs/scale/03_folding.ipynb #resumed
 def resumed(
@@ -97,7 +106,7 @@ def resumed(
     if digest_of(head) != known.head or digest_of(tail) != known.tail or not known.used:
         return None
     read_header(file, _first_line(found.path), final=False)
-    file.signature = str(found.path), known.inode, known.size, 0
+    file.signature = str(found.path), os.stat(found.path).st_ino, known.used, 0
     file.used, file.line, file.head, file.tail = known.used, known.line, head, tail
     file.bad = [BadRow(str(found.path), line, reason) for line, reason in known.bad]
     return file if file.origin is not None else None
@@ -113,10 +122,11 @@ def read_into(
     sink: Sink,  # New rows go there
     old: KnownFile | None,  # As it was; None: it is new
     tell: Callable[[int], None],  # Told how many bytes were read
+    final: bool = False,  # Take a last line without line feed if it looks whole?
 ) -> KnownFile | None:  # As it is now; None where it is not what it was
-    "Read what is new in a file, whole lines only."
+    "Read what is new in a file."
     counted = _Counted(sink)
-    if not read_file(file, False, counted, tell):
+    if not read_file(file, final, counted, tell):
         return None
     counted.flush()
     before, names = (0, set[str]()) if old is None else (old.rows, set(old.strategies))
@@ -165,13 +175,14 @@ def fold_anew(
     timezone: tzinfo,  # Zone of naive times
     zone: str,  # Zone of the exit dates
     tell: Callable[[int], None] = lambda count: None,  # Told how many bytes were read
+    final: bool = False,  # Take last lines without line feed if they look whole?
 ) -> FoldedRun:  # `NotFoldable` or ValueError where sums cannot hold its rows
     "Read a run from its beginning, twice where exits are in it twice."
     met: Ids = np.zeros(0, dtype=np.uint64)
     while True:
         sink, files = Sink(zone, met), dict[str, KnownFile]()
         for place in found:
-            known = read_into(FollowedFile(place, timezone), sink, None, tell)
+            known = read_into(FollowedFile(place, timezone), sink, None, tell, final)
             files |= {} if known is None else {place.key: known}
         sink.fold()
         ids = [own for state in sink.states for own in state.ids.values()]
@@ -225,9 +236,13 @@ def loose_rows(
     found: FoundFile,  # A file
     known: KnownFile,  # As it was folded
     timezone: tzinfo,  # Zone of naive times
-) -> list[TraceColumns]:  # Rows of a last line without an end
+    final: bool,  # Take the last line if it looks whole?
+) -> tuple[list[TraceColumns], list[BadRow]]:  # Rows of a last line without an end; why there is none
     "Read what follows the last whole line."
     file, rows = resumed(found, known, timezone), list[TraceColumns]()
-    if file is not None:
-        read_file(file, True, rows)
-    return rows
+    if file is None:  # packed, and torn
+        file, rows = FollowedFile(found, timezone), []
+        read_file(file, final, [])
+    else:
+        read_file(file, final, rows)
+    return rows, [row for row in (file.unfinished, file.problem) if row is not None]
