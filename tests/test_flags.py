@@ -35,7 +35,7 @@ FLAGS = {
         --dry-run:on
     """,
     "rank": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
         --trials:int --top:int=20
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
@@ -43,57 +43,63 @@ FLAGS = {
         --config:path --telemetry-dir:path --text:word --strategy:word --at:word --list:on --remove:word
         --format:table|json=table --json:on
     """,
+    "compact": """
+        --config:path --buckets:int=8 --keep:word --format:table|json=table --json:on
+    """,
+    "verify": """
+        --head:word --prune:on --format:table|json=table --json:on
+    """,
     "metrics": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --run:word
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word
         --format:table|json|prometheus=table --json:on
         --by:strategy|symbol|exit_reason|entry_tag|version|account|weekday|exit_weekday|hour|holding|month|direction*
         --rolling:int --features:on --session-open:word --out:path
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "compare": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --run:word
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word
         --format:table|json=table --json:on --live-vs-backtest:on
         --by:strategy|run|symbol|mode|exit_reason --labels:words --first:word=intraday
         --second:word=swing
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "reconcile": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
         --account:word --backtest-account:word --live-version:word
         --backtest-version:word --start:word --end:word --unit:money|percent --tolerance:float --window:float
         --map:path --preset:word --symbol:word --time-format:word --pairs:path
         --replay:on --data-dir:path --fee-pct:float --slippage-pct:float
     """,
     "check": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --format:table|json=table
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --format:table|json=table
         --json:on --alert-precision-threshold:float --rules:path --on-alert:word --remember:path
         --variants-tried:int --desk-wide:on --verbose:on
         --notify:words --page-url:word --notify-state:path
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "watch": """
-        --config:path --telemetry-dir:path --symbols:words --strategy:word --every:float=300.0 --once:on
+        --config:path --telemetry-dir:path --lake:words --symbols:words --strategy:word --every:float=300.0 --once:on
         --alert-precision-threshold:float --rules:path --on-alert:word --remember:path --json:on
         --variants-tried:int --desk-wide:on --notify:words --page-url:word --notify-state:path
         --metrics-port:int --metrics-host:word=127.0.0.1 --otlp-endpoint:word
     """,
     "judge": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --run:word
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word
         --format:table|json=table --json:on --alert-precision-threshold:float --rules:path
         --variants-tried:int --desk-wide:on
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "export": """
-        --config:path --telemetry-dir:path --as-of:word --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbol:word --group-by:strategy|account|bot|version --format:json=json --out:path
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "report": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --run:word --against:word
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --run:word --against:word
         --start:word --end:word --first:word --second:word --data-dir:path --title:word --out:path=report.html --open:on
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,
     "dashboard": """
-        --config:path --telemetry-dir:path --as-of:word --port:int --open:on --refresh-interval:int
+        --config:path --telemetry-dir:path --lake:words --as-of:word --port:int --open:on --refresh-interval:int
         --alert-precision-threshold:float --host:word=127.0.0.1 --token:optional --base-url:word=/
         --public-host:words --log:path --data-dir:path
     """,
@@ -115,6 +121,8 @@ NEW = {
     "demo": {"--breaks"},
     "engine": {"--config"},
     "reconcile": {"--timezone", "--live", "--backtest"},
+    "compact": {"--source", "--dest"},
+    "verify": {"--source", "--lake"},
 }  # taken later, by another name, or by place
 
 
@@ -145,7 +153,7 @@ def parsed(verb: str, words: list[str]) -> dict[str, Any]:
 
 
 def needed(verb: str) -> list[str]:
-    return ["log.csv"] if verb == "import" else []
+    return {"import": ["log.csv"], "compact": ["data", "lake"], "verify": ["data", "lake"]}.get(verb, [])
 
 
 @pytest.mark.parametrize(("verb", "flag", "kind"), EVERY)

@@ -37,8 +37,8 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'States', 'QuietHours',
-           'SettingsError', 'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings',
+__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'States', 'Places',
+           'QuietHours', 'SettingsError', 'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings',
            'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at', 'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
@@ -112,6 +112,7 @@ def _two_times(given: str) -> str:
 
 Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
 States = Literal["auto", "always", "never"]
+Places = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_one_or_more)]
 QuietHours = Annotated[str, AfterValidator(_two_times)]
 
 # %% ../nbs/12_config.ipynb #moment-meant
@@ -150,6 +151,7 @@ class Settings(BaseSettings):
     # Those of the base system
     telemetry_enabled: bool = False  # Record traces unless a flag says otherwise
     telemetry_storage_path: Path = Path("data/analytics")  # Telemetry directory; each run lies below it
+    telemetry_lakes: Places = ()  # Lakes and other telemetry directories that are read together with it
     bars_path: Path | None = Field(
         None, validation_alias="TELEMETRY_BARS_PATH"
     )  # Folder of bars as SYMBOL.csv, to draw trades on the price; None: not drawn
@@ -169,9 +171,7 @@ class Settings(BaseSettings):
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
-    as_of: datetime | None = Field(
-        None, validation_alias="TELEMETRY_AS_OF"
-    )  # Judge and show what was known then; None: now
+    as_of: datetime | None = Field(None, validation_alias="TELEMETRY_AS_OF")  # Judge as of then; None: now
 
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
@@ -187,9 +187,7 @@ class Settings(BaseSettings):
     notify_least: Literal["info", "warning", "critical"] = Field(
         "warning", validation_alias="TELEMETRY_NOTIFY_LEAST"
     )  # Alerts that are less loud are not told
-    notify_page_url: str = Field(
-        "", validation_alias="TELEMETRY_NOTIFY_PAGE_URL"
-    )  # Page that messages link to
+    notify_page_url: str = Field("", validation_alias="TELEMETRY_NOTIFY_PAGE_URL")  # Messages link to it
 
     @field_validator("timezone")
     @classmethod
@@ -226,6 +224,11 @@ class Settings(BaseSettings):
     def load(cls, path: str | Path | None = None, **overrides: Any) -> Settings:
         "Settings from arguments, environment and the YAML file `path`; see `load_settings`."
         return load_settings(path, **overrides)
+
+    @property
+    def telemetry_paths(self) -> list[str | Path]:
+        "All that is read: the telemetry directory, and lakes beside it."
+        return [self.telemetry_storage_path, *self.telemetry_lakes]
 
     def threshold_pct(self, strategy: str) -> float:
         "Label threshold of a strategy in percent."
@@ -322,7 +325,10 @@ def settings_at(
     settings = Settings.load(file if named or file.is_file() else None)
     bars = settings.bars_path and root / settings.bars_path
     storage = root / settings.telemetry_storage_path
-    return settings.model_copy(update={"telemetry_storage_path": storage, "bars_path": bars})
+    lakes = tuple(place if "://" in place else str(root / place) for place in settings.telemetry_lakes)
+    return settings.model_copy(
+        update={"telemetry_storage_path": storage, "telemetry_lakes": lakes, "bars_path": bars}
+    )
 
 # %% ../nbs/12_config.ipynb #project-file
 def project_file(

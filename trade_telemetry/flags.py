@@ -28,8 +28,8 @@ from cyclopts.exceptions import (
 
 # %% auto #0
 __all__ = ['WHERE', 'TRADED', 'HOW', 'ANSWER', 'Foreseen', 'FORESEEN', 'HELP', 'told', 'flag', 'PlainHelp', 'make_app', 'several',
-           'Place', 'Where', 'History', 'Market', 'Fills', 'examples', 'UsageError', 'remark', 'complaint', 'call_verb',
-           'loading', 'run_app']
+           'Place', 'Reads', 'Where', 'History', 'Market', 'Fills', 'examples', 'UsageError', 'remark', 'complaint',
+           'call_verb', 'loading', 'run_app']
 
 # %% ../nbs/06_flags.ipynb #flag
 def told(
@@ -143,7 +143,21 @@ class Place:
 
 @Parameter(name="*", group=WHERE)
 @dataclass(frozen=True)
-class Where(Place):
+class Reads(Place):
+    "The same for a verb that reads traces."
+
+    lake: Annotated[
+        tuple[str, ...],
+        several(
+            "read these lakes, too: folders, or addresses such as s3://bucket/desk (default: TELEMETRY_LAKES)",
+            "LAKE",
+        ),
+    ] = ()
+
+
+@Parameter(name="*", group=WHERE)
+@dataclass(frozen=True)
+class Where(Reads):
     "The same for a verb that judges or shows: one can look back with it."
 
     as_of: Annotated[

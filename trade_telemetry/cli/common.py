@@ -18,11 +18,13 @@ from .flags import Choice, Work
 from .tables import Sheet, screen_width
 from ..clock import as_of
 from ..config import Settings, project_file
-from ..flags import Place, UsageError, Where, remark
+from ..flags import Place, Reads, UsageError, Where, remark
 from ..progress import progress_bar
 from ..scale.working_store import working_store
 from ..store.as_of import Store, StoreAsOf, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
+from ..store.lake_files import address_of
+from ..store.store import TraceStore
 from ..store.view import View, Wanted, choose_view
 from ..timezones import utc_of
 from ..wording import moment
@@ -46,8 +48,9 @@ def settings_of(
     work: Work = Work(),  # Who folds and judges
 ) -> Settings:  # SettingsError where a value is out of its bounds
     "Load the settings of a call: flag before environment before file before default."
+    lakes = where.lake or None if isinstance(where, Reads) else None
     return Settings.load(
-        where.config, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
+        where.config, telemetry_lakes=lakes, as_of=where.as_of if isinstance(where, Where) else None, telemetry_storage_path=where.telemetry_dir, telemetry_sample_rate=sample_rate, session=session,
         dashboard_refresh_interval=refresh_interval, dashboard_alert_precision_threshold=alert_precision_threshold,
         bars_path=data_dir, telemetry_executor=work.executor, telemetry_workers=work.workers, telemetry_scheduler=work.scheduler,
         telemetry_insecure_scheduler=work.insecure_scheduler or None,
@@ -100,6 +103,13 @@ def telemetry_folder(
 ) -> Path:  # It is there; UsageError where it is not
     "Name the telemetry directory."
     directory = settings.telemetry_storage_path
+    if (address := address_of(directory)) is not None:
+        raise UsageError(f"{address} is an address; --lake takes it, --telemetry-dir a directory")
+    for place in settings.telemetry_lakes:
+        if address_of(place) is None and not Path(place).exists():
+            raise UsageError(f"no such lake or telemetry directory: {place}")
+    if settings.telemetry_lakes and not directory.exists():
+        return directory  # what is read lies elsewhere
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file; --telemetry-dir takes the directory that holds it")
     if not directory.is_dir():
@@ -112,12 +122,15 @@ def opened(
 ) -> Store:  # What was known of the directory as of the moment that is meant; UsageError where it is missing
     "Read the telemetry directory; what could not be read is said."
     with progress_bar() as tell:
-        states = (
-            "never" if as_of(settings) is not None else settings.telemetry_states
-        )  # the past is cut from rows
-        every = working_store(
-            telemetry_folder(settings), states, timezone=settings.timezone, final=True, progress=tell
-        )
+        folder, states = telemetry_folder(settings), settings.telemetry_states
+        if (
+            as_of(settings) is not None or settings.telemetry_lakes
+        ):  # the past is cut from rows, lakes are read as rows
+            every = TraceStore(
+                settings.telemetry_paths, timezone=settings.timezone, final=True, progress=tell
+            )
+        else:
+            every = working_store(folder, states, timezone=settings.timezone, final=True, progress=tell)
         every.refresh()
     store = store_for(every, settings)
     if isinstance(store, StoreAsOf) and len(every.columns) and not store.cut.facts:

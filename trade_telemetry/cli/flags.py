@@ -350,6 +350,12 @@ LINES |= {
     "rank": (
         "rank", "rank --strategy mine --top 50", "rank --trials 5000 --json",
     ),
+    "compact": (
+        "compact data/analytics lake", "compact data/analytics s3://bucket/desk", "compact data/analytics lake --keep '24 months'",
+    ),
+    "verify": (
+        "verify data/analytics lake", "verify data/analytics lake --prune", "verify data/analytics lake --head 12-3f9a",
+    ),
     "note": (
         "note 'switched data vendor' --strategy gap_fade --at 2025-06-30T14:00", "note --list",
     ),

@@ -34,6 +34,8 @@ VERBS = {  # name: where its function is
     "rank": "trade_telemetry.cli.rank:rank",
     "note": "trade_telemetry.cli.note:note",
     "dashboard": "trade_telemetry.cli.run:dashboard",
+    "compact": "trade_telemetry.cli.lake:compact",
+    "verify": "trade_telemetry.cli.lake:verify",
 }
 
 

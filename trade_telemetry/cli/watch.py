@@ -23,7 +23,7 @@ from .flags import Choice, Gauges, Hook, Notify, PrecisionLine, RulesFile, Watch
 from .judge import numbers_of, outbox_of, seen_by, tell_command
 from ..clock import present, present_seconds
 from ..config import Settings
-from ..flags import ANSWER, HOW, Place, UsageError, flag, remark
+from ..flags import ANSWER, HOW, Reads, UsageError, flag, remark
 from ..store.store import TraceStore
 from ..wording import listed, moment
 
@@ -88,14 +88,16 @@ class Watcher:
     store: TraceStore = field(init=False)  # Read so far
 
     def __post_init__(self) -> None:
-        self.store = TraceStore(self.settings.telemetry_storage_path, timezone=self.settings.timezone)
+        self.store = TraceStore(self.settings.telemetry_paths, timezone=self.settings.timezone)
 
     def look(self, now: datetime) -> Look:  # OSError or ValueError where something cannot be read
         "Read what is new and say what changed."
         from trade_telemetry.judgement.messages import Memory, changes
 
-        with os.scandir(self.settings.telemetry_storage_path):  # a folder that is away is not an empty one
-            self.store.refresh()
+        folder = self.settings.telemetry_storage_path
+        if folder.exists() or not self.settings.telemetry_lakes:  # a folder that is away is not an empty one
+            os.scandir(folder).close()
+        self.store.refresh()
         reading = Reading(self.settings, self.store, self.choice)
         report, health = find_alerts(reading, self.rules), find_health(reading, self.rules, watch=self.watch)
         answer, seen = alerts_answer(reading, report, health), seen_by(reading, report, health)
@@ -211,7 +213,7 @@ def numbers_served(
 # %% ../../nbs/cli/17_watch.ipynb #watch
 def watch(
     *,
-    where: Place = Place(),
+    where: Reads = Reads(),
     choice: Choice = Choice(),
     every: Annotated[float, flag("seconds from look to look, >= 1", "SECONDS", group=HOW)] = 300.0,
     once: Annotated[bool, flag("look once and end, with the exit code of check", group=HOW)] = False,

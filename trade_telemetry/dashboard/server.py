@@ -138,9 +138,11 @@ def kernel_environment(
     for name, info in type(settings).model_fields.items():
         if name.startswith(UNSEEN):
             continue
-        value = getattr(settings, name)
+        value: Any = getattr(settings, name)
         value = value.resolve() if isinstance(value, Path) else value
-        text = json.dumps(value) if isinstance(value, dict) else "" if value is None else str(value)
+        if name == "telemetry_lakes":
+            value = [place if "://" in place else str(Path(place).resolve()) for place in value]
+        text = json.dumps(value) if isinstance(value, dict | list) else "" if value is None else str(value)
         environment[str(info.validation_alias or name).upper()] = text
     environment["TELEMETRY_STORAGE_PATH"] = str(settings.telemetry_storage_path.resolve())
     if settings.bars_path is not None:

@@ -499,7 +499,7 @@ def marks_known(
     runs: Sequence[RunInfo],  # Runs of the store
 ) -> list[Mark]:  # Oldest first
     "Mark what had happened by the moment that is shown."
-    return marks_of(starts, read_notes(settings.telemetry_storage_path, now_of(settings, clock_of(runs))))
+    return marks_of(starts, read_notes(settings.telemetry_paths, now_of(settings, clock_of(runs))))
 
 
 def rules_stamp(
@@ -619,8 +619,11 @@ class StateSource:
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
         self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
-            self.store = (TraceStore if pool_now() is None or settings.as_of is not None else working_store)(
-                settings.telemetry_storage_path, timezone=settings.timezone
+            rows = pool_now() is None or settings.as_of is not None or bool(settings.telemetry_lakes)
+            self.store = (
+                TraceStore(settings.telemetry_paths, timezone=settings.timezone)
+                if rows
+                else working_store(settings.telemetry_storage_path, timezone=settings.timezone)
             )
             self.looks = Looks(self.store, settings)
 

@@ -22,7 +22,7 @@ def report_marks(
     "Find what happened beside the trades of a report."
     settings = report.settings
     until = now_of(settings, clock_of(report.view.figure_runs))
-    return marks_of(version_starts(report.figure), read_notes(settings.telemetry_storage_path, until))
+    return marks_of(version_starts(report.figure), read_notes(settings.telemetry_paths, until))
 
 # %% ../../nbs/report/16_notes.ipynb #notes-section
 MOST_LISTED = 40

@@ -180,8 +180,8 @@ def open_report(
     asked = Scope(**scope)
     with at_work(workers_of(known)):
         options: dict[str, Any] = {"timezone": known.timezone, "final": True}
-        rows = pool_now() is None or known.as_of is not None
-        store = TraceStore(directory, **options) if rows else working_store(directory, **options)
+        rows = pool_now() is None or known.as_of is not None or bool(known.telemetry_lakes)
+        store = TraceStore(known.telemetry_paths, **options) if rows else working_store(directory, **options)
         store.refresh()
     shown = store_for(store, known)
     view = choose_view(shown.columns, shown.runs(), asked.wanted(), known.timezone)

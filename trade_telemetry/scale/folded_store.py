@@ -298,7 +298,7 @@ class FoldedStore(TraceStore):
         self.folded = FoldedRuns(Path(directory), timezone, keep, final, fold)
         self.rows_bytes = rows_bytes
         self._found: list[FoundFile] = []
-        self._read: dict[Wish, TraceColumns] = {}  # Rows that were asked for last
+        self._rows_read: dict[Wish, TraceColumns] = {}  # Rows that were asked for last
 
     def refresh(self) -> bool:
         "Read what is new; True if `columns` changed."
@@ -342,7 +342,7 @@ class FoldedStore(TraceStore):
         trusted = trusted_of(here, runs, ledger) if ledger.sums else None
         self._booked = {} if trusted is None else ledger_facts(trusted)
         sums = {owner: part for own in runs.values() for owner, part in own.state.parts.items()}
-        self._read = {}
+        self._rows_read = {}
         self.columns = FoldedColumns.of(sums, here, self.read_rows, Wish(), trusted)
 
     def row_files(self, wish: Wish) -> RowFiles:
@@ -359,9 +359,9 @@ class FoldedStore(TraceStore):
 
     def read_rows(self, wish: Wish) -> TraceColumns:
         "Read rows of folded runs; what was asked for last is at hand."
-        if wish not in self._read:
-            self._read = {wish: self.row_files(wish)(wish)}
-        return self._read[wish]
+        if wish not in self._rows_read:
+            self._rows_read = {wish: self.row_files(wish)(wish)}
+        return self._rows_read[wish]
 
     @property
     def report(self) -> LoadReport:

@@ -33,10 +33,10 @@ from .records import IDS, TIMES, WORD_COLUMNS, Block, Origin, Unclean, arrow_rea
 from ..trace import DIRECTIONS, as_utc, time_us
 
 # %% auto #0
-__all__ = ['parse_fast']
+__all__ = ['arrow_numbers', 'arrow_words', 'parse_fast']
 
 # %% ../../nbs/store/05_arrow_reader.ipynb #arrow-numbers
-def _arrow_numbers(
+def arrow_numbers(
     column: Any,  # Numeric column or array of pyarrow
     dtype: type[np.generic],  # The same type in numpy
 ) -> npt.NDArray[Any]:  # Its values; nan where one is absent
@@ -53,17 +53,17 @@ def _arrow_numbers(
     return np.concatenate(parts) if len(parts) != 2 else parts[1]
 
 # %% ../../nbs/store/05_arrow_reader.ipynb #arrow-parts
-def _arrow_words(column: Any, default: str = "") -> tuple[Codes, list[str]]:
+def arrow_words(column: Any, default: str = "") -> tuple[Codes, list[str]]:
     "Codes and words of a dictionary column; an empty word becomes the default."
     merged = column.unify_dictionaries().combine_chunks()
-    codes = _arrow_numbers(merged.indices, np.int32)
+    codes = arrow_numbers(merged.indices, np.int32)
     table, words = coded_words(word or default for word in merged.dictionary.to_pylist())
     return table[codes], words
 
 
 def _arrow_directions(column: Any) -> npt.NDArray[np.int8]:
     "Codes of directions; another word is declined."
-    codes, words = _arrow_words(column)
+    codes, words = arrow_words(column)
     if not set(words) <= set(CODE_OF):
         raise Unclean(f"unknown direction among {words}")
     return np.array([DIRECTIONS.index(w) for w in words], dtype=np.int8)[codes]
@@ -73,7 +73,7 @@ def _arrow_times(column: Any, timezone: tzinfo, naive: bool) -> Ints:
     "Microseconds since 1970 UTC; an empty time is declined."
     if column.null_count:
         raise Unclean("an empty time")
-    us: Ints = _arrow_numbers(column, np.int64)
+    us: Ints = arrow_numbers(column, np.int64)
     return from_local(us, timezone) if naive else us
 
 
@@ -148,7 +148,7 @@ def _fast_words(
     for name in TRACE_WORDS:
         default = origin.mode if name == "mode" else ""
         if name in table.column_names:
-            codes, listed = _arrow_words(table[name], default)
+            codes, listed = arrow_words(table[name], default)
         else:
             codes, listed = np.zeros(n, dtype=np.int32), [default]
         if name == "exit_reason" and reasons is not None:
@@ -205,9 +205,7 @@ def parse_fast(
     if (n := table.num_rows) != len(lines):
         raise Unclean(f"{n} rows in {len(lines)} lines")
     numbers: dict[str, Any] = {
-        name: _arrow_numbers(table[column], np.float64)
-        if column in table.column_names
-        else np.full(n, np.nan)
+        name: arrow_numbers(table[column], np.float64) if column in table.column_names else np.full(n, np.nan)
         for name, column in NUMBERS.items()
     }
     numbers["sample_rate"] = np.where(np.isnan(numbers["sample_rate"]), 1.0, numbers["sample_rate"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import gzip
 import os
-import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 
 from ..capture.run_record import is_trace_file, mode_of_run
 from .columns import TraceColumns
+from .lake import in_sequence
 from .record_reader import UNFINISHED, BadRow, parse_bytes
 from .records import NEEDED, Origin, cells_of, header_of
 
@@ -55,11 +55,6 @@ class FoundFile:
     run: str  # Name of its run
     directory: Path  # Directory of its run
 
-# %% ../../nbs/store/14_files.ipynb #sequence
-def _in_sequence(name: str) -> list[str | int]:
-    "Sorts segment 9 before segment 10: the later of two rows of a trade counts."
-    return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", name))]
-
 # %% ../../nbs/store/14_files.ipynb #walk
 def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str]]]:
     "Every directory below the roots (or the directory of a root that is a file) with its file names."
@@ -69,7 +64,7 @@ def _walk(roots: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str]]]:
             continue
         for directory, below, names in os.walk(root):
             below[:] = sorted(name for name in below if not name.startswith("."))
-            yield root, Path(directory), sorted(names, key=_in_sequence)
+            yield root, Path(directory), sorted(names, key=in_sequence)
 
 
 def _run_name(root: Path, directory: Path, taken: dict[str, Path]) -> str:
@@ -313,6 +308,13 @@ class FollowedFiles:
                 changed.add(file.found.run)
         self.known = {key: self.known[key] for key in now}
         return [part for part in parts if part.runs[0] not in changed], changed
+
+    def forget(
+        self,
+        runs: Collection[str],  # Names
+    ) -> None:
+        "Read the files of some runs from their beginning at the next look."
+        self.known = {key: file for key, file in self.known.items() if file.found.run not in runs}
 
     def read_again(
         self,

@@ -5,7 +5,7 @@
 # %% ../../nbs/store/26_notes.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -16,6 +16,7 @@ import orjson
 from ..aggregate_form import NEVER
 from ..capture.notes import LONGEST_ABOUT, LONGEST_NOTE, NOTES
 from .columns import TraceColumns
+from .lake import is_lake, lake_at
 from ..timezones import microseconds_of, utc_of
 from ..trace import as_utc
 
@@ -49,20 +50,30 @@ def note_of(
 MOST_BYTES = 4_000_000  # Of the end of the file that are read: thousands of notes
 
 
-def read_notes(
-    directory: str | Path,  # Telemetry directory
-    until: datetime | None = None,  # Only notes about what came before, aware, excluded; None: all
-) -> list[Note]:  # Oldest first; those that were taken back are left out
-    "Read the notes of a directory."
+def _lines(directory: str | Path) -> list[bytes]:
+    "Lines of the notes of a directory; of a lake, of all that was compacted into it."
+    if is_lake(directory):
+        lake = lake_at(str(directory))
+        own = [one for one in lake.contents.documents.values() if not one.run and one.name == NOTES]
+        return [line for one in own for line in lake.place.read(one.path)[-MOST_BYTES:].split(b"\n")]
     try:
         with open(Path(directory) / NOTES, "rb") as handle:
             skipped = max(0, handle.seek(0, 2) - MOST_BYTES)
             handle.seek(skipped)
-            lines = handle.read().split(b"\n")[bool(skipped) :]
+            return handle.read().split(b"\n")[bool(skipped) :]
     except OSError:
         return []
+
+
+def read_notes(
+    directory: str | Path | Sequence[str | Path],  # Telemetry directory, or several, lakes among them
+    until: datetime | None = None,  # Only notes about what came before, aware, excluded; None: all
+) -> list[Note]:  # Oldest first; those that were taken back are left out
+    "Read the notes of a directory; what a directory says wins over the copy of it in a lake."
+    asked = [directory] if isinstance(directory, str | Path) else directory
+    places = sorted(asked, key=is_lake, reverse=True)
     found: dict[str, Note] = {}
-    for line in lines:
+    for line in (line for place in places for line in _lines(place)):
         try:
             facts = orjson.loads(line)
         except orjson.JSONDecodeError:

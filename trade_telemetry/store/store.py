@@ -19,8 +19,10 @@ from ..arrays import Bools, Ints
 from ..clock import present_seconds
 from .columns import ARRAYS, WORDS, TraceColumns, choose
 from .days import Moment
-from .files import FollowedFiles, PathLike, Progress, expand_paths, find_files
+from .files import FollowedFiles, FoundFile, PathLike, Progress, expand_paths, find_files
 from .labels import LabelRule, count_mislabelled, relabel
+from .lake_beside import FollowedLakes, split_paths
+from .lake_files import address_of
 from .record_reader import BadRow
 from trade_telemetry.store.runs import (
     LedgerFiles,
@@ -279,7 +281,8 @@ class TraceStore:
 
     def __init__(
         self,
-        paths: PathLike | Iterable[PathLike],  # Files, directories or patterns; they may not exist yet
+        paths: PathLike
+        | Iterable[PathLike],  # Files, directories, patterns or lakes; directories may not exist yet
         *,
         timezone: str | tzinfo = "UTC",  # Zone of naive times
         final: bool = False,  # Files will not grow: a last line without line feed is taken if it looks whole
@@ -291,20 +294,19 @@ class TraceStore:
         self.progress, self.now = progress, now
         self.when: datetime | None = None  # As of when it is asked; None: the present, see `StoreAsOf`
         self.files, self.rows, self.ledgers = FollowedFiles(self.timezone, final), KeptRows(), LedgerFiles()
+        self.lakes = FollowedLakes()
         self.columns = self.rows.growing.columns()  # All rows, and a ledger where rows are a sample
         self._booked: dict[str, RunFacts] = {}  # What the ledger says, by run
         self._records: dict[str, list[Path]] = {}  # Records of writers, by run
 
     def refresh(self) -> bool:
         "Read what is new; True if `columns` changed."
-        found, beside = find_files(expand_paths(self.paths))
+        roots, lakes = split_paths(self.paths)
+        found, beside, moved = self.lakes.look(lakes, roots, *find_files(roots))
         self._records = {
             run: [p for p in paths if p.name.startswith("run_")] for run, paths in beside.items()
         }
-        parts, changed = self.files.read_new(found, self.progress)
-        if changed:
-            self.rows.forget(changed)
-            parts += self.files.read_again(changed)
+        parts, changed = self._read(found, moved)
         added = self.rows.add(parts)
         booked = self.ledgers.refresh(beside)
         if not (added or changed or booked):
@@ -315,6 +317,15 @@ class TraceStore:
             self.columns, self._booked = replace(self.columns, ledger=trusted), ledger_facts(trusted)
         return True
 
+    def _read(self, found: list[FoundFile], moved: set[str]) -> tuple[list[TraceColumns], set[str]]:
+        "New rows, those of lakes first, and the runs that were read anew: those that `moved` to or within a lake, too."
+        self.files.forget(moved)
+        parts, changed = self.files.read_new(found, self.progress)
+        if again := changed | moved:
+            self.rows.forget(again)
+            parts = self.lakes.read(again, self.progress) + parts + self.files.read_again(changed)
+        return parts, again
+
     @property
     def report(self) -> LoadReport:
         "What was read so far and what was set aside."
@@ -323,15 +334,16 @@ class TraceStore:
             len(self.columns),
             self.rows.left_out(),
         )
-        bad = [*self.files.bad(), *self.ledgers.bad(), *twice, *corrected]
+        bad = [*self.files.bad(), *self.lakes.bad(), *self.ledgers.bad(), *twice, *corrected]
         return LoadReport(
-            files=sum(not file.foreign for file in files),
+            files=sum(not file.foreign for file in files) + self.lakes.files,
             rows=kept + len(bad),
             kept=kept,
             bad=sorted(bad, key=lambda row: (row.file, row.line)),
             ignored_files=sum(file.foreign and not file.bad for file in files),
             duplicates=len(twice),
             corrections=len(corrected),
+            heads=self.lakes.heads,
             mislabelled=self.rows.mislabelled,
         )
 
@@ -351,7 +363,8 @@ class TraceStore:
 
 # %% ../../nbs/store/20_store.ipynb #load-columns
 def load_columns(
-    paths: PathLike | Iterable[PathLike],  # Files, directories (any depth) or patterns
+    paths: PathLike
+    | Iterable[PathLike],  # Files, directories (any depth), patterns, lakes by folder or address
     *,
     strategy: str | None = None,  # A name; "both" is intraday and swing; None all
     symbols: Iterable[str] | None = None,  # Names; None all
@@ -367,7 +380,9 @@ def load_columns(
     "Read trace files; FileNotFoundError for a path that is not there, ValueError at the first bad row where strict."
     store = TraceStore(paths, timezone=timezone, final=True)
     for path in store.paths:
-        if not expand_paths(path) or not all(one.exists() for one in expand_paths(path)):
+        if address_of(path) is None and not (
+            expand_paths(path) and all(one.exists() for one in expand_paths(path))
+        ):
             raise FileNotFoundError(f"no such file or directory: {path}")
     store.refresh()
     if strict and store.report.bad:
