@@ -11,6 +11,7 @@ from functools import cached_property
 from math import nan
 from typing import Any, cast
 
+import numpy as np
 
 import trade_telemetry.judgement.live_measures as lm
 import trade_telemetry.metrics.day_figures as dy

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from .executors import cores
-from .map_reduce import VersionError, Pool, stamp
+from .map_reduce import Pool, VersionError, stamp
 
 # %% auto #0
 __all__ = ['NEEDED', 'PATIENCE', 'T', 'is_loopback', 'scheduler_address', 'connected', 'local_cluster', 'check_workers',
