@@ -38,8 +38,9 @@ from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
 __all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'States', 'Places',
-           'QuietHours', 'SettingsError', 'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings',
-           'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at', 'project_file']
+           'QuietHours', 'UNSAID', 'Workers', 'SettingsError', 'first_complaint', 'moment_meant', 'Settings',
+           'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
+           'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -114,6 +115,10 @@ Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
 States = Literal["auto", "always", "never"]
 Places = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_one_or_more)]
 QuietHours = Annotated[str, AfterValidator(_two_times)]
+UNSAID = BeforeValidator(
+    lambda given: None if given == "" else given
+)  # Empty in the environment: nobody says
+Workers = Annotated[Annotated[int, Field(ge=1)] | None, UNSAID]
 
 # %% ../nbs/12_config.ipynb #moment-meant
 def moment_meant(
@@ -162,8 +167,8 @@ class Settings(BaseSettings):
     telemetry_buffer_size: Annotated[int, Field(ge=1)] = 100  # Rows that trigger a flush of a backtest
     telemetry_states: States = "auto"  # Keep sums of old files beside them: auto (many), always, never
     telemetry_executor: Literal["local", "processes", "dask"] = "local"  # Who folds and judges
-    telemetry_workers: Annotated[int, Field(ge=1)] | None = None  # Processes; None: one for each processor
-    telemetry_scheduler: str | None = (
+    telemetry_workers: Workers = None  # Processes; None: one for each processor
+    telemetry_scheduler: Annotated[str | None, UNSAID] = (
         None  # Dask cluster: tcp://HOST:PORT here, else tls://; None: one is started
     )
     telemetry_insecure_scheduler: bool = False  # May that be a tcp:// address on an open network?
