@@ -36,8 +36,8 @@ from ..store.store import KeptRows, TraceStore, runs_of
 
 # %% auto #0
 __all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'LARGE_BYTES', 'plain_bytes', 'kept_as_rows', 'knows_sums',
-           'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns', 'with_folded', 'RowFiles', 'FoldedStore', 'is_large',
-           'open_store']
+           'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns', 'with_folded', 'RowFiles', 'files_for', 'FoldedStore',
+           'is_large', 'open_store']
 
 # %% ../../nbs/scale/04_folded_store.ipynb #kept-as-rows
 ROWS_BYTES = 64 << 20  # Of trace files whose rows are in memory, 0.2 M rows
@@ -278,6 +278,20 @@ class RowFiles:
         kept.add(parts)
         return wish.rows(kept.growing.columns())
 
+
+def files_for(
+    wish: Wish,  # Which rows
+    found: Sequence[FoundFile],  # Files of folded runs
+    folded: Mapping[str, FoldedRun],  # These runs
+) -> tuple[FoundFile, ...]:  # Those that may have such rows
+    "Leave out files that cannot have what is asked for."
+    runs, names, kept = wish.names("run"), wish.names("strategy"), list[FoundFile]()
+    for place in found:
+        known = folded[place.run].files[place.key]
+        named = names is None or known.open_end or bool(names & set(known.strategies))
+        kept += [place] if named and (runs is None or place.run in runs) else []
+    return tuple(kept)
+
 # %% ../../nbs/scale/04_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):
     "Trace files below a directory: live runs as rows, the others as states."
@@ -347,15 +361,7 @@ class FoldedStore(TraceStore):
 
     def row_files(self, wish: Wish) -> RowFiles:
         "A way to some rows of folded runs that can be taken along."
-        runs, names = wish.names("run"), wish.names("strategy")
-        known = {place.key: self.folded.runs[place.run].files[place.key] for place in self._found}
-        chosen = [
-            place
-            for place in self._found
-            if (runs is None or place.run in runs)
-            and (names is None or known[place.key].open_end or names & set(known[place.key].strategies))
-        ]
-        return RowFiles(tuple(chosen), self.timezone, self.folded.final)
+        return RowFiles(files_for(wish, self._found, self.folded.runs), self.timezone, self.folded.final)
 
     def read_rows(self, wish: Wish) -> TraceColumns:
         "Read rows of folded runs; what was asked for last is at hand."
