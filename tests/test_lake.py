@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from trade_telemetry.analyzer import AccuracyAnalyzer
 from trade_telemetry.capture.line_format import LineForm, csv_lines, line_of
+from trade_telemetry.capture.notes import write_note
 from trade_telemetry.cli.main import main
+from trade_telemetry.config import Settings
 from trade_telemetry.metrics.aggregates import fold_rows
+from trade_telemetry.report.front_page import front_page
+from trade_telemetry.report.scope import open_report
 from trade_telemetry.scale import compact as compacting
 from trade_telemetry.scale.compact import compact
 from trade_telemetry.scale.retention import retain
@@ -27,6 +33,7 @@ from trade_telemetry.store.columns import ARRAYS, WORDS, TraceColumns
 from trade_telemetry.store.lake import Lake
 from trade_telemetry.store.lake_files import Folder, LakeError, Remote, lake_place
 from trade_telemetry.store.manifest import begin_lake, commit, read_contents
+from trade_telemetry.store.notes import read_notes
 from trade_telemetry.store.store import TraceStore, load_columns
 from trade_telemetry.testing import START, make_trace, make_traces, write_run
 from trade_telemetry.trace import COLUMNS, PredictionTrace
@@ -91,7 +98,7 @@ def fill(folder: Path, n: int = 40, seed: int = 0) -> None:
 # Crashes
 
 
-def forked(work: Callable[[], None]) -> int:
+def forked(work: Callable[[], Any]) -> int:
     """Do something in a process of its own; how it ended."""
     child = os.fork()
     if child == 0:
@@ -117,7 +124,8 @@ def killed_at(step: int, work: Callable[[], Any]) -> None:
 
         return wrapped
 
-    os.link, os.replace, os.fsync = map(counted, (os.link, os.replace, os.fsync))
+    for name in ("link", "replace", "fsync"):
+        setattr(os, name, counted(getattr(os, name)))
     Path.unlink = counted(Path.unlink)  # type: ignore[method-assign]
     work()
 
@@ -132,11 +140,8 @@ def test_killed_at_every_step_it_leaves_no_row_twice_and_none_out(
     outcomes = []
     for step in chosen:
         lake = tmp_path / f"lake{step}"
-        ended = forked(
-            lambda lake=lake, step=step: killed_at(
-                step, lambda: compact(folder, lake, now=LATER, batch_rows=20)
-            )
-        )  # type: ignore[misc]
+        work = partial(compact, folder, lake, now=LATER, batch_rows=20)
+        ended = forked(partial(killed_at, step, work))
         outcomes.append(ended)
         assert ended in (0, signal.SIGKILL), ended
         if (lake / "_lake.json").exists():
@@ -223,6 +228,10 @@ def test_two_machines_that_call_their_run_alike_are_told_apart(
 
 # Bad input
 
+FREQTRADE = """pair,open_date,close_date,open_rate,close_rate,amount,profit_ratio,profit_abs,fee_open,fee_close,is_open,stake_amount
+BTC/USDT,2021-05-01 10:00:00+00:00,2021-05-01 11:00:00+00:00,100,101,2,0.008,1.6,0.001,0.001,False,200
+"""
+
 
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -240,6 +249,10 @@ def test_two_machines_that_call_their_run_alike_are_told_apart(
         (["metrics", "--lake", "nowhere"], "no such lake or telemetry directory"),
         (["metrics", "--lake", "half"], "is half a lake"),
         (["verify", "analytics", "nowhere"], "no lake is there"),
+        (
+            ["import", "trades.csv", "--telemetry-dir", "lake", "--strategy", "x", "--threshold-pct", "0.3"],
+            "is a lake; traces are written",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -251,6 +264,7 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_run("analytics/live", make_traces(20, mode="live"), mode="live")
+    Path("trades.csv").write_text(FREQTRADE)
     compact("analytics", "lake")
     for name in ("half", "newer", "torn"):
         begin_lake(Folder(name))
@@ -268,9 +282,7 @@ def test_what_is_wrong_is_said_in_one_line(
 # What is read is what was written
 
 
-TEXT = st.text(
-    st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00\r"), min_size=1, max_size=8
-)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r"), min_size=1, max_size=8)
 NUMBER = st.none() | st.floats(-50, 50, allow_nan=False)
 JSON = st.dictionaries(
     TEXT,
@@ -508,9 +520,58 @@ def test_what_sums_can_say_stays_when_rows_are_dropped(
         figures.append(json.loads(capsys.readouterr().out))
         retain(lake, 0, float(now), UTC)
     assert len(load_columns(lake)[0]) < 900
-    (before,), (after,) = (
-        [own for own in told["strategies"].values()] if "strategies" in told else [told] for told in figures
+    before, after = figures
+    rows_only = {
+        "exposure",
+        "longest_losing_streak",
+        "longest_winning_streak",
+        "max_drawdown",
+        "positions",
+        "source",
+        "sampled",
+    }
+    assert {
+        name for name in before if before[name] != after[name]
+    } == rows_only  # every other figure is the same
+    assert (after["source"], after["max_drawdown"], after["longest_losing_streak"]) == ("ledger", None, None)
+
+
+def test_page_check_report_and_notes_read_a_lake_and_say_its_head(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, lake = tmp_path / "analytics", tmp_path / "lake"
+    fill(folder, n=60)
+    write_note(folder, "switched data vendor", START)
+    assert main(["compact", str(folder), str(lake)]) == 0
+    head = Lake(lake).contents.head
+    answers = []
+    for where in (
+        ["--telemetry-dir", str(folder)],
+        ["--telemetry-dir", str(lake)],
+        ["--telemetry-dir", str(folder), "--lake", str(lake)],
+    ):
+        found = []
+        for verb in ("check", "export", "compare", "metrics"):
+            capsys.readouterr()
+            main([verb, *where, *(["--json"] if verb != "export" else [])])
+            found.append(json.loads(capsys.readouterr().out))
+        assert found[0].pop("lakes", {}) == ({str(lake): head} if str(lake) in where else {})
+        for name in ("generated_at", "checked_at", "now", "age_seconds"):
+            found[1].pop(name, None)
+        capsys.readouterr()
+        assert main(["reconcile", *where, "--strategy", "swing", "--json"]) in (0, 1)
+        said = capsys.readouterr().out  # of a row of a lake the lake is named in place of the directory
+        found.append(json.loads(said.replace(f"{lake}#", "").replace(f"{folder}/", "")))
+        answers.append(found)
+    assert answers[0][2:] == answers[1][2:] == answers[2][2:]
+    assert answers[0][0]["judged"] == answers[1][0]["judged"] == answers[2][0]["judged"]
+    assert answers[0][1]["strategies"] == answers[1][1]["strategies"] == answers[2][1]["strategies"]
+    report = open_report(settings=Settings.load(telemetry_storage_path=lake))
+    assert head in front_page(report).text
+    assert (
+        [note.text for note in read_notes(lake)]
+        == [note.text for note in read_notes([lake, folder])]
+        == ["switched data vendor"]
     )
-    assert before["trades"] == after["trades"]
-    for name in ("precision", "recall", "accuracy"):
-        assert before.get(name) == after.get(name), name
+    analyzer = AccuracyAnalyzer()
+    assert len(analyzer.load_traces(lake)) == len(analyzer.load_traces(folder)) == 360

@@ -176,9 +176,7 @@ class Settings(BaseSettings):
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
-    as_of: datetime | None = Field(
-        None, validation_alias="TELEMETRY_AS_OF"
-    )  # Judge and show what was known then; None: now
+    as_of: datetime | None = Field(None, validation_alias="TELEMETRY_AS_OF")  # Judge as of then; None: now
 
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
@@ -194,9 +192,7 @@ class Settings(BaseSettings):
     notify_least: Literal["info", "warning", "critical"] = Field(
         "warning", validation_alias="TELEMETRY_NOTIFY_LEAST"
     )  # Alerts that are less loud are not told
-    notify_page_url: str = Field(
-        "", validation_alias="TELEMETRY_NOTIFY_PAGE_URL"
-    )  # Page that messages link to
+    notify_page_url: str = Field("", validation_alias="TELEMETRY_NOTIFY_PAGE_URL")  # Messages link to it
 
     @field_validator("timezone")
     @classmethod
@@ -207,9 +203,9 @@ class Settings(BaseSettings):
             raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
         return name
 
-    @field_validator("bars_path", mode="before")
+    @field_validator("bars_path", "telemetry_workers", "telemetry_scheduler", mode="before")
     @classmethod
-    def _folder(cls, value: object) -> object:
+    def _named(cls, value: object) -> object:  # an empty variable of the environment names nothing
         return value or None
 
     @field_validator("as_of", mode="before")

@@ -15,7 +15,16 @@ import numpy as np
 
 from ..aggregate_form import plain_name
 from .kept_states import KnownFile, digest_of, known_of
-from .state import Ids, Overlap, State, merge_states, no_state, state_of
+from trade_telemetry.scale.state import (
+    Ids,
+    Overlap,
+    State,
+    merge_states,
+    no_state,
+    state_bytes,
+    state_from_bytes,
+    state_of,
+)
 from ..store.columns import TraceColumns, names_in
 from ..store.files import PROBE, FollowedFile, FoundFile, read_file, read_header
 from ..store.record_reader import BadRow
@@ -48,14 +57,16 @@ class Sink(list[TraceColumns]):
         timezone: str,  # Zone of the exit dates
         met: Ids,  # Exits whose rows are set aside
     ) -> None:
-        self.timezone, self.met = timezone, met
+        self.timezone, self.met, self.rows = timezone, met, 0
         self.states: list[State] = []
         self.aside: list[TraceColumns] = []  # Rows of exits that are there twice, in their order
         self.again: list[Ids] = []  # Exits that are there twice, and of which nobody knew
 
     def __iadd__(self, parts: Iterable[TraceColumns]) -> Sink:  # type: ignore[override,misc]
-        self.extend(parts)
-        if sum(map(len, self)) >= PIECE:
+        for part in parts:
+            self.append(part)
+            self.rows += len(part)
+        if self.rows >= PIECE:
             self.fold()
         return self
 
@@ -63,6 +74,7 @@ class Sink(list[TraceColumns]):
         "Fold what has come together."
         rows = TraceColumns.concat(self) if self else None
         self.clear()
+        self.rows = 0
         if rows is None or not len(rows):
             return
         for words in (rows.strategies, rows.symbols, rows.versions, rows.accounts):
@@ -74,8 +86,8 @@ class Sink(list[TraceColumns]):
         if len(twice := met_ids(rows.trace_id)):
             self.again.append(twice)
             rows = rows.take(~np.isin(rows.trace_id, twice))
-        if len(rows):
-            self.states.append(state_of(rows, self.timezone))
+        if len(rows):  # as bytes it takes half the room, and its histograms wait
+            self.states.append(state_from_bytes(state_bytes(state_of(rows, self.timezone)), check=False))
 
 # %% ../../nbs/scale/03_folding.ipynb #resumed
 def resumed(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +99,7 @@ def without_rows(
     lake.place.write(name, data)
     return replace(part, name=name, rows=left.num_rows, size=len(data), hash=content_hash(data)), True
 
-
+# %% ../../nbs/scale/24_retention.ipynb #booked
 def booked(
     lake: Lake,  # Any
     run: str,  # Name in it

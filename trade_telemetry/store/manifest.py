@@ -219,8 +219,6 @@ def lake_facts(
         facts = orjson.loads(place.read(LAKE_FILE))
         form = int(facts["form"])
         facts = {"form": form, "buckets": int(facts["buckets"])}
-        if facts["buckets"] < 1:
-            raise ValueError("no buckets")
     except (FileNotFoundError, NotADirectoryError):
         if place.names("manifests"):
             raise LakeError(f"{place.address} is half a lake: it has manifests and no {LAKE_FILE}") from None
@@ -229,13 +227,15 @@ def lake_facts(
         raise
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise LakeError(f"{place.address}: its {LAKE_FILE} cannot be read") from None
+    if facts["buckets"] < 1:
+        raise LakeError(f"{place.address}: its {LAKE_FILE} cannot be read")
     if form > MANIFEST_FORM:
         raise LakeError(
             f"{place.address} was written by a newer version of trade_telemetry (form {form}, known here: {MANIFEST_FORM})"
         )
     return facts
 
-
+# %% ../../nbs/store/10_manifest.ipynb #begin-lake
 def begin_lake(
     place: LakePlace,  # Empty, or a lake already
     buckets: int = BUCKETS,  # Over which strategies are spread by their hash
@@ -252,7 +252,7 @@ def begin_lake(
     place.create(LAKE_FILE, orjson.dumps({"form": MANIFEST_FORM, "buckets": buckets}))
     return lake_facts(place) or {}
 
-
+# %% ../../nbs/store/10_manifest.ipynb #read-contents
 def read_contents(
     place: LakePlace,  # A lake
     known: Contents | None = None,  # As it was read before; only what is new is read
