@@ -37,7 +37,7 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'States', 'Places',
+__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Zone', 'Urls', 'States', 'Places',
            'QuietHours', 'UNSAID', 'Workers', 'SettingsError', 'first_complaint', 'moment_meant', 'Settings',
            'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
            'project_file']
@@ -111,6 +111,15 @@ def _two_times(given: str) -> str:
     return given
 
 
+def _known_zone(name: str) -> str:
+    try:
+        zone_of(name)  # quicker by far than a list of all zones
+    except ValueError:
+        raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
+    return name
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
 Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
 States = Literal["auto", "always", "never"]
 Places = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_one_or_more)]
@@ -173,7 +182,7 @@ class Settings(BaseSettings):
     )
     telemetry_insecure_scheduler: bool = False  # May that be a tcp:// address on an open network?
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
-    timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
+    timezone: Zone = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
     as_of: datetime | None = Field(None, validation_alias="TELEMETRY_AS_OF")  # Judge as of then; None: now
@@ -193,15 +202,6 @@ class Settings(BaseSettings):
         "warning", validation_alias="TELEMETRY_NOTIFY_LEAST"
     )  # Alerts that are less loud are not told
     notify_page_url: str = Field("", validation_alias="TELEMETRY_NOTIFY_PAGE_URL")  # Messages link to it
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        try:
-            zone_of(name)  # quicker by far than a list of all zones
-        except ValueError:
-            raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
-        return name
 
     @field_validator("bars_path", "telemetry_workers", "telemetry_scheduler", mode="before")
     @classmethod

@@ -45,7 +45,7 @@ def handed_out(
                 )
     return folded.runs, folded.unfoldable
 
-
+# %% ../../nbs/scale/15_working_store.ipynb #working-store
 def working_store(
     paths: PathLike
     | Iterable[PathLike],  # A telemetry directory; several, or lakes among them, are read as rows
