@@ -568,7 +568,13 @@ def held_against(
     def compare() -> dict[str, Against]:
         return verdicts_of(look(), list(strategies), settings.timezone, find_rules(settings))
 
-    against, complete = cache.verdicts(query, compare, rules_stamp(settings))
+    def content() -> Hashable:
+        view = look()
+        beside = None if view.reference is None else content_of(view.reference, placed=False)
+        return view.mode, content_of(view.figure, placed=False), beside
+
+    own = content if query.strategy is not None else None  # of all together something is new at each look
+    against, complete = cache.verdicts(query, compare, rules_stamp(settings), own)
     return {n: {**own, "against": against.get(n)} for n, own in strategies.items()}, complete
 
 # %% ../../nbs/dashboard/40_state.ipynb #table-known
