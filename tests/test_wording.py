@@ -23,7 +23,7 @@ from trade_telemetry import alert_sentences as al
 from trade_telemetry import glossary as gl
 from trade_telemetry import sentences as se
 from trade_telemetry import wording as wo
-from trade_telemetry.dashboard.state import rows_read
+from trade_telemetry.dashboard.state_parts import rows_read
 from trade_telemetry.judgement.alert_rules import KEYS, RULES, AlertReport
 from trade_telemetry.judgement.comparison import compare, compare_groups, split_by
 from trade_telemetry.judgement.features import Estimate, FeatureEffect

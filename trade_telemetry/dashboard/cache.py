@@ -17,7 +17,7 @@ from .query import Query
 from ..health_sentences import Health
 from ..judgement.desk_table import DeskRow
 from ..judgement.strategy_page import StrategyPage
-from ..store.columns import TraceColumns
+from ..store.columns import WORDS, TraceColumns
 from ..store.view import View
 
 # %% auto #0
@@ -63,13 +63,26 @@ def checksum(
 # %% ../../nbs/dashboard/11_cache.ipynb #content
 def content_of(
     columns: TraceColumns,  # Rows and perhaps a ledger
-) -> tuple[int, ...]:  # Equal for equal rows at the same places
+    placed: bool = True,  # Does it matter in which line of which file a row stands?
+) -> tuple[int, ...]:  # Equal for equal rows, and for `placed` at the same places
     "Sum up all that rows say."
-    facts = vars(columns).values()
-    arrays = [part for part in facts if isinstance(part, np.ndarray) and part.dtype != object]
-    words = crc32(repr([part for part in facts if isinstance(part, list)]).encode(errors="replace"))
-    parts = (crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in arrays)
-    return (*checksum(columns), words, *parts)
+    known, facts = checksum(columns), vars(columns)
+    left_out = frozenset[str]() if placed else frozenset(("line", "source"))
+    arrays = {
+        name: part
+        for name, part in facts.items()
+        if isinstance(part, np.ndarray) and part.dtype != object and name not in left_out
+    }
+    if placed:
+        words: list[object] = [part for part in facts.values() if isinstance(part, list)]
+    else:
+        words = [
+            [(k, facts[WORDS[name]][k]) for k in np.flatnonzero(np.bincount(codes)).tolist()]
+            for name, codes in arrays.items()
+            if name in WORDS
+        ]
+    parts = (crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in arrays.values())
+    return (*known, crc32(repr(words).encode(errors="replace")), *parts)
 
 # %% ../../nbs/dashboard/11_cache.ipynb #page-cache
 Healths = tuple[
@@ -86,7 +99,9 @@ class PageCache:
         self.figures: LRUCache[Hashable, Figures] = LRUCache(2048)  # By strategy and checksum
         self.judged: LRUCache[Hashable, Any] = LRUCache(6)  # By what was asked for
         self.alerts: LRUCache[Hashable, Said] = LRUCache(6)  # By run and mode, for all symbols
-        self.compared: LRUCache[Hashable, tuple[Hashable, dict[str, Against]]] = LRUCache(6)  # By filters
+        self.compared: LRUCache[Hashable, tuple[Hashable, Hashable, dict[str, Against]]] = LRUCache(
+            6
+        )  # By filters
         self.lists: LRUCache[Hashable, Any] = LRUCache(6)  # Trades, by all that was asked for
         self.bars: LRUCache[Hashable, Any] = LRUCache(2)  # Prices, by symbols and state of their folder
         self.drawn: LRUCache[Hashable, tuple[Hashable, Hashable, Any]] = LRUCache(8)  # Pictures, by filters
@@ -126,13 +141,16 @@ class PageCache:
         query: Query,  # Filters, and whether the viewer waits
         find: Callable[[], dict[str, Against]],  # Compares
         rules: Hashable = None,  # What it depends on beside the rows
+        content: Callable[[], Hashable] | None = None,  # Sums its rows up; None: other rows are compared anew
     ) -> tuple[dict[str, Against], bool]:  # By strategy; are they those of the present rows and rules?
-        "Say how each strategy stands against its backtest, in a hurry perhaps by the rows of before."
+        "Say how each strategy stands against its backtest, in a hurry perhaps by the rows of before; equal rows are compared once."
         key = (query.symbol, query.strategy, query.direction, query.run, query.run_mode)
         now = self.number, rules
-        then, known = self.compared.get(key, (None, {}))
+        then, rows, known = self.compared.get(key, (None, None, {}))
         if then != now and not query.hurry:
-            then, known = self.compared[key] = (now, find())
+            present = now if content is None else (content(), rules)
+            known = known if present == rows else find()
+            then, _, _ = self.compared[key] = (now, present, known)
         return known, then == now
 
     def pictures(

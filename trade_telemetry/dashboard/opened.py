@@ -100,5 +100,5 @@ def opened_content(
 ) -> Hashable:  # Equal where the answer is
     "Sum up what the page of a strategy is made of."
     own = view if rules.desk_wide else of_strategy(view, strategy)
-    beside = None if own.reference is None else content_of(own.reference)
-    return strategy, view.state, content_of(own.figure), beside, repr(rules)
+    beside = None if own.reference is None else content_of(own.reference, placed=False)
+    return strategy, view.state, content_of(own.figure, placed=False), beside, repr(rules)

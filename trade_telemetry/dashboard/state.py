@@ -8,60 +8,44 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
-from math import inf
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS', 'run_facts', 'named_in_order', 'facts_of',
-           'why_empty', 'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries',
-           'health_entry', 'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known',
-           'drawn_of', 'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of',
-           'situation_of', 'marks_known', 'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known',
-           'dashboard_state', 'StateSource']
+__all__ = ['Starts', 'MANY_ROWS', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known', 'alerts_known',
+           'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'marks_known', 'rules_stamp',
+           'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
 from ..config import Settings, SettingsError, moment_meant, project_root, settings_at
 from trade_telemetry.dashboard.answers import (
     Against,
-    AlertEntry,
-    Choices,
-    Coverage,
     DeskEntry,
     DeskShown,
     Drawn,
     Figures,
     Findings,
     HealthEntry,
-    Missing,
     Reconciled,
-    Rows,
-    RunFacts,
-    RunName,
     Said,
     State,
     ViewFacts,
-    Watched,
     empty_state,
     nothing_drawn,
 )
 from .as_of import Look, Looks
-from .cache import Healths, PageCache, checksum, content_of, recall
+from .cache import Healths, PageCache, content_of, recall
 from .desk import desk_known, wants_desk
 from trade_telemetry.dashboard.figures import (
     curves_of,
     details_of,
-    figures_of,
-    number_or_none,
     rolling_of,
     rows_of,
-    runs_of,
     verdicts_of,
     window_of,
 )
@@ -77,238 +61,31 @@ from .trades import utc_from_us, utc_text
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-store
 from ..health_sentences import Health
-from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
-from ..judgement.alerts import alert_report
-from ..judgement.health import desk_of, health_so_far
+from ..judgement.alert_rules import find_rules
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
 from ..scale.workers import pool_now
 from ..scale.working_store import working_store
-from ..store.as_of import Store, StoreAsOf, as_of_facts
+from ..store.as_of import Store, as_of_facts
 from ..store.columns import TraceColumns
 from ..store.notes import Mark, marks_of, read_notes, version_starts
-from ..store.runs import RunInfo, missing_of
+from ..store.runs import RunInfo
 from ..store.store import TraceStore
-from trade_telemetry.store.view import (
-    View,
-    called,
-    clock_of,
-    coverage_of,
-    shown_strategies,
-    trades_by_strategy,
-    view_words,
+from ..store.view import View, called, clock_of, shown_strategies, trades_by_strategy
+
+# %% ../../nbs/dashboard/40_state.ipynb #imports-parts
+from trade_telemetry.dashboard.state_parts import (
+    MOST_SYMBOLS,
+    alerts_about,
+    alerts_of,
+    choices_of,
+    facts_of,
+    health_entries,
+    rows_read,
+    strategies_of,
+    symbols_of,
+    why_empty,
 )
-
-# %% ../../nbs/dashboard/40_state.ipynb #run-facts
-def run_facts(
-    run: RunInfo,  # A run
-    role: Literal["figure", "reference"],
-) -> RunFacts:  # JSON-ready
-    "Facts of one run."
-    return {
-        "name": run.name, "mode": run.mode, "role": role, "rows": run.rows,
-        "first_exit_at": utc_from_us(run.first_us), "last_exit_at": utc_from_us(run.last_us), "writers": run.state,
-        "heartbeat_at": None if run.heartbeat_at is None else utc_from_us(int(run.heartbeat_at * 1e6)),
-    }  # fmt: skip
-
-# %% ../../nbs/dashboard/40_state.ipynb #named-in-order
-def named_in_order(
-    runs: Sequence[RunInfo],  # In any order
-) -> list[RunInfo]:  # Earliest start first, whatever was traded since
-    "Put runs in the order in which a page names them."
-    return sorted(runs, key=lambda run: (run.started_at, run.name))
-
-# %% ../../nbs/dashboard/40_state.ipynb #facts-of
-def facts_of(
-    store: Store,  # What was read
-    settings: Settings,  # Time zone, interval, precision threshold
-    view: View,  # Figure and reference over all symbols; only its runs count
-) -> ViewFacts:  # Part of the state
-    "Facts that may change although no trade was closed."
-    shown = [run_facts(run, "figure") for run in named_in_order(view.figure_runs)]
-    beside = [run_facts(run, "reference") for run in named_in_order(view.reference_runs)]
-    words = cast(ViewFacts, view_words(view))  # state, mode, title
-    both = [*view.figure_runs, *view.reference_runs]
-    return {
-        "state": words["state"], "mode": words["mode"], "title": words["title"],
-        "directory": ", ".join(str(path) for path in store.paths),
-        "timezone": settings.timezone,
-        "refresh_interval_seconds": settings.dashboard_refresh_interval,
-        "precision_threshold": settings.dashboard_alert_precision_threshold,
-        "runs": [*shown, *beside],
-        "coverage": cast("Coverage | None", coverage_of(view.figure_runs)),
-        "missing": [cast(Missing, gap.to_dict()) for gap in missing_of(both)],
-        "simulated": view.simulated, "clock": None if view.clock is None else view.clock.isoformat(timespec="seconds"),
-    }  # fmt: skip
-
-# %% ../../nbs/dashboard/40_state.ipynb #why-empty
-def why_empty(
-    store: Store,  # What was read
-    symbol: str | None,  # The symbol asked for
-) -> str:  # One sentence
-    "Say why there is nothing to show."
-    report = store.report
-    if isinstance(store, StoreAsOf) and not store.cut.facts:
-        return "No trade had been closed by then."
-    if len(store.columns):
-        return f"No closed trades of {symbol} in these runs." if symbol else "No run that could be shown."
-    if report.bad:
-        return f"None of {len(report.bad):,} rows could be read, first: {report.bad[0]}"
-    if not any(Path(path).exists() for path in store.paths):
-        return "The directory does not exist yet."
-    return "The directory has no traces yet."
-
-# %% ../../nbs/dashboard/40_state.ipynb #rows-read
-def rows_read(
-    store: Store,  # What was read
-    shown: int,  # Rows in the figures
-) -> Rows:  # Counts of rows
-    "Count rows by what became of them."
-    report = store.report
-    return {
-        "loaded": len(store.columns), "shown": shown,
-        "set_aside": len(report.bad) - report.duplicates - report.corrections,
-        "duplicates": report.duplicates, "corrections": report.corrections, "mislabelled": report.mislabelled,
-    }  # fmt: skip
-
-# %% ../../nbs/dashboard/40_state.ipynb #strategies-of
-def strategies_of(
-    view: View,  # What is shown
-    names: Sequence[str],  # Strategies to show
-    timezone: str,  # Zone of daily figures
-    known: LRUCache[Hashable, Figures],  # Figures of before
-) -> dict[str, Figures]:  # By strategy, each with those of its reference
-    "Figures of all strategies."
-
-    def ask(name: str, rows: TraceColumns) -> Figures:
-        return recall(known, (name, checksum(rows), *runs_of(rows)), lambda: figures_of(rows, timezone))
-
-    found = {}
-    for name in names:
-        found[name] = ask(name, view.figure.only(strategy=name))
-        if view.reference is not None and len(beside := view.reference.only(strategy=name)):
-            found[name] = {**found[name], "reference": ask(name, beside)}
-    return found
-
-# %% ../../nbs/dashboard/40_state.ipynb #watched
-def watched_by(
-    rules: AlertRules,  # In force
-    view: View,  # What is live
-    judged: Mapping[str, int],  # Closed trades by strategy
-    settings: Settings,  # Gives the line where the rules do not
-) -> Watched:  # JSON-ready
-    "Say what the alert rules look at."
-    past = set[str]()
-    if view.reference is not None:
-        past = {view.reference.strategies[c] for c in np.unique(view.reference.strategy).tolist()}
-    return {
-        "rules": [rule for rule in RULES if rule not in rules.disabled],
-        "minimum_calls": rules.minimum_calls,
-        "precision_threshold": settings.precision_line(rules.precision_threshold),
-        "remembered_days": rules.remembered_days,
-        "with_backtest": sorted(past & set(judged)),
-        "judged": dict(judged),
-    }
-
-# %% ../../nbs/dashboard/40_state.ipynb #alert-facts
-def alert_facts(
-    alert: Alert,  # From the rules
-) -> AlertEntry:  # JSON-ready
-    "Facts of one alert."
-    return {
-        "rule": alert.rule, "severity": alert.severity, "strategy": alert.strategy, "symbol": alert.symbol,
-        "title": alert.title, "evidence": alert.evidence, "since": alert.since, "cleared_at": alert.cleared_at,
-        "n": alert.n, "error_rate": alert.error_rate, "false_alarm": number_or_none(alert.false_alarm),
-        "detection_days": number_or_none(alert.detection_days),
-    }  # fmt: skip
-
-# %% ../../nbs/dashboard/40_state.ipynb #alerts-of-view
-def alerts_of(
-    view: View,  # Selected trades of both directions
-    runs: Sequence[RunInfo],  # All runs: a silent writer matters wherever it wrote
-    settings: Settings,  # Rules, threshold, time zone
-    health: Mapping[str, Health] | None = None,  # What the monitor said; None: it is asked
-) -> Said:  # What the rules say
-    "Judge what is live."
-    rules = find_rules(settings)
-    report = alert_report(view, settings, rules=rules, runs=runs, draw=False, health=health)
-    live = view.state == "live"
-    return {
-        "alerts": [alert_facts(alert) for alert in report.current],
-        "cleared": [alert_facts(alert) for alert in report.cleared],
-        "watched": watched_by(rules, view, report.judged, settings) if live else None,
-    }
-
-# %% ../../nbs/dashboard/40_state.ipynb #health-entries
-def health_entries(
-    view: View,  # Selected trades of both directions, all symbols
-    settings: Settings,  # Rules, time zone
-    thorough: bool = True,  # Draw what takes long?
-    opened: str | None = None,  # The strategy that is looked at; None: all of them
-    playing: bool = False,  # Do days pass by? Then bars are drawn, and nothing else that takes long
-) -> tuple[Healths, bool]:  # By strategy, the worst first, and all of them; is that all that can be said?
-    "Say of each strategy whether it still works, as far as a viewer's patience goes."
-    few = len(view.figure.strategies) <= FEW
-    find: bool | list[str] = not playing and (few or ([] if opened is None else [opened]))
-    patience = inf if few else PATIENCE
-    found, left = health_so_far(view, settings, draw=thorough or playing, find=find, patience=patience)
-    desk = desk_of(found)
-    entries = {name: health_entry(one) for name, one in found.items()}
-    healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict()), found
-    return healths, (thorough and few) or not left
-
-
-@lru_cache(maxsize=2048)
-def health_entry(
-    health: Health,  # Of a strategy
-) -> HealthEntry:  # JSON-ready; not to be changed
-    "Say how a strategy is; asked again of the same, the same answer."
-    return cast(HealthEntry, health.to_dict())
-
-
-FEW = 8  # Strategies of all of which the page tells how fast losses are found; of more only of the one that is opened
-PATIENCE = 1.5  # Seconds of drawing between two beats, where strategies are many
-
-# %% ../../nbs/dashboard/40_state.ipynb #alerts-about
-def alerts_about(
-    said: Said,  # Of all symbols
-    symbol: str | None,  # None: all
-    strategy: str | None = None,  # None: all
-) -> Said:  # The same with fewer alerts
-    "List the alerts of one symbol or strategy, and of what is about more than that."
-
-    def about(alert: AlertEntry) -> bool:
-        return all(own in (None, alert[key]) or not alert[key] for key, own in asked.items())
-
-    asked: dict[Literal["symbol", "strategy"], str | None] = {"symbol": symbol, "strategy": strategy}
-    now, over = ([alert for alert in alerts if about(alert)] for alerts in (said["alerts"], said["cleared"]))
-    return {"alerts": now, "cleared": over, "watched": said["watched"]}
-
-# %% ../../nbs/dashboard/40_state.ipynb #symbols-of
-MOST_SYMBOLS = 5000
-
-
-def symbols_of(
-    figure: TraceColumns,  # Rows and perhaps a ledger
-) -> list[str]:  # Sorted
-    "Name the symbols of some closes."
-    found = {figure.symbols[code] for code in np.flatnonzero(np.bincount(figure.symbol)).tolist()}
-    return sorted(found | (set() if figure.ledger is None else set(figure.ledger.total().symbols)))
-
-# %% ../../nbs/dashboard/40_state.ipynb #choices-of
-MOST_RUNS = 50
-
-
-def choices_of(
-    query: Query,  # Choices of the viewer
-    runs: Sequence[RunInfo],  # Runs of the store, oldest first
-) -> Choices:  # Part of the state
-    "State the choices in force, and the runs that could be chosen."
-    newest: list[RunName] = [{"name": run.name, "mode": run.mode} for run in reversed(runs) if run.rows]
-    return {
-        "symbol": query.symbol, "direction": query.direction, "run": query.run, "run_mode": query.run_mode,
-        "tab": query.tab, "opened": query.strategy, "group_by": query.group_by, "available_runs": newest[:MOST_RUNS],
-    }  # fmt: skip
 
 # %% ../../nbs/dashboard/40_state.ipynb #views-of
 def views_of(
@@ -568,7 +345,13 @@ def held_against(
     def compare() -> dict[str, Against]:
         return verdicts_of(look(), list(strategies), settings.timezone, find_rules(settings))
 
-    against, complete = cache.verdicts(query, compare, rules_stamp(settings))
+    def content() -> Hashable:
+        view = look()
+        beside = None if view.reference is None else content_of(view.reference, placed=False)
+        return view.mode, content_of(view.figure, placed=False), beside
+
+    own = content if query.strategy is not None else None  # of all together something is new at each look
+    against, complete = cache.verdicts(query, compare, rules_stamp(settings), own)
     return {n: {**own, "against": against.get(n)} for n, own in strategies.items()}, complete
 
 # %% ../../nbs/dashboard/40_state.ipynb #table-known

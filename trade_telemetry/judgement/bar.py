@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import ceil, inf, log, nan
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,9 +32,9 @@ from trade_telemetry.judgement.evidence import (
 )
 
 # %% auto #0
-__all__ = ['LEAST_BUDGET', 'LEAST_HEIGHT', 'RATE_STEP', 'FORM', 'FOLDER', 'MOST_FILES', 'KEPT', 'NO_BAR', 'moody_noise', 'Worlds',
-           'draw_worlds', 'Bar', 'draw_bar', 'content_key', 'read_kept', 'write_kept', 'bar_of', 'Delay',
-           'expected_days', 'limit_days']
+__all__ = ['LEAST_BUDGET', 'LEAST_HEIGHT', 'RATE_STEP', 'FORM', 'FOLDER', 'MOST_FILES', 'KEPT', 'NO_BAR', 'LOSSES', 'FOUND',
+           'Delays', 'NOTHING_FOUND', 'moody_noise', 'Worlds', 'draw_worlds', 'Bar', 'draw_bar', 'content_key',
+           'read_kept', 'write_kept', 'bar_of', 'Delay', 'expected_days', 'limit_days', 'Finding', 'find_days']
 
 # %% ../../nbs/judgement/14_bar.ipynb #moody-noise
 def moody_noise(
@@ -296,3 +297,63 @@ def limit_days(
 
     height = float(np.quantile(cusum(z).max(axis=1), 1 - budget))
     return _first_after(cusum(z - delta * m * (np.arange(YEAR) >= after)) >= height, after)
+
+# %% ../../nbs/judgement/14_bar.ipynb #find-days
+LOSSES = (0.05, 0.10, 0.20)  # Of the share of right calls
+FOUND = 4096  # References whose delays are kept
+Delays = tuple[
+    tuple[float, float], ...
+]  # Loss, and trading days until half of such losses are found; inf: rarely
+
+
+class Finding(NamedTuple):
+    "How fast losses are found."
+
+    days: Delays = ()  # By the monitor
+    limit: Delays = ()  # By nobody earlier
+
+
+NOTHING_FOUND = Finding()
+_found: OrderedDict[str, Finding] = OrderedDict()
+
+
+def _find(
+    sums: Floats, counts: Floats, rate: float, height: float, budget: float, tried: int
+) -> list[Floats]:
+    "Days for each loss: of the monitor, and at best."
+    known = learn(sums[None], counts[None])
+    days = [expected_days(known, counts, rate, loss, height, variants_tried=tried).median for loss in LOSSES]
+    best = [limit_days(known, rate, loss, budget).median for loss in LOSSES]
+    return [np.array(days), np.minimum(best, days)]  # two medians of draws may cross
+
+# %% ../../nbs/judgement/14_bar.ipynb #found-days
+def find_days(
+    sums: Floats,  # Of the days of the reference, shape (days,)
+    counts: Floats,  # Trades of each, > 0
+    per_day: float,  # Trades on a live day, mean, > 0
+    budget: float,  # Of this stream, in (0, 1)
+    draw: bool = True,  # False: only what is known from before, else nothing
+    folder: Path | None = None,  # Where it outlives the process; None: nowhere
+    variants_tried: int = 1,  # As `read_lower`
+) -> Finding:
+    "Tell how fast losses are found at a rate of trades."
+    step = round(log(per_day) / log(RATE_STEP))
+    key = content_key("days", sums, counts, step, budget, variants_tried, LOSSES)
+    with _lock:
+        if key in _found:
+            return _found[key]
+    kept = read_kept(folder, key, ["days", "limit"])
+    if kept is None or any(len(part) != len(LOSSES) for part in kept.values()):
+        if not draw:
+            return NOTHING_FOUND
+        rate = RATE_STEP**step
+        height = bar_of(sums, counts, rate, folder=folder).height(budget)
+        both = _find(sums, counts, rate, height, budget, variants_tried)
+        kept = dict(zip(("days", "limit"), both, strict=True))
+        write_kept(folder, key, kept)
+    found = Finding(*(tuple(zip(LOSSES, kept[name].tolist(), strict=True)) for name in ("days", "limit")))
+    with _lock:
+        _found[key] = found
+        while len(_found) > FOUND:
+            _found.popitem(last=False)
+    return found

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import replace
 from datetime import datetime
-from math import inf, log, nan
+from math import inf, nan
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -33,19 +33,14 @@ from trade_telemetry.health_sentences import (
 from .alert_rules import AlertRules, Case, Judged, case_of, find_rules
 from trade_telemetry.judgement.bar import (
     FOLDER,
-    RATE_STEP,
-    bar_of,
-    content_key,
-    expected_days,
-    limit_days,
-    read_kept,
-    write_kept,
+    NOTHING_FOUND,
+    Finding,
+    find_days,
 )
 
 # %% auto #0
-__all__ = ['LOSSES', 'FOUND', 'Delays', 'NOTHING_FOUND', 'KEPT', 'Finding', 'find_days', 'read_desk', 'health_from',
-           'health_of_case', 'OneStrategy', 'judged_one', 'case_part', 'health_of_each', 'health_so_far', 'health_of',
-           'desk_of']
+__all__ = ['KEPT', 'read_desk', 'health_from', 'health_of_case', 'OneStrategy', 'judged_one', 'case_part', 'health_of_each',
+           'health_so_far', 'health_of', 'desk_of']
 
 # %% ../../nbs/judgement/17_health.ipynb #imports-monitor
 from .desk_rows import DeskRows, desk_rows_of
@@ -59,7 +54,14 @@ from trade_telemetry.judgement.evidence import (
     mood_factor,
     read_lower,
 )
-from .kept_answers import KeptAnswers, answer_key, answers_of
+from trade_telemetry.judgement.kept_answers import (
+    KeptAnswers,
+    Keys,
+    answer_key,
+    answers_of,
+    keep_health,
+    kept_health,
+)
 from trade_telemetry.judgement.monitor import (
     BUSY,
     SURROUNDINGS,
@@ -78,73 +80,9 @@ from ..scale.workers import for_each, pool_now
 from ..store.view import View
 from ..timezones import date_of_day
 
-# %% ../../nbs/judgement/17_health.ipynb #find-days
-LOSSES = (0.05, 0.10, 0.20)  # Of the share of right calls
-FOUND = 4096  # References whose delays are kept
-Delays = tuple[
-    tuple[float, float], ...
-]  # Loss, and trading days until half of such losses are found; inf: rarely
-
-
-class Finding(NamedTuple):
-    "How fast losses are found."
-
-    days: Delays = ()  # By the monitor
-    limit: Delays = ()  # By nobody earlier
-
-
-NOTHING_FOUND = Finding()
-_lock = Lock()
-_found: OrderedDict[str, Finding] = OrderedDict()
-
-
-def _find(
-    sums: Floats, counts: Floats, rate: float, height: float, budget: float, tried: int
-) -> list[Floats]:
-    "Days for each loss: of the monitor, and at best."
-    known = learn(sums[None], counts[None])
-    days = [expected_days(known, counts, rate, loss, height, variants_tried=tried).median for loss in LOSSES]
-    best = [limit_days(known, rate, loss, budget).median for loss in LOSSES]
-    return [np.array(days), np.minimum(best, days)]  # two medians of draws may cross
-
-
-def find_days(
-    stream: Stream,  # Right and wrong, with a reference
-    budget: float,  # Of this stream, in (0, 1)
-    draw: bool = True,  # False: only what is known from before, else nothing
-    folder: Path | None = None,  # Where it outlives the process; None: nowhere
-    variants_tried: int = 1,  # As `read_lower`
-) -> Finding:
-    "Tell how fast losses are found at the present rate of trades."
-    some, past = stream.counts > 0, stream.reference_counts > 0
-    sums, counts = stream.reference_sums[past], stream.reference_counts[past]
-    step = round(log(float(stream.counts[some].mean()) if some.any() else 1.0) / log(RATE_STEP))
-    key = content_key("days", sums, counts, step, budget, variants_tried, LOSSES)
-    with _lock:
-        if key in _found:
-            return _found[key]
-    kept = read_kept(folder, key, ["days", "limit"])
-    if kept is None or any(len(part) != len(LOSSES) for part in kept.values()):
-        if not draw:
-            return NOTHING_FOUND
-        height = bar_of(sums, counts, RATE_STEP**step, folder=folder).height(budget)
-        kept = dict(
-            zip(
-                ("days", "limit"),
-                _find(sums, counts, RATE_STEP**step, height, budget, variants_tried),
-                strict=True,
-            )
-        )
-        write_kept(folder, key, kept)
-    found = Finding(*(tuple(zip(LOSSES, kept[name].tolist(), strict=True)) for name in ("days", "limit")))
-    with _lock:
-        _found[key] = found
-        while len(_found) > FOUND:
-            _found.popitem(last=False)
-    return found
-
 # %% ../../nbs/judgement/17_health.ipynb #kept-readings
 KEPT = 4  # Readings of a desk, or of a part of one
+_lock = Lock()
 _readings: OrderedDict[str, dict[str, Reading]] = OrderedDict()
 
 
@@ -375,7 +313,11 @@ def _finding(watched: Watchable, reading: Reading, draw: bool, folder: Path | No
     if not reading.referenced or first.name != "right":
         return NOTHING_FOUND
     budget = reading.budget / (1 if len(reading.streams) == 1 else 2)
-    return find_days(first, budget, draw, folder, tried)
+    past, live = first.reference_counts > 0, first.counts[first.counts > 0]
+    per_day = float(live.mean()) if len(live) else 1.0
+    return find_days(
+        first.reference_sums[past], first.reference_counts[past], per_day, budget, draw, folder, tried
+    )
 
 
 def _sharing(strategies: Sized, rules: AlertRules) -> int:
@@ -498,10 +440,7 @@ def health_of_each(
     return _worst_first([one for found in for_each(asked, judged_one) for one in found.values()])
 
 # %% ../../nbs/judgement/17_health.ipynb #desk-health
-_Keys = tuple[str, str, str]  # Of the thorough answer, of how fast losses are found, of the answer in a hurry
-
-
-def _keys(desk: DeskRows, name: str, rules: AlertRules, sharing: int) -> _Keys:
+def _keys(desk: DeskRows, name: str, rules: AlertRules, sharing: int) -> Keys:
     "Name the answers about a strategy by all that they depend on."
     own = (
         name,
@@ -532,26 +471,6 @@ def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
         known |= told
     return _sharing([name for name, one in known.items() if one], rules)
 
-# %% ../../nbs/judgement/17_health.ipynb #keep
-def _keep(kept: KeptAnswers, keys: _Keys, one: Health | None, draw: bool, find: bool) -> None:
-    "Remember what was said of a strategy; None: there is nothing to watch."
-    if draw or (one is not None and one.drawn and not one.earlier):  # nothing was left out, hurry or not
-        kept.keep({keys[0]: one and replace(one, find_days=(), limit_days=())})
-    else:
-        kept.keep({keys[2]: one}, lasting=False)
-    if draw and find:
-        kept.keep({keys[1]: one and (one.find_days, one.limit_days)})
-
-
-def _kept(kept: KeptAnswers, keys: _Keys, draw: bool, find: bool) -> tuple[Health | None] | None:
-    "What was said of a strategy; None: it has to be judged."
-    sure, found, hasty = keys
-    if sure in kept and (found in kept or not (find and draw)):
-        one: Health | None = kept[sure]
-        days = kept[found] if find and found in kept else None
-        return (one if one is None or days is None else replace(one, find_days=days[0], limit_days=days[1]),)
-    return (kept[hasty],) if not draw and hasty in kept else None
-
 # %% ../../nbs/judgement/17_health.ipynb #health-apart
 class _Asked(NamedTuple):
     "What is asked of a desk."
@@ -561,7 +480,7 @@ class _Asked(NamedTuple):
     draw: bool  # Draw what takes long?
     find: Callable[[str], bool]  # Tell of this strategy how fast losses are found?
 
-    def keys(self, kept: KeptAnswers) -> dict[str, _Keys]:
+    def keys(self, kept: KeptAnswers) -> dict[str, Keys]:
         "Names of all answers, by strategy."
         sharing = _sharing_apart(self.desk, self.desk.evening.rules, kept)
         return {
@@ -569,7 +488,7 @@ class _Asked(NamedTuple):
         }
 
 
-def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, _Keys], names: list[str], draw: bool) -> None:
+def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, Keys], names: list[str], draw: bool) -> None:
     "Judge some strategies and keep what is said of them."
     rules = asked.desk.evening.rules
     for find in (False, True):
@@ -578,7 +497,7 @@ def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, _Keys], names: l
             sharing = _sharing_apart(asked.desk, rules, kept)
             found = health_of_each(case, draw, find, asked.folder, sharing)
             for name in {*case.live.money.strategies} & set(keys):
-                _keep(kept, keys[name], found.get(name), draw, find)
+                keep_health(kept, keys[name], found.get(name), draw, find)
 
 
 AT_ONCE = 4  # Strategies that are drawn before the clock is looked at
@@ -592,7 +511,7 @@ def _health_apart(asked: _Asked, patience: float) -> tuple[dict[str, Health], in
     keys, find = asked.keys(kept), asked.find
 
     def unknown(draw: bool) -> list[str]:
-        return [name for name, own in keys.items() if _kept(kept, own, draw, find(name)) is None]
+        return [name for name, own in keys.items() if kept_health(kept, own, draw, find(name)) is None]
 
     if asked.draw:
         left = unknown(draw=True)
@@ -602,7 +521,7 @@ def _health_apart(asked: _Asked, patience: float) -> tuple[dict[str, Health], in
             _judge(asked, kept, keys, some, draw=True)
     _judge(asked, kept, keys, unknown(draw=False), draw=False)
     kept.save()
-    told = [_kept(kept, own, False, find(name)) for name, own in keys.items()]
+    told = [kept_health(kept, own, False, find(name)) for name, own in keys.items()]
     found = _worst_first([known[0] for known in told if known is not None and known[0] is not None])
     return found, len(unknown(draw=True))
 

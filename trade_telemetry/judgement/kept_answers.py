@@ -11,7 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -22,8 +22,8 @@ import trade_telemetry.alert_sentences as als
 import trade_telemetry.health_sentences as hs
 
 # %% auto #0
-__all__ = ['RECORDS', 'MOST_ANSWERS', 'ANSWERS', 'to_plain', 'from_plain', 'code_digest', 'answer_key', 'KeptAnswers',
-           'answers_of']
+__all__ = ['RECORDS', 'MOST_ANSWERS', 'ANSWERS', 'Keys', 'to_plain', 'from_plain', 'code_digest', 'answer_key', 'KeptAnswers',
+           'answers_of', 'keep_health', 'kept_health']
 
 # %% ../../nbs/judgement/11_kept_answers.ipynb #plain
 RECORDS: dict[str, Any] = {
@@ -171,3 +171,37 @@ def answers_of(
 ) -> KeptAnswers:  # One for each folder in a process
     "Find the answers that are kept for a folder."
     return KeptAnswers(folder)
+
+# %% ../../nbs/judgement/11_kept_answers.ipynb #keep
+Keys = tuple[str, str, str]  # Of the thorough answer, of how fast losses are found, of the answer in a hurry
+
+
+def keep_health(
+    kept: KeptAnswers,  # Where it is remembered
+    keys: Keys,
+    one: hs.Health | None,  # What was said; None: there is nothing to watch
+    draw: bool,  # Was everything drawn that takes long?
+    find: bool,  # Was it found how fast losses are found?
+) -> None:
+    "Remember what was said of a strategy."
+    if draw or (one is not None and one.drawn and not one.earlier):  # nothing was left out, hurry or not
+        kept.keep({keys[0]: one and replace(one, find_days=(), limit_days=())})
+    else:
+        kept.keep({keys[2]: one}, lasting=False)
+    if draw and find:
+        kept.keep({keys[1]: one and (one.find_days, one.limit_days)})
+
+
+def kept_health(
+    kept: KeptAnswers,  # Where it is remembered
+    keys: Keys,
+    draw: bool,  # Is the thorough answer asked for?
+    find: bool,  # And how fast losses are found?
+) -> tuple[hs.Health | None] | None:  # None: it has to be judged
+    "Say what was said of a strategy."
+    sure, found, hasty = keys
+    if sure in kept and (found in kept or not (find and draw)):
+        one: hs.Health | None = kept[sure]
+        days = kept[found] if find and found in kept else None
+        return (one if one is None or days is None else replace(one, find_days=days[0], limit_days=days[1]),)
+    return (kept[hasty],) if not draw and hasty in kept else None
