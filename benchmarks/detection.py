@@ -3,7 +3,7 @@
 `python benchmarks/detection.py [--quick | --full] [--only PART,PART] [--backtests N] [--years N] [--draws N]` prints tables; progress
 goes to stderr. Parts: *delay* (all streams on, right/wrong alone beside it, and the oracle), *false* (false alarms in a year), *seen*
 (52 % to 40 % after 30 days), *streams* (what each of them finds), *peers* (river's detectors and the old rule), *curve* (is the chance
-that is said true), *desk* (twelve strategies), *right* (right/wrong alone, more losses, without the other streams), *cost*. As it stands no
+that is said true), *desk* (twelve strategies), *clear* (when an alarm ends), *right* (right/wrong alone, more losses, without the other streams), *cost*. As it stands no
 part takes ten minutes of one core; `--full` has the counts of a claim (1,000 years and more for each false-alarm rate), and hours.
 
 Worlds: trades of a day are Poisson, the precision of a day is p + sqrt(rho p (1 - p)) z, calls are binomial. *iid*: rho = 0. *day*:
@@ -31,8 +31,22 @@ import numpy as np
 import numpy.typing as npt
 
 from trade_telemetry.judgement.bar import RATE_STEP, Bar, draw_bar
-from trade_telemetry.judgement.evidence import Learned, chance_as_promised, change, evidence_path, learn
-from trade_telemetry.judgement.monitor import Stream, budgets, expected_false_alarms, monitor
+from trade_telemetry.judgement.evidence import (
+    Learned,
+    chance_as_promised,
+    change,
+    evidence_path,
+    evidence_steps,
+    learn,
+)
+from trade_telemetry.judgement.monitor import (
+    FALSE_CLEAR,
+    Stream,
+    budgets,
+    expected_false_alarms,
+    monitor,
+    recovery,
+)
 from trade_telemetry.testing import simulate_columns
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -796,7 +810,55 @@ def cost() -> dict[str, float]:
     }
 
 
-PARTS = ("cost", "seen", "delay", "false", "streams", "peers", "curve", "desk", "right")
+def clearing(
+    world: World, reference: tuple[int, int], per_day: float, loss: float, counts: Counts, lasts: int | None = None, seed: int = 0,
+) -> dict[str, Floats]:  # fmt: skip
+    "Evenings from an alarm to the one that clears it (with `lasts`: from the end of the loss), by the rule and by a fall of the path."
+    rng, (backtests, years, draws) = np.random.default_rng(seed), counts
+    cell, days, p = (
+        make_cell(world, rng, reference, per_day, 0.52, backtests, years, draws),
+        np.arange(460),
+        0.52,
+    )
+    lost = (days >= 60) & (days < 60 + (lasts or 999))
+    live = world.calls(rng, backtests * years, len(days), per_day, p - loss * lost)
+    paths, steps, bars = (
+        evidence_path(*live, cell.known), evidence_steps(*live, cell.known), cell.heights(0.05)[:, 0]
+    )  # fmt: skip
+    found: dict[str, list[float]] = {"rule": [], "fall": []}
+    for path, step, bar in zip(paths, steps, bars, strict=True):
+        rise = int(np.argmax(path >= bar)) if path.max() >= bar else 0
+        if not 60 <= rise < min(60 + (lasts or 999), 200):
+            continue
+        over = np.array(recovery(step[rise + 1 :].tolist())) >= YEAR / FALSE_CLEAR
+        fall = np.maximum.accumulate(path[rise:]) - path[rise:] >= max(bar, 5.0)
+        for name, off in (("rule", over), ("fall", fall[1:])):
+            at = rise + 1 + int(np.argmax(off)) if off.any() else inf
+            found[name].append(at - (60 + lasts if lasts else rise))
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+def print_clearing(counts: Counts) -> None:
+    "How often an alarm clears although the loss lasts, and how soon after it ended."
+    print(
+        f"\nAn alarm clears, by the rule (at most {FALSE_CLEAR:.0%} a year while the loss lasts) / by a fall of the path by 5 or the bar"
+        "\n| world | backtest | a day | loss | within a year while it lasts | before the end of 60 days | days from the end, of the others | n |"
+        "\n|---|---|---|---|---|---|---|---|"
+    )
+    for world in WORLDS:
+        for reference in REFERENCES[:2]:
+            for per_day, loss in ((10, 0.2), (10, 0.1), (50, 0.2), (50, 0.1)):
+                lasts, ended = (clearing(world, reference, per_day, loss, counts, n) for n in (None, 60))
+                cells = [" / ".join(f"{np.mean(x <= YEAR):.1%}" for x in lasts.values())]
+                cells += [" / ".join(f"{np.mean(x < 0):.0%}" for x in ended.values())]
+                cells += [" / ".join(days_text(median(x[x >= 0])) for x in ended.values())]
+                print(
+                    f"| {world.name} | {reference[0]}/{reference[1]} | {per_day:g} | −{100 * loss:.0f} | {' | '.join(cells)} | {len(lasts['rule'])}, {len(ended['rule'])} |",
+                    flush=True,
+                )
+
+
+PARTS = ("cost", "seen", "delay", "false", "streams", "peers", "curve", "desk", "clear", "right")
 
 
 def main() -> int:
@@ -843,6 +905,7 @@ def main() -> int:
         "peers": lambda: print_peers(counts((8, 5, 99), (50, 10, 199), (100, 10, 499)), (40, 300, 1000)[n]),
         "curve": lambda: print_curve((500, 4000, 20000)[n]),
         "desk": lambda: print_desks((3, 20, 100)[n]),
+        "clear": lambda: print_clearing(counts((3, 8, 99), (10, 15, 199), (100, 10, 499))),
         "right": lambda: print_delays(
             counts((8, 5, 99), (20, 10, 199), (100, 10, 499)), rates, worlds("iid,day,mood")
         ),

@@ -185,6 +185,42 @@ def test_a_lost_edge_is_degraded_with_its_day_its_size_and_its_stream() -> None:
     assert min(inside, sized) >= stats.binom.ppf(0.001, len(lost), 0.88)
 
 
+def test_the_alarm_of_a_loss_that_lasts_stays_on_and_keeps_its_day() -> None:
+    """Neither renewed correlations nor the thinned beginnings are a recovery; by a fall of the path ten of sixteen cleared."""
+    read = states(IID, range(16), np.where(np.arange(260) < 60, 0.6, 0.35))
+    alarms = [r.streams[0].alarm for r in read]
+    off = sum(not alarm[np.argmax(alarm) :].all() for alarm in alarms if alarm.any())
+    assert all(alarm.any() for alarm in alarms) and off <= 1  # of 16; the promise is one of five at most
+    assert sum(r.since is not None and abs(r.since[1] - 60) <= 5 for r in read) >= 15
+
+
+def test_renewed_correlations_do_not_clear_an_alarm() -> None:
+    """Days of a steady loss become lumpy: each tells less, all evidence shrinks, and none of it is for "it is over"."""
+    days, lumpy = np.arange(240), np.arange(240) >= 120
+    right = np.where(days < 40, 12, 7) + np.where(lumpy & (days >= 40), np.where(days % 2, 4, -4), 0)
+    past = np.random.default_rng(0).binomial(20, 0.6, 200).astype(np.float64)
+    (one,) = monitor({"a": [Stream("right", right * 1.0, np.full(240, 20.0), past, np.full(200, 20.0))]})[
+        "a"
+    ].streams
+    on = int(np.argmax(one.alarm))
+    fall = np.maximum.accumulate(one.path[on:]) - one.path[on:]
+    assert fall.max() > 10 and one.alarm[on:].all()
+    assert one.since is not None and one.since[0] <= 40 <= one.since[2]
+
+
+def test_a_loss_that_lasts_clears_as_seldom_as_promised_and_one_that_ended_soon() -> None:
+    for world, per_day, loss, soon in ((IID, 50, 0.2, 6), (DAY, 10, 0.2, 20)):
+        lasts = detection.clearing(world, (1000, 120), per_day, loss, (6, 5, 99))
+        ended = detection.clearing(world, (1000, 120), per_day, loss, (6, 5, 99), 60)
+        n, within = len(lasts["rule"]), {name: int((x <= YEAR).sum()) for name, x in lasts.items()}
+        assert (
+            n >= 25
+            and within["rule"] <= stats.binom.ppf(0.99, n, 0.2)
+            and within["rule"] < within["fall"] / 3
+        )
+        assert 0 <= detection.median(ended["rule"]) <= soon
+
+
 def test_a_desk_of_twelve_has_the_two_broken_ones_on_top() -> None:
     row = detection.desks(IID, 3)
     assert row["head"] >= 0.6 and row["found"] >= 0.6 and row["false"] <= 0.6

@@ -18,7 +18,8 @@ from ..arrays import Bools, Floats, Ints
 # %% auto #0
 __all__ = ['YEAR', 'SIZES', 'DECAY', 'MOST_MOOD', 'FIRST_DAY', 'LEAST_DAYS', 'BLOCK', 'STAND_IN_DAYS', 'FAR', 'LIVE_TRUST',
            'FINE', 'PRIOR', 'Learned', 'mood_factor', 'learn_mood', 'learn', 'live_mood', 'live_correlation',
-           'likely_mood', 'evidence_path', 'Change', 'change', 'chance_as_promised', 'read_lower', 'stand_in']
+           'likely_mood', 'evidence_path', 'evidence_steps', 'Change', 'change', 'chance_as_promised', 'read_lower',
+           'stand_in']
 
 # %% ../../nbs/judgement/13_evidence.ipynb #types-evidence
 YEAR = 252  # trading days that a rate of false alarms is stated for
@@ -249,6 +250,36 @@ def evidence_path(
             money = sum(weights @ np.exp(np.minimum(d * x - d * d / 2 * y, 690.0)) for d in SIZES)
             path[day - 1 - first] = np.log(money / len(SIZES))
     return np.asarray(path.T, dtype=np.float64)
+
+# %% ../../nbs/judgement/13_evidence.ipynb #steps
+def _whole(information: Floats, gained: Floats, base: Floats, day: int) -> Floats:
+    "Evidence after some days from all beginnings, logarithm, shape (series,)."
+    if day == 0:
+        return np.zeros_like(base)
+    x, y = _gap(information[: day + 1], gained[: day + 1], base, np.arange(day))
+    weight = np.where(np.arange(day) == 0, FIRST_DAY, (1 - FIRST_DAY) / YEAR)
+    each = np.array([d * x - d * d / 2 * y for d in SIZES])
+    top = each.max(axis=(0, 1))
+    return np.asarray(top + np.log(weight @ np.exp(each - top).mean(axis=0)), dtype=np.float64)
+
+
+def evidence_steps(
+    sums: Floats,  # Summed score of each live day, shape (series, days)
+    counts: Floats,  # Trades of each live day, the same shape
+    known: Learned,  # From the references
+    first: int = 0,  # Evenings before this position are left out, >= 0
+) -> Floats:  # Logarithm, shape (series, days - first)
+    "Say what each evening adds to the evidence, like compared with like."
+    series, days = sums.shape
+    steps = np.zeros((max(0, days - first), series))
+    live = _Live(sums, counts, known)
+    for week in range(first - first % 5, days, 5):
+        begin, end = max(week, first), min(week + 5, days)
+        so_far = live.sums_so_far(end)
+        steps[begin - first : end - first] = np.diff(
+            [_whole(*so_far, day) for day in range(begin, end + 1)], axis=0
+        )
+    return np.asarray(steps.T, dtype=np.float64)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #change
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import ceil, inf, log, nan
+from math import ceil, exp, inf, log, nan
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,6 +27,7 @@ from trade_telemetry.judgement.evidence import (
     chance_as_promised,
     change,
     evidence_path,
+    evidence_steps,
     learn,
     mood_factor,
     read_lower,
@@ -34,8 +35,9 @@ from trade_telemetry.judgement.evidence import (
 )
 
 # %% auto #0
-__all__ = ['State', 'RECOVERED_DAYS', 'OWN_WAY', 'BUSY', 'SYMBOLS_SHARE', 'Stream', 'budgets', 'StreamReading', 'Reading',
-           'days_to_exclude', 'monitor', 'expected_false_alarms', 'desk_budget', 'e_bh', 'chance_of_part']
+__all__ = ['FALSE_CLEAR', 'State', 'RECOVERED_DAYS', 'OWN_WAY', 'BUSY', 'SYMBOLS_SHARE', 'Stream', 'budgets', 'recovery',
+           'StreamReading', 'Reading', 'days_to_exclude', 'monitor', 'expected_false_alarms', 'desk_budget', 'e_bh',
+           'chance_of_part']
 
 # %% ../../nbs/judgement/15_monitor.ipynb #stream
 class Stream(NamedTuple):
@@ -57,9 +59,6 @@ def budgets(
     return [budget] if streams == 1 else [budget / 2] + [budget / 2 / (streams - 1)] * (streams - 1)
 
 # %% ../../nbs/judgement/15_monitor.ipynb #alarm
-CLEAR = 5.0  # evidence that a loss is over, logarithm
-
-
 class Watch(NamedTuple):
     "One stream while it is watched: days with a trade only."
 
@@ -83,16 +82,28 @@ class Watch(NamedTuple):
             reference_counts=np.append(self.reference_counts, self.counts[:good]),
         )
 
-
-def _fallen(path: Floats, height: float) -> tuple[int, int] | None:
-    "First position that reaches the bar and the first after it that clears; None: never reached."
-    if not len(hits := np.flatnonzero(path >= height)):
-        return None
-    rise = int(hits[0])
-    below = np.flatnonzero(path[rise:] <= np.maximum.accumulate(path[rise:]) - max(height, CLEAR))
-    return rise, rise + int(below[0]) if len(below) else len(path)
+# %% ../../nbs/judgement/15_monitor.ipynb #recovery
+FALSE_CLEAR = 0.2  # Chance that the alarm of a loss that lasts clears within a year, at most
 
 
+def recovery(
+    steps: Iterable[float],  # Of the evidence on the evenings after an alarm, logarithm
+) -> list[float]:  # How strongly each evening speaks for "it is over", in [0, 1e9]
+    "Weigh a loss that ended after some evening against one that lasts."
+    found, so_far = list[float](), 0.0
+    for step in steps:
+        so_far = min((1 + so_far) * exp(min(-step, 600.0)), 1e9)
+        found.append(so_far)
+    return found
+
+
+def _cleared(watch: Watch, rise: int) -> int:
+    "First evening after that of the alarm that says that the loss is over; the number of evenings where none does."
+    steps = evidence_steps(watch.sums[None], watch.counts[None], watch.known(), rise + 1)[0].tolist()
+    over = (k for k, x in enumerate(recovery(steps), rise + 1) if x >= YEAR / FALSE_CLEAR)
+    return next(over, len(watch.sums))
+
+# %% ../../nbs/judgement/15_monitor.ipynb #follow
 def follow(
     watch: Watch,  # One stream
     paths: Floats,  # Its evidence, for an alarm and for a chance, shape (2, days)
@@ -101,8 +112,9 @@ def follow(
     "Both paths as they were said, the evenings with the alarm on, and what is watched now from which position."
     paths, on, start = paths.copy(), np.zeros(paths.shape[1], dtype=np.bool_), 0
     path = paths[0]
-    while (found := _fallen(path[start:], height)) is not None:
-        rise, clear = found
+    while len(hits := np.flatnonzero(path[start:] >= height)):
+        rise = int(hits[0])
+        clear = _cleared(watch, rise)
         on[start + rise : start + clear] = True
         if start + clear >= len(path) - 1:
             break
