@@ -15,7 +15,16 @@ import numpy as np
 
 from ..aggregate_form import plain_name
 from .kept_states import KnownFile, digest_of, known_of
-from .state import Ids, Overlap, State, merge_states, no_state, state_of
+from trade_telemetry.scale.state import (
+    Ids,
+    Overlap,
+    State,
+    merge_states,
+    no_state,
+    state_bytes,
+    state_from_bytes,
+    state_of,
+)
 from ..store.columns import TraceColumns, names_in
 from ..store.files import PROBE, FollowedFile, FoundFile, read_file, read_header
 from ..store.record_reader import BadRow
@@ -74,8 +83,8 @@ class Sink(list[TraceColumns]):
         if len(twice := met_ids(rows.trace_id)):
             self.again.append(twice)
             rows = rows.take(~np.isin(rows.trace_id, twice))
-        if len(rows):
-            self.states.append(state_of(rows, self.timezone))
+        if len(rows):  # as bytes it takes half the room, and its histograms wait
+            self.states.append(state_from_bytes(state_bytes(state_of(rows, self.timezone)), check=False))
 
 # %% ../../nbs/scale/03_folding.ipynb #resumed
 def resumed(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from urllib.parse import quote
 import orjson
 
 from ..aggregate_file import SCHEMA_VERSION
-from .state import SCHEMA, State, no_state, state_bytes, state_from_bytes
+from .state import SCHEMA, State, no_state, state_from_bytes, state_pieces
 from ..store.files import FollowedFile
 from ..store.record_reader import BadRow
 
@@ -134,15 +135,32 @@ def _file(values: list[Any]) -> KnownFile:
 def _values(known: KnownFile) -> list[Any]:
     return [getattr(known, one.name) for one in fields(KnownFile)]
 
+# %% ../../nbs/scale/02_kept_states.ipynb #write-state
+_COUNT = count()
 
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+def _write_state(folder: Path, state: State) -> str:
+    "Write a state under its digest."
+    digest = blake2b(digest_size=16)
+
+    def pieces() -> Iterator[bytes]:
+        for piece in state_pieces(state):
+            digest.update(piece)
+            yield piece
+
+    _replace(folder, pieces(), lambda: f"{digest.hexdigest()}.state")
+    return digest.hexdigest()
+
+
+def _replace(folder: Path, pieces: Iterable[bytes], name: Callable[[], str]) -> None:
+    "Write a file under another name, and give it its own when it is whole."
+    part = folder / f"{os.getpid()}.{next(_COUNT)}.tmp"
     try:
         with open(part, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(part, folder / name())
     except OSError:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -193,10 +211,7 @@ class KeptStates:
             return False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            data = state_bytes(kept.state)
-            name = blake2b(data, digest_size=16).hexdigest() if kept.state.facts else ""
-            if name and not (self.folder / f"{name}.state").exists():
-                _replace(self.folder / f"{name}.state", data)
+            name = _write_state(self.folder, kept.state) if kept.state.facts else ""
             told = {
                 "form": FORM,
                 "zone": self.zone,
@@ -204,10 +219,8 @@ class KeptStates:
                 "twice": kept.twice,
                 "corrected": kept.corrected,
             }
-            _replace(
-                self.folder / INDEX,
-                orjson.dumps(told | {"files": {key: _values(own) for key, own in kept.files.items()}}),
-            )
+            files = {key: _values(own) for key, own in kept.files.items()}
+            _replace(self.folder, [orjson.dumps(told | {"files": files})], lambda: INDEX)
             _tidy(self.folder, name)
         except OSError:
             return False

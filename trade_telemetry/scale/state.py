@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from functools import reduce
 from hashlib import blake2b
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ from ..store.runs import RunFacts, run_facts
 # %% auto #0
 __all__ = ['Owner', 'Ids', 'no_state', 'SCHEMA', 'MAGIC', 'TYPES', 'POSITION_TYPES', 'SUM_ARRAYS', 'Overlap', 'Positions',
            'settled', 'State', 'with_parts', 'lines_of_rows', 'ranks_of_keys', 'lines_within', 'state_of',
-           'merge_states', 'runs_apart', 'runs_together', 'narrowed', 'rows_narrowed', 'state_bytes',
+           'merge_states', 'runs_apart', 'runs_together', 'narrowed', 'rows_narrowed', 'state_pieces', 'state_bytes',
            'state_from_bytes', 'state_digest']
 
 # %% ../../nbs/scale/01_state.ipynb #owner
@@ -81,8 +82,13 @@ def settled(
     if not len(some.position):
         return some, some
     rising = bool((some.position[1:] > some.position[:-1]).all())
-    order = np.arange(len(some.position)) if rising else np.lexsort((some.trace, some.exit_us, some.position))
-    own = some.take(order)
+    own = some if rising else some.take(np.argsort(some.position, kind="stable"))
+    met = np.flatnonzero(own.position[1:] == own.position[:-1])
+    if not len(met):
+        return own, own.take(met)
+    order, doubt = np.arange(len(own.position)), np.union1d(met, met + 1)
+    order[doubt] = doubt[np.lexsort((own.trace[doubt], own.exit_us[doubt], own.position[doubt]))]
+    own = own.take(order)
     first = np.append(True, own.position[1:] != own.position[:-1])
     return own.take(first), own.take(~first)
 
@@ -432,7 +438,7 @@ def rows_narrowed(
     values: Ints,  # Shape (…, m)
 ) -> list[npt.NDArray[Any]]:  # Each row by itself
     "Save more room: codes and sums are of different sizes."
-    return [narrowed(row) for row in values.reshape(-1, values.shape[-1])]
+    return [narrowed(row) for row in values.reshape(prod(values.shape[:-1]), values.shape[-1])]
 
 # %% ../../nbs/scale/01_state.ipynb #state-bytes
 def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
@@ -454,25 +460,32 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
     told["wrong"] = [[*name, count] for name, count in sorted(state.wrong.items())]
     return told, first, last
 
+# %% ../../nbs/scale/01_state.ipynb #state-pieces
+def state_pieces(
+    state: State,  # Any
+) -> Iterator[bytes]:  # The bytes of a state, piece by piece
+    "Write a state without having all its bytes at once."
+    told, first, last = _listed(state)
+    crc, size = 0, 0
+    for a in first:
+        crc, size = zlib.crc32(np.ascontiguousarray(a).data, crc), size + a.nbytes
+    told["first"] = [[a.dtype.str, len(a)] for a in first]
+    told["last"] = [[a.dtype.str, len(a), zlib.crc32(np.ascontiguousarray(a).data)] for a in last]
+    told["crc"] = crc
+    text = orjson.dumps(told) + b"\n"
+    text += b" " * (-(len(MAGIC) + 16 + len(text)) % 8)
+    yield MAGIC + struct.pack("<QII", len(text), zlib.crc32(text), SCHEMA) + text
+    yield from (a.tobytes() for a in first)
+    yield b"\0" * (-size % 8)
+    for a in last:
+        yield a.tobytes() + b"\0" * (-a.nbytes % 8)
+
 
 def state_bytes(
     state: State,  # Any
 ) -> bytes:  # Equal states, equal bytes
     "Write a state."
-    told, first, last = _listed(state)
-    head = b"".join(np.ascontiguousarray(a).tobytes() for a in first)
-    tail = [np.ascontiguousarray(a).tobytes() for a in last]
-    told["first"] = [[a.dtype.str, len(a)] for a in first]
-    told["last"] = [[a.dtype.str, len(a), zlib.crc32(data)] for a, data in zip(last, tail, strict=True)]
-    told["crc"] = zlib.crc32(head)
-    text = orjson.dumps(told) + b"\n"
-    text += b" " * (-(len(MAGIC) + 16 + len(text)) % 8)
-    start = MAGIC + struct.pack("<QII", len(text), zlib.crc32(text), SCHEMA) + text + head
-    return b"".join([_padded(start), *map(_padded, tail)])
-
-
-def _padded(data: bytes) -> bytes:
-    return data + b"\0" * (-len(data) % 8)
+    return b"".join(state_pieces(state))
 
 # %% ../../nbs/scale/01_state.ipynb #from-bytes
 class _Arrays:
@@ -494,7 +507,7 @@ class _Arrays:
     def rows(self, *shape: int) -> Ints:
         "The next arrays, as one of 64 bits whose rows they are."
         out = np.empty(shape, dtype=np.int64)
-        for row in out.reshape(-1, shape[-1]):
+        for row in out.reshape(prod(shape[:-1]), shape[-1]):
             row[:] = self.next()
         return out
 
