@@ -17,8 +17,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from trade_telemetry.capture.line_format import LineForm, csv_lines, line_of
+from trade_telemetry.capture.notes import write_note
 from trade_telemetry.cli.main import main
+from trade_telemetry.config import Settings
 from trade_telemetry.metrics.aggregates import fold_rows
+from trade_telemetry.report.front_page import front_page
+from trade_telemetry.report.scope import open_report
 from trade_telemetry.scale import compact as compacting
 from trade_telemetry.scale.compact import compact
 from trade_telemetry.scale.retention import retain
@@ -27,6 +31,7 @@ from trade_telemetry.store.columns import ARRAYS, WORDS, TraceColumns
 from trade_telemetry.store.lake import Lake
 from trade_telemetry.store.lake_files import Folder, LakeError, Remote, lake_place
 from trade_telemetry.store.manifest import begin_lake, commit, read_contents
+from trade_telemetry.store.notes import read_notes
 from trade_telemetry.store.store import TraceStore, load_columns
 from trade_telemetry.testing import START, make_trace, make_traces, write_run
 from trade_telemetry.trace import COLUMNS, PredictionTrace
@@ -508,9 +513,55 @@ def test_what_sums_can_say_stays_when_rows_are_dropped(
         figures.append(json.loads(capsys.readouterr().out))
         retain(lake, 0, float(now), UTC)
     assert len(load_columns(lake)[0]) < 900
-    (before,), (after,) = (
-        [own for own in told["strategies"].values()] if "strategies" in told else [told] for told in figures
+    before, after = figures
+    rows_only = {
+        "exposure",
+        "longest_losing_streak",
+        "longest_winning_streak",
+        "max_drawdown",
+        "positions",
+        "source",
+        "sampled",
+    }
+    assert {
+        name for name in before if before[name] != after[name]
+    } == rows_only  # every other figure is the same
+    assert (after["source"], after["max_drawdown"], after["longest_losing_streak"]) == ("ledger", None, None)
+    assert before["trades"] == after["trades"] == 900
+
+
+def test_page_check_report_and_notes_read_a_lake_and_say_its_head(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, lake = tmp_path / "analytics", tmp_path / "lake"
+    fill(folder, n=60)
+    write_note(folder, "switched data vendor", START)
+    assert main(["compact", str(folder), str(lake)]) == 0
+    head = Lake(lake).contents.head
+    answers = []
+    for where in (
+        ["--telemetry-dir", str(folder)],
+        ["--telemetry-dir", str(lake)],
+        ["--telemetry-dir", str(folder), "--lake", str(lake)],
+    ):
+        found = []
+        for verb in ("check", "export", "compare", "metrics"):
+            capsys.readouterr()
+            main([verb, *where, *(["--json"] if verb != "export" else [])])
+            found.append(json.loads(capsys.readouterr().out))
+        assert found[0].pop("lakes", {}) == ({str(lake): head} if str(lake) in where else {})
+        for name in ("generated_at", "checked_at", "now", "age_seconds"):
+            found[1].pop(name, None)
+        answers.append(found)
+    assert answers[0][2:] == answers[1][2:] == answers[2][2:]
+    assert answers[0][0]["judged"] == answers[1][0]["judged"] == answers[2][0]["judged"]
+    assert answers[0][1]["strategies"] == answers[1][1]["strategies"] == answers[2][1]["strategies"]
+    report = open_report(settings=Settings(telemetry_storage_path=lake))
+    assert head in front_page(report).text
+    assert (
+        [note.text for note in read_notes(lake)]
+        == [note.text for note in read_notes([lake, folder])]
+        == ["switched data vendor"]
     )
-    assert before["trades"] == after["trades"]
-    for name in ("precision", "recall", "accuracy"):
-        assert before.get(name) == after.get(name), name
+    analyzer = AccuracyAnalyzer()
+    assert len(analyzer.load_traces(lake)) == len(analyzer.load_traces(folder)) == 360

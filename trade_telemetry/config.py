@@ -171,9 +171,7 @@ class Settings(BaseSettings):
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
-    as_of: datetime | None = Field(
-        None, validation_alias="TELEMETRY_AS_OF"
-    )  # Judge and show what was known then; None: now
+    as_of: datetime | None = Field(None, validation_alias="TELEMETRY_AS_OF")  # Judge as of then; None: now
 
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
@@ -189,9 +187,7 @@ class Settings(BaseSettings):
     notify_least: Literal["info", "warning", "critical"] = Field(
         "warning", validation_alias="TELEMETRY_NOTIFY_LEAST"
     )  # Alerts that are less loud are not told
-    notify_page_url: str = Field(
-        "", validation_alias="TELEMETRY_NOTIFY_PAGE_URL"
-    )  # Page that messages link to
+    notify_page_url: str = Field("", validation_alias="TELEMETRY_NOTIFY_PAGE_URL")  # Messages link to it
 
     @field_validator("timezone")
     @classmethod

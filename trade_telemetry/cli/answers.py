@@ -256,6 +256,9 @@ def alerts_answer(
         trades = ", ".join(f"{plural(n, 'trade')} of {plain_text(name)}" for name, n in report.judged.items())
         parts.append(f"no {'other' if degraded else 'active'} alerts; judged: {trades}")
     parts += [alert_text(alert, settings.timezone) for alert in (*alerts, *cleared)]
+    if heads := dict(reading.store.report.heads):
+        facts["lakes"] = heads
+        parts += [f"{SIGNS['plain']} lake {plain_text(place)}: head {head}" for place, head in heads.items()]
     silent = not live and not alerts
     note = (
         f"nothing is live in {settings.telemetry_storage_path} ({view.label}): nothing to judge"

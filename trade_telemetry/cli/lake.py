@@ -40,7 +40,7 @@ def bytes_told(
         size /= 1000
     raise AssertionError("the last unit takes all")
 
-
+# %% ../../nbs/cli/21_lake.ipynb #compact-answer
 def compact_answer(
     report: CompactReport,  # Of a compact
 ) -> Answer:

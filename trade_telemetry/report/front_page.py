@@ -89,7 +89,9 @@ def front_page(
         ]), kind="subtitle",
     )  # fmt: skip
     name = paragraph(title, kind="title")
-    back = paragraph(report.as_of, kind="note") if report.as_of else NOTHING
+    heads = report.loaded.heads.items()
+    lakes = [f"Lake {plain_text(place)}: head {head}." for place, head in heads]
+    back = paragraph(report.as_of or "", *lakes, kind="note") if report.as_of or lakes else NOTHING
     html = filled(FRONT, title=name, facts=about, as_of=back)
     text = "\n".join(part.text for part in (name, about, back) if part.text)
     return Block(html, text, {"trades": report.trades})

@@ -19,6 +19,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import orjson
 
+# %% auto #0
+__all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitions', 'write_parts', 'copy_of', 'write_documents',
+           'Source', 'look_at', 'check_apart', 'Todo', 'plan', 'CompactReport', 'with_batch', 'gathered', 'new_runs',
+           'Compactor', 'orphans', 'compact']
+
+# %% ../../nbs/scale/22_compact.ipynb #imports-own
 from ..capture.notes import NOTES
 from .closed import QUIET_SECONDS, Closed, closed_segments
 from .taking import Taken, joined_texts, take_segment
@@ -40,6 +46,7 @@ from trade_telemetry.store.manifest import (
     Document,
     LakeRun,
     Part,
+    Range,
     begin_lake,
     commit,
     content_hash,
@@ -48,11 +55,6 @@ from trade_telemetry.store.manifest import (
 from ..store.parquet_rows import parquet_bytes, table_of
 from ..store.runs import read_record, record_state
 from ..trace import MODES
-
-# %% auto #0
-__all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitions', 'write_parts', 'copy_of', 'write_documents',
-           'Source', 'look_at', 'check_apart', 'Todo', 'plan', 'CompactReport', 'gathered', 'Compactor', 'orphans',
-           'compact']
 
 # %% ../../nbs/scale/22_compact.ipynb #partitions
 MOST_ROWS = 1 << 20  # Of a part
@@ -123,7 +125,7 @@ def copy_of(
             )
     return data
 
-
+# %% ../../nbs/scale/22_compact.ipynb #write-documents
 def write_documents(
     place: LakePlace,  # A lake
     contents: Contents,  # What it holds
@@ -252,6 +254,22 @@ class CompactReport:
     renamed: dict[str, str] = field(default_factory=dict)  # Runs whose name another machine's run has
     swept: int = 0  # Files of killed or beaten runs that were removed
 
+# %% ../../nbs/scale/22_compact.ipynb #with-batch
+def with_batch(
+    report: CompactReport,  # So far
+    ranges: Sequence[Range],  # Of one more commit, as the next two
+    parts: Sequence[Part],
+    documents: Sequence[Document],
+) -> CompactReport:
+    "Count a commit."
+    r = report
+    return replace(
+        r, segments=r.segments + sum(one.disk != (0, 0) for one in ranges), rows=r.rows + sum(one.rows for one in ranges),
+        bad=r.bad + sum(len(one.bad) for one in ranges), parts=r.parts + len(parts), documents=r.documents + len(documents),
+        read_bytes=r.read_bytes + sum(one.stop - one.start for one in ranges),
+        written_bytes=r.written_bytes + sum(one.size for one in parts), commits=r.commits + 1,
+    )  # fmt: skip
+
 # %% ../../nbs/scale/22_compact.ipynb #gather
 BATCH_ROWS, BATCH_BYTES = 1 << 20, 1 << 28  # Rows, and bytes of plain text, of a commit
 
@@ -278,6 +296,21 @@ def gathered(
     if batch:
         yield batch
 
+# %% ../../nbs/scale/22_compact.ipynb #new-runs
+def new_runs(
+    source: Source,  # Directory
+    contents: Contents,  # Of the lake
+    names: Mapping[str, str],  # Names in the lake by run
+    wanted: Iterable[str],  # Runs of the directory
+) -> list[LakeRun]:  # Those that the lake does not have yet
+    "Name runs for the first time."
+    own = [source.runs[run] for run in dict.fromkeys(wanted) if run in source.runs]
+    return [
+        LakeRun(names[one.name], one.original, one.origin, one.host or platform.node())
+        for one in own
+        if names[one.name] not in contents.runs
+    ]
+
 # %% ../../nbs/scale/22_compact.ipynb #compactor
 class Compactor:
     "One compact, from the first look to the last commit."
@@ -294,15 +327,6 @@ class Compactor:
         self.timezone, self.batch_rows = timezone, batch_rows
         self.contents, self.origin = read_contents(place), origin_of(source.root)
         self.report = CompactReport(place.address)
-
-    def _new_runs(self, names: Mapping[str, str], wanted: Iterable[str]) -> list[LakeRun]:
-        "Runs that the lake does not have yet."
-        made = []
-        for run in dict.fromkeys(wanted):
-            own = self.source.runs.get(run)
-            if own is not None and names[run] not in self.contents.runs:
-                made.append(LakeRun(names[run], own.original, self.origin, own.host or platform.node()))
-        return made
 
     def _documents(self, names: Mapping[str, str], wanted: Iterable[str]) -> list[Document]:
         "Copies of what changed beside the rows of some runs."
@@ -322,14 +346,14 @@ class Compactor:
                 "ranges": ranges,
                 "parts": tuple(parts),
                 "documents": tuple(documents),
-                "runs": tuple(self._new_runs(names, own)),
+                "runs": tuple(new_runs(self.source, self.contents, names, own)),
             }
             if not any(said.values()):
                 return True
             done = commit(self.place, self.contents, self.contents.next(**said))
             if done is not None:
                 self.contents = done
-                self._count(batch, parts, documents)
+                self.report = with_batch(self.report, ranges, parts, documents)
                 return True
             self.contents = read_contents(self.place, self.contents)
             taken = ranges_by_file(self.contents)
@@ -341,15 +365,6 @@ class Compactor:
                 for one in parts:
                     self.place.remove(one.name)
                 return False
-
-    def _count(self, batch: Sequence[Taken], parts: Sequence[Part], documents: Sequence[Document]) -> None:
-        r, ranges = self.report, [one.range for one in batch]
-        self.report = replace(
-            r, segments=r.segments + sum(one.disk != (0, 0) for one in ranges), rows=r.rows + sum(one.rows for one in ranges),
-            bad=r.bad + sum(len(one.bad) for one in ranges), parts=r.parts + len(parts), documents=r.documents + len(documents),
-            read_bytes=r.read_bytes + sum(one.stop - one.start for one in ranges),
-            written_bytes=r.written_bytes + sum(one.size for one in parts), commits=r.commits + 1,
-        )  # fmt: skip
 
     def run(self, progress: Progress | None = None) -> CompactReport:
         "Do what there is to do."

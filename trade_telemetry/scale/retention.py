@@ -100,7 +100,7 @@ def without_rows(
     lake.place.write(name, data)
     return replace(part, name=name, rows=left.num_rows, size=len(data), hash=content_hash(data)), True
 
-
+# %% ../../nbs/scale/24_retention.ipynb #booked
 def booked(
     lake: Lake,  # Any
     run: str,  # Name in it

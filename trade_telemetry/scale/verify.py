@@ -30,7 +30,7 @@ from ..store.records import Origin, header_of
 
 # %% auto #0
 __all__ = ['Rows', 'unequal', 'first_difference', 'groups_of', 'rows_in_lake', 'rows_in_segment', 'rows_of_taken', 'VerifyReport',
-           'checked_parts', 'remove_segment', 'Verifier', 'verify']
+           'checked_parts', 'remove_segment', 'Verifier', 'prune_proved', 'verify']
 
 # %% ../../nbs/scale/23_verify.ipynb #compare
 Rows = tuple[TraceColumns, Texts, Ints]  # Rows, their texts, and the number of the range of each
@@ -56,7 +56,7 @@ def unequal(
         )
     return np.asarray((a != b) & ~((a != a) & (b != b)), dtype=np.bool_)
 
-
+# %% ../../nbs/scale/23_verify.ipynb #difference
 def first_difference(
     segments: Rows,  # What the segments say
     lake: Rows,  # What the lake says
@@ -90,7 +90,7 @@ def first_difference(
             return f"{named(int(keys[place]))}: {name} is not what the segment says"
     return ""
 
-
+# %% ../../nbs/scale/23_verify.ipynb #first-text
 def _first_text(here: Any, there: Any, nothing: str) -> int | None:
     "Where two columns of texts differ first; a column that is lacking has nothing."
     import pyarrow.compute as pc
@@ -123,7 +123,7 @@ def groups_of(
         found.setdefault(lead(name), []).append(one)
     yield from found.values()
 
-
+# %% ../../nbs/scale/23_verify.ipynb #rows-in-lake
 def rows_in_lake(
     lake: Lake,  # Any
     ranges: Sequence[Range],  # Of it
@@ -148,7 +148,7 @@ def rows_in_lake(
     whole = TraceColumns.concat(columns)
     number = np.concatenate([np.zeros(0, dtype=np.int64), *numbers])
     order = np.lexsort((whole.line, number))
-    texts = pa.concat_tables(tables, promote_options="default").take(pa.array(order)) if tables else {}
+    texts: Any = pa.concat_tables(tables, promote_options="default").take(pa.array(order)) if tables else {}
     return (
         whole.take(order),
         {n: texts[n].combine_chunks() for n in (texts.column_names if tables else ())},
@@ -328,26 +328,29 @@ class Verifier:
         places = np.flatnonzero(kept)
         return columns.take(places), {name: text.take(places) for name, text in texts.items()}, number[places]
 
-    def prune(self) -> tuple[list[Path], list[str]]:
-        "Remove what was proved; what changed since, may still be written to or is not all in the lake stays."
-        gone, kept = list[Path](), list[str]()
-        closed = {file.path for file in self.source.closed.segments}
-        for key, file in self.files.items():
-            last = self.taken[key][-1]
-            try:
-                now = on_disk(file.path)
-                if file.path not in closed:
-                    kept.append(f"{file.path}: it may still be written to")
-                elif now != self.proved.get(file.path):
-                    kept.append(f"{file.path}: it changed while it was compared")
-                elif _plain_size(file.path) != last.stop:
-                    kept.append(f"{file.path}: it has more than what is in the lake")
-                else:
-                    remove_segment(file.path)
-                    gone.append(file.path)
-            except OSError as error:
-                kept.append(f"{file.path}: {error.strerror}")
-        return gone, kept
+# %% ../../nbs/scale/23_verify.ipynb #prune
+def prune_proved(
+    work: Verifier,  # Without a complaint
+) -> tuple[list[Path], list[str]]:
+    "Remove what was proved; what changed since, may still be written to or is not all in the lake stays."
+    gone, kept = list[Path](), list[str]()
+    closed = {file.path for file in work.source.closed.segments}
+    for key, file in work.files.items():
+        last = work.taken[key][-1]
+        try:
+            now = on_disk(file.path)
+            if file.path not in closed:
+                kept.append(f"{file.path}: it may still be written to")
+            elif now != work.proved.get(file.path):
+                kept.append(f"{file.path}: it changed while it was compared")
+            elif _plain_size(file.path) != last.stop:
+                kept.append(f"{file.path}: it has more than what is in the lake")
+            else:
+                remove_segment(file.path)
+                gone.append(file.path)
+        except OSError as error:
+            kept.append(f"{file.path}: {error.strerror}")
+    return gone, kept
 
 
 def _plain_size(path: Path) -> int:
@@ -392,7 +395,7 @@ def verify(
     work.problems += broken
     if not broken:
         work.compare(tell)
-    gone, kept = work.prune() if prune and not work.problems else ([], [])
+    gone, kept = prune_proved(work) if prune and not work.problems else ([], [])
     absent = {(one.run, one.file) for one in contents.ranges.values()} - work.files.keys()
     return VerifyReport(
         opened.address, contents.head, len(contents.manifests), len(contents.parts), work.rows, len(work.files), len(absent), work.dropped,

@@ -23,7 +23,7 @@ from .records import OtherSource
 
 # %% auto #0
 __all__ = ['SHIFT', 'bucket_of', 'in_sequence', 'file_order', 'block_starts', 'ordered', 'sorted_rows', 'LakeSource', 'Lake',
-           'lake_at', 'is_lake']
+           'read_part', 'lake_at', 'is_lake']
 
 # %% ../../nbs/store/12_lake.ipynb #places
 def bucket_of(
@@ -65,7 +65,7 @@ def block_starts(
     breaks = (np.diff(keys) <= 0) | (np.diff(keys >> SHIFT) != 0)
     return np.concatenate([[0], np.flatnonzero(breaks) + 1])
 
-
+# %% ../../nbs/store/12_lake.ipynb #ordered-rows
 def ordered(
     parts: Sequence[tuple[TraceColumns, Ints]],  # Rows, and the place of each in the order of the files
 ) -> list[TraceColumns]:  # The same rows in that order
@@ -78,16 +78,8 @@ def ordered(
     blocks = []  # First and last key, part, slice
     for place, (own, (_, keys)) in enumerate(zip(starts, some, strict=True)):
         ends = np.append(own[1:], len(keys))
-        blocks += list(
-            zip(
-                keys[own].tolist(),
-                keys[ends - 1].tolist(),
-                [place] * len(own),
-                own.tolist(),
-                ends.tolist(),
-                strict=True,
-            )
-        )
+        lists = (keys[own].tolist(), keys[ends - 1].tolist(), [place] * len(own), own.tolist(), ends.tolist())
+        blocks += list(zip(*lists, strict=True))
     found: list[TraceColumns] = []
     group: list[tuple[TraceColumns, Ints]] = []
     reached = -1
@@ -174,23 +166,6 @@ class Lake:
         "What rows of a range give as their source."
         return LakeSource(self.address, one.run, one.file)
 
-    def columns_of(
-        self,
-        part: Part,  # Of this lake
-    ) -> tuple[TraceColumns, Ints]:  # Its rows, and the code of the range of each
-        "Read one part."
-        try:
-            table = parquet_table(self.place.opened(part.name), PLAIN)
-        except FileNotFoundError:
-            raise LakeError(f"{self.address}/{part.name} is missing: a manifest names it") from None
-        except ValueError:
-            raise LakeError(
-                f"{self.address}/{part.name} cannot be read: it is not what the manifest names"
-            ) from None
-        ranges = [self.contents.ranges[name] for name in part.ranges]
-        columns = columns_of_table(table, [(one.run, self.source(one)) for one in ranges])
-        return columns, table["range"].combine_chunks().to_numpy()
-
     def read(
         self,
         runs: Collection[str] | None = None,  # Names; None: all
@@ -210,7 +185,7 @@ class Lake:
         }
         found = []
         for part in self.parts(runs, strategies):
-            columns, codes = self.columns_of(part)
+            columns, codes = read_part(self, part)
             places = np.array([rank.get(name, -1) for name in part.ranges], dtype=np.int64)[codes]
             keys = (places << SHIFT) + columns.line
             if (kept := places >= 0).all():
@@ -239,6 +214,24 @@ class Lake:
                     if line in asked:
                         asked.remove(line)
                         yield line, cells
+
+# %% ../../nbs/store/12_lake.ipynb #read-part
+def read_part(
+    lake: Lake,  # Any
+    part: Part,  # Of it
+) -> tuple[TraceColumns, Ints]:  # Its rows, and the code of the range of each
+    "Read one part."
+    try:
+        table = parquet_table(lake.place.opened(part.name), PLAIN)
+    except FileNotFoundError:
+        raise LakeError(f"{lake.address}/{part.name} is missing: a manifest names it") from None
+    except ValueError:
+        raise LakeError(
+            f"{lake.address}/{part.name} cannot be read: it is not what the manifest names"
+        ) from None
+    ranges = [lake.contents.ranges[name] for name in part.ranges]
+    columns = columns_of_table(table, [(one.run, lake.source(one)) for one in ranges])
+    return columns, table["range"].combine_chunks().to_numpy()
 
 # %% ../../nbs/store/12_lake.ipynb #lake-at
 @lru_cache(maxsize=16)

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +29,7 @@ from .record_reader import BadRow
 
 # %% auto #0
 __all__ = ['Standing', 'STEP', 'opened_plain', 'on_disk', 'standing', 'origin_of', 'RunHere', 'ranges_by_file', 'name_in_lake',
-           'root_of', 'host_of', 'runs_here', 'split_paths', 'SeenLake', 'FollowedLakes']
+           'root_of', 'host_of', 'runs_here', 'split_paths', 'SeenLake', 'name_runs', 'settled', 'FollowedLakes']
 
 # %% ../../nbs/store/15_lake_beside.ipynb #standing
 Standing = Literal["new", "same", "grown", "changed"]
@@ -50,7 +50,7 @@ def on_disk(
     now = path.stat()
     return now.st_size, now.st_mtime_ns
 
-
+# %% ../../nbs/store/15_lake_beside.ipynb #standing-file
 def standing(
     path: Path,  # A segment, perhaps compressed
     ranges: Sequence[Range],  # That were taken of it, the first byte first
@@ -160,7 +160,7 @@ def host_of(
         return ""
     return str(record.get("host") or "") if isinstance(record, dict) else ""
 
-
+# %% ../../nbs/store/15_lake_beside.ipynb #runs-of-directory
 def runs_here(
     found: Iterable[FoundFile],  # Trace files
     beside: Mapping[str, Sequence[Path]],  # Records and ledgers, by run
@@ -264,6 +264,47 @@ class SeenLake:
         ranges = self.lake.contents.ranges.values()
         return len({(one.run, one.file) for one in ranges if one.id not in self.without})
 
+# %% ../../nbs/store/15_lake_beside.ipynb #name-runs
+def name_runs(
+    seen: SeenLake,  # Its names are set
+    claimed: dict[str, tuple[str, str]],  # Whose each name is, of the lakes before and then of this one
+) -> None:
+    "Name the runs of a lake; a name that another lake has for another run gets the lake's added."
+    for own in seen.lake.contents.runs.values():
+        whose, lake = (own.origin, own.original), seen.lake.address.rpartition("/")[2]
+        name = own.run if claimed.get(own.run, whose) == whose else f"{own.run}@{lake}"
+        seen.names[own.run] = name
+        claimed.setdefault(name, whose)
+
+
+def settled(
+    seen: SeenLake,  # A lake
+    runs: dict[str, RunHere],  # Of the directory; renamed
+    found: Iterable[FoundFile],  # Its trace files
+    beside: Mapping[str, list[Path]],  # Its documents, by run
+    how: Callable[[Path, Sequence[Range]], Standing],  # Compares a file with what was taken of it
+) -> tuple[
+    list[FoundFile], dict[str, list[Path]]
+]:  # Files that the lake does not have; documents, by new names
+    "Rename runs, and decide of each file whether it counts or the lake."
+    contents, taken = seen.lake.contents, ranges_by_file(seen.lake.contents)
+    there = {run: name_in_lake(own, contents, taken) for run, own in runs.items()}
+    names = {run: seen.names.get(name, name) for run, name in there.items()}
+    left = []
+    for file in found:
+        ranges = taken.get((there.get(file.run, ""), file.path.name.removesuffix(".gz")), [])
+        stands = how(file.path, ranges)
+        if stands == "grown":
+            seen.without |= {one.id for one in ranges}
+        if stands != "same":
+            left.append(replace(file, run=names.get(file.run, file.run)))
+    named: dict[str, list[Path]] = {}
+    for run, paths in beside.items():
+        named.setdefault(names.get(run, run), []).extend(paths)
+    for run, name in names.items():
+        runs[name] = replace(runs.pop(run), name=name)
+    return left, named
+
 # %% ../../nbs/store/15_lake_beside.ipynb #followed-lakes
 class FollowedLakes:
     "Lakes of a store, kept up to date."
@@ -290,10 +331,10 @@ class FollowedLakes:
         runs = runs_here(found, beside, roots)
         claimed, taken_ids = dict[str, tuple[str, str]](), set[str]()
         for seen in self.seen.values():
-            self._name(seen, claimed)
+            name_runs(seen, claimed)
             seen.without = set(seen.lake.contents.ranges) & taken_ids
             taken_ids |= set(seen.lake.contents.ranges)
-            found, beside = self._settle(seen, runs, found, beside)
+            found, beside = settled(seen, runs, found, beside, self._standing)
         changed = set[str]()
         for seen in self.seen.values():
             before, seen.state = seen.state, seen.look()
@@ -313,40 +354,6 @@ class FollowedLakes:
             if address in before:
                 before[address].lake.refresh()
             self.seen[address] = before.get(address) or SeenLake(Lake(place))
-
-    def _name(self, seen: SeenLake, claimed: dict[str, tuple[str, str]]) -> None:
-        "Name the runs of a lake; a name that another lake has for another run gets the lake's added."
-        for own in seen.lake.contents.runs.values():
-            whose = (own.origin, own.original)
-            name = (
-                own.run
-                if claimed.get(own.run, whose) == whose
-                else f"{own.run}@{seen.lake.address.rpartition('/')[2]}"
-            )
-            seen.names[own.run] = name
-            claimed.setdefault(name, whose)
-
-    def _settle(
-        self, seen: SeenLake, runs: dict[str, RunHere], found: list[FoundFile], beside: dict[str, list[Path]]
-    ) -> tuple[list[FoundFile], dict[str, list[Path]]]:
-        "Rename runs of the directory, leave out files that the lake has, and rows of the lake that files have."
-        contents, taken = seen.lake.contents, ranges_by_file(seen.lake.contents)
-        there = {run: name_in_lake(own, contents, taken) for run, own in runs.items()}
-        names = {run: seen.names.get(name, name) for run, name in there.items()}
-        left = []
-        for file in found:
-            ranges = taken.get((there.get(file.run, ""), file.path.name.removesuffix(".gz")), [])
-            how = self._standing(file.path, ranges)
-            if how == "grown":
-                seen.without |= {one.id for one in ranges}
-            if how != "same":
-                left.append(replace(file, run=names.get(file.run, file.run)))
-        named: dict[str, list[Path]] = {}
-        for run, paths in beside.items():
-            named.setdefault(names.get(run, run), []).extend(paths)
-        for run, name in names.items():
-            runs[name] = replace(runs.pop(run), name=name)
-        return left, named
 
     def _standing(self, path: Path, ranges: Sequence[Range]) -> Standing:
         "How a file stands, remembered while it is as it was."

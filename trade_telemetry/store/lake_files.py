@@ -167,7 +167,7 @@ def told(
             raise LakeError(f"{address}: access denied") from None
         raise LakeError(f"{address} cannot be reached: {kind}") from None
 
-
+# %% ../../nbs/store/09_lake_files.ipynb #file-system
 def file_system(
     address: str,  # Such as s3://bucket/desk
 ) -> Any:  # Of fsspec; LakeError where nothing knows such addresses

@@ -232,7 +232,7 @@ def lake_facts(
         )
     return facts
 
-
+# %% ../../nbs/store/10_manifest.ipynb #begin-lake
 def begin_lake(
     place: LakePlace,  # Empty, or a lake already
     buckets: int = BUCKETS,  # Over which strategies are spread by their hash
@@ -245,7 +245,7 @@ def begin_lake(
     place.create(LAKE_FILE, orjson.dumps({"form": MANIFEST_FORM, "buckets": buckets}))
     return lake_facts(place) or {}
 
-
+# %% ../../nbs/store/10_manifest.ipynb #read-contents
 def read_contents(
     place: LakePlace,  # A lake
     known: Contents | None = None,  # As it was read before; only what is new is read

@@ -40,7 +40,7 @@ def others_of(
             other[name] = text
     return orjson.dumps(other).decode() if other else ""
 
-
+# %% ../../nbs/store/11_parquet_rows.ipynb #record-at
 def record_at(
     data: bytes,  # Whole records
     stops: Sequence[int],  # Where lines end, a 0 before the first
@@ -141,7 +141,7 @@ def table_of(
         )
     return pa.table(arrays | {"range": pa.array(ranges), "line": pa.array(c.line)} | texts)
 
-
+# %% ../../nbs/store/11_parquet_rows.ipynb #parquet-bytes
 def parquet_bytes(
     table: Any,  # From `table_of`
 ) -> bytes:  # A Parquet file
@@ -188,7 +188,7 @@ def _directions(column: Any) -> npt.NDArray[np.int8]:
     known: list[str] = list(DIRECTIONS)
     return np.array([known.index(word) for word in words], dtype=np.int8)[codes]
 
-
+# %% ../../nbs/store/11_parquet_rows.ipynb #columns-of-table
 def columns_of_table(
     table: Any,  # With the columns `PLAIN`
     ranges: Sequence[tuple[str, str]],  # Run and source of each range of the part

@@ -45,6 +45,9 @@ class LoadReport:
     duplicates: int = 0  # Rows whose trade is already there in the same run; they are listed in `bad` too
     mislabelled: int = 0  # Kept rows whose stored label disagrees with their prices
     filtered: int = 0  # Good rows that the caller did not ask for
+    heads: Mapping[str, str] = field(
+        default_factory=dict
+    )  # Of lakes, by address: what stands for all of each
     corrections: int = (
         0  # Rows in whose place a later one of the same trade stands; they are listed in `bad` too
     )

@@ -384,6 +384,7 @@ class TraceStore:
             ignored_files=sum(file.foreign and not file.bad for file in files),
             duplicates=len(twice),
             corrections=len(corrected),
+            heads=self.lakes.heads,
             mislabelled=self.rows.mislabelled,
         )
 
