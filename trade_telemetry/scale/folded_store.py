@@ -6,38 +6,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..aggregate import Aggregate, Ledgers, covers, forget, merge
 from ..capture.run_record import mode_of_run
 from ..clock import present_seconds
 from .folding import FoldedRun, NotFoldable, fold_anew, fold_on, loose_rows
 from .kept_states import Kept, KeptStates, KnownFile, left_out_of, row_of
+from .lake_states import LakeStates, Work, joined, one_by_one
 from .state import Overlap, merge_states, no_state, runs_apart, runs_together, state_of
 from ..store.columns import TraceColumns
 from trade_telemetry.store.files import (
     FollowedFile,
     FoundFile,
+    PathLike,
     Progress,
     counted_bytes,
-    expand_paths,
     find_files,
     read_file,
 )
 from ..store.folded import FoldedColumns, Wish
+from ..store.lake import Lake, lake_at
+from ..store.lake_beside import SeenLake, root_of, split_paths
 from ..store.record_reader import BadRow
 from ..store.runs import LoadReport, RunFacts, RunInfo, ledger_facts, trusted_ledger
 from ..store.store import KeptRows, TraceStore, runs_of
 
 # %% auto #0
-__all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'LARGE_BYTES', 'plain_bytes', 'kept_as_rows', 'knows_sums',
-           'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns', 'with_folded', 'RowFiles', 'FoldedStore', 'is_large',
-           'open_store']
+__all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'Months', 'LARGE_BYTES', 'ROW_BYTES', 'plain_bytes',
+           'kept_as_rows', 'taken_of', 'knows_sums', 'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns',
+           'FoldedSources', 'with_folded', 'months_of', 'LakeRows', 'RowFiles', 'chosen_runs', 'chosen_files',
+           'chosen_lake', 'FoldedStore', 'is_large', 'open_store']
 
 # %% ../../nbs/scale/06_folded_store.ipynb #kept-as-rows
 ROWS_BYTES = 64 << 20  # Of trace files whose rows are in memory, 0.2 M rows
@@ -56,17 +62,40 @@ def kept_as_rows(
     by_run: Mapping[str, Sequence[FoundFile]],  # Files by run
     stats: Mapping[str, os.stat_result],  # Of each, by key
     most: int = ROWS_BYTES,  # Bytes
+    taken: Mapping[str, tuple[int, int]] | None = None,  # Bytes in lakes and their last change (ns), by run
 ) -> set[str]:  # Names of runs
     "Choose the runs that are held as rows."
-    chosen, left = set[str](), most
-    live = [run for run in by_run if mode_of_run(run) in ("live", "paper")]
-    latest = {run: max(stats[place.key].st_mtime_ns for place in by_run[run]) for run in live}
+    chosen, left, there = set[str](), most, taken or {}
+    live = [run for run in sorted(by_run.keys() | there.keys()) if mode_of_run(run) in ("live", "paper")]
+    own = {run: by_run.get(run, ()) for run in live}
+    latest = {
+        run: max([stats[p.key].st_mtime_ns for p in own[run]], default=there.get(run, (0, 0))[1])
+        for run in live
+    }
     for run in sorted(live, key=lambda run: (-latest[run], run)):
-        size = sum(plain_bytes(place, stats) for place in by_run[run])
+        size = sum(plain_bytes(place, stats) for place in own[run]) + there.get(run, (0, 0))[0]
         if size <= left:
             chosen.add(run)
             left -= size
     return chosen
+
+
+def taken_of(
+    seen: Iterable[SeenLake],  # Lakes
+) -> dict[
+    str, tuple[int, int]
+]:  # Plain bytes that were taken and their last change (ns), by run of the store
+    "Say how much of each run lies in lakes."
+    found: dict[str, tuple[int, int]] = {}
+    for lake in seen:
+        for run, (names, _) in lake.state.items():
+            own = [lake.lake.contents.ranges[name] for name in names]
+            size, changed = found.get(run, (0, 0))
+            found[run] = (
+                size + sum(one.stop - one.start for one in own),
+                max([changed, *(one.disk[1] for one in own)]),
+            )
+    return found
 
 # %% ../../nbs/scale/06_folded_store.ipynb #knows-sums
 def knows_sums(
@@ -226,15 +255,83 @@ class FoldedRuns:
         if self.kept.save(kept_of(self.runs, self.root)):
             self.rows_saved = rows
 
+# %% ../../nbs/scale/06_folded_store.ipynb #folded-sources
+class FoldedSources:
+    "Runs of directories and lakes that are held as states."
+
+    def __init__(
+        self,
+        zone: str,  # Zone of the exit dates, and of naive times
+        keep: bool = True,  # Keep states beside the files and in lakes that are folders?
+        final: bool = False,  # Take a last line without line feed if it looks whole?
+        fold: FoldRuns | None = None,  # Reads runs of directories; None: one after the other, here
+        work: Work = one_by_one,  # Folds parts of lakes
+    ) -> None:
+        self.zone, self.keep, self.final, self.fold, self.work = zone, keep, final, fold, work
+        self.folders: dict[Path, FoldedRuns] = {}
+        self.lakes: dict[str, LakeStates] = {}  # By address
+        self.runs: dict[str, FoldedRun] = {}  # Last lines that count included
+        self.unfoldable = set[str]()  # Runs that sums cannot hold, or of which two places have the same trade
+        self._seen: object = None
+
+    def update(
+        self, by_root: Mapping[Path, Runs], stats: Mapping[str, os.stat_result], seen: Mapping[str, SeenLake],
+        here: Collection[str], timezone: tzinfo, tell: Callable[[int], None],
+    ) -> bool:  # fmt: skip
+        "Read what is new of the runs that are not `here`; True if something changed."
+        self.folders = {root: self.folders.get(root) or self._folder(root) for root in by_root}
+        self.lakes = {
+            address: self.lakes.get(address)
+            or LakeStates(one.lake, self.zone, None if self.keep else False, self.work)
+            for address, one in seen.items()
+        }
+        changed = [
+            own.update(
+                {run: files for run, files in by_root[root].items() if run not in here}, stats, timezone, tell
+            )
+            for root, own in self.folders.items()
+        ]
+        changed += [own.update() for own in self.lakes.values()]
+        now = sorted(here), {address: (dict(one.names), set(one.without)) for address, one in seen.items()}
+        if any(changed) or now != self._seen:
+            self._seen = now
+            self._combine(seen, here)
+            return True
+        return False
+
+    def _folder(self, root: Path) -> FoldedRuns:
+        return FoldedRuns(root, self.zone, self.keep and root.is_dir(), self.final, self.fold)
+
+    def _combine(self, seen: Mapping[str, SeenLake], here: Collection[str]) -> None:
+        "Add up what several places say of a run."
+        told = [(own.whole(), own.unfoldable) for own in self.folders.values()]
+        told += [own.runs(seen[address].names, seen[address].without) for address, own in self.lakes.items()]
+        self.runs = {}
+        for runs, unfoldable in told:
+            self.unfoldable |= unfoldable
+            for run, one in runs.items():
+                try:
+                    self.runs[run] = joined(self.runs[run], one) if run in self.runs else one
+                except (NotFoldable, ValueError, OverflowError):
+                    self.unfoldable.add(run)
+        self.runs = {
+            run: own for run, own in self.runs.items() if run not in self.unfoldable and run not in here
+        }
+
+    @property
+    def doubts(self) -> list[BadRow]:
+        "Last lines that cannot be used."
+        return [row for own in self.folders.values() for row in own.doubts]
+
 # %% ../../nbs/scale/06_folded_store.ipynb #with-folded
 def with_folded(
     rows: LoadReport,  # Of the runs that are held as rows
-    folded: FoldedRuns,  # The others
+    folded: FoldedSources,  # The others
     found: Sequence[FoundFile],  # Their files
     here: int,  # Rows that are held
 ) -> LoadReport:  # Of all
     "Say what was read and set aside of rows and states."
-    runs = folded.whole()
+    runs = folded.runs
     files = [known for own in runs.values() for known in own.files.values()]
     twice, corrected = (
         [row for own in runs.values() for row in getattr(own, kind)] for kind in ("twice", "corrected")
@@ -253,8 +350,42 @@ def with_folded(
         files=rows.files + sum(not known.foreign for known in files), rows=kept + len(every), kept=kept, bad=every,
         ignored_files=rows.ignored_files + sum(known.foreign and not known.bad for known in files),
         duplicates=rows.duplicates + len(twice), corrections=rows.corrections + len(corrected),
-        mislabelled=rows.mislabelled + sum(state.mislabelled for state in states),
+        mislabelled=rows.mislabelled + sum(state.mislabelled for state in states), heads=rows.heads,
     )  # fmt: skip
+
+# %% ../../nbs/scale/06_folded_store.ipynb #lake-rows
+Months = tuple[str, str]  # First and last, YYYY-MM; "" for no bound
+
+
+def months_of(
+    wish: Wish,  # Which rows
+) -> Months:  # In which they exit, UTC
+    "Say in which months rows can lie."
+    lows = [cut.first for cut in wish.cuts if cut.first is not None]
+    highs = [cut.last - 1 for cut in wish.cuts if cut.last is not None]
+    chosen = max(lows, default=None), min(highs, default=None)
+    first, last = (
+        "" if us is None else str(np.datetime64(us, "us").astype("datetime64[M]")) for us in chosen
+    )
+    return first, last
+
+
+@dataclass(frozen=True)
+class LakeRows:
+    "A way to rows of a lake that can be taken along."
+
+    address: str
+    names: Mapping[str, str]  # Run of the lake → run of the store
+    without: frozenset[str] = frozenset()  # Ids of stretches that count elsewhere
+    months: Months = ("", "")
+
+    def read(
+        self,
+        strategies: Collection[str] | None,  # Names; None: all
+    ) -> list[TraceColumns]:  # In the order of the files
+        "Read rows."
+        found = lake_at(self.address).read(self.names, strategies, self.without, months=self.months)
+        return [replace(part, runs=[self.names.get(run, run) for run in part.runs]) for part in found]
 
 # %% ../../nbs/scale/06_folded_store.ipynb #row-files
 @dataclass(frozen=True)
@@ -264,13 +395,15 @@ class RowFiles:
     files: tuple[FoundFile, ...]  # In the order in which their rows count
     zone: tzinfo  # Of naive times
     final: bool  # Take a last line without line feed if it looks whole?
+    lakes: tuple[LakeRows, ...] = ()  # Whose rows count before those of the files
 
     def __call__(
         self,
         wish: Wish,  # Which rows
     ) -> TraceColumns:
         "Read rows, duplicates once, corrections in place."
-        among, kept, parts = replace(wish, cuts=()), KeptRows(), list[TraceColumns]()
+        among, kept, names = replace(wish, cuts=()), KeptRows(), wish.names("strategy")
+        parts = [among.rows(part) for lake in self.lakes for part in lake.read(names)]
         for place in self.files:
             got: list[TraceColumns] = []
             read_file(FollowedFile(place, self.zone), self.final, got)
@@ -278,67 +411,111 @@ class RowFiles:
         kept.add(parts)
         return wish.rows(kept.growing.columns())
 
+# %% ../../nbs/scale/06_folded_store.ipynb #chosen
+def chosen_runs(
+    folded: FoldedSources,  # What is held as states
+    wish: Wish,  # Which rows
+) -> dict[str, FoldedRun]:  # By name
+    "Find runs that may have such rows."
+    names = wish.names("run")
+    return {run: own for run, own in folded.runs.items() if names is None or run in names}
+
+
+def chosen_files(
+    found: Iterable[FoundFile],  # Files of folded runs
+    runs: Mapping[str, FoldedRun],  # That are asked for
+    names: Collection[str] | None,  # Strategies; None: all
+) -> tuple[FoundFile, ...]:  # In their order
+    "Find files that may have such rows."
+    known = [(place, runs[place.run].files[place.key]) for place in found if place.run in runs]
+    return tuple(
+        place for place, one in known if names is None or one.open_end or set(names) & set(one.strategies)
+    )
+
+
+def chosen_lake(
+    seen: SeenLake,  # A lake
+    runs: Mapping[str, FoldedRun],  # That are asked for
+    months: Months,  # In which their rows can lie
+) -> LakeRows:
+    "The way to such rows of a lake."
+    own = {run: name for run in seen.lake.contents.runs if (name := seen.names.get(run, run)) in runs}
+    corrected = any(runs[name].corrected for name in own.values())
+    return LakeRows(seen.lake.address, own, frozenset(seen.without), ("", "") if corrected else months)
+
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):
-    "Trace files below a directory: live runs as rows, the others as states."
+    "Trace files below some paths, lakes among them: live runs as rows, the others as states."
 
     def __init__(
         self,
-        directory: str | Path,  # Telemetry directory; it may not exist yet
+        paths: PathLike | Iterable[PathLike],  # Directories, files, patterns or lakes; they may not exist yet
         *,
         timezone: str = "UTC",  # Zone of naive times, and of the dates that days are counted by
         final: bool = False,  # Files will not grow: a last line without line feed is taken if it looks whole
         now: Callable[[], float] = present_seconds,  # Clock that tells a running writer from a dead one
         progress: Progress | None = None,  # Told bytes read and bytes in all, while reading
-        keep: bool = True,  # Keep states beside the files?
+        keep: bool = True,  # Keep states beside the files, and in lakes that are folders?
         rows_bytes: int = ROWS_BYTES,  # Bytes of live files whose rows are held
         fold: FoldRuns | None = None,  # Reads runs from their beginning; None: one after the other, here
+        work: Work = one_by_one,  # Folds parts of lakes
     ) -> None:
-        super().__init__(directory, timezone=timezone, final=final, now=now, progress=progress)
-        self.folded = FoldedRuns(Path(directory), timezone, keep, final, fold)
+        super().__init__(paths, timezone=timezone, final=final, now=now, progress=progress)
+        self.folded = FoldedSources(timezone, keep, final, fold, work)
         self.rows_bytes = rows_bytes
         self._found: list[FoundFile] = []
+        self._taken: dict[str, object] = {}  # What of lakes is held as rows, by run
         self._at_hand: dict[Wish, TraceColumns] = {}  # Rows that were asked for last
 
     def refresh(self) -> bool:
         "Read what is new; True if `columns` changed."
-        found, beside = find_files(expand_paths(self.paths))
+        roots, lakes = split_paths(self.paths)
+        found, beside, _ = self.lakes.look(lakes, roots, *find_files(roots))
         self._records = {
             run: [p for p in paths if p.name.startswith("run_")] for run, paths in beside.items()
         }
+        by_root: dict[Path, dict[str, list[FoundFile]]] = {root: {} for root in roots}
         by_run, stats = dict[str, list[FoundFile]](), dict[str, os.stat_result]()
         for place in found:
             with suppress(OSError):
                 stats[place.key] = os.stat(place.path)
                 by_run.setdefault(place.run, []).append(place)
-        booked = self.ledgers.refresh(beside)
-        here = kept_as_rows(by_run, stats, self.rows_bytes) | self.folded.unfoldable
-        here |= {
-            run for (run, _), part in self.ledgers.sums().sums.items() if part.zones != (self.folded.zone,)
-        }
-        cold = {run: own for run, own in by_run.items() if run not in here}
+                by_root.setdefault(root_of(place.directory, roots), {}).setdefault(place.run, []).append(
+                    place
+                )
+        booked, own = self.ledgers.refresh(beside), self.folded
+        here = (
+            kept_as_rows(by_run, stats, self.rows_bytes, taken_of(self.lakes.seen.values())) | own.unfoldable
+        )
+        here |= {run for (run, _), part in self.ledgers.sums().sums.items() if part.zones != (own.zone,)}
         tell = counted_bytes(self.progress, [], {})
-        folded = self.folded.update(cold, stats, self.timezone, tell)
-        here |= self.folded.unfoldable
-        self._found = [place for run, own in cold.items() if run not in here for place in own]
-        rows = self._refresh_rows([place for run in by_run if run in here for place in by_run[run]])
+        folded = own.update(by_root, stats, self.lakes.seen, here, self.timezone, tell)
+        here |= own.unfoldable
+        self._found = [place for run, files in by_run.items() if run not in here for place in files]
+        rows = self._refresh_rows([place for run in by_run if run in here for place in by_run[run]], here)
         if not (booked or rows or folded):
             return False
         self._compose()
         return True
 
-    def _refresh_rows(self, found: Sequence[FoundFile]) -> bool:
-        "Read what is new of the runs that are held as rows."
+    def _refresh_rows(self, found: Sequence[FoundFile], here: Collection[str]) -> bool:
+        "Read what is new of the runs that are held as rows, those of lakes first."
+        before, self._taken = self._taken, {}
+        for address, seen in self.lakes.seen.items():
+            for run in seen.state.keys() & here:
+                self._taken[run] = (self._taken.get(run), address, seen.state[run])
+        moved = {run for run in before.keys() | self._taken.keys() if before.get(run) != self._taken.get(run)}
+        self.files.forget(moved)
         parts, changed = self.files.read_new(found, self.progress)
-        if changed:
-            self.rows.forget(changed)
+        if again := changed | moved:
+            self.rows.forget(again)
+            parts = self.lakes.read(again & self._taken.keys(), self.progress) + parts
             parts += self.files.read_again(changed)
-        return bool(self.rows.add(parts)) or bool(changed)
+        return bool(self.rows.add(parts)) or bool(again)
 
     def _compose(self) -> None:
         "Put rows, states and ledgers together."
-        here, ledger = self.rows.growing.columns(), self.ledgers.sums()
-        runs = self.folded.whole()
+        here, ledger, runs = self.rows.growing.columns(), self.ledgers.sums(), self.folded.runs
         trusted = trusted_of(here, runs, ledger) if ledger.sums else None
         self._booked = {} if trusted is None else ledger_facts(trusted)
         sums = {owner: part for own in runs.values() for owner, part in own.state.parts.items()}
@@ -347,15 +524,10 @@ class FoldedStore(TraceStore):
 
     def row_files(self, wish: Wish) -> RowFiles:
         "A way to some rows of folded runs that can be taken along."
-        runs, names = wish.names("run"), wish.names("strategy")
-        known = {place.key: self.folded.runs[place.run].files[place.key] for place in self._found}
-        chosen = [
-            place
-            for place in self._found
-            if (runs is None or place.run in runs)
-            and (names is None or known[place.key].open_end or names & set(known[place.key].strategies))
-        ]
-        return RowFiles(tuple(chosen), self.timezone, self.folded.final)
+        runs = chosen_runs(self.folded, wish)
+        files = chosen_files(self._found, runs, wish.names("strategy"))
+        lakes = (chosen_lake(seen, runs, months_of(wish)) for seen in self.lakes.seen.values())
+        return RowFiles(files, self.timezone, self.folded.final, tuple(one for one in lakes if one.names))
 
     def read_rows(self, wish: Wish) -> TraceColumns:
         "Read rows of folded runs; what was asked for last is at hand."
@@ -369,37 +541,39 @@ class FoldedStore(TraceStore):
         return with_folded(super().report, self.folded, self._found, len(self.rows.growing.columns()))
 
     def runs(self) -> list[RunInfo]:
-        "Every run below the directory, oldest first, with the state of its writers at this moment."
+        "Every run below the paths, oldest first, with the state of its writers at this moment."
         facts = {name: run.facts for name, run in self.rows.runs.items()}
-        facts |= {run: own.state.facts.get(run, RunFacts()) for run, own in self.folded.whole().items()}
+        facts |= {run: own.state.facts.get(run, RunFacts()) for run, own in self.folded.runs.items()}
         for name, told in self._booked.items():
             facts[name] = facts.get(name, RunFacts()) + told
         return runs_of(facts, self.records(), self.now())
 
 # %% ../../nbs/scale/06_folded_store.ipynb #open-store
 LARGE_BYTES = 100 << 20  # Of trace files, from which on states are kept
+ROW_BYTES = 330  # Of a row in a trace file, about
 
 
 def is_large(
-    directory: Path,  # Telemetry directory
+    paths: PathLike | Iterable[PathLike],  # Directories, files, patterns or lakes
     bytes_: int = LARGE_BYTES,  # From here on
 ) -> bool:
     "Ask whether there is much to read."
+    roots, lakes = split_paths(paths)
     total = 0
-    for place in find_files([directory])[0]:
+    for place in find_files(roots)[0]:
         with suppress(OSError):
             total += os.stat(place.path).st_size * (PACKED if place.path.name.endswith(".gz") else 1)
         if total >= bytes_:
             return True
-    return False
+    return any(Lake(place).contents.rows * ROW_BYTES + total >= bytes_ for place in lakes)
 
 
 def open_store(
-    directory: Path,  # Telemetry directory
+    paths: PathLike | Iterable[PathLike],  # Directories, files, patterns or lakes
     states: str = "auto",  # Keep states: always, never, or where there is much to read
     **options: Any,  # As of `TraceStore`: timezone, final, now, progress
 ) -> TraceStore:  # Not read yet
     "Choose between rows and states."
-    if states == "always" or (states == "auto" and is_large(directory)):
-        return FoldedStore(directory, **options)
-    return TraceStore(directory, **options)
+    if states == "always" or (states == "auto" and is_large(paths)):
+        return FoldedStore(paths, **options)
+    return TraceStore(paths, **options)
