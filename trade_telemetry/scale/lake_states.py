@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any
@@ -35,14 +36,14 @@ from trade_telemetry.scale.state import (
 )
 from ..store.columns import TraceColumns
 from ..store.lake import SHIFT, Lake, LakeSource, file_order, read_part
-from ..store.lake_files import Folder, LakeError
-from ..store.manifest import Part, Range
+from ..store.lake_files import Folder, LakeError, LakePlace
+from ..store.manifest import Part, Range, lake_facts
 from ..store.record_reader import BadRow
 from ..store.store import KeptRows
 
 # %% auto #0
 __all__ = ['Work', 'Left', 'STALE_SECONDS', 'LakePart', 'PartFolded', 'fold_lake_part', 'one_by_one', 'fold_parts', 'fold_lake',
-           'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'LakeStates', 'joined', 'renamed']
+           'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'LakeStates', 'joined', 'renamed', 'keep_states']
 
 # %% ../../nbs/scale/05_lake_states.ipynb #lake-part
 @dataclass(frozen=True)
@@ -430,3 +431,13 @@ def renamed(
         wrong={(new, *name[1:]): count for name, count in s.wrong.items()}, mixed=frozenset({new} if s.mixed else ()),
     )  # fmt: skip
     return replace(own, state=with_parts(state, {(new, *owner[1:]): part for owner, part in s.parts.items()}))
+
+
+def keep_states(
+    place: LakePlace,  # A lake that was just written to
+    timezone: tzinfo,  # Zone of the exit dates, one with a name: others are not kept
+) -> None:
+    "Fold what is new in a lake and keep it there; a lake without states is a lake all the same."
+    if (zone := getattr(timezone, "key", "")) and lake_facts(place) is not None:
+        with suppress(OSError, LakeError):
+            LakeStates(Lake(place), zone, keep=True).update()
