@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
+import numpy as np
 import pytest
 
+from trade_telemetry.analyzer import measured_each
 from trade_telemetry.capture.line_format import csv_lines
+from trade_telemetry.cli.main import main
+from trade_telemetry.scale import map_reduce as engine
 from trade_telemetry.scale.dask_pool import DaskPool
-from trade_telemetry.scale.executors import ProcessPool, local_pool
+from trade_telemetry.scale.executors import InlineExecutor, ProcessPool, local_pool
 from trade_telemetry.scale.fold_files import FilePart, FilesFolded, file_parts, fold_part, merge_folded
-from trade_telemetry.scale.map_reduce import PartError, Pool, map_reduce
-from trade_telemetry.scale.state import state_digest
+from trade_telemetry.scale.map_reduce import PartError, Pool, Tree, VersionError, map_reduce
+from trade_telemetry.scale.state import merge_states, state_digest, state_of
+from trade_telemetry.store.columns import TraceColumns
 from trade_telemetry.store.files import FoundFile, find_files
-from trade_telemetry.testing import make_traces
+from trade_telemetry.testing import make_traces, simulate_columns
 from trade_telemetry.trace import COLUMNS, PredictionTrace, to_row
 
 FILES = 9
@@ -53,13 +63,13 @@ def trades_again(run: Path, count: int) -> list[PredictionTrace]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[DaskPool]:
-    with DaskPool(workers=2, memory="1GiB") as pool:
+    with DaskPool(workers=1, memory="1GiB") as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessPool]:
-    with ProcessPool(2) as pool:
+    with ProcessPool(1) as pool:
         yield pool
 
 
@@ -141,3 +151,117 @@ def test_a_part_that_always_kills_its_worker_is_named(
     assert digest(map_reduce(parts[:2], fold_part, merge_folded, pool)) == digest(
         merge_folded(*map(fold_part, parts[:2]))
     )  # it goes on working
+
+
+def test_no_order_and_no_split_of_rows_changes_the_digest() -> None:
+    columns = simulate_columns(days=30, strategies=("a", "b", "c"))
+    known, draw = state_digest(state_of(columns)), random.Random(3)
+    for _ in range(20):
+        count = draw.randint(1, 9)
+        owner = [draw.randrange(count) for _ in range(len(columns))]
+        rows = [[k for k, own in enumerate(owner) if own == part] for part in range(count)]
+        states = [state_of(take(columns, own)) for own in rows]
+        tree, order = Tree(count, merge_states), draw.sample(range(count), count)
+        for place in order:
+            tree.add(place, states[place])
+        assert state_digest(tree.result()) == known
+        draw.shuffle(states)
+        assert state_digest(merge_states(*states)) == known
+
+
+def take(columns: TraceColumns, rows: list[int]) -> TraceColumns:
+    return columns.take(np.array(rows, dtype=np.int64))
+
+
+def another_version() -> None:
+    engine.package_version = lambda: "0.0.1"
+
+
+def this_version() -> None:
+    from trade_telemetry.diagnostics import package_version
+
+    engine.package_version = package_version
+
+
+def test_a_worker_of_another_version_is_refused_at_the_start_and_by_every_batch(cluster: DaskPool) -> None:
+    address = cluster.client.scheduler.address
+    cluster.client.run(another_version)
+    try:
+        with pytest.raises(
+            VersionError, match=r"the worker at tcp://.* runs trade_telemetry 0\.0\.1 .*install the same"
+        ):
+            DaskPool(address)
+        with pytest.raises(
+            VersionError, match=r"a worker runs trade_telemetry 0\.0\.1"
+        ):  # one that came later
+            map_reduce(["a"], len, max, cluster)
+    finally:
+        cluster.client.run(this_version)
+    with DaskPool(address) as pool:
+        assert (map_reduce(["a", "bc"], len, max, pool), pool.retries) == (2, 0)
+
+
+def test_a_scheduler_that_is_not_there_or_has_no_workers_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("trade_telemetry.scale.dask_pool.PATIENCE", 0.5)
+    for address, told in (
+        ("tcp://127.0.0.1:9", "no scheduler answers at tcp://127.0.0.1:9"),
+        ("tcp://10.1.2.3:8786", "neither on this machine nor encrypted"),
+        ("tls://127.0.0.1:9", "tls:// needs certificates"),
+        ("tcp://me:sesame@127.0.0.1:9", "takes no user, password or token"),
+    ):
+        given = ["--executor", "dask", "--scheduler", address, "--telemetry-dir", str(tmp_path)]
+        assert main(["metrics", *given]) == 2
+        said = capsys.readouterr().err
+        assert told in said and said.count("\n") == 1 and "sesame" not in said
+    assert main(["check", "--scheduler", "tls://desk:1", "--telemetry-dir", str(tmp_path)]) == 2
+    assert "--scheduler is for --executor dask" in capsys.readouterr().err
+
+
+class Recorder(InlineExecutor):
+    "Keeps the bytes of everything that would travel."
+
+    def __init__(self) -> None:
+        self.sent = list[bytes]()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.sent.append(cloudpickle.dumps((fn, args, kwargs)))
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_no_secret_enters_a_graph_or_a_log(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "TELEMETRY_NOTIFY_URLS", "DASK_SECRET"):
+        monkeypatch.setenv(name, "ntfy://open-sesame")
+    caplog.set_level(logging.DEBUG)
+    recorder = Recorder()
+    folded = map_reduce(parts_of(desk), fold_part, merge_folded, recorder, batch=2)
+    figures = measured_each({"a": simulate_columns(days=5), "b": simulate_columns(days=6)}, executor=recorder)
+    assert folded.runs and figures and len(recorder.sent) >= 5
+    assert not any(b"open-sesame" in data for data in recorder.sent)
+    assert "open-sesame" not in caplog.text
+
+
+VERBS = (["judge", "--json"], ["metrics", "--by", "symbol", "--json"], ["export"])
+
+
+def test_verbs_give_the_same_bytes_wherever_the_work_is_done(
+    desk: Path, cluster: DaskPool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRADE_TELEMETRY_NOW", "2025-12-01T00:00Z")
+    ways = {
+        "local": VERBS,
+        "processes": VERBS[:1],
+        f"dask --scheduler {cluster.client.scheduler.address}": VERBS,
+    }
+    found = dict[str, dict[str, str]]()
+    for way, verbs in {"": VERBS, **ways}.items():
+        for verb in verbs:
+            shutil.rmtree(desk / ".states", ignore_errors=True)
+            given = ["--executor", *way.split(), "--workers", "1"] if way else []
+            main([*verb, *given, "--telemetry-dir", str(desk)])
+            found.setdefault(verb[0], {})[way] = capsys.readouterr().out
+    for told in found.values():
+        assert len(told[""]) > 1000 and set(told.values()) == {told[""]}

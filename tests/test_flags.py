@@ -35,7 +35,7 @@ FLAGS = {
         --dry-run:on
     """,
     "rank": """
-        --config:path --telemetry-dir:path --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
+        --config:path --telemetry-dir:path --lake:words --as-of:word --symbols:words --strategy:word --format:table|json=table --json:on
         --trials:int --top:int=20
         --executor:local|processes|dask --workers:int --scheduler:word --insecure-scheduler:on
     """,

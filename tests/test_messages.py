@@ -163,9 +163,8 @@ def test_nobody_sees_an_address_whatever_goes_wrong(check: Check, tmp_path: Path
     for more in ({}, {"TRADE_TELEMETRY_TRACEBACK": "1"}):
         code, out, err = check("--json", TELEMETRY_NOTIFY_URLS_FILE=str(urls), **more)
         assert code == 1 and json.loads(out)["health"]
-        assert [line.split(":")[0] for line in err.splitlines()] == [
-            f"Message to {name} failed" for name in ("json #1", "address #2", "nothing #3", "json #4")
-        ]
+        failed = [f"Message to {name} failed" for name in ("json #1", "address #2", "nothing #3", "json #4")]
+        assert [line.split(":")[0] for line in err.splitlines()] == ["address #2 and nothing #3", *failed]
         for text in (out, err, state.read_text()):
             assert "s3cret" not in text and "t0ken" not in text
     assert "tried 2 times" in err
@@ -173,6 +172,18 @@ def test_nobody_sees_an_address_whatever_goes_wrong(check: Check, tmp_path: Path
     receiver.answer = 200  # what was not heard was not lost
     check("--notify", receiver.url("t0ken"))
     assert len(receiver.inbox) == 1
+
+
+@pytest.mark.parametrize("verb", ["check", "watch"])
+def test_a_mistyped_address_is_refused_before_anything_is_read(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for address in ("tgrm://1:s3cret/2", "tgram://s3cret", "s3cret"):
+        code = main([verb, "--telemetry-dir", str(tmp_path / "nowhere"), "--notify", address])
+        out, err = capsys.readouterr()
+        name = f"{address.split('://')[0]} #1" if "://" in address else "address #1"
+        said = f"{name}: no address that apprise understands, so nobody could be told; is it mistyped?"
+        assert (code, out, err) == (2, "", f"trade-telemetry {verb}: {said}\n")
 
 
 def test_two_checks_at_once_send_one_message(broken: Path, tmp_path: Path, receiver: Receiver) -> None:

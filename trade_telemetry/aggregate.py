@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,6 +197,10 @@ class WithoutBins(Aggregate):
         returns, claims = self.__dict__["bins"]()
         self.__dict__.update(return_bins=returns, confidence_bins=claims)
         return self.__dict__[name]
+
+    def __reduce__(self) -> tuple[type[Aggregate], tuple[Any, ...]]:
+        "Travel with histograms: what makes them may hold a file."
+        return Aggregate, tuple(getattr(self, one.name) for one in fields(Aggregate))
 
 
 def bins_wait(

@@ -23,7 +23,7 @@ from ..trace import MODES
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'ASIDE', 'WriterOptions', 'check_options', 'safe_name', 'set_aside_path', 'is_trace_file', 'WriterStats',
-           'utc_now', 'RunRecord', 'run_directory', 'live_directory', 'mode_of_run']
+           'utc_now', 'RunRecord', 'refuse_lake', 'run_directory', 'live_directory', 'mode_of_run']
 
 # %% ../../nbs/capture/03_run_record.ipynb #options
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,12 +197,23 @@ class RunRecord:
         temporary.replace(self.path)
 
 # %% ../../nbs/capture/03_run_record.ipynb #run-directory
+def refuse_lake(
+    base: Path,  # Where somebody wants to write
+) -> None:  # ValueError where it is a lake
+    "Keep traces out of a folder whose files are never changed."
+    if (base / "_lake.json").is_file():
+        raise ValueError(
+            f"{base} is a lake; traces are written into a telemetry directory, and compacted from there"
+        )
+
+
 def run_directory(
     base: str | Path,  # Telemetry directory, e.g. data/analytics
     kind: str,  # backtest or replay
     started: datetime | None = None,  # Naive or aware start; None: now, local time
 ) -> Path:  # A directory that did not exist before, e.g. base/backtest_20250112_143022
     "Make the directory of a new run."
+    refuse_lake(Path(base))
     stamp = f"{kind}_{started or datetime.now().astimezone():%Y%m%d_%H%M%S}"
     for k in count(1):
         path = Path(base) / (stamp if k == 1 else f"{stamp}_{k}")
@@ -220,6 +231,7 @@ def live_directory(
     base: Path,  # Telemetry directory, or the live one itself
 ) -> Path:  # …/live
     "Say where live and paper traces go."
+    refuse_lake(base)
     return base if base.name == "live" else base / "live"
 
 # %% ../../nbs/capture/03_run_record.ipynb #mode-of-run

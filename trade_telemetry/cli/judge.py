@@ -60,6 +60,7 @@ from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag, remark
 from ..progress import progress_bar
 from ..scale.workers import at_work, workers_of
+from ..wording import listed
 
 # %% ../../nbs/cli/06_judge.ipynb #imports-types
 if TYPE_CHECKING:  # a verb loads what it asks
@@ -154,10 +155,19 @@ def compare(
 def outbox_of(
     settings: Settings,
     notify: Notify,  # Addresses of the command
-    must: bool = False,  # UsageError where apprise is missing? Else it is said
-) -> Outbox | None:  # None: nobody is told
+    must: bool = False,  # UsageError where somebody could never be told? Else it is said
+) -> Outbox | None:  # None: nobody is told; UsageError for an address of the command that is mistyped
     "Find out who hears of changes, and where it is remembered."
-    from trade_telemetry.judgement.outbox import FILE, NEEDED, Manner, Outbox, has_apprise, services_from
+    from trade_telemetry.judgement.outbox import (
+        FILE,
+        NEEDED,
+        Manner,
+        Outbox,
+        has_apprise,
+        misspelled,
+        services_from,
+        services_of,
+    )
 
     services = services_from(settings, notify.notify)
     if services and not has_apprise():
@@ -166,10 +176,17 @@ def outbox_of(
         remark(NEEDED)
     if not services or not has_apprise():
         return None
+    if wrong := misspelled(services):
+        said = (
+            f"{listed(wrong)}: no address that apprise understands, so nobody could be told; is it mistyped?"
+        )
+        if must or set(wrong) & {service.name for service in services_of(notify.notify)}:
+            raise UsageError(said)
+        remark(said)
     state = notify.notify_state or settings.telemetry_storage_path / FILE
     return Outbox(state, services, Manner.of(settings, notify.page_url))
 
-
+# %% ../../nbs/cli/06_judge.ipynb #seen-by
 def seen_by(
     reading: Reading,  # What is live
     report: AlertReport,  # What the rules say of it

@@ -5,7 +5,9 @@
 # %% ../../nbs/cli/16_note.ipynb #imports
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated
 
 from cyclopts import Group
@@ -14,14 +16,16 @@ from ..capture.notes import NOTES, remove_note, write_note
 from .common import Answer, deliver, settings_of, telemetry_folder
 from .flags import Output
 from .tables import Sheet
+from ..config import Settings
 from ..flags import Place, UsageError, flag
+from ..scale.working_store import working_store
 from ..store.days import instant_us
 from ..store.notes import Note, read_notes
 from ..timezones import utc_of
-from ..wording import moment, plain_text
+from ..wording import listed, moment, plain_text
 
 # %% auto #0
-__all__ = ['NOTE', 'moment_of_note', 'listed_notes', 'note']
+__all__ = ['NOTE', 'moment_of_note', 'unheard_of', 'strategies_traded', 'listed_notes', 'note']
 
 # %% ../../nbs/cli/16_note.ipynb #moment-of-note
 def moment_of_note(
@@ -35,6 +39,29 @@ def moment_of_note(
         return utc_of(instant_us(text, timezone, False))
     except (ValueError, OverflowError):
         raise UsageError(f"--at takes a date or a time such as 2025-06-30T14:00, got {text[:80]!r}") from None
+
+# %% ../../nbs/cli/16_note.ipynb #unheard-of
+def unheard_of(
+    strategy: str,  # Of a note; "" where it is about all
+    known: Sequence[str],  # Strategies that have traded
+) -> str:  # One line; "" where there is nothing to remark
+    "Remark that nobody has heard of a strategy."
+    if not strategy or strategy in known:
+        return ""
+    near = get_close_matches(strategy, known, 1)
+    there = f"did you mean {plain_text(near[0])!r}?" if near else f"there are: {listed(sorted(known), 10)}"
+    return f"no trades of {plain_text(strategy, 70)!r} yet, and the note is shown beside those; {there}"
+
+
+def strategies_traded(
+    settings: Settings,  # Where traces are
+) -> list[str]:  # Sorted; those of ledgers too
+    "Name the strategies of a telemetry directory."
+    store = working_store(
+        settings.telemetry_paths, settings.telemetry_states, timezone=settings.timezone, final=True
+    )
+    store.refresh()
+    return sorted({name for run in store.runs() for name in run.strategies})
 
 # %% ../../nbs/cli/16_note.ipynb #listed-notes
 NOTE = Group("The note", sort_key=2)
@@ -84,4 +111,6 @@ def note(
         remove_note(folder, remove)
         return deliver(Answer({"removed": remove}, (f"note {remove} is taken back",)), output.as_json)
     name = write_note(folder, text or "", moment_of_note(at, settings.timezone), strategy or "")
-    return deliver(Answer({"id": name}, (f"note {name} is written to {folder / NOTES}",)), output.as_json)
+    doubt = unheard_of(strategy, strategies_traded(settings)) if strategy else ""
+    said = (f"note {name} is written to {folder / NOTES}",)
+    return deliver(Answer({"id": name}, said, note=doubt), output.as_json)

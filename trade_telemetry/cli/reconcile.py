@@ -28,6 +28,7 @@ from ..clock import as_of
 from ..config import Settings
 from ..flags import ANSWER, UsageError, Where, flag
 from ..store.as_of import as_of_words
+from ..store.lake import Lake, is_lake
 
 if TYPE_CHECKING:  # other verbs do not load it
     from trade_telemetry.judgement.reconcile import Reconciliation
@@ -114,14 +115,20 @@ class Replayed:
 def place_of(
     given: str | None,  # A path, the name of a run, or nothing
     settings: Settings,  # The telemetry directory
-) -> tuple[Path, str | None]:  # Where to read, and which run of it; UsageError where there is neither
+) -> tuple[
+    str | Path | list[str | Path], str | None
+]:  # Where to read, and which run of it; UsageError where there is neither
     "Find a side."
+    lakes = [place for place in settings.telemetry_paths if is_lake(place)]
+    here = settings.telemetry_paths if lakes else settings.telemetry_storage_path
     if given is None:
-        return telemetry_folder(settings), None
-    if (path := Path(given)).exists():
-        return path, None
-    if (settings.telemetry_storage_path / given).is_dir():
-        return settings.telemetry_storage_path, given
+        telemetry_folder(settings)
+        return here, None
+    if (path := Path(given)).exists() or is_lake(given):
+        return (path if path.exists() else given), None
+    known = any(given in Lake(place).contents.runs for place in lakes)
+    if known or (settings.telemetry_storage_path / given).is_dir():
+        return here, given
     raise UsageError(f"no such file or directory, and no run in {settings.telemetry_storage_path}: {given}")
 
 # %% ../../nbs/cli/15_reconcile.ipynb #answer

@@ -5,7 +5,7 @@
 # %% ../../nbs/judgement/42_deflated_sharpe.ipynb #imports
 from __future__ import annotations
 
-from math import e, nan, sqrt
+from math import e, nan
 from statistics import NormalDist
 
 import numpy as np

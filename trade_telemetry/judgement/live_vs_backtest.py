@@ -11,8 +11,6 @@ from functools import cached_property
 from math import nan
 from typing import Any, cast
 
-import numpy as np
-
 import trade_telemetry.judgement.live_measures as lm
 import trade_telemetry.metrics.day_figures as dy
 import trade_telemetry.metrics.figures as fg

@@ -30,7 +30,7 @@ from ..wording import capital, plural
 # %% auto #0
 __all__ = ['MOST_WAITING', 'Send', 'NEEDED', 'PATIENCE', 'FILE', 'Service', 'services_of', 'urls_of_file', 'is_quiet', 'may_pass',
            'Waiting', 'Outgoing', 'load_outgoing', 'save_outgoing', 'locked', 'has_apprise', 'wake_apprise',
-           'send_by_apprise', 'send_all', 'Telling', 'Manner', 'settle', 'Outbox', 'services_from']
+           'send_by_apprise', 'misspelled', 'send_all', 'Telling', 'Manner', 'settle', 'Outbox', 'services_from']
 
 # %% ../../nbs/judgement/36_outbox.ipynb #services
 @dataclass(frozen=True)
@@ -245,6 +245,19 @@ def send_by_apprise(
         if box.notify(body=text, title=title, body_format=NotifyFormat.TEXT)
         else "it did not take the message"
     )
+
+# %% ../../nbs/judgement/36_outbox.ipynb #misspelled
+def misspelled(
+    services: Sequence[Service],
+) -> list[str]:  # Names of those whose address apprise does not understand; empty where apprise itself fails
+    "Say which addresses could never be told anything."
+    if not services or wake_apprise():
+        return []
+    from apprise import Apprise
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [s.name for s in services if Apprise.instantiate(s.url.get_secret_value()) is None]
 
 # %% ../../nbs/judgement/36_outbox.ipynb #send-all
 PATIENCE = 15.0  # Seconds that all services together may take

@@ -18,7 +18,7 @@ from trade_telemetry.judgement.deflated_sharpe import (
     expected_max_sharpe,
 )
 from .overfitting import Overfitting, overfitting
-from .trials import Trial, TrialName, Trials, side_by_side
+from .trials import Trial, Trials, side_by_side
 from ..timezones import date_of_day
 from ..wording import number, plain_text, plural, share
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from .pairs import Positions, Tolerance
 from ..store.as_of import StoreAsOf, rows_as_of
 from ..store.columns import TraceColumns, choose, names_in, rows_named
 from ..store.days import exit_days
+from ..store.lake import is_lake
 from ..store.runs import RunInfo
 from ..store.store import TraceStore
 from ..store.view import Wanted, choose_view
@@ -33,7 +34,7 @@ __all__ = ['Role', 'Source', 'MOST_RATIO', 'HOURS_KNOWN', 'SILENT', 'Side', 'imp
 
 # %% ../../nbs/judgement/28_reconcile_sides.ipynb #side
 Role = Literal["live", "backtest"]
-Source = TraceColumns | Sequence[PredictionTrace] | str | Path
+Source = TraceColumns | Sequence[PredictionTrace] | str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +82,9 @@ def _then(side: Side, as_of: datetime | None) -> Side:
         return side
     return replace(side, columns=rows_as_of(side.columns, microseconds_of(as_of), {}))
 
-
+# %% ../../nbs/judgement/28_reconcile_sides.ipynb #read-one-side
 def read_side(
-    source: Source,  # Rows, traces, a folder of runs or one of them, a trace file, or a log
+    source: Source,  # Rows, traces, a folder of runs or one of them, a lake, several of these, a trace file, or a log
     role: Role,  # Which side it is
     *,
     run: str | None = None,  # A run of the folder by name; None: what is live, or the newest backtests
@@ -95,12 +96,14 @@ def read_side(
     "Read one side."
     if isinstance(source, TraceColumns):
         return _then(Side(source, (), role), as_of)
-    if not isinstance(source, str | Path):
-        return _then(Side(TraceColumns.from_traces(list(source)), (), role), as_of)
-    path = Path(source)
-    if not path.exists():
+    places = [source] if isinstance(source, str | Path) else list(source)
+    if not places or not isinstance(places[0], str | Path):
+        return _then(Side(TraceColumns.from_traces(cast(Any, places)), (), role), as_of)
+    paths = cast(list[str | Path], places)
+    path, lakes = Path(paths[0]), [one for one in paths if is_lake(one)]
+    if not lakes and not path.exists():
         raise ValueError(f"no such file or directory: {path}")
-    every = TraceStore(path, timezone=timezone, final=True)
+    every = TraceStore(paths, timezone=timezone, final=True)
     every.refresh()
     if path.is_file() and not len(every.columns):
         return _then(imported_side(path, role, strategy, options), as_of)

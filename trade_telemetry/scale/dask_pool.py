@@ -92,8 +92,8 @@ def local_cluster(
     "Start a scheduler and workers on this machine."
     distributed = _distributed()
     return distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
-        memory_limit=memory or "auto", silence_logs=logging.CRITICAL, scheduler_kwargs={"allowed_failures": 0},
+        n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
+        memory_limit=memory or "auto", silence_logs=logging.CRITICAL, scheduler_kwargs={"allowed_failures": 0, "dashboard": False},
     )  # fmt: skip
 
 # %% ../../nbs/scale/12_dask_pool.ipynb #versions

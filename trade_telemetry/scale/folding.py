@@ -58,14 +58,16 @@ class Sink(list[TraceColumns]):
         timezone: str,  # Zone of the exit dates
         met: Ids,  # Exits whose rows are set aside
     ) -> None:
-        self.timezone, self.met = timezone, met
+        self.timezone, self.met, self.rows = timezone, met, 0
         self.states: list[State] = []
         self.aside: list[TraceColumns] = []  # Rows of exits that are there twice, in their order
         self.again: list[Ids] = []  # Exits that are there twice, and of which nobody knew
 
     def __iadd__(self, parts: Iterable[TraceColumns]) -> Sink:  # type: ignore[override,misc]
-        self.extend(parts)
-        if sum(map(len, self)) >= PIECE:
+        for part in parts:
+            self.append(part)
+            self.rows += len(part)
+        if self.rows >= PIECE:
             self.fold()
         return self
 
@@ -73,6 +75,7 @@ class Sink(list[TraceColumns]):
         "Fold what has come together."
         rows = TraceColumns.concat(self) if self else None
         self.clear()
+        self.rows = 0
         if rows is None or not len(rows):
             return
         for words in (rows.strategies, rows.symbols, rows.versions, rows.accounts):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 # %% auto #0
-__all__ = ['T', 'Tell', 'R', 'Tree', 'PartError', 'VersionError', 'Stamp', 'stamp', 'Job', 'Pool', 'Unit', 'Units', 'finished',
-           'batch_of', 'map_reduce', 'spread']
+__all__ = ['T', 'Tell', 'R', 'Tree', 'PartError', 'VersionError', 'NobodyError', 'Stamp', 'stamp', 'Job', 'Pool', 'Unit', 'Units',
+           'finished', 'batch_of', 'map_reduce', 'spread']
 
 # %% ../../nbs/scale/10_map_reduce.ipynb #imports-package
 from ..aggregate_file import SCHEMA_VERSION
@@ -66,6 +66,10 @@ class PartError(ValueError):
 
 class VersionError(ValueError):
     "A worker runs another version than the one who asks."
+
+
+class NobodyError(BrokenExecutor):
+    "Nobody is left who could work; no part is to blame."
 
 
 class Stamp(NamedTuple):
@@ -189,10 +193,8 @@ class Units(Generic[T]):
         tree.add(unit.part, value)
         return [] if tree.left else [(unit.place, self.trees.pop(unit.place).result())]
 
-    def died(
-        self, units: Sequence[Unit]
-    ) -> tuple[Any, int]:  # The part that did it and how often; None, 0: who knows
-        "A worker died while these were on their way."
+    def lost(self, units: Sequence[Unit]) -> None:
+        "Have what was on its way done again, part by part."
         for unit in sorted(units, key=lambda u: (u.place, u.part or 0)):
             size = len(self.batches[unit.place])
             if unit.part is None and size > 1:
@@ -200,7 +202,13 @@ class Units(Generic[T]):
                 self.suspect.extend(Unit(unit.place, k) for k in range(size))
             else:
                 self.suspect.append(unit)
+
+    def died(
+        self, units: Sequence[Unit]
+    ) -> tuple[Any, int]:  # The part that did it and how often; None, 0: who knows
+        "A worker died while these were on their way."
         parts = self.parts(units[0])
+        self.lost(units)
         if len(units) > 1 or len(parts) > 1:
             return None, 0
         self.deaths[units[0]] = self.deaths.get(units[0], 0) + 1
@@ -225,7 +233,11 @@ def _do_again(
         lost += running.values()
         running.clear()
     goes_on = pool.renew() if isinstance(why, BrokenExecutor) else True
-    part, deaths = units.died(lost)
+    if isinstance(why, NobodyError):
+        units.lost(lost)
+        part, deaths = None, 0
+    else:
+        part, deaths = units.died(lost)
     if deaths > pool.retries:
         raise PartError(f"{part} was tried {deaths} times, and each time the worker died") from why
     if not goes_on:
@@ -250,7 +262,7 @@ def finished(
             lost: list[Unit] = []
             why: BaseException | None = None
             if not done and pool.stuck():
-                why = BrokenExecutor("no worker is left")
+                why = NobodyError("no worker is left")
                 lost.append(running.pop(next(iter(running))))
             for future in sorted(done, key=running.__getitem__):
                 unit = running.pop(future)

@@ -30,6 +30,8 @@ def address_of(
     "Tell addresses from folders; LakeError for one with credentials in it."
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):(/{1,2})(?=[^/])(.*)", os.fspath(place), re.S)
     if found is None or found[1] == "file":
+        if re.fullmatch(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/+", os.fspath(place)):
+            raise LakeError(f"{place} names no bucket; a lake is a folder or s3://bucket/name")
         return None
     rest = found[3].rstrip("/")
     if "@" in rest.split("/")[0] or "?" in rest:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -226,6 +227,8 @@ def lake_facts(
         raise
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise LakeError(f"{place.address}: its {LAKE_FILE} cannot be read") from None
+    if facts["buckets"] < 1:
+        raise LakeError(f"{place.address}: its {LAKE_FILE} cannot be read")
     if form > MANIFEST_FORM:
         raise LakeError(
             f"{place.address} was written by a newer version of trade_telemetry (form {form}, known here: {MANIFEST_FORM})"
@@ -238,6 +241,10 @@ def begin_lake(
     buckets: int = BUCKETS,  # Over which strategies are spread by their hash
 ) -> dict[str, Any]:  # As `lake_facts`; LakeError where something else lies there
     "Make a place a lake, unless it is one."
+    if buckets < 1:
+        raise LakeError(f"a lake has at least one bucket, got {buckets}")
+    if place.local and Path(place.address).is_file():
+        raise LakeError(f"{place.address} is a file; a lake is a folder or s3://bucket/name")
     if (known := lake_facts(place)) is not None:
         return known
     if place.names():
