@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -575,3 +576,22 @@ def test_page_check_report_and_notes_read_a_lake_and_say_its_head(
     )
     analyzer = AccuracyAnalyzer()
     assert len(analyzer.load_traces(lake)) == len(analyzer.load_traces(folder)) == 360
+
+
+def test_other_programs_read_the_parts_without_this_package(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    folder, lake = tmp_path / "analytics", tmp_path / "lake"
+    fill(folder)
+    compact(folder, lake)
+    rows = load_columns(folder)[0]
+    asked = "select kind, strategy, count(*), sum(realized_return_pct), min(exit_timestamp at time zone 'UTC') from read_parquet('{}/kind=*/**/*.parquet', hive_partitioning=true) group by all order by all"
+    found = duckdb.sql(asked.format(lake)).fetchall()
+    frame = rows.to_pandas()
+    expected = (
+        frame.groupby(["mode", "strategy"], observed=True)["realized_return_pct"]
+        .agg(["size", "sum"])
+        .sort_index()
+    )
+    assert [row[:3] for row in found] == [(*map(str, key), int(n)) for key, n in expected["size"].items()]
+    np.testing.assert_allclose([row[3] for row in found], expected["sum"], rtol=1e-12)
+    assert min(row[4] for row in found).replace(tzinfo=UTC) == frame["exit_timestamp"].min()
