@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any
@@ -438,6 +438,7 @@ def keep_states(
     timezone: tzinfo,  # Zone of the exit dates, one with a name: others are not kept
 ) -> None:
     "Fold what is new in a lake and keep it there; a lake without states is a lake all the same."
-    if (zone := getattr(timezone, "key", "")) and lake_facts(place) is not None:
+    zone = "UTC" if timezone is UTC else getattr(timezone, "key", "")
+    if zone and lake_facts(place) is not None:
         with suppress(OSError, LakeError):
             LakeStates(Lake(place), zone, keep=True).update()
