@@ -176,15 +176,27 @@ def fold_dask_2(base: Path) -> object:
 def fold_lake(base: Path) -> object:
     "Fold the lake a part at a time."
     from trade_telemetry.scale.state import merge_states, state_of
-    from trade_telemetry.store.lake import Lake
+    from trade_telemetry.store.lake import Lake, read_part
 
     lake, whole, few = Lake(base / "lake"), [], []
     for part in lake.contents.parts.values():
-        few.append(state_of(lake.columns_of(part)[0]))
+        few.append(state_of(read_part(lake, part)[0]))
         if len(few) == 16:
             whole.append(merge_states(*few))
             few.clear()
     return merge_states(*whole, *few).rows
+
+
+def states_lake(base: Path) -> object:
+    from trade_telemetry.scale.folded_store import FoldedStore
+
+    store = FoldedStore(base / "lake")
+    store.refresh()
+    return len(store.columns)
+
+
+def check_lake(base: Path) -> object:
+    return verb(base, "check", "--telemetry-dir", str(base / "lake"))
 
 
 def duckdb_csv(base: Path) -> object:
@@ -407,8 +419,9 @@ def growth(runs: dict[int, Lines]) -> None:
 
 ASSUMED = """
 Ten billion rows on paper. Assumed, and not measured: cost a row stays what it is at {rows:,} rows; parts hold a million rows; strategies
-× symbols × days stay as they are, so that sums do not grow; ids do, 40 bytes a row (the exit, its position and when), and stay on disk; a worker reads its parts at
-the speed of a core, not of the network; merging is a tree of {parts:,} states of which a worker holds two."""
+× symbols × days stay as they are, so that sums do not grow; a worker reads its parts at the speed of a core, not of the network. What does
+not hold: whoever merges has the ids of all rows in memory, 40 bytes a row (the exit, its position and when). That ends near a hundred million
+rows on this machine; beyond it ids would have to stay with their {parts:,} parts."""
 
 
 def on_paper(found: Lines, rows: int, lake_bytes: float) -> None:
@@ -417,7 +430,7 @@ def on_paper(found: Lines, rows: int, lake_bytes: float) -> None:
     print(ASSUMED.format(rows=rows, parts=many // 1_000_000))
     each = found["fold_lake"]["cpu"] / rows
     print(f"  Parquet            {many * lake_bytes / 1e12:8.2f} TB")
-    print(f"  ids in states      {many * 40 / 1e9:8.0f} GB")
+    print(f"  ids of all states  {many * 40 / 1e9:8.0f} GB")
     print(
         f"  folded once        {many * each / 3600:8.1f} hours of one core, {many * each / 3600 / 100:.2f} on a hundred"
     )

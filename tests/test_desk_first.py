@@ -10,7 +10,11 @@ from playwright.sync_api import Browser, Route
 from test_desk_rows import BROKEN, EVIL, write_world
 
 ROWS = """(of) => [...document.querySelectorAll(of + ' .tt-desk tbody tr')].map((tr) =>
-  ['.tt-desk-name', '.tt-desk-badge', '[data-key=trades]', '[data-key=precision]', '[data-key=drawdown]'].map((one) => tr.querySelector(one).innerText.trim()))"""
+  ['.tt-desk-name', '.tt-desk-badge', '[data-key=trades]', '[data-key=precision]', '[data-key=return_pct]', '[data-key=cost_pct]', '[data-key=drawdown]'].map((one) => tr.querySelector(one).innerText.trim()))"""
+BESIDE = """(() => {
+  const [curve, alerts] = ['.tt-curve', '.tt-alerts'].map((one) => document.querySelector('#tt-first ' + one).getBoundingClientRect());
+  return [Math.round(alerts.top - curve.top), alerts.left >= curve.right, document.querySelectorAll('#tt-first .tt-alerts li').length];
+})()"""
 THERE = "document.querySelector('.tt-app .tt-desk tbody tr') && !document.querySelector('#tt-first')"
 
 
@@ -32,6 +36,8 @@ def test_the_rows_of_the_desk_are_there_before_any_script(browser: Browser, tmp_
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("window.hacked") is None
         shoot(page, "desk_first")
+        lower, beside, alerts = page.evaluate(BESIDE)  # no empty panel stands in the place of the alerts
+        assert (lower, beside) == (0, True) and alerts > 0
         page.wait_for_function(THERE, polling="raf", timeout=LIMIT)
         assert before == page.evaluate(ROWS, ".tt-app")
         assert {row[0] for row in before[:2]} == {*BROKEN} and EVIL in {row[0] for row in before}

@@ -37,9 +37,10 @@ from .timezones import MICROSECOND, aware, zone_of
 from .trace import DEFAULT_THRESHOLDS_PCT
 
 # %% auto #0
-__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Urls', 'States', 'Places',
-           'QuietHours', 'SettingsError', 'first_complaint', 'moment_meant', 'Settings', 'config_file', 'load_settings',
-           'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at', 'project_file']
+__all__ = ['BOUNDS', 'LONGEST_GOT', 'SECRETS', 'Fraction', 'Threshold', 'Throttle', 'Refresh', 'Zone', 'Urls', 'States', 'Places',
+           'QuietHours', 'UNSAID', 'Workers', 'SettingsError', 'first_complaint', 'moment_meant', 'Settings',
+           'config_file', 'load_settings', 'thresholds_pct', 'threshold_pct', 'project_root', 'settings_at',
+           'project_file']
 
 # %% ../nbs/12_config.ipynb #settings-error
 class SettingsError(ValueError):
@@ -110,10 +111,23 @@ def _two_times(given: str) -> str:
     return given
 
 
+def _known_zone(name: str) -> str:
+    try:
+        zone_of(name)  # quicker by far than a list of all zones
+    except ValueError:
+        raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
+    return name
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
 Urls = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_one_or_more)]
 States = Literal["auto", "always", "never"]
 Places = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_one_or_more)]
 QuietHours = Annotated[str, AfterValidator(_two_times)]
+UNSAID = BeforeValidator(
+    lambda given: None if given == "" else given
+)  # Empty in the environment: nobody says
+Workers = Annotated[Annotated[int, Field(ge=1)] | None, UNSAID]
 
 # %% ../nbs/12_config.ipynb #moment-meant
 def moment_meant(
@@ -162,13 +176,13 @@ class Settings(BaseSettings):
     telemetry_buffer_size: Annotated[int, Field(ge=1)] = 100  # Rows that trigger a flush of a backtest
     telemetry_states: States = "auto"  # Keep sums of old files beside them: auto (many), always, never
     telemetry_executor: Literal["local", "processes", "dask"] = "local"  # Who folds and judges
-    telemetry_workers: Annotated[int, Field(ge=1)] | None = None  # Processes; None: one for each processor
-    telemetry_scheduler: str | None = (
+    telemetry_workers: Workers = None  # Processes; None: one for each processor
+    telemetry_scheduler: Annotated[str | None, UNSAID] = (
         None  # Dask cluster: tcp://HOST:PORT here, else tls://; None: one is started
     )
     telemetry_insecure_scheduler: bool = False  # May that be a tcp:// address on an open network?
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
-    timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
+    timezone: Zone = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
     as_of: datetime | None = Field(None, validation_alias="TELEMETRY_AS_OF")  # Judge as of then; None: now
@@ -189,18 +203,9 @@ class Settings(BaseSettings):
     )  # Alerts that are less loud are not told
     notify_page_url: str = Field("", validation_alias="TELEMETRY_NOTIFY_PAGE_URL")  # Messages link to it
 
-    @field_validator("timezone")
+    @field_validator("bars_path", "telemetry_workers", "telemetry_scheduler", mode="before")
     @classmethod
-    def _known_zone(cls, name: str) -> str:
-        try:
-            zone_of(name)  # quicker by far than a list of all zones
-        except ValueError:
-            raise ValueError("must be an IANA time zone such as Asia/Kolkata") from None
-        return name
-
-    @field_validator("bars_path", mode="before")
-    @classmethod
-    def _folder(cls, value: object) -> object:
+    def _named(cls, value: object) -> object:  # an empty variable of the environment names nothing
         return value or None
 
     @field_validator("as_of", mode="before")

@@ -250,6 +250,8 @@ def complaint(
             word = (error.unused_tokens or [""])[0]
             names = [name for name in (error.app or ()) if not name.startswith("-")]
             return f"invalid choice: {word!r} (choose from {', '.join(names)}){_meant(word, names)}"
+        case MissingArgumentError() if error.argument is not None and error.argument.index is not None:
+            return f"{error.argument.name.strip('-').upper()} is missing"
         case ConsumeMultipleError() | MissingArgumentError() if error.argument is not None:
             names = [name for name in error.argument.names if name.startswith("--")]
             return f"argument {names[0] if names else error.argument.name}: expected a value"

@@ -115,7 +115,7 @@ def telemetry_folder(
         raise UsageError(f"no such telemetry directory: {directory}")
     return directory
 
-
+# %% ../../nbs/cli/03_common.ipynb #opened-store
 def opened(
     settings: Settings,  # Directory and zone
 ) -> Store:  # What was known of the directory as of the moment that is meant; UsageError where it is missing

@@ -19,7 +19,7 @@ from ..judgement.desk_table import DeskRow
 from ..wording import DASH, number, percent, plain_text, probability, share
 
 # %% auto #0
-__all__ = ['WIDE', 'HIGH', 'MOST_ROWS', 'Spark', 'spark_svg', 'Cell', 'cells_of', 'Line', 'Table', 'desk_picture']
+__all__ = ['WIDE', 'HIGH', 'MOST_ROWS', 'Spark', 'spark_svg', 'Cell', 'is_deep', 'cells_of', 'Line', 'Table', 'desk_picture']
 
 # %% ../../nbs/dashboard/17_desk_picture.ipynb #spark-svg
 WIDE, HIGH = 108, 26
@@ -92,6 +92,14 @@ def _age(moment: str | None, now: datetime) -> str:
     return f"{seconds / size:.0f} {unit} ago"
 
 
+def is_deep(
+    row: DeskRow,  # Of the table
+) -> bool:
+    "Does it lie deeper below its peak than is usual?"
+    now, usual = row["drawdown_pct"], row["usual_drawdown_pct"]
+    return now is not None and usual is not None and now < usual[1]
+
+
 def cells_of(
     row: DeskRow,  # Of the table
     now: datetime,  # With zone: the days of its year are said without it
@@ -99,8 +107,7 @@ def cells_of(
     "Put the figures of a row into words."
     word = None if row["state"] is None else HEALTH[row["state"]]
     badge, tone = ("not judged", "plain") if word is None else (word.text, word.tone)
-    usual, near = row["usual_drawdown_pct"], row["near"]
-    deep = usual is not None and row["drawdown_pct"] is not None and row["drawdown_pct"] < usual[1]
+    usual, near, deep = row["usual_drawdown_pct"], row["near"], is_deep(row)
     beyond = "" if usual is None else f"{'beyond' if deep else 'usual to'} {number(usual[1], 1, signed=True)}"
     since = "" if row["since"] is None else f"since {_short_day(row['since'], now.year)}"
     return [

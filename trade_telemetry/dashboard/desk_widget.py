@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from .answers import DeskShown, State
 from .controls import package_text, plain_layout
-from .desk_picture import desk_picture
+from .desk_picture import desk_picture, is_deep
 from .markup import strategy_colors
 from ..health_sentences import HEALTH
 from ..judgement.desk_sums import DeskCurve
@@ -60,18 +60,26 @@ def packed_curve(
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #rows
 COLUMNS = (
     "name", "label", "opens", "strategies", "state", "since", "sentence", "chance", "near", "trades", "precision", "precision_promised",
-    "return_pct", "return_promised_pct", "cost_pct", "cost_promised_pct", "total_pct", "drawdown_pct", "deepest_pct", "usual", "last_ms",
+    "return_pct", "return_promised_pct", "cost_pct", "cost_promised_pct", "total_pct", "drawdown_pct", "deepest_pct", "usual", "deep", "last_ms",
     "writer", "writer_ms", "curve",
 )  # fmt: skip
 _AS_THEY_ARE = ("state", "since", "sentence", "trades", "writer")
-_ROUNDED = {
-    "chance": 5, "near": 3, "precision": 4, "precision_promised": 4, "return_pct": 4, "return_promised_pct": 4, "cost_pct": 4,
-    "cost_promised_pct": 4, "total_pct": 2, "drawdown_pct": 2, "deepest_pct": 2,
+_DECIMALS = {
+    "chance": 7, "near": 4, "return_pct": 3, "return_promised_pct": 3, "cost_pct": 3, "cost_promised_pct": 3, "total_pct": 1, "drawdown_pct": 1,
+    "deepest_pct": 1,
 }  # fmt: skip
+_SHARES = ("precision", "precision_promised")  # Shown as percent with one decimal
 
 
 def _ms(text: str | None) -> int | None:
     return None if text is None else round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _as_shown(key: str, value: float | None) -> float | None:
+    "Round a figure once, to the decimals that are shown of it."
+    if value is None:
+        return None
+    return round(100 * value, 1) / 100 if key in _SHARES else round(value, _DECIMALS[key])
 
 
 def packed_row(
@@ -81,12 +89,10 @@ def packed_row(
     facts: dict[str, Any] = dict(row)
     usual, name, own = row["usual_drawdown_pct"], row["name"], row["strategies"]
     told = {key: facts[key] for key in _AS_THEY_ARE}
-    told |= {
-        key: None if facts[key] is None else round(facts[key], digits) for key, digits in _ROUNDED.items()
-    }
+    told |= {key: _as_shown(key, facts[key]) for key in (*_DECIMALS, *_SHARES)}
     told |= {
         "name": name, "label": plain_text(name, 300) or "—", "opens": own[0] if len(own) == 1 else "", "strategies": len(own),
-        "usual": None if usual is None else round(usual[1], 2), "last_ms": _ms(row["last_trace_at"]), "writer_ms": _ms(row["writer_at"]),
+        "usual": None if usual is None else round(usual[1], 1), "deep": is_deep(row), "last_ms": _ms(row["last_trace_at"]), "writer_ms": _ms(row["writer_at"]),
         "curve": packed_curve(row["curve"]), "sentence": plain_text(row["sentence"], 400),
     }  # fmt: skip
     return [told[key] for key in COLUMNS]

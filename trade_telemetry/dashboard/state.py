@@ -18,12 +18,12 @@ import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
-__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS', 'run_facts', 'facts_of', 'why_empty',
-           'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries', 'health_entry',
-           'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known', 'drawn_of',
-           'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of',
-           'marks_known', 'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state',
-           'StateSource']
+__all__ = ['FEW', 'PATIENCE', 'MOST_SYMBOLS', 'MOST_RUNS', 'Starts', 'MANY_ROWS', 'run_facts', 'named_in_order', 'facts_of',
+           'why_empty', 'rows_read', 'strategies_of', 'watched_by', 'alert_facts', 'alerts_of', 'health_entries',
+           'health_entry', 'alerts_about', 'symbols_of', 'choices_of', 'views_of', 'known_strategy', 'count_known',
+           'drawn_of', 'health_known', 'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of',
+           'situation_of', 'marks_known', 'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known',
+           'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -111,6 +111,13 @@ def run_facts(
         "heartbeat_at": None if run.heartbeat_at is None else utc_from_us(int(run.heartbeat_at * 1e6)),
     }  # fmt: skip
 
+# %% ../../nbs/dashboard/40_state.ipynb #named-in-order
+def named_in_order(
+    runs: Sequence[RunInfo],  # In any order
+) -> list[RunInfo]:  # Earliest start first, whatever was traded since
+    "Put runs in the order in which a page names them."
+    return sorted(runs, key=lambda run: (run.started_at, run.name))
+
 # %% ../../nbs/dashboard/40_state.ipynb #facts-of
 def facts_of(
     store: Store,  # What was read
@@ -118,8 +125,8 @@ def facts_of(
     view: View,  # Figure and reference over all symbols; only its runs count
 ) -> ViewFacts:  # Part of the state
     "Facts that may change although no trade was closed."
-    shown = [run_facts(run, "figure") for run in view.figure_runs]
-    beside = [run_facts(run, "reference") for run in view.reference_runs]
+    shown = [run_facts(run, "figure") for run in named_in_order(view.figure_runs)]
+    beside = [run_facts(run, "reference") for run in named_in_order(view.reference_runs)]
     words = cast(ViewFacts, view_words(view))  # state, mode, title
     both = [*view.figure_runs, *view.reference_runs]
     return {

@@ -139,7 +139,7 @@ def first_words(
         f" which is more with {share(best.deflated_sharpe_ratio)} confidence."
     )
 
-
+# %% ../../nbs/judgement/45_rank.ipynb #further
 def further_words(
     ranking: Ranking,  # A sweep
 ) -> list[str]:  # Sentences, each a line

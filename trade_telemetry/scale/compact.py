@@ -26,8 +26,8 @@ __all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitio
 
 # %% ../../nbs/scale/22_compact.ipynb #imports-own
 from ..capture.notes import NOTES
-from .lake_states import keep_states
 from .closed import QUIET_SECONDS, Closed, closed_segments
+from .lake_states import keep_states
 from .taking import Taken, joined_texts, take_segment
 from ..store.columns import TraceColumns
 from ..store.files import FoundFile, Progress, find_files

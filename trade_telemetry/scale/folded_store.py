@@ -42,7 +42,7 @@ from ..store.store import KeptRows, TraceStore, runs_of
 # %% auto #0
 __all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'Months', 'LARGE_BYTES', 'ROW_BYTES', 'plain_bytes',
            'kept_as_rows', 'taken_of', 'knows_sums', 'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns',
-           'FoldedSources', 'with_folded', 'months_of', 'LakeRows', 'RowFiles', 'chosen_runs', 'chosen_files',
+           'FoldedSources', 'with_folded', 'months_of', 'LakeRows', 'RowFiles', 'files_for', 'chosen_runs',
            'chosen_lake', 'FoldedStore', 'is_large', 'open_store']
 
 # %% ../../nbs/scale/06_folded_store.ipynb #kept-as-rows
@@ -411,6 +411,20 @@ class RowFiles:
         kept.add(parts)
         return wish.rows(kept.growing.columns())
 
+
+def files_for(
+    wish: Wish,  # Which rows
+    found: Sequence[FoundFile],  # Files of folded runs
+    folded: Mapping[str, FoldedRun],  # These runs
+) -> tuple[FoundFile, ...]:  # Those that may have such rows
+    "Leave out files that cannot have what is asked for."
+    runs, names, kept = wish.names("run"), wish.names("strategy"), list[FoundFile]()
+    for place in found:
+        known = folded[place.run].files[place.key]
+        named = names is None or known.open_end or bool(names & set(known.strategies))
+        kept += [place] if named and (runs is None or place.run in runs) else []
+    return tuple(kept)
+
 # %% ../../nbs/scale/06_folded_store.ipynb #chosen
 def chosen_runs(
     folded: FoldedSources,  # What is held as states
@@ -419,18 +433,6 @@ def chosen_runs(
     "Find runs that may have such rows."
     names = wish.names("run")
     return {run: own for run, own in folded.runs.items() if names is None or run in names}
-
-
-def chosen_files(
-    found: Iterable[FoundFile],  # Files of folded runs
-    runs: Mapping[str, FoldedRun],  # That are asked for
-    names: Collection[str] | None,  # Strategies; None: all
-) -> tuple[FoundFile, ...]:  # In their order
-    "Find files that may have such rows."
-    known = [(place, runs[place.run].files[place.key]) for place in found if place.run in runs]
-    return tuple(
-        place for place, one in known if names is None or one.open_end or set(names) & set(one.strategies)
-    )
 
 
 def chosen_lake(
@@ -525,7 +527,7 @@ class FoldedStore(TraceStore):
     def row_files(self, wish: Wish) -> RowFiles:
         "A way to some rows of folded runs that can be taken along."
         runs = chosen_runs(self.folded, wish)
-        files = chosen_files(self._found, runs, wish.names("strategy"))
+        files = files_for(wish, self._found, self.folded.runs)
         lakes = (chosen_lake(seen, runs, months_of(wish)) for seen in self.lakes.seen.values())
         return RowFiles(files, self.timezone, self.folded.final, tuple(one for one in lakes if one.names))
 

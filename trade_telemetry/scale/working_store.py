@@ -45,7 +45,7 @@ def handed_out(
                 )
     return folded.runs, folded.unfoldable
 
-
+# %% ../../nbs/scale/15_working_store.ipynb #folded-by
 def folded_by(
     pool: Pool,  # Who works
     progress: Progress | None = None,  # Told bytes done and bytes in all
@@ -60,7 +60,7 @@ def folded_by(
 
     return work
 
-
+# %% ../../nbs/scale/15_working_store.ipynb #working-store
 def working_store(
     paths: PathLike | Iterable[PathLike],  # Telemetry directories, files, patterns or lakes
     states: str = "auto",  # Keep states: always, never, or where there is much to read; with workers auto is always

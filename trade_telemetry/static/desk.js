@@ -11,6 +11,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const GROUPS = { strategy: "Strategy", account: "Account", bot: "Bot (run)", version: "Version" };
 const MANY = { strategy: "strategies", account: "accounts", bot: "bots", version: "versions" };
 
+// Figures come rounded to the decimals that are shown of them.
 const signed = (v, digits) => (v > 0 ? "+" : "") + v.toFixed(digits).replace("-", "−");
 const share = (v) => `${(100 * v).toFixed(1)} %`;
 const percent = (v) => `${signed(v, 3)} %`;
@@ -222,9 +223,8 @@ function render({ model, el }) {
     return_pct: (td, row) => beside(td, row.return_pct, row.return_promised_pct, percent, "of"),
     cost_pct: (td, row) => beside(td, row.cost_pct, row.cost_promised_pct, cost, "of"),
     drawdown(td, row) {
-      const deep = row.usual !== null && row.drawdown_pct !== null && row.drawdown_pct < row.usual;
-      make("b", row.drawdown_pct === null ? "tt-none" : deep ? "tt-loss" : "", td, row.drawdown_pct === null ? "—" : signed(row.drawdown_pct, 1));
-      if (row.usual !== null) make("small", "", td, `${deep ? "beyond" : "usual to"} ${signed(row.usual, 1)}`);
+      make("b", row.drawdown_pct === null ? "tt-none" : row.deep ? "tt-loss" : "", td, row.drawdown_pct === null ? "—" : signed(row.drawdown_pct, 1));
+      if (row.usual !== null) make("small", "", td, `${row.deep ? "beyond" : "usual to"} ${signed(row.usual, 1)}`);
     },
     last: (td, row) => aged(make("span", "", td), row.last_ms, ""),
     writer(td, row) {

@@ -181,7 +181,7 @@ def file_system(
     except ImportError:
         raise LakeError(f"{address} needs fsspec: {install}") from None
     try:
-        made = fsspec.get_filesystem_class(scheme)
+        fsspec.get_filesystem_class(scheme)
     except ImportError:
         needs = install if scheme in EXTRA_OF else f"install what fsspec needs for {scheme}://"
         raise LakeError(f"{address} needs a package that is missing: {needs}") from None
@@ -190,7 +190,7 @@ def file_system(
             f"unknown scheme {scheme}:// in {address}; a lake is a folder or s3://bucket/name"
         ) from None
     with told(address):
-        return made(use_listings_cache=False)
+        return fsspec.core.url_to_fs(address, use_listings_cache=False)[0]
 
 # %% ../../nbs/store/09_lake_files.ipynb #remote
 def seconds_changed(
