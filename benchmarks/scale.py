@@ -176,15 +176,27 @@ def fold_dask_2(base: Path) -> object:
 def fold_lake(base: Path) -> object:
     "Fold the lake a part at a time."
     from trade_telemetry.scale.state import merge_states, state_of
-    from trade_telemetry.store.lake import Lake
+    from trade_telemetry.store.lake import Lake, read_part
 
     lake, whole, few = Lake(base / "lake"), [], []
     for part in lake.contents.parts.values():
-        few.append(state_of(lake.columns_of(part)[0]))
+        few.append(state_of(read_part(lake, part)[0]))
         if len(few) == 16:
             whole.append(merge_states(*few))
             few.clear()
     return merge_states(*whole, *few).rows
+
+
+def states_lake(base: Path) -> object:
+    from trade_telemetry.scale.folded_store import FoldedStore
+
+    store = FoldedStore(base / "lake")
+    store.refresh()
+    return len(store.columns)
+
+
+def check_lake(base: Path) -> object:
+    return verb(base, "check", "--telemetry-dir", str(base / "lake"))
 
 
 def duckdb_csv(base: Path) -> object:

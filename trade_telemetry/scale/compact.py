@@ -27,6 +27,7 @@ __all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitio
 # %% ../../nbs/scale/22_compact.ipynb #imports-own
 from ..capture.notes import NOTES
 from .closed import QUIET_SECONDS, Closed, closed_segments
+from .lake_states import keep_states
 from .taking import Taken, joined_texts, take_segment
 from ..store.columns import TraceColumns
 from ..store.files import FoundFile, Progress, find_files
@@ -422,7 +423,7 @@ def orphans(
         if manifest.gone and now - datetime.fromisoformat(manifest.written_at).timestamp() < older:
             named |= set(manifest.gone)  # somebody may still be reading
     found = [kept for folder in ("", "documents") for kept in place.names(folder)]
-    data = {kept.name: kept for kept in found if kept.name.startswith(("kind=", "documents/", "states/"))}
+    data = {kept.name: kept for kept in found if kept.name.startswith(("kind=", "documents/"))}
     return sorted(name for name, kept in data.items() if name not in named and now - kept.changed >= older)
 
 # %% ../../nbs/scale/22_compact.ipynb #compact
@@ -446,6 +447,7 @@ def compact(
     zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
     done = Compactor(looked, place, facts["buckets"], zone, batch_rows)
     report = done.run(progress)
+    keep_states(place, zone)
     left = orphans(place, done.contents, at)
     for name in left:
         place.remove(name)

@@ -31,7 +31,8 @@ from ..store.record_reader import BadRow
 from ..store.store import KeptRows
 
 # %% auto #0
-__all__ = ['PIECE', 'met_ids', 'NotFoldable', 'Sink', 'resumed', 'read_into', 'FoldedRun', 'fold_anew', 'fold_on', 'loose_rows']
+__all__ = ['PIECE', 'met_ids', 'NotFoldable', 'Sink', 'resumed', 'read_into', 'FoldedRun', 'foldable', 'fold_anew', 'fold_on',
+           'loose_rows']
 
 # %% ../../nbs/scale/03_folding.ipynb #sink
 PIECE = 1 << 20  # Rows that are folded at a time
@@ -166,7 +167,7 @@ class FoldedRun:
     corrected: tuple[BadRow, ...] = ()  # Rows in whose place a later one stands
 
 
-def _foldable(state: State) -> State:
+def foldable(state: State) -> State:
     "The same; refused where sums cannot say how many positions there are."
     if state.mixed:
         raise NotFoldable("a position of several strategies, symbols or calls")
@@ -198,7 +199,7 @@ def fold_anew(
     settled = rows.growing.columns()
     states = [*sink.states, state_of(settled, zone)] if len(settled) else sink.states
     twice, corrected = rows.left_out()
-    return FoldedRun(_foldable(merge_states(*states)), files, tuple(twice), tuple(corrected))
+    return FoldedRun(foldable(merge_states(*states)), files, tuple(twice), tuple(corrected))
 
 # %% ../../nbs/scale/03_folding.ipynb #fold-on
 def fold_on(
@@ -230,7 +231,7 @@ def fold_on(
     if sink.again:
         return None
     try:
-        return replace(run, state=_foldable(merge_states(run.state, *sink.states)), files=files)
+        return replace(run, state=foldable(merge_states(run.state, *sink.states)), files=files)
     except Overlap:
         return None
 

@@ -19,6 +19,7 @@ import orjson
 from ..aggregate import document_of_aggregate, merge, read
 from ..arrays import Bools
 from ..metrics.aggregates import fold_rows
+from .lake_states import keep_states
 from ..store.columns import TraceColumns
 from ..store.lake import Lake
 from ..store.lake_files import LakeError
@@ -157,4 +158,5 @@ def retain(
     manifest = lake.contents.next(parts=left, gone=away, documents=tuple(documents), dropped=dropped)
     if commit(lake.place, lake.contents, manifest) is None:
         raise LakeError(f"somebody else committed to {lake.address} at the same time; do it again")
+    keep_states(lake.place, timezone)
     return told

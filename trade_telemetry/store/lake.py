@@ -153,6 +153,7 @@ class Lake:
         self,
         runs: Collection[str] | None = None,  # Names; None: all
         strategies: Collection[str] | None = None,  # Names; None: all
+        months: tuple[str, str] = ("", ""),  # First and last of their exits, YYYY-MM UTC; "" for no bound
     ) -> list[Part]:  # Those that may have such rows
         "Find parts."
         wanted = None if strategies is None else {bucket_of(name, self.buckets) for name in strategies}
@@ -160,6 +161,7 @@ class Lake:
         return [
             part for part in self.contents.parts.values()
             if (wanted is None or part.bucket in wanted) and (ids is None or not ids.isdisjoint(part.ranges))
+            and months[0] <= part.month <= (months[1] or part.month)
         ]  # fmt: skip
 
     def source(self, one: Range) -> LakeSource:
@@ -172,6 +174,7 @@ class Lake:
         strategies: Collection[str] | None = None,  # Names; None: all
         without: Collection[str] = (),  # Ids of ranges whose rows are not wanted
         tell: Any = lambda size: None,  # Told the size of each part that was read, bytes
+        months: tuple[str, str] = ("", ""),  # As of `parts`; a correction of a trade may lie in another month
     ) -> list[TraceColumns]:  # In the order of the files
         "Read rows."
         wanted = [
@@ -184,7 +187,7 @@ class Lake:
             one.id: place for place, one in enumerate(sorted(wanted, key=lambda one: file_order(one, top)))
         }
         found = []
-        for part in self.parts(runs, strategies):
+        for part in self.parts(runs, strategies, months):
             columns, codes = read_part(self, part)
             places = np.array([rank.get(name, -1) for name in part.ranges], dtype=np.int64)[codes]
             keys = (places << SHIFT) + columns.line
