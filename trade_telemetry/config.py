@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     telemetry_lakes: Places = ()  # Lakes and other telemetry directories that are read together with it
     bars_path: Path | None = Field(
         None, validation_alias="TELEMETRY_BARS_PATH"
-    )  # Folder of bars as SYMBOL.csv, to draw trades on the price; None: not drawn
+    )  # Bars to draw trades on, SYMBOL.csv
     telemetry_sample_rate: Fraction = 1.0  # Share of rows a backtest keeps
     telemetry_include_features: bool = True  # Write the inputs of each prediction
     telemetry_max_file_size_mb: Annotated[float, Field(gt=0)] = 50.0  # Size at which a segment is closed
@@ -163,26 +163,22 @@ class Settings(BaseSettings):
     telemetry_states: States = "auto"  # Keep sums of old files beside them: auto (many), always, never
     telemetry_executor: Literal["local", "processes", "dask"] = "local"  # Who folds and judges
     telemetry_workers: Annotated[int, Field(ge=1)] | None = None  # Processes; None: one for each processor
-    telemetry_scheduler: str | None = (
-        None  # Dask cluster: tcp://HOST:PORT here, else tls://; None: one is started
-    )
+    telemetry_scheduler: str | None = None  # Dask: tcp://HOST:PORT here, else tls://; None: one is started
     telemetry_insecure_scheduler: bool = False  # May that be a tcp:// address on an open network?
     telemetry_thresholds: dict[str, Threshold] = {}  # Thresholds of other strategies by name, fractions
     timezone: str = Field("UTC", validation_alias="TELEMETRY_TIMEZONE")  # Of naive times and daily figures
     session: str = Field("NYSE", validation_alias="TELEMETRY_SESSION")  # NYSE, NSE, FX, 24H, or e.g. XNYS
     symbol_sessions: dict[str, str] = {}  # Sessions of single symbols, e.g. EURUSD: FX
-    as_of: datetime | None = Field(
-        None, validation_alias="TELEMETRY_AS_OF"
-    )  # Judge and show what was known then; None: now
+    as_of: datetime | None = Field(None, validation_alias="TELEMETRY_AS_OF")  # What was known then; None: now
 
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
     notify_urls_file: Path | None = Field(
         None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE"
-    )  # A file with one address a line
+    )  # One address a line
     notify_quiet_hours: QuietHours = Field(
         "", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS"
-    )  # "22:00-07:00": messages wait
+    )  # "22:00-07:00"
     notify_quiet_pass: Literal["nothing", "degraded", "critical"] = Field(
         "nothing", validation_alias="TELEMETRY_NOTIFY_QUIET_PASS"
     )  # What does not wait
@@ -205,7 +201,7 @@ class Settings(BaseSettings):
     @field_validator("bars_path", "telemetry_workers", "telemetry_scheduler", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:  # an empty variable of the environment names nothing
-        return value or None
+        return None if value == "" else value
 
     @field_validator("as_of", mode="before")
     @classmethod
