@@ -152,9 +152,7 @@ class Settings(BaseSettings):
     telemetry_enabled: bool = False  # Record traces unless a flag says otherwise
     telemetry_storage_path: Path = Path("data/analytics")  # Telemetry directory; each run lies below it
     telemetry_lakes: Places = ()  # Lakes and other telemetry directories that are read together with it
-    bars_path: Path | None = Field(
-        None, validation_alias="TELEMETRY_BARS_PATH"
-    )  # Bars to draw trades on, SYMBOL.csv
+    bars_path: Path | None = Field(None, validation_alias="TELEMETRY_BARS_PATH")  # Folder of SYMBOL.csv
     telemetry_sample_rate: Fraction = 1.0  # Share of rows a backtest keeps
     telemetry_include_features: bool = True  # Write the inputs of each prediction
     telemetry_max_file_size_mb: Annotated[float, Field(gt=0)] = 50.0  # Size at which a segment is closed
@@ -173,21 +171,15 @@ class Settings(BaseSettings):
 
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
-    notify_urls_file: Path | None = Field(
-        None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE"
-    )  # One address a line
-    notify_quiet_hours: QuietHours = Field(
-        "", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS"
-    )  # "22:00-07:00"
+    notify_urls_file: Path | None = Field(None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE")  # One a line
+    notify_quiet_hours: QuietHours = Field("", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS")  # No message
     notify_quiet_pass: Literal["nothing", "degraded", "critical"] = Field(
         "nothing", validation_alias="TELEMETRY_NOTIFY_QUIET_PASS"
     )  # What does not wait
     notify_least: Literal["info", "warning", "critical"] = Field(
         "warning", validation_alias="TELEMETRY_NOTIFY_LEAST"
     )  # Alerts that are less loud are not told
-    notify_page_url: str = Field(
-        "", validation_alias="TELEMETRY_NOTIFY_PAGE_URL"
-    )  # Page that messages link to
+    notify_page_url: str = Field("", validation_alias="TELEMETRY_NOTIFY_PAGE_URL")  # That messages link to
 
     @field_validator("timezone")
     @classmethod
