@@ -166,9 +166,7 @@ class Settings(BaseSettings):
     telemetry_enabled: bool = False  # Record traces unless a flag says otherwise
     telemetry_storage_path: Path = Path("data/analytics")  # Telemetry directory; each run lies below it
     telemetry_lakes: Places = ()  # Lakes and other telemetry directories that are read together with it
-    bars_path: Path | None = Field(
-        None, validation_alias="TELEMETRY_BARS_PATH"
-    )  # Folder of bars as SYMBOL.csv, to draw trades on the price; None: not drawn
+    bars_path: Path | None = Field(None, validation_alias="TELEMETRY_BARS_PATH")  # Folder of SYMBOL.csv
     telemetry_sample_rate: Fraction = 1.0  # Share of rows a backtest keeps
     telemetry_include_features: bool = True  # Write the inputs of each prediction
     telemetry_max_file_size_mb: Annotated[float, Field(gt=0)] = 50.0  # Size at which a segment is closed
@@ -189,12 +187,8 @@ class Settings(BaseSettings):
 
     # Messages, see `trade_telemetry.judgement.outbox`; the addresses are secrets
     notify_urls: Urls = Field((), validation_alias="TELEMETRY_NOTIFY_URLS")  # Addresses as apprise has them
-    notify_urls_file: Path | None = Field(
-        None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE"
-    )  # A file with one address a line
-    notify_quiet_hours: QuietHours = Field(
-        "", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS"
-    )  # "22:00-07:00": messages wait
+    notify_urls_file: Path | None = Field(None, validation_alias="TELEMETRY_NOTIFY_URLS_FILE")  # One a line
+    notify_quiet_hours: QuietHours = Field("", validation_alias="TELEMETRY_NOTIFY_QUIET_HOURS")  # No message
     notify_quiet_pass: Literal["nothing", "degraded", "critical"] = Field(
         "nothing", validation_alias="TELEMETRY_NOTIFY_QUIET_PASS"
     )  # What does not wait
@@ -206,7 +200,7 @@ class Settings(BaseSettings):
     @field_validator("bars_path", "telemetry_workers", "telemetry_scheduler", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:  # an empty variable of the environment names nothing
-        return value or None
+        return None if value == "" else value
 
     @field_validator("as_of", mode="before")
     @classmethod

@@ -84,12 +84,12 @@ def content_of(
     parts = (crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in arrays.values())
     return (*known, crc32(repr(words).encode(errors="replace")), *parts)
 
-# %% ../../nbs/dashboard/11_cache.ipynb #page-cache
+# %% ../../nbs/dashboard/11_cache.ipynb #healths
 Healths = tuple[
     dict[str, HealthEntry], DeskEntry | None, Mapping[str, Health]
 ]  # By strategy, all of them, and what the monitor said
 
-
+# %% ../../nbs/dashboard/11_cache.ipynb #page-cache
 class PageCache:
     "What one page knows already. It keeps answers, and rows only while it answers: these would be kept alive by it."
 
