@@ -40,10 +40,10 @@ from ..store.runs import LoadReport, RunFacts, RunInfo, ledger_facts, trusted_le
 from ..store.store import KeptRows, TraceStore, runs_of
 
 # %% auto #0
-__all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'Months', 'LARGE_BYTES', 'ROW_BYTES', 'plain_bytes',
+__all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'Months', 'ByRun', 'LARGE_BYTES', 'ROW_BYTES', 'plain_bytes',
            'kept_as_rows', 'taken_of', 'knows_sums', 'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns',
            'FoldedSources', 'with_folded', 'months_of', 'LakeRows', 'RowFiles', 'files_for', 'chosen_runs',
-           'chosen_lake', 'FoldedStore', 'is_large', 'open_store']
+           'chosen_lake', 'sorted_files', 'FoldedStore', 'is_large', 'open_store']
 
 # %% ../../nbs/scale/06_folded_store.ipynb #kept-as-rows
 ROWS_BYTES = 64 << 20  # Of trace files whose rows are in memory, 0.2 M rows
@@ -79,7 +79,7 @@ def kept_as_rows(
             left -= size
     return chosen
 
-
+# %% ../../nbs/scale/06_folded_store.ipynb #taken-of
 def taken_of(
     seen: Iterable[SeenLake],  # Lakes
 ) -> dict[
@@ -445,6 +445,24 @@ def chosen_lake(
     corrected = any(runs[name].corrected for name in own.values())
     return LakeRows(seen.lake.address, own, frozenset(seen.without), ("", "") if corrected else months)
 
+# %% ../../nbs/scale/06_folded_store.ipynb #sorted-files
+ByRun = dict[str, list[FoundFile]]
+
+
+def sorted_files(
+    found: Iterable[FoundFile],  # Trace files, in the order in which they count
+    roots: Sequence[Path],  # Where they were looked for
+) -> tuple[dict[Path, ByRun], ByRun, dict[str, os.stat_result]]:  # By root and run, by run; facts by key
+    "Sort files; one that has gone in the meantime is left out."
+    by_root: dict[Path, ByRun] = {root: {} for root in roots}
+    by_run, stats = ByRun(), dict[str, os.stat_result]()
+    for place in found:
+        with suppress(OSError):
+            stats[place.key] = os.stat(place.path)
+            by_run.setdefault(place.run, []).append(place)
+            by_root.setdefault(root_of(place.directory, roots), {}).setdefault(place.run, []).append(place)
+    return by_root, by_run, stats
+
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):
     "Trace files below some paths, lakes among them: live runs as rows, the others as states."
@@ -476,15 +494,7 @@ class FoldedStore(TraceStore):
         self._records = {
             run: [p for p in paths if p.name.startswith("run_")] for run, paths in beside.items()
         }
-        by_root: dict[Path, dict[str, list[FoundFile]]] = {root: {} for root in roots}
-        by_run, stats = dict[str, list[FoundFile]](), dict[str, os.stat_result]()
-        for place in found:
-            with suppress(OSError):
-                stats[place.key] = os.stat(place.path)
-                by_run.setdefault(place.run, []).append(place)
-                by_root.setdefault(root_of(place.directory, roots), {}).setdefault(place.run, []).append(
-                    place
-                )
+        by_root, by_run, stats = sorted_files(found, roots)
         booked, own = self.ledgers.refresh(beside), self.folded
         here = (
             kept_as_rows(by_run, stats, self.rows_bytes, taken_of(self.lakes.seen.values())) | own.unfoldable

@@ -25,7 +25,7 @@ from ..store.record_reader import BadRow
 
 # %% auto #0
 __all__ = ['INDEX', 'FORM', 'LeftOut', 'KnownFile', 'digest_of', 'known_of', 'Kept', 'left_out_of', 'row_of', 'mapped_state',
-           'KeptStates']
+           'write_state', 'KeptStates']
 
 # %% ../../nbs/scale/02_kept_states.ipynb #known-file
 @dataclass(frozen=True)
@@ -139,7 +139,10 @@ def _values(known: KnownFile) -> list[Any]:
 _COUNT = count()
 
 
-def _write_state(folder: Path, state: State) -> str:
+def write_state(
+    folder: Path,  # Where it is to lie; it exists
+    state: State,  # Any
+) -> str:  # Digest of its content: its name; OSError
     "Write a state under its digest."
     digest = blake2b(digest_size=16)
 
@@ -211,7 +214,7 @@ class KeptStates:
             return False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            name = _write_state(self.folder, kept.state) if kept.state.facts else ""
+            name = write_state(self.folder, kept.state) if kept.state.facts else ""
             told = {
                 "form": FORM,
                 "zone": self.zone,

@@ -20,7 +20,7 @@ import orjson
 
 from ..arrays import Ints
 from .folding import FoldedRun, NotFoldable, Sink, foldable, met_ids
-from .kept_states import FORM, INDEX, mapped_state
+from .kept_states import FORM, INDEX, mapped_state, write_state
 from trade_telemetry.scale.state import (
     Ids,
     Overlap,
@@ -70,7 +70,7 @@ class PartFolded:
     aside: tuple[TraceColumns, ...] = ()  # Rows of exits that were known to be twice
     unfoldable: frozenset[str] = frozenset()  # Runs that sums cannot hold
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #fold-lake-part
 def fold_lake_part(
     own: LakePart,  # What to fold
 ) -> PartFolded:  # LakeError where it is missing or is not what the manifest names
@@ -101,7 +101,7 @@ def fold_lake_part(
         again |= {run: np.concatenate(sink.again)} if sink.again else {}
     return PartFolded(states, again, tuple(aside), frozenset(unfoldable))
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #opened
 @lru_cache(maxsize=4)
 def _opened(address: str) -> Lake:
     "A lake whose manifests a worker reads once."
@@ -122,7 +122,7 @@ def one_by_one(
     "Fold here."
     return [fold(part) for part in parts]
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #fold-twice
 def fold_parts(
     parts: Sequence[LakePart],  # Of one lake
     work: Work = one_by_one,  # Who folds
@@ -142,7 +142,7 @@ def fold_parts(
         for place, one in zip(places, work(asked, fold_lake_part), strict=True):
             found[place] = one
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #again
 def _again(found: Sequence[PartFolded], unfoldable: Collection[str]) -> dict[str, Ids]:
     "Exits that are still twice, by run."
     ids = dict[str, list[Ids]]()
@@ -181,7 +181,7 @@ def _in_order(lake: Lake, aside: Sequence[TraceColumns]) -> TraceColumns:
     rank[[code for _, code in places]] = np.arange(len(places))
     return rows.take(np.argsort((rank[rows.source] << SHIFT) + rows.line, kind="stable"))
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #fold-lake-whole
 def fold_lake(
     lake: Lake,  # Any
     zone: str,  # Zone of the exit dates
@@ -212,7 +212,7 @@ def fold_lake(
             left.add(run)
     return folded, left
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #fold-run-of-lake
 def _folded_run(lake: Lake, zone: str, states: Sequence[State], aside: Sequence[TraceColumns]) -> FoldedRun:
     "States of a run and rows that were looked at together."
     if not aside:
@@ -247,7 +247,7 @@ def bad_of(
         LakeSource(lake.address, run, file), line, reason.replace(" #", f" {lake.address}#"), exit_us
     )
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #lake-kept
 @dataclass(frozen=True)
 class LakeKept:
     "What a lake says of its rows."
@@ -256,7 +256,7 @@ class LakeKept:
     runs: Mapping[str, FoldedRun] = field(default_factory=dict)  # By name in the lake
     unfoldable: frozenset[str] = frozenset()
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #load-kept
 def load_kept(
     lake: Lake,  # Any
     zone: str,  # Whose days are asked for
@@ -297,6 +297,19 @@ def load_kept(
 STALE_SECONDS = 3600.0  # So old is a state that nobody reads any more
 
 
+def _written(lake: Lake, folder: str, state: State) -> str:
+    "Write a state, piece by piece where that can be; its name."
+    if not state.facts:
+        return ""
+    if isinstance(lake.place, Folder):
+        (lake.place.path / folder).mkdir(parents=True, exist_ok=True)
+        return write_state(lake.place.path / folder, state)
+    data = state_bytes(state)
+    name = blake2b(data, digest_size=16).hexdigest()
+    lake.place.write(f"{folder}/{name}.state", data)
+    return name
+
+# %% ../../nbs/scale/05_lake_states.ipynb #save-kept
 def save_kept(
     lake: Lake,  # Any
     zone: str,  # Of the states
@@ -305,10 +318,7 @@ def save_kept(
     "Write what is known: the state first, then the index that makes it count."
     folder = f"states/{quote(zone, safe='')}"
     state = runs_together(own.state for own in kept.runs.values())
-    data = state_bytes(state) if state.facts else b""
-    name = blake2b(data, digest_size=16).hexdigest() if data else ""
-    if data:
-        lake.place.write(f"{folder}/{name}.state", data)
+    name = _written(lake, folder, state)
     lists = {
         kind: {
             run: [left_of(lake, row) for row in rows]
@@ -405,7 +415,7 @@ class LakeStates:
             names.get(run, run) for run in odd
         }
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #joined
 def joined(
     own: FoldedRun,  # Rows of a run
     other: FoldedRun,  # More of it
@@ -432,7 +442,7 @@ def renamed(
     )  # fmt: skip
     return replace(own, state=with_parts(state, {(new, *owner[1:]): part for owner, part in s.parts.items()}))
 
-
+# %% ../../nbs/scale/05_lake_states.ipynb #keep-states
 def keep_states(
     place: LakePlace,  # A lake that was just written to
     timezone: tzinfo,  # Zone of the exit dates, one with a name: others are not kept
