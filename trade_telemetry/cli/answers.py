@@ -37,7 +37,8 @@ from ..wording import SIGNS, interval_name, listed, plain_text, plural
 
 # %% auto #0
 __all__ = ['WHY', 'nothing_judged', 'metrics_answer', 'cut', 'cuts_answer', 'sides_answer', 'pairs_answer', 'live_answer',
-           'find_alerts', 'find_health', 'alerts_answer', 'check_answer', 'judge', 'joined', 'with_missing']
+           'find_alerts', 'find_health', 'find_both', 'alerts_answer', 'check_answer', 'judge', 'joined',
+           'with_missing']
 
 # %% ../../nbs/cli/05_answers.ipynb #nothing
 def nothing_judged(
@@ -194,12 +195,13 @@ def live_answer(
 def find_alerts(
     reading: Reading,  # What is live; without a run of its own
     rules: Path | None = None,  # Alert rules; None: alerts.yaml in the directory, else the defaults
+    health: Mapping[str, Health] | None = None,  # What the monitor said under these rules; None: it is asked
 ) -> AlertReport:  # What is on and what was on lately
     "Judge what is live now."
     from trade_telemetry.judgement.alerts import alert_report
 
     asked = find_rules(reading.settings) if rules is None else load_rules(rules)
-    return alert_report(reading.view, reading.settings, rules=asked, runs=reading.store.runs())
+    return alert_report(reading.view, reading.settings, rules=asked, runs=reading.store.runs(), health=health)
 
 
 def find_health(
@@ -215,6 +217,17 @@ def find_health(
     if "lost_skill" in asked.disabled:
         return None
     return health_of(reading.view, reading.settings, watch.apply(asked), find=find)
+
+
+def find_both(
+    reading: Reading,  # What is live; without a run of its own
+    rules: Path | None = None,  # As `find_alerts`
+    find: bool = False,  # As `find_health`
+    watch: Watch = Watch(),  # As `find_health`; alerts are judged by the rules alone
+) -> tuple[AlertReport, dict[str, Health] | None]:  # As both
+    "Ask both, the monitor once where that is enough."
+    health = find_health(reading, rules, find, watch)
+    return find_alerts(reading, rules, health if watch == Watch() else None), health
 
 # %% ../../nbs/cli/05_answers.ipynb #unjudged
 def _unjudged(reading: Reading, judged: Iterable[str], health: Mapping[str, Health] | None) -> dict[str, str]:
@@ -276,8 +289,7 @@ def check_answer(
     verbose: bool = False,  # As `alerts_answer`
 ) -> Answer:  # As `alerts_answer`
     "Judge what is live now, and say it."
-    health = find_health(reading, rules, find, watch)
-    return alerts_answer(reading, find_alerts(reading, rules), health, verbose)
+    return alerts_answer(reading, *find_both(reading, rules, find, watch), verbose)
 
 # %% ../../nbs/cli/05_answers.ipynb #judge-answers
 def judge(

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from trade_telemetry.cli.answers import (
     alerts_answer,
     cuts_answer,
-    find_alerts,
-    find_health,
+    find_both,
     live_answer,
     metrics_answer,
     pairs_answer,
@@ -93,9 +92,7 @@ def numbers_answer(
     from trade_telemetry.judgement.gauges import Figures
 
     needs("prometheus_client", "metrics")
-    found = numbers_of(
-        reading, find_alerts(reading), find_health(reading), Figures(reading.settings.timezone)
-    )
+    found = numbers_of(reading, *find_both(reading), Figures(reading.settings.timezone))
     text = prometheus_text(found)
     if out is not None:
         write_text(out, text)
@@ -245,8 +242,7 @@ def check(
             present_only(settings, flag_name)
     with at_work(workers_of(settings)):
         box, reading = outbox_of(settings, notify), read(settings, choice)
-        report = find_alerts(reading, rules)
-        health = find_health(reading, rules, find=output.as_json or verbose, watch=watch)
+        report, health = find_both(reading, rules, output.as_json or verbose, watch)
         answer = with_missing(alerts_answer(reading, report, health, verbose), reading)
     code = deliver(answer, output.as_json)
     said = tell_command(hook, answer, report, health)

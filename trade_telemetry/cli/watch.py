@@ -17,7 +17,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from .answers import alerts_answer, find_alerts, find_health
+from .answers import alerts_answer, find_both
 from .common import Answer, Reading, present_only, settings_of
 from .flags import Choice, Gauges, Hook, Notify, PrecisionLine, RulesFile, Watch
 from .judge import numbers_of, outbox_of, seen_by, tell_command
@@ -99,7 +99,7 @@ class Watcher:
             os.scandir(folder).close()
         self.store.refresh()
         reading = Reading(self.settings, self.store, self.choice)
-        report, health = find_alerts(reading, self.rules), find_health(reading, self.rules, watch=self.watch)
+        report, health = find_both(reading, self.rules, watch=self.watch)
         answer, seen = alerts_answer(reading, report, health), seen_by(reading, report, health)
         found, self.told = changes(self.told or Memory(), seen, now.isoformat(timespec="seconds"))
         said = tell_command(self.hook, answer, report, health) if self.hook.on_alert else []
