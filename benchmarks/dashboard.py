@@ -296,7 +296,7 @@ def main() -> int:
         show_load("2,000 traces, cold", *loads(browser, small, False, args.repeats), 3.0)
         found = answers(browser, small, args.repeats)
         write_traces(large, args.rows)
-        show_load(f"{args.rows:,} traces, warm", *loads(browser, large, True, min(args.repeats, 3)), 3.0)
+        show_load(f"{args.rows:,} traces, warm", *loads(browser, large, True, min(args.repeats, 3)), 2.0)
         browser.close()
     print(f"\n{'once it is open':26}{'median':>8}{'least':>8}{'target':>8}{'CPU kernel':>13}")
     for name, what, target in (
