@@ -314,10 +314,8 @@ def _finding(watched: Watchable, reading: Reading, draw: bool, folder: Path | No
         return NOTHING_FOUND
     budget = reading.budget / (1 if len(reading.streams) == 1 else 2)
     past, live = first.reference_counts > 0, first.counts[first.counts > 0]
-    per_day = float(live.mean()) if len(live) else 1.0
-    return find_days(
-        first.reference_sums[past], first.reference_counts[past], per_day, budget, draw, folder, tried
-    )
+    per_day, promised = float(live.mean()) if len(live) else 1.0, first.reference_sums[past]
+    return find_days(promised, first.reference_counts[past], per_day, budget, draw, folder, tried)
 
 
 def _sharing(strategies: Sized, rules: AlertRules) -> int:
