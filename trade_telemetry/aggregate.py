@@ -39,10 +39,10 @@ from trade_telemetry.aggregate_form import (
 from .timezones import date_of_day
 
 # %% auto #0
-__all__ = ['Ints', 'Floats', 'Bools', 'LOW', 'MASK', 'HALF', 'UNITS', 'Bins', 'Facts', 'wide_of', 'sum_wide', 'total_of',
-           'floats_of', 'Aggregate', 'WithoutBins', 'bins_wait', 'empty', 'described', 'used_words', 'arranged',
-           'merge', 'take', 'restrict', 'forget', 'document_of_aggregate', 'aggregate_of_document', 'Read', 'read',
-           'from_bytes', 'aggregate_of_lines', 'Ledgers', 'covers']
+__all__ = ['Ints', 'Floats', 'Bools', 'LOW', 'MASK', 'HALF', 'UNITS', 'Bins', 'PIECE', 'Facts', 'wide_of', 'sum_wide', 'total_of',
+           'floats_of', 'Aggregate', 'WithoutBins', 'bins_wait', 'empty', 'described', 'added_bins', 'bins_under',
+           'used_words', 'arranged', 'merge', 'take', 'restrict', 'forget', 'document_of_aggregate',
+           'aggregate_of_document', 'Read', 'read', 'from_bytes', 'aggregate_of_lines', 'Ledgers', 'covers']
 
 # %% ../nbs/14_aggregate.ipynb #wide
 Ints = npt.NDArray[np.int64]
@@ -178,7 +178,7 @@ class Aggregate:
         return described(self)
 
 # %% ../nbs/14_aggregate.ipynb #lazy-bins
-Bins = Callable[[], tuple[Ints, Ints]]  # Makes both histograms
+Bins = Callable[[bool, Ints], Ints]  # Makes the histogram of claims, else of returns, as `bins_under`
 
 
 class WithoutBins(Aggregate):
@@ -194,8 +194,8 @@ class WithoutBins(Aggregate):
     def __getattr__(self, name: str) -> Any:
         if name not in ("return_bins", "confidence_bins") or "bins" not in self.__dict__:
             raise AttributeError(name)
-        returns, claims = self.__dict__["bins"]()
-        self.__dict__.update(return_bins=returns, confidence_bins=claims)
+        lines = np.arange(len(self), dtype=np.int64)
+        self.__dict__[name] = self.__dict__["bins"](name == "confidence_bins", lines)
         return self.__dict__[name]
 
     def __reduce__(self) -> tuple[type[Aggregate], tuple[Any, ...]]:
@@ -207,7 +207,7 @@ def bins_wait(
     *some: Aggregate,  # Any
 ) -> bool:  # Are the histograms of one of them not made yet?
     "Ask whether histograms wait."
-    return any("return_bins" not in part.__dict__ for part in some)
+    return any(name not in vars(part) for part in some for name in ("return_bins", "confidence_bins"))
 
 # %% ../nbs/14_aggregate.ipynb #empty
 def empty() -> Aggregate:
@@ -266,15 +266,74 @@ def _add_bins(bins: Ints, line: Ints) -> Ints:
     sums = np.add.reduceat(bins[2:].take(order, axis=1), starts, axis=1)
     return np.concatenate([keys.take(order[starts], axis=1), sums])
 
+# %% ../nbs/14_aggregate.ipynb #added-bins
+PIECE = 1 << 19  # Entries that are worked on at a time
+
+
+def _small_sums(bins: Ints) -> Ints:
+    "Entries of a histogram in any order, equal ones added, in order."
+    if not bins.shape[1]:
+        return bins
+    low = bins[:2].min(axis=1)
+    height, width = (bins[:2].max(axis=1) - low + 1).tolist()
+    if height * width > 8 * bins.shape[1] + 4096:
+        return _add_bins(bins, np.arange(bins[0].max() + 1))
+    key = (bins[0] - low[0]) * width + (bins[1] - low[1])
+    marks = np.zeros(height * width, dtype=np.bool_)
+    marks[key] = True
+    there, table = np.flatnonzero(marks), np.zeros((len(bins) - 2, height * width), dtype=np.int64)
+    for own, values in zip(table, bins[2:], strict=True):
+        np.add.at(own, key, values)
+    return np.stack([there // width + low[0], there % width + low[1], *table[:, there]])
+
+
+def added_bins(
+    bins: Sequence[npt.NDArray[Any]],  # Line, bin and what is counted, in any integer type; lines ascending
+    line: Ints,  # New number of each line; -1: left out
+) -> Ints:  # Under the new numbers: equal ones added, in order
+    "Add up a histogram under other line numbers."
+    rest, asked, found = np.zeros((len(bins), 0), dtype=np.int64), np.flatnonzero(line >= 0), list[Ints]()
+    if not len(asked) or not len(bins[0]):
+        return rest
+    ends = np.minimum(asked[[0, -1]], np.iinfo(bins[0].dtype).max).astype(bins[0].dtype)
+    first, end = np.searchsorted(bins[0], ends[0]), np.searchsorted(bins[0], ends[1], side="right")
+    rising = bool((np.diff(line[asked]) > 0).all())
+    least = np.minimum.accumulate(np.where(line < 0, NEVER, line)[::-1])[::-1]  # from this line on
+    for start in range(int(first), int(end), PIECE):
+        some = slice(start, min(start + PIECE, int(end)))
+        own = line[bins[0][some]]
+        piece = np.stack([own, *(part[some] for part in bins[1:])])
+        piece = piece if (own >= 0).all() else piece.compress(own >= 0, axis=1)
+        rest = piece if rising else _small_sums(np.concatenate([rest, piece], axis=1))
+        over = NEVER if rising or some.stop == end else least[bins[0][some.stop]]
+        done = np.searchsorted(rest[0], over)
+        found, rest = [*found, rest[:, :done]], rest[:, done:]
+    return np.concatenate([*found, rest], axis=1)
+
+
+def bins_under(
+    aggregate: Aggregate,  # Any
+    claims: bool,  # The histogram of the claims, else of the returns?
+    line: Ints,  # New number of each line, shape (m,); -1: left out
+) -> Ints:  # As a histogram of lines of these numbers
+    "Ask for a histogram under other line numbers."
+    name = "confidence_bins" if claims else "return_bins"
+    if name in vars(aggregate):
+        return added_bins(getattr(aggregate, name), line)
+    found: Ints = vars(aggregate)["bins"](claims, line)
+    return found
+
 # %% ../nbs/14_aggregate.ipynb #binned
 Facts = tuple[Any, Any, Any, Any, Any, Any]  # Fields of an aggregate before its histograms
 
 
-def _binned(parts: Facts, of: Aggregate, bins: Bins) -> Aggregate:
-    "An aggregate with its histograms, or with what makes them where those of the other wait."
-    if bins_wait(of):
-        return WithoutBins.of(*parts, zones=of.zones, missing=of.missing, bins=bins)
-    return Aggregate(*parts, *bins(), of.zones, of.missing)
+def _waiting(parts: Facts, of: Aggregate, line: Ints) -> Aggregate:
+    "Some lines of an aggregate under new numbers, their histograms made when somebody asks."
+
+    def bins(claims: bool, new: Ints) -> Ints:
+        return bins_under(of, claims, np.where(line < 0, -1, new[line]))
+
+    return WithoutBins.of(*parts, zones=of.zones, missing=of.missing, bins=bins)
 
 # %% ../nbs/14_aggregate.ipynb #used-words
 def used_words(
@@ -312,7 +371,10 @@ def arranged(
         np.stack([np.minimum.reduceat(first, starts), np.maximum.reduceat(last, starts)]),
         np.bitwise_or.reduceat(a.bits[order], starts),
     )  # fmt: skip
-    return _binned(parts, a, lambda: (_add_bins(a.return_bins, line), _add_bins(a.confidence_bins, line)))
+    if bins_wait(a):
+        return _waiting(parts, a, line)
+    bins = _add_bins(a.return_bins, line), _add_bins(a.confidence_bins, line)
+    return Aggregate(*parts, *bins, a.zones, a.missing)
 
 # %% ../nbs/14_aggregate.ipynb #merge
 def merge(
@@ -340,8 +402,20 @@ def merge(
     zones = tuple(sorted({zone for part in some for zone in part.zones}))
     facts = tuple(map(tuple, words)), np.concatenate([np.stack(keys), rest]), counts, sums, exits, bits
     if bins_wait(*some):
-        return arranged(WithoutBins.of(*facts, zones=zones, missing=missing, bins=lambda: _joined_bins(some)))
+        return arranged(WithoutBins.of(*facts, zones=zones, missing=missing, bins=_bins_beside(some)))
     return arranged(Aggregate(*facts, *_joined_bins(some), zones, missing))
+
+
+def _bins_beside(some: Sequence[Aggregate]) -> Bins:
+    "What makes the histograms of several aggregates, lines one after the other."
+    starts = np.cumsum([0, *map(len, some)])
+
+    def bins(claims: bool, line: Ints) -> Ints:
+        owned = zip(some, np.split(line, starts[1:-1]), strict=True)
+        found = np.concatenate([bins_under(part, claims, own) for part, own in owned], axis=1)
+        return _add_bins(found, np.arange(found[0].max(initial=-1) + 1))
+
+    return bins
 
 
 def _joined_bins(some: Sequence[Aggregate]) -> tuple[Ints, Ints]:
@@ -376,11 +450,10 @@ def take(
     keys = a.keys.take(kept, axis=1)
     pairs = [used_words(words, codes) for words, codes in zip(a.words, keys, strict=False)]
     keys = np.concatenate([np.stack([codes for _, codes in pairs]), keys[4:]])
-    return _binned(
-        (tuple(words for words, _ in pairs), keys, counts, sums, exits, bits),
-        a,
-        lambda: (own(a.return_bins), own(a.confidence_bins)),
-    )
+    facts = tuple(words for words, _ in pairs), keys, counts, sums, exits, bits
+    if bins_wait(a):
+        return _waiting(facts, a, np.where(mask, line, -1))
+    return Aggregate(*facts, own(a.return_bins), own(a.confidence_bins), a.zones, a.missing)
 
 # %% ../nbs/14_aggregate.ipynb #restrict
 def restrict(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from math import nan
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..aggregate import Aggregate, floats_of, restrict, sum_wide
+from ..aggregate import Aggregate, bins_under, bins_wait, floats_of, restrict, sum_wide
 from ..aggregate_form import BIN_WIDTH, ONE, OUTSIDE_BIN, PERCENT, STEPS, SUMS
 from ..arrays import Bools, Floats, Ints
 from .alert_rules import Judged
@@ -76,18 +77,44 @@ def bin_middles(
     return np.asarray(np.sign(number) * middle, dtype=np.float64)
 
 
+_BY_DAY: WeakKeyDictionary[Aggregate, tuple[Ints, Ints]] = WeakKeyDictionary()
+
+
+def _returns_by_day(calls: Aggregate) -> tuple[Ints, Ints]:
+    "Strategy and date of each day, ascending, and the histogram of the returns by these days."
+    if calls not in _BY_DAY:
+        strategy, day = calls.key("strategy"), calls.key("day")
+        low = int(day.min(initial=0))
+        span = int(day.max(initial=0)) - low + 1
+        days, line = np.unique(strategy * span + (day - low), return_inverse=True)
+        _BY_DAY[calls] = np.stack([days // span, days % span + low]), bins_under(calls, False, line)
+    return _BY_DAY[calls]
+
+
 def return_cases(
     calls: Aggregate,  # LONG and SHORT calls
     strategy: str,  # Its name
 ) -> Cases:  # Returns in percent
     "Score calls by their returns."
-    line, number, closes = calls.return_bins
-    first, end = np.searchsorted(line, lines_of(calls, strategy))
+    days, (at, number, closes) = _returns_by_day(calls)
+    if strategy not in calls.strategies:
+        return Cases(at[:0], closes[:0], bin_middles(number[:0]))
+    code = calls.strategies.index(strategy)
+    first, end = np.searchsorted(at, np.searchsorted(days[0], [code, code + 1]))
     own = slice(int(first), int(end))
-    return Cases(calls.key("day")[line[own]], closes[own], bin_middles(number[own]))
+    return Cases(days[1][at[own]], closes[own], bin_middles(number[own]))
 
 # %% ../../nbs/judgement/16_streams.ipynb #claim-cases
 SUREST = 0.98  # Confidence beyond which no claim is taken at its word
+
+
+def _claims_of(claims: Aggregate, first: int, end: int) -> Ints:
+    "The histogram of some lines; where it waits and these are a good part of all, that of the others is not made."
+    if bins_wait(claims) and 8 * (end - first) > len(claims):
+        line = np.arange(len(claims), dtype=np.int64)
+        return bins_under(claims, True, np.where((line >= first) & (line < end), line, -1))
+    at, stop = np.searchsorted(claims.confidence_bins[0], [first, end])
+    return claims.confidence_bins[:, int(at) : int(stop)]
 
 
 def claim_cases(
@@ -95,10 +122,7 @@ def claim_cases(
     strategy: str,  # Its name
 ) -> Cases:  # Log scores in nats, at least log(1 - SUREST)
     "Score calls by the confidence that was stated."
-    line, number, count, excess = claims.confidence_bins
-    first, end = np.searchsorted(line, lines_of(claims, strategy))
-    own = slice(int(first), int(end))
-    line, number, count, excess = line[own], number[own], count[own], excess[own]
+    line, number, count, excess = _claims_of(claims, *lines_of(claims, strategy))
     stated = np.clip((number * BIN_WIDTH + excess / count) / ONE, 1 - SUREST, SUREST)
     right = claims.key("called")[line] == claims.key("actual")[line]
     return Cases(claims.key("day")[line], count, np.log(np.where(right, stated, 1 - stated)))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from ..aggregate import Aggregate, WithoutBins, merge
+from ..aggregate import Aggregate, WithoutBins, added_bins, merge
 from ..aggregate_form import COUNTS, WORDS, plain_name
 from ..arrays import Bools, Ints
 from ..metrics.aggregates import firsts_of, fold_rows, joined_ranks
@@ -514,15 +514,14 @@ class _Arrays:
 
 def _sums(arrays: _Arrays, part: Sequence[Any]) -> Aggregate:
     "The next sum, whose histograms wait until somebody asks."
-    _, _, _, words, zones, missing, m, returns, claims = part
+    _, _, _, words, zones, missing, m, _, _ = part
     keys, counts, sums, exits, bits = (
         arrays.rows(*shape) for shape in ((7, m), (8, m), (2, 10, m), (2, m), (1, m))
     )
     views = [arrays.next() for _ in range(7)]
 
-    def bins() -> tuple[Ints, Ints]:
-        wide = [view.astype(np.int64) for view in views]
-        return np.stack(wide[:3]).reshape(3, returns), np.stack(wide[3:]).reshape(4, claims)
+    def bins(claims: bool, line: Ints) -> Ints:
+        return added_bins(views[3:] if claims else views[:3], line)
 
     names = tuple(tuple(own) for own in words)
     return WithoutBins.of(
