@@ -186,7 +186,7 @@ def test_a_lost_edge_is_degraded_with_its_day_its_size_and_its_stream() -> None:
 
 
 def test_the_alarm_of_a_loss_that_lasts_stays_on_and_keeps_its_day() -> None:
-    """Neither renewed correlations nor the thinned beginnings are a recovery; by a fall of the path ten of sixteen cleared."""
+    """Neither renewed correlations nor the thinned beginnings are a recovery; by a fall of the path six of sixteen cleared."""
     read = states(IID, range(16), np.where(np.arange(260) < 60, 0.6, 0.35))
     alarms = [r.streams[0].alarm for r in read]
     off = sum(not alarm[np.argmax(alarm) :].all() for alarm in alarms if alarm.any())
