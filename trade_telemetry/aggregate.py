@@ -266,7 +266,7 @@ def _add_bins(bins: Ints, line: Ints) -> Ints:
     sums = np.add.reduceat(bins[2:].take(order, axis=1), starts, axis=1)
     return np.concatenate([keys.take(order[starts], axis=1), sums])
 
-# %% ../nbs/14_aggregate.ipynb #added-bins
+# %% ../nbs/14_aggregate.ipynb #small-sums
 PIECE = 1 << 19  # Entries that are worked on at a time
 
 
@@ -286,7 +286,7 @@ def _small_sums(bins: Ints) -> Ints:
         np.add.at(own, key, values)
     return np.stack([there // width + low[0], there % width + low[1], *table[:, there]])
 
-
+# %% ../nbs/14_aggregate.ipynb #added-bins
 def added_bins(
     bins: Sequence[npt.NDArray[Any]],  # Line, bin and what is counted, in any integer type; lines ascending
     line: Ints,  # New number of each line; -1: left out
@@ -310,7 +310,7 @@ def added_bins(
         found, rest = [*found, rest[:, :done]], rest[:, done:]
     return np.concatenate([*found, rest], axis=1)
 
-
+# %% ../nbs/14_aggregate.ipynb #bins-under
 def bins_under(
     aggregate: Aggregate,  # Any
     claims: bool,  # The histogram of the claims, else of the returns?
@@ -405,7 +405,7 @@ def merge(
         return arranged(WithoutBins.of(*facts, zones=zones, missing=missing, bins=_bins_beside(some)))
     return arranged(Aggregate(*facts, *_joined_bins(some), zones, missing))
 
-
+# %% ../nbs/14_aggregate.ipynb #bins-beside
 def _bins_beside(some: Sequence[Aggregate]) -> Bins:
     "What makes the histograms of several aggregates, lines one after the other."
     starts = np.cumsum([0, *map(len, some)])
