@@ -282,7 +282,7 @@ def test_a_beat_that_finds_nothing_new_computes_nothing(
     page, _ = make_page(analytics)
     page.clock.beat = 1
     page.clock.beat = 2
-    for name in ("figures.measure", "figures.live_vs_backtest", "state.alert_report", "state.steps_of"):
+    for name in ("figures.measure", "figures.live_vs_backtest", "state_parts.alert_report", "state.steps_of"):
         monkeypatch.setattr(f"trade_telemetry.dashboard.{name}", None)
     page.clock.beat = 3
     assert page.shown is not None

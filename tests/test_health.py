@@ -217,7 +217,7 @@ drawn = []
 def counted(module, name):
     real = getattr(module, name)
     setattr(module, name, lambda *a, **k: drawn.append(name) or real(*a, **k))
-counted(bar, "draw_bar"), counted(health, "expected_days"), counted(health, "limit_days")
+counted(bar, "draw_bar"), counted(bar, "expected_days"), counted(bar, "limit_days")
 from trade_telemetry.cli.main import main
 main(["check", "--verbose", "--telemetry-dir", sys.argv[1]])
 print("drawn:", len(drawn))
@@ -285,7 +285,7 @@ def test_a_degraded_strategy_alone_ends_check_with_1(
 
 def forget(folder: Path | None = None) -> None:
     "Begin as a process that knows nothing; of `folder` what is on disk goes, too."
-    for memory in (bar._drawn, asked._found, asked._readings):
+    for memory in (bar._drawn, bar._found, asked._readings):
         memory.clear()
     answers_of.cache_clear()
     if folder is not None:

@@ -5,6 +5,7 @@
 # %% ../../nbs/scale/05_lake_states.ipynb #imports
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -103,9 +104,13 @@ def fold_lake_part(
 
 # %% ../../nbs/scale/05_lake_states.ipynb #opened
 @lru_cache(maxsize=4)
-def _opened(address: str) -> Lake:
-    "A lake whose manifests a worker reads once."
+def _opened_here(address: str, folder: str) -> Lake:
     return Lake(address)
+
+
+def _opened(address: str) -> Lake:
+    "A lake whose manifests a worker reads once; a relative path is another one in another folder."
+    return _opened_here(address, os.getcwd())
 
 
 def _counts(one: Range, own: LakePart) -> bool:

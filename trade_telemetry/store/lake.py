@@ -5,6 +5,7 @@
 # %% ../../nbs/store/12_lake.ipynb #imports
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -238,8 +239,13 @@ def read_part(
 
 # %% ../../nbs/store/12_lake.ipynb #lake-at
 @lru_cache(maxsize=16)
-def _opened(address: str) -> Lake:
+def _opened_here(address: str, folder: str) -> Lake:
     return Lake(address)
+
+
+def _opened(address: str) -> Lake:
+    "A lake that was opened once; a relative path means another one in another folder."
+    return _opened_here(address, os.getcwd())
 
 
 def lake_at(
