@@ -114,7 +114,7 @@ def test_a_store_of_states_ranks_as_a_store_of_rows_and_reads_no_row(sweep: Path
         store.refresh()
         answers.append(rank(trials_of(store.columns, store.runs())))
     assert repr(answers[0]) == repr(answers[1])
-    assert folded._rows_read == {}
+    assert folded._at_hand == {}
 
 
 def test_the_answer_is_the_same_for_every_executor(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

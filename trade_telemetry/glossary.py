@@ -174,6 +174,7 @@ _ROWS = (
     Term("corrections", "corrected rows", "count", 0, "Rows in whose place a later row of the same trade stands: the newest counts."),
     Term("mislabelled", "mislabeled rows", "count", 0, "Rows whose stored direction disagrees with their own prices."),
     Term("ignored_files", "ignored files", "count", 0, "Files with the right suffix that hold no traces."),
+    Term("heads", "lakes", "count", 0, "Lakes that were read, each with the head of its manifests."),
     Term("filtered", "rows not asked for", "count", 0, "Good rows of another strategy, symbol or date."),
     Term("closes", "closes", "count", 0, "Positions that were closed, sampled-out ones included."),
     Term("lost", "lost traces", "count", 0, "Closes that could not be recorded, counted where they were lost."),
