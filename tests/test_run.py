@@ -88,11 +88,20 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "trade_telemetry" / "share").mkdir(parents=True)
     (tmp_path / "trade_telemetry" / "share" / "conf.json").write_text("{}")
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for name in ("pip", "python", "trade-telemetry"):
+    for name in ("pip", "python", "trade-telemetry", "uv"):
         program = tmp_path / ".venv" / "bin" / name
         program.write_text(f'#!/bin/sh\necho {name} "$@" >> calls\n')
         program.chmod(0o755)
     return tmp_path
+
+
+def installs(group: str) -> list[str]:
+    """What an installation calls: uv is fetched, and installs."""
+    return [
+        "python -m pip config list",
+        "python -m pip install -qq --disable-pip-version-check uv>=0.5,<1",
+        f"uv pip install -q --python .venv/bin/python --compile-bytecode -e .[{group}]",
+    ]
 
 
 def calls(folder: Path) -> list[str]:
@@ -103,28 +112,48 @@ def calls(folder: Path) -> list[str]:
 
 
 def test_the_demo_installs_once_and_again_only_when_something_to_install_has_changed(checkout: Path) -> None:
-    install = "python -m pip install -qq --disable-pip-version-check -e .[dashboard]"
     assert run(checkout, "demo", "--port", "0").returncode == 0
-    assert calls(checkout) == [install, "trade-telemetry demo --port 0"]
+    assert calls(checkout) == [*installs("dashboard"), "trade-telemetry demo --port 0"]
     assert run(checkout, "demo").returncode == 0
     assert calls(checkout) == ["trade-telemetry demo"]
     (checkout / "trade_telemetry" / "share" / "conf.json").write_text('{"changed": true}')
     assert run(checkout, "dashboard").returncode == 0
-    assert calls(checkout) == [install, "trade-telemetry dashboard"]
+    assert calls(checkout) == [*installs("dashboard"), "trade-telemetry dashboard"]
 
 
 def test_the_docs_are_built_and_served_by_their_own_tool(checkout: Path) -> None:
     assert run(checkout, "docs", "--build").returncode == 0
-    assert calls(checkout) == [
-        "python -m pip install -qq --disable-pip-version-check -e .[dev]",
-        "python tools/docs.py --serve --build",
-    ]
+    assert calls(checkout) == [*installs("dev"), "python tools/docs.py --serve --build"]
+
+
+def test_pip_installs_where_uv_fails_and_says_so(checkout: Path) -> None:
+    (checkout / ".venv" / "bin" / "uv").write_text("#!/bin/sh\necho no wheel for this machine >&2; exit 1\n")
+    done = run(checkout, "demo")
+    assert done.returncode == 0
+    assert "installing with pip" in done.stderr
+    assert (checkout / ".venv" / "uv.log").read_text() == "no wheel for this machine\n"
+    pip = "python -m pip install -qq --disable-pip-version-check -e .[dashboard]"
+    assert calls(checkout)[2:] == [pip, "trade-telemetry demo"]
+
+
+def test_an_index_that_pip_is_told_of_is_not_passed_by(checkout: Path) -> None:
+    for told in (
+        "global.index-url='https://example.invalid/simple'",
+        ":env:.index-url='https://example.invalid'",
+    ):
+        (checkout / ".venv" / "bin" / "python").write_text(
+            f"""#!/bin/sh\necho python "$@" >> calls\ntest "$3" != config || echo "{told}"\n"""
+        )
+        (checkout / ".venv" / "installed-dashboard").unlink(missing_ok=True)
+        assert run(checkout, "demo").returncode == 0
+        pip = "python -m pip install -qq --disable-pip-version-check -e .[dashboard]"
+        assert calls(checkout) == ["python -m pip config list", pip, "trade-telemetry demo"]
 
 
 def test_all_checks_are_made_by_one_tool_and_options_reach_it(checkout: Path) -> None:
     fake(checkout, "chromium", "exit 0")
     assert run(checkout, "test", "-k", "clock").returncode == 0
-    assert calls(checkout)[1:] == ["python tools/checks.py -k clock"]
+    assert calls(checkout)[3:] == ["python tools/checks.py -k clock"]
 
 
 def test_a_failed_installation_is_not_remembered(checkout: Path) -> None:
