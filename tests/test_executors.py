@@ -319,3 +319,17 @@ def test_verbs_give_the_same_bytes_wherever_the_work_is_done(
             found.setdefault(verb[0], {})[way] = capsys.readouterr().out
     for told in found.values():
         assert len(told[""]) > 1000 and set(told.values()) == {told[""]}
+
+
+@pytest.mark.soak
+def test_the_report_has_the_same_bytes_wherever_the_work_is_done(
+    desk: Path, cluster: DaskPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADE_TELEMETRY_NOW", "2025-12-01T00:00Z")
+    found, address = set(), cluster.client.scheduler.address
+    for way in ([], ["local"], ["processes", "--workers", "1"], ["dask", "--scheduler", address]):
+        shutil.rmtree(desk / ".states", ignore_errors=True)
+        given = ["--executor", *way] if way else []
+        main(["report", "--telemetry-dir", str(desk), "--out", str(tmp_path / "report.html"), *given])
+        found.add((tmp_path / "report.html").read_bytes())
+    assert len(found) == 1 and len(found.pop()) > 100_000
