@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,14 +100,21 @@ def test_every_question_has_pictures_of_the_schema_that_fit_into_fifty_kilobytes
     assert (wall.view.pictures, wall.widget.children) == ("[]", ())
 
 
-def test_pictures_are_of_the_strategy_that_is_opened(tmp_path: Path) -> None:
+def test_pictures_are_of_the_strategy_that_is_opened_and_a_point_leads_to_its_trade(tmp_path: Path) -> None:
     page, wall = wall_of(desk_of_two(tmp_path))
+    wall.listen(page.ask)
     opened(page, "when")
     all_days = json.loads(wall.view.pictures)[0]["rows"]
     page.ask("strategy", "swing")
     opened(page, "when")
     own = json.loads(wall.view.pictures)[0]["rows"]
     assert sum(int(row[2]) for row in own) == 120 < sum(int(row[2]) for row in all_days)
+    points = wall.drawn["holding"]["data"]["series"][0]
+    wall.open("holding", {"seriesId": "s0", "dataIndex": 7, "value": points["points"][7]})
+    listed = (page.shown or {}).get("trades")
+    assert listed is not None and (page.query.tab, listed["total"]) == ("trades", 1)
+    assert listed["rows"][0]["trace_id"] == points["ids"][7]
+    assert round(listed["rows"][0]["return_pct"] or 0.0, 3) == round(points["points"][7][1], 3)
 
 
 # ---------------------------------------------------------------------------------- real Voilà, real Chromium
@@ -212,6 +221,18 @@ def test_a_table_is_sorted_here_its_names_are_text_and_its_rows_can_be_saved(
         expect(page.locator(".tt-taken").first).to_have_text(f"Symbol = {EVIL}×")
         expect(page.locator(".tt-all tbody td:nth-child(2)").first).to_contain_text("<img")
         assert page.evaluate("window.hacked") is None
+        chart = page.locator(".tt-picture").filter(has_text="worst move against")
+        chart.scroll_into_view_if_needed()
+        place = chart.locator("svg path[fill='var(--tt-good)']").first.bounding_box()
+        assert place is not None
+        for _ in range(20):  # the chart learns that clicks are wanted after it is drawn
+            page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+            with suppress(AssertionError):
+                expect(page.locator(".tt-taken").first).to_have_text(
+                    re.compile("^Id = [0-9a-f]{16}×$"), timeout=500
+                )
+                break
+        expect(page.locator(".tt-all tbody tr")).to_have_count(1)
         assert seen.complaints == []
 
 

@@ -67,7 +67,8 @@ def sum_wide(
 ) -> Ints:  # Shape (2, …, g); OverflowError beyond 2^122
     "Add neighbors, groups of lines at a time."
     high, low = wide
-    if high.size and float(np.add.reduceat(np.abs(high, dtype=np.float64), starts, axis=-1).max()) >= 2.0**62:
+    far = high.size and max(int(high.max()), -int(high.min())) * high.shape[-1] >= 1 << 62  # seldom
+    if far and float(np.add.reduceat(np.abs(high, dtype=np.float64), starts, axis=-1).max()) >= 2.0**62:
         raise OverflowError("the sums of so many closes are too large")
     small = np.add.reduceat(low & HALF, starts, axis=-1)
     large = np.add.reduceat(low >> 30, starts, axis=-1) + (small >> 30)

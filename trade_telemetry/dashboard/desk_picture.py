@@ -19,7 +19,8 @@ from ..judgement.desk_table import DeskRow
 from ..wording import DASH, number, percent, plain_text, probability, share
 
 # %% auto #0
-__all__ = ['WIDE', 'HIGH', 'MOST_ROWS', 'Spark', 'spark_svg', 'Cell', 'is_deep', 'cells_of', 'Line', 'Table', 'desk_picture']
+__all__ = ['WIDE', 'HIGH', 'MOST_ROWS', 'Spark', 'spark_svg', 'Cell', 'is_deep', 'chance_said', 'cells_of', 'Line', 'Table',
+           'desk_picture']
 
 # %% ../../nbs/dashboard/17_desk_picture.ipynb #spark-svg
 WIDE, HIGH = 108, 26
@@ -100,6 +101,13 @@ def is_deep(
     return now is not None and usual is not None and now < usual[1]
 
 
+def chance_said(
+    chance: float | None,  # That a strategy still is what was promised; None: nobody knows
+) -> str:  # "96 %", as in a sentence of its health
+    "Say a chance: none that was computed is 0 or 1."
+    return probability(None if chance is None else min(max(chance, 1e-8), 1 - 1e-8))
+
+
 def cells_of(
     row: DeskRow,  # Of the table
     now: datetime,  # With zone: the days of its year are said without it
@@ -113,7 +121,7 @@ def cells_of(
     return [
         Cell("health", "Health", badge, since, f"tt-desk-badge tt-{tone}", False),
         Cell("near", "Alarm", DASH if near is None else f"{100 * near:.0f} %", "" if near is None else f"{100 * near:.0f}", "", False),
-        Cell("chance", "Chance", probability(row["chance"])),
+        Cell("chance", "Chance", chance_said(row["chance"])),
         Cell("curve", "Return", spark_svg(row["curve"]), percent(row["total_pct"], 1)),
         Cell("trades", "Trades", f"{row['trades']:,}"),
         _beside("precision", "Precision", share(row["precision"]), share(row["precision_promised"])),

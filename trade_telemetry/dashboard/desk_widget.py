@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from .answers import DeskShown, State
 from .controls import package_text, plain_layout
-from .desk_picture import desk_picture, is_deep
+from .desk_picture import chance_said, desk_picture, is_deep
 from .markup import strategy_colors
 from ..health_sentences import HEALTH
 from ..judgement.desk_sums import DeskCurve
@@ -59,7 +59,7 @@ def packed_curve(
 
 # %% ../../nbs/dashboard/19_desk_widget.ipynb #rows
 COLUMNS = (
-    "name", "label", "opens", "strategies", "state", "since", "sentence", "chance", "near", "trades", "precision", "precision_promised",
+    "name", "label", "opens", "strategies", "state", "since", "sentence", "chance", "chance_said", "near", "trades", "precision", "precision_promised",
     "return_pct", "return_promised_pct", "cost_pct", "cost_promised_pct", "total_pct", "drawdown_pct", "deepest_pct", "usual", "deep", "last_ms",
     "writer", "writer_ms", "curve",
 )  # fmt: skip
@@ -93,7 +93,7 @@ def packed_row(
     told |= {
         "name": name, "label": plain_text(name, 300) or "—", "opens": own[0] if len(own) == 1 else "", "strategies": len(own),
         "usual": None if usual is None else round(usual[1], 1), "deep": is_deep(row), "last_ms": _ms(row["last_trace_at"]), "writer_ms": _ms(row["writer_at"]),
-        "curve": packed_curve(row["curve"]), "sentence": plain_text(row["sentence"], 400),
+        "chance_said": chance_said(row["chance"]), "curve": packed_curve(row["curve"]), "sentence": plain_text(row["sentence"], 400),
     }  # fmt: skip
     return [told[key] for key in COLUMNS]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,7 +21,7 @@ from ..wording import plain_text
 
 # %% auto #0
 __all__ = ['TONES', 'SHAPES', 'READ', 'SHARE_AXIS', 'RANGE', 'read_out', 'axis', 'framed', 'scatter_option', 'histogram_option',
-           'bars_option', 'bar_of', 'fill_point', 'lines_option', 'chart_option']
+           'bars_option', 'bar_of', 'fill_point', 'lines_option', 'chart_option', 'trade_at']
 
 # %% ../../nbs/dashboard/33_picture_charts.ipynb #frame
 TONES = {"good": "var(--tt-good)", "bad": "var(--tt-bad)", "plain": "var(--tt-s1)"}
@@ -242,3 +243,23 @@ def chart_option(
     if picture["kind"] not in draw:
         raise ValueError(f"kind must be one of {', '.join((*draw, 'lines'))}, got {picture['kind']!r}")
     return draw[picture["kind"]](picture)
+
+# %% ../../nbs/dashboard/33_picture_charts.ipynb #trade-at
+def trade_at(
+    picture: Picture,  # As it was drawn
+    clicked: object,  # What a browser says of a point: its series, its place and its value
+) -> str | None:  # Trace id; None where that is no trade
+    "Find the trade of a point."
+    data, there = picture["data"], dict[str, list[tuple[float, str]]]()
+    if picture["kind"] == "scatter":
+        sides = enumerate(data["series"])
+        there = {f"s{i}": [(p[1], t) for p, t in zip(s["points"], s["ids"], strict=True)] for i, s in sides}
+    elif picture["kind"] == "lines":
+        there = {"f": [(mark["value"], mark["trace_id"]) for mark in data["marks"]]}
+    told = clicked if isinstance(clicked, Mapping) else {}
+    series, place, value = (told.get(key) for key in ("seriesId", "dataIndex", "value"))
+    points = there.get(series, []) if isinstance(series, str) else []
+    if not isinstance(place, int) or not isinstance(value, list) or not 0 <= place < len(points):
+        return None
+    height, trade = points[place]
+    return trade if value[1:] == [height] else None

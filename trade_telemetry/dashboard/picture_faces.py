@@ -16,7 +16,7 @@ from ..metrics.picture import Picture
 from ..wording import percent
 
 # %% auto #0
-__all__ = ['Day', 'ASKS', 'CHARTS', 'FACES', 'month_days', 'calendar_face', 'where_of', 'table_face', 'grid_face',
+__all__ = ['Day', 'ASKS', 'CHARTS', 'FACES', 'HINTS', 'month_days', 'calendar_face', 'where_of', 'table_face', 'grid_face',
            'number_columns', 'is_wide', 'face_of']
 
 # %% ../../nbs/dashboard/32_picture_faces.ipynb #month-days
@@ -122,13 +122,17 @@ def is_wide(
     )
 
 
+HINTS = {"scatter": "A click on a point lists its trade.", "lines": "A click on a fill lists its trade."}
+
+
 def face_of(
     picture: Picture,  # Any
 ) -> dict[str, Any]:  # As the widget draws it
     "Describe a picture for the browser."
     draw = FACES.get(picture["kind"])
+    note = f"{picture['note']} {HINTS.get(picture['kind'], '')}".strip()
     return {
-        **{key: picture[key] for key in ("name", "kind", "title", "note", "header", "rows")},
+        **{key: picture[key] for key in ("name", "kind", "title", "header", "rows")}, "note": note,
         "numbers": number_columns(picture["rows"], len(picture["header"])),
         "wide": is_wide(picture), "data": draw(picture) if draw and picture["rows"] else {},
     }  # fmt: skip

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anywidget
@@ -15,8 +17,8 @@ import traitlets
 from .answers import State
 from .chart import Chart
 from .controls import package_text, plain_layout
-from .picture_charts import chart_option
-from .picture_faces import CHARTS, face_of
+from .picture_charts import chart_option, trade_at
+from .picture_faces import CHARTS, HINTS, face_of
 from ..metrics.picture import Picture
 
 # %% auto #0
@@ -75,6 +77,15 @@ class PictureWall:
         self.widget.add_class("tt-pictures")
         self.charts: dict[str, Chart] = {}  # By name of the picture
         self.cards: dict[tuple[str, bool], Any] = {}  # By name, and whether it is wide
+        self.drawn: dict[str, Picture] = {}  # By name, as of the last state
+        self.ask: Callable[[str, str], None] | None = None
+
+    def listen(
+        self,
+        ask: Callable[[str, str], None],  # `Dashboard.ask`
+    ) -> None:
+        "Hand on which trade was clicked."
+        self.ask = ask
 
     def update(self, state: State) -> None:
         "Show a state; what is equal is not sent again."
@@ -82,6 +93,7 @@ class PictureWall:
         for picture in state["pictures"]["shown"] if state["pictures"] else ():
             if picture["kind"] in CHARTS:
                 self.chart(picture).show(chart_option(picture, state["timezone"]))
+                self.drawn[picture["name"]] = picture
         self.view.pictures = json.dumps(faces, ensure_ascii=False)
         cards = [self.card(face["name"], face["wide"]) for face in faces]
         if list(self.widget.children) != cards:
@@ -90,8 +102,16 @@ class PictureWall:
     def chart(self, picture: Picture) -> Chart:
         "Find the chart of a picture."
         if picture["name"] not in self.charts:
-            self.charts[picture["name"]] = Chart(HEIGHTS.get(picture["kind"], HEIGHT))
+            self.charts[picture["name"]] = chart = Chart(HEIGHTS.get(picture["kind"], HEIGHT))
+            if picture["kind"] in HINTS:
+                chart.widget.on("click", None, partial(self.open, picture["name"]))
         return self.charts[picture["name"]]
+
+    def open(self, name: str, clicked: object) -> None:
+        "List the trade that was clicked."
+        trade = trade_at(self.drawn[name], clicked)
+        if self.ask is not None and trade is not None:
+            self.ask("open", json.dumps({"where": {"trace_id": f"={trade}"}}))
 
     def card(self, name: str, wide: bool) -> Any:
         "Find the card of a picture."

@@ -46,7 +46,7 @@ from .trades import utc_from_us
 # %% ../../nbs/dashboard/37_state_parts.ipynb #imports-store
 from ..health_sentences import Health
 from ..judgement.alert_rules import RULES, Alert, AlertRules, find_rules
-from ..judgement.alerts import alert_report
+from ..judgement.alerts import alert_report, alerts_beside
 from ..judgement.health import desk_of, health_so_far
 from ..store.as_of import Store, StoreAsOf
 from ..store.columns import TraceColumns
@@ -205,7 +205,8 @@ def health_entries(
     few = len(view.figure.strategies) <= FEW
     find: bool | list[str] = not playing and (few or ([] if opened is None else [opened]))
     patience = inf if few else PATIENCE
-    found, left = health_so_far(view, settings, draw=thorough or playing, find=find, patience=patience)
+    draw, beside = thorough or playing, alerts_beside(view, settings)
+    found, left = health_so_far(view, settings, draw=draw, find=find, patience=patience, beside=beside)
     desk = desk_of(found)
     entries = {name: health_entry(one) for name, one in found.items()}
     healths = entries, None if desk is None else cast(DeskEntry, desk.to_dict()), found

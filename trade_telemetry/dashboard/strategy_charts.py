@@ -150,7 +150,8 @@ PATH_READ_OUT = encode_js_fn(
       add("br", "");
       add("i", "", "width:14px;height:8px;border-radius:2px;display:inline-block;margin-right:6px");
       box.lastChild.style.background = color;
-      const chance = value[1] < 0.001 ? "< 0.1 %" : (100 * value[1]).toFixed(1) + " %";
+      const p = 100 * value[1], whole = p.toFixed(p >= 10 || p === Math.round(p) ? 0 : p >= 1 ? 1 : 2);
+      const chance = p < 0.005 ? "< 0.01 %" : whole === "100" ? "> 99 %" : whole + " %";  // as `probability` says it
       add("span", id === "chance" ? `chance as promised ${chance}` : `${seriesName}: ${value[at] > 0 ? share(value[at]) + " of an alarm" : "no evidence against it"}`);
     }
     return box;

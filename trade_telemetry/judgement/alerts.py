@@ -5,18 +5,18 @@
 # %% ../../nbs/judgement/23_alerts.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from ..aggregate import Aggregate, take
 from ..aggregate_form import NEVER, plain_name
-from ..alert_sentences import WriterEvidence
+from ..alert_sentences import AlertFacts, WriterEvidence
 from ..clock import now_of
 from ..config import Settings
 from ..health_sentences import HEALTH, Health
@@ -34,7 +34,7 @@ from trade_telemetry.judgement.alert_rules import (
 )
 
 # %% auto #0
-__all__ = ['alert_report', 'current_alerts']
+__all__ = ['alerts_beside', 'alert_report', 'current_alerts']
 
 # %% ../../nbs/judgement/23_alerts.ipynb #imports-desk
 from .bar import FOLDER
@@ -45,7 +45,7 @@ from trade_telemetry.judgement.desk_rows import (
     only_those,
     several_versions,
 )
-from .health import health_of
+from .health import Beside, health_of
 from .kept_answers import KeptAnswers, answer_key, answers_of
 from trade_telemetry.judgement.other_rules import (
     count_watched,
@@ -151,30 +151,80 @@ def _among(desk: DeskRows, kept: KeptAnswers) -> tuple[int, int]:
     return sum(n for n, _ in known.values()), sum(n for _, n in known.values())
 
 # %% ../../nbs/judgement/23_alerts.ipynb #alerts-kept
-def _alerts_apart(desk: DeskRows, health: Mapping[str, Health], folder: Path) -> list[Alert]:
-    "Judge the strategies that changed, and say of the others what was said."
-    kept, e = answers_of(folder), desk.evening
-    kept.make_room(len(desk.live))
-    kept.look()
-    among = _among(desk, kept)
-    rules, keys = e.rules.model_dump_json(), dict[str, str]()
-    for name in sorted(desk.live):
-        degraded = name in health and health[name].state == "degraded"
-        content = desk.live[name], *desk.content(name)
-        keys[name] = answer_key(
-            "alerts", name, *content, desk.timezone, rules, e.line, e.mode, e.whole, among, degraded
-        )
-    known = {name: kept[key] for name, key in keys.items() if key in kept}
-    told = {name: one[2] for name, one in known.items() if one[0] <= e.newest_us < one[1]}
-    for case in desk.cases([name for name in keys if name not in told]):
-        facts = {f.name: getattr(case, f.name) for f in fields(Case)} | {"among": among}
+Told = tuple[tuple[AlertFacts, int], ...]  # Of one strategy
+
+
+class _Keeping(NamedTuple):
+    "A desk, the answers that are kept of it, and how many share its budget."
+
+    desk: DeskRows
+    kept: KeptAnswers
+    among: tuple[int, int]
+
+    def keys(self, health: Mapping[str, Health], names: Iterable[str]) -> dict[str, str]:
+        "Name answers by all that they depend on."
+        desk, e, keys = self.desk, self.desk.evening, dict[str, str]()
+        facts = desk.timezone, e.rules.model_dump_json(), e.line, e.mode, e.whole, self.among
+        for name in names:
+            degraded = name in health and health[name].state == "degraded"
+            content = desk.live[name], *desk.content(name)
+            keys[name] = answer_key("alerts", name, *content, *facts, degraded)
+        return keys
+
+    def told(self, keys: Mapping[str, str]) -> dict[str, Told]:
+        "What is known."
+        known = {name: self.kept[key] for name, key in keys.items() if key in self.kept}
+        newest = self.desk.evening.newest_us
+        return {name: one[2] for name, one in known.items() if one[0] <= newest < one[1]}
+
+    def judge(self, case: Case, health: Mapping[str, Health], keys: Mapping[str, str]) -> dict[str, Told]:
+        "Judge a part of the desk, and keep what is said."
+        facts = {f.name: getattr(case, f.name) for f in fields(Case)} | {"among": self.among}
         noting = _Noting(**facts)
         found = [(alert.strategy, (alert.facts, alert.n)) for alert in _alerts(noting, health)]
-        for name in {*case.live.money.strategies} & set(keys):
-            told[name] = tuple(fact for owner, fact in found if owner == name)
-            kept.keep({keys[name]: (*noting.holds(), told[name])})
-    kept.save()
+        own = {*case.live.money.strategies} & set(keys)
+        told = {name: tuple(fact for owner, fact in found if owner == name) for name in own}
+        self.kept.keep({keys[name]: (*noting.holds(), one) for name, one in told.items()})
+        return told
+
+
+def _keeping(desk: DeskRows, folder: Path) -> _Keeping:
+    kept = answers_of(folder)
+    kept.make_room(len(desk.live))
+    kept.look()
+    return _Keeping(desk, kept, _among(desk, kept))
+
+
+def _alerts_apart(desk: DeskRows, health: Mapping[str, Health], folder: Path) -> list[Alert]:
+    "Judge the strategies that changed, and say of the others what was said."
+    own = _keeping(desk, folder)
+    keys = own.keys(health, sorted(desk.live))
+    told = own.told(keys)
+    for case in desk.cases([name for name in keys if name not in told]):
+        told |= own.judge(case, health, keys)
+    own.kept.save()
     return [Alert(*fact) for name in keys for fact in told.get(name, ())]
+
+# %% ../../nbs/judgement/23_alerts.ipynb #alerts-beside
+def alerts_beside(
+    view: View,  # As `alert_report`, like the next one
+    settings: Settings,
+) -> Beside | None:  # For `health_so_far`; None where nothing is live
+    "Judge what the monitor judges, while its sums are at hand."
+    if view.state != "live":
+        return None
+    folder, made = settings.telemetry_storage_path / FOLDER, list[_Keeping]()
+
+    def judge(desk: DeskRows, case: Case, health: Mapping[str, Health]) -> None:
+        line = settings.precision_line(desk.evening.rules.precision_threshold)
+        facts: dict[str, Any] = {"line": line, "mode": cast(Mode, view.mode)}
+        if not made:
+            made.append(_keeping(replace(desk, evening=replace(desk.evening, **facts)), folder))
+        keys = made[0].keys(health, {*case.live.money.strategies} & set(desk.live))
+        if len(made[0].told(keys)) < len(keys):
+            made[0].judge(replace(case, **facts), health, keys)
+
+    return judge
 
 # %% ../../nbs/judgement/23_alerts.ipynb #place
 LOUD: tuple[Severity, ...] = ("critical", "warning", "info")

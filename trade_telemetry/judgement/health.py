@@ -470,6 +470,11 @@ def _sharing_apart(desk: DeskRows, rules: AlertRules, kept: KeptAnswers) -> int:
     return _sharing([name for name, one in known.items() if one], rules)
 
 # %% ../../nbs/judgement/17_health.ipynb #health-apart
+Beside = Callable[
+    [DeskRows, Case, Mapping[str, Health]], None
+]  # What else is asked of a case, while its sums are at hand
+
+
 class _Asked(NamedTuple):
     "What is asked of a desk."
 
@@ -477,6 +482,7 @@ class _Asked(NamedTuple):
     folder: Path
     draw: bool  # Draw what takes long?
     find: Callable[[str], bool]  # Tell of this strategy how fast losses are found?
+    beside: Beside | None = None
 
     def keys(self, kept: KeptAnswers) -> dict[str, Keys]:
         "Names of all answers, by strategy."
@@ -496,6 +502,8 @@ def _judge(asked: _Asked, kept: KeptAnswers, keys: Mapping[str, Keys], names: li
             found = health_of_each(case, draw, find, asked.folder, sharing)
             for name in {*case.live.money.strategies} & set(keys):
                 keep_health(kept, keys[name], found.get(name), draw, find)
+            if asked.beside is not None:
+                asked.beside(asked.desk, case, found)
 
 
 AT_ONCE = 4  # Strategies that are drawn before the clock is looked at
@@ -547,6 +555,8 @@ def health_so_far(
     draw: bool = True,
     find: bool | Collection[str] = False,
     patience: float = inf,
+    beside: Beside
+    | None = None,  # Called with each part of a desk that is judged, and what is said of it; None: nothing is
 ) -> tuple[
     dict[str, Health], int
 ]:  # As `health_of`; of how many strategies more could be said, where that is kept
@@ -554,7 +564,7 @@ def health_so_far(
     asked = _asked_of(view, settings, rules, now, draw, find)
     if isinstance(asked, Case):
         return health_of_each(asked, draw, bool(find), settings.telemetry_storage_path / FOLDER), 0
-    return ({}, 0) if asked is None else _health_apart(asked, patience)
+    return ({}, 0) if asked is None else _health_apart(asked._replace(beside=beside), patience)
 
 # %% ../../nbs/judgement/17_health.ipynb #health-of
 def health_of(

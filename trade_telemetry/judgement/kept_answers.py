@@ -35,6 +35,12 @@ RECORDS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@cache
+def _names(kind: str) -> tuple[str, ...]:
+    "Parts of a record."
+    return tuple(f.name for f in fields(RECORDS[kind]))
+
+
 def to_plain(
     value: Any,  # Record, tuple, list, number, text or None
 ) -> Any:  # What JSON can hold; TypeError for anything else
@@ -44,7 +50,10 @@ def to_plain(
     if type(value) in (tuple, list):
         return ["", *map(to_plain, value)]
     if is_dataclass(value) and RECORDS.get(type(value).__name__) is type(value):
-        return [type(value).__name__, *(to_plain(getattr(value, f.name)) for f in fields(value))]
+        return [
+            type(value).__name__,
+            *(to_plain(getattr(value, name)) for name in _names(type(value).__name__)),
+        ]
     raise TypeError(f"{type(value).__name__} is no part of an answer")
 
 
@@ -59,7 +68,7 @@ def from_plain(
     kind, parts = plain[0], tuple(map(from_plain, plain[1:]))
     if not kind:
         return parts
-    if kind not in RECORDS or len(parts) != len(fields(RECORDS[kind])):
+    if kind not in RECORDS or len(parts) != len(_names(kind)):
         raise ValueError(f"no answer of a kind that is known: {kind[:40]!r}")
     return RECORDS[kind](*parts)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import inf, isfinite
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +41,8 @@ from ..store.runs import RunInfo, WriterInfo
 from ..wording import Mode, Severity
 
 # %% auto #0
-__all__ = ['SEVERITY_OF', 'Scores', 'scores_of', 'share_alerts', 'sequential_alerts', 'deepest_falls', 'drawdown_range',
-           'yearly_depth', 'heartbeat_alerts']
+__all__ = ['SEVERITY_OF', 'LEAST_DAYS', 'Scores', 'scores_of', 'share_alerts', 'sequential_alerts', 'deepest_falls',
+           'drawdown_range', 'yearly_depth', 'heartbeat_alerts']
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #shares
 SEVERITY_OF: dict[RuleName, Severity] = {
@@ -218,7 +218,10 @@ def drawdown_range(
 ) -> float:  # Deepest fall that is still healthy, percentage points, <= 0; nan under 60 days
     "Range of the deepest fall of a year, from resampled days."
     daily = np.ascontiguousarray(daily_pct, dtype=np.float64)
-    return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= 60 else float("nan")
+    return _drawdown_range(daily.tobytes(), budget, draws, seed) if len(daily) >= LEAST_DAYS else float("nan")
+
+
+LEAST_DAYS = 60  # Of a backtest, for a range
 
 
 @lru_cache(maxsize=4)
@@ -228,17 +231,30 @@ def _years(days: int, draws: int, seed: int) -> tuple[Ints, Floats]:
     return np.ascontiguousarray(rng.integers(0, days, (draws, YEAR)).T), rng.standard_normal(draws)
 
 
-@lru_cache(maxsize=2048)
-def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> float:
-    daily_pct = np.frombuffer(content, dtype=np.float64)
+def _steps(daily_pct: Floats, draws: int, seed: int, first: int | None = None) -> Floats:
+    "Return of each day of the drawn years, or of the first of them, shape (YEAR, years)."
     days, (drawn, luck) = len(daily_pct), _years(len(daily_pct), draws, seed)
     mean, apart = float(daily_pct.mean()), daily_pct - daily_pct.mean()
     alike = float(apart[1:] @ apart[:-1]) / float(apart @ apart) if apart.any() else 0.0
     spread = autocorrelation_inflation(alike, days) ** 0.5
     mean_error = float(daily_pct.std(ddof=1)) / days**0.5 * spread
-    path = (mean + spread * apart).take(drawn)
-    path += mean_error * luck
-    return float(np.quantile(deepest_falls(path), budget, method="lower"))
+    path = (mean + spread * apart).take(drawn[:, :first])
+    path += mean_error * luck[:first]
+    return np.asarray(path, dtype=np.float64)
+
+
+@lru_cache(maxsize=2048)
+def _drawdown_range(content: bytes, budget: float, draws: int, seed: int) -> float:
+    falls = deepest_falls(_steps(np.frombuffer(content, dtype=np.float64), draws, seed))
+    return float(np.quantile(falls, budget, method="lower"))
+
+# %% ../../nbs/judgement/09_other_rules.ipynb #within
+def _is_within(daily_pct: Floats, budget: float, deepest: float, draws: int = 499, seed: int = 0) -> bool:
+    "Is a curve sure to be within `drawdown_range`, by its first years alone?"
+    least = int(budget * (draws - 1)) + 1
+    path = np.cumsum(_steps(daily_pct, draws, seed, 8 * least), axis=0)
+    falls = (path - np.maximum(np.maximum.accumulate(path, axis=0), 0.0)).min(axis=0)
+    return int(np.count_nonzero(falls < deepest)) >= least
 
 # %% ../../nbs/judgement/09_other_rules.ipynb #depth
 def yearly_depth(
@@ -264,10 +280,13 @@ def _daily(side: Judged, strategy: str, before: int | None = None) -> tuple[Floa
 def drawdown_alerts(case: Case, strategy: str) -> list[Alert]:
     "Stays of one strategy beyond its range."
     earned, last_us, closes = _daily(case.live, strategy, case.whole)
-    line = drawdown_range(_daily(case.past, strategy)[0], case.rules.drawdown_budget)
-    if not len(earned) or not isfinite(line):
+    promised, budget = _daily(case.past, strategy)[0], case.rules.drawdown_budget
+    if not len(earned) or len(promised) < LEAST_DAYS:
         return []
     depth = yearly_depth(earned)
+    if _is_within(promised, budget, float(depth.min())):
+        return []
+    line = drawdown_range(promised, budget)
     return [
         _drawdown_alert(case, strategy, depth, line, stay, last_us, closes)
         for stay in episodes(depth < line, depth >= line / 2)

@@ -383,6 +383,8 @@ def versions_of(
     own = slice(*lines_of(calls, strategy))
     day, code, at = calls.key("day")[own], calls.key("version")[own], calls.exits[0][own]
     over = day < whole
+    if len(calls.words[1]) == 1:
+        return list(calls.words[1]) if over.any() else []
     named = np.array([word != "" for word in calls.words[1]], dtype=np.bool_)[code[over]]
     order = np.lexsort((code[over], at[over], day[over], named))
     return [calls.words[1][k] for k in dict.fromkeys(code[over][order].tolist())]

@@ -15,6 +15,7 @@ from .aggregates import was_sampled
 from .breakdown import WEEKDAYS
 from trade_telemetry.metrics.day_cells import (
     Apart,
+    Lines,
     against_rest,
     cells_of,
     holm,
@@ -246,10 +247,15 @@ def week_families(
 ) -> list[tuple[Apart, list[str]]]:  # Weekdays, hours and cells against the rest, with their names
     "Hold every weekday, hour and cell against the rest."
     weekday, hour = week_place(columns, timezone)
-    places = (weekday, WEEK_DAYS), (hour, HOURS), (24 * weekday + hour, WEEK_CELLS)
-    return [
-        (against_rest(cells_of(lines_of_rows(columns, at, names, timezone))), names) for at, names in places
-    ]
+    own = cells_of(lines_of_rows(columns, 24 * weekday + hour, WEEK_CELLS, timezone))
+    if (columns.position_id == columns.trace_id).all():  # no exit is parted by days or hours
+        sums = own.day, own.closes, own.return_sum, own.wins, own.positions, own.sampled
+        pairs = (own.group // 24, WEEK_DAYS), (own.group % 24, HOURS)
+        parts = [(cells_of(Lines(at, names, *sums)), names) for at, names in pairs]
+    else:
+        pairs = (weekday, WEEK_DAYS), (hour, HOURS)
+        parts = [(cells_of(lines_of_rows(columns, at, names, timezone)), names) for at, names in pairs]
+    return [(against_rest(cells), names) for cells, names in [*parts, (own, WEEK_CELLS)]]
 
 
 def week_word(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -50,7 +50,7 @@ class DayTotals:
         days: Any,  # Positions: a slice, a mask or numbers
     ) -> DayTotals:
         "Choose days."
-        return DayTotals(*[getattr(self, f.name)[days] for f in fields(self)])
+        return DayTotals(*[own[days] for own in vars(self).values()])
 
 # %% ../../nbs/metrics/06_day_figures.ipynb #last-exits
 def _last_exits(a: Aggregate) -> Ints:

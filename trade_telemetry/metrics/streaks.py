@@ -10,8 +10,9 @@ from functools import lru_cache
 from math import exp, log, log1p, nan
 
 import numpy as np
+import numpy.typing as npt
 
-from ..arrays import Bools, Floats
+from ..arrays import Bools, Floats, Ints
 from .aggregates import was_sampled
 from .day_cells import holm
 from .picture import BarsData, Picture, left_out, plain_numbers
@@ -102,7 +103,13 @@ def streaks_of(
     if was_sampled(rows):
         return None
     own = position_rows(rows.take(np.isfinite(rows.return_pct)))
-    earned = own.return_pct[exit_order(own.exit_us, own.trace_id, own.return_pct)]
+    return _in_order(own.return_pct, own.exit_us, own.trace_id)
+
+
+def _in_order(earned: Floats, exit_us: Ints, trace_id: npt.NDArray[np.uint64]) -> tuple[Streak, Streak]:
+    "Losing and winning streaks of trades in any order."
+    order = exit_order(exit_us, trace_id, earned)
+    earned = earned[order[np.isfinite(earned[order])]]
     return streak_of(earned < 0), streak_of(earned > 0)
 
 
@@ -143,8 +150,14 @@ def all_streaks(
     )
     names = sorted(names_in(columns, "strategy"), key=lambda name: (-counts[name], name))
     found: Found = []
+    both: tuple[Streak, Streak] | tuple[None, None]
+    alone = not was_sampled(columns) and bool((columns.position_id == columns.trace_id).all())
     for name in names[:most]:
-        both = streaks_of(choose(columns, strategy=name)) or (None, None)
+        if alone:  # three columns say it
+            own = np.flatnonzero(columns.strategy == columns.strategies.index(name))
+            both = _in_order(columns.return_pct[own], columns.exit_us[own], columns.trace_id[own])
+        else:
+            both = streaks_of(choose(columns, strategy=name)) or (None, None)
         found += [(name, kind, own) for kind, own in zip(KINDS, both, strict=True)]
     return found, max(0, len(names) - most)
 

@@ -16,7 +16,6 @@ const signed = (v, digits) => (v > 0 ? "+" : "") + v.toFixed(digits).replace("-"
 const share = (v) => `${(100 * v).toFixed(1)} %`;
 const percent = (v) => `${signed(v, 3)} %`;
 const cost = (v) => `${v.toFixed(3).replace("-", "−")} %`;
-const chance = (v) => (v < 0.0001 ? "< 0.01 %" : v > 0.9999 ? "> 99.99 %" : `${(100 * v).toPrecision(v < 0.1 || v > 0.99 ? 2 : 3)} %`);
 
 // Head, whether it is a number, what it is sorted by, and how the first click sorts.
 const COLUMNS = [
@@ -87,6 +86,7 @@ function drawCurve(parent, row) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("preserveAspectRatio", "none"); // narrow pages make it smaller
   if (points.length > 2) line("path", svg, { class: "tt-spark-band", d: `M${path(points[1])}L${path(points[2].toReversed?.() ?? [...points[2]].reverse())}Z` });
   const zero = y((0 - low) / (high - low || 1)).toFixed(1);
   line("path", svg, { class: "tt-spark-zero", d: `M0 ${zero}H${WIDTH}` });
@@ -216,7 +216,7 @@ function render({ model, el }) {
       make("i", row.near >= 1 ? "tt-full" : "", box).style.width = `${100 * row.near}%`;
       make("span", "", td, `${Math.round(100 * row.near)} %`);
     },
-    chance: (td, row) => make("span", row.chance === null ? "tt-none" : "", td, row.chance === null ? "—" : chance(row.chance)),
+    chance: (td, row) => make("span", row.chance === null ? "tt-none" : "", td, row.chance_said),
     curve: drawCurve,
     trades: (td, row) => make("span", "", td, row.trades.toLocaleString("en-US")),
     precision: (td, row) => beside(td, row.precision, row.precision_promised, share, "of"),

@@ -9,7 +9,7 @@ import csv
 import gzip
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -188,7 +188,8 @@ def _extras_fast(
     data: bytes,  # A whole CSV file
     header: list[str],  # Its column names
     lines: int,  # Lines in it, the header counted, and what stands behind the last line feed
-) -> Callable[[int], dict[str, str]] | None:  # Line → features and metadata; None where a record spans lines
+    asked: list[int],  # Lines that are wanted
+) -> list[dict[str, str]] | None:  # Features, metadata and details of each; None where a record spans lines
     "Read only what is no column of ours, all rows at once."
     body = memoryview(data)[data.find(b"\n") + 1 : data.rfind(b"\n") + 1]
     try:
@@ -197,8 +198,8 @@ def _extras_fast(
         return None
     if table.num_rows != lines - 2:
         return None
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    return lambda line: {name: values[line - 2] or "" for name, values in columns.items()}
+    chosen = table.take([line - 2 for line in asked])
+    return [{name: text or "" for name, text in row.items()} for row in chosen.to_pylist()]
 
 # %% ../../nbs/store/02_records.ipynb #details
 def details_of(
@@ -257,8 +258,9 @@ def rows_at(
     stops = [0, *(np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10) + 1).tolist(), len(data)]
     header = header_of(data[: stops[1]], path)
     asked = list(lines)
-    if header and len(asked) > 512 and (quick := _extras_fast(data, header, len(stops) - 1)):
-        yield from ((line, quick(line)) for line in asked)
+    many = len(asked) > max(512, len(stops) // 64)  # fewer are found sooner one by one
+    if header and many and (quick := _extras_fast(data, header, len(stops) - 1, asked)):
+        yield from zip(asked, quick, strict=True)
         return
     for line in asked:
         last = line
