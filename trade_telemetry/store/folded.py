@@ -5,10 +5,10 @@
 # %% ../../nbs/store/17_folded.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,8 @@ from .reasons import Reasons, reasons_within
 from ..wording import plural
 
 # %% auto #0
-__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'Reader', 'READ', 'Wish', 'cut_sums', 'FoldedColumns', 'folded_of', 'ends_of']
+__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'Reader', 'READ', 'Wish', 'Beside', 'cut_sums', 'FoldedColumns', 'folded_of',
+           'ends_of']
 
 # %% ../../nbs/store/17_folded.ipynb #wish
 Whose = tuple[
@@ -84,6 +85,15 @@ def _on_side(columns: TraceColumns, side: Collection[Whose]) -> Bools:
 Owner = tuple[str, str, float]  # Run, mode and share of rows that was kept
 Sums = Mapping[Owner, Aggregate]
 NO_REASONS = Reasons()
+
+
+class Beside(NamedTuple):
+    "What is known beside sums; choosing among these does not change it."
+
+    reasons: Mapping[Owner, Reasons] = MappingProxyType({})  # How positions ended, all of each owner
+    stamp: Hashable = ()  # Another one where there may be other rows, though the sums be the same
+
+
 Reader = Callable[[Wish], TraceColumns]  # Reads rows
 READ = frozenset([*ARRAYS, *WORDS.values()])  # What rows have and sums have not
 
@@ -111,7 +121,7 @@ class FoldedColumns(TraceColumns):
     wish: Wish
     here: TraceColumns  # Rows of other runs
     reader: Reader
-    reasons: Mapping[Owner, Reasons]  # Of all rows of each owner, those that were not chosen too
+    beside: Beside
 
     @classmethod
     def of(
@@ -121,14 +131,14 @@ class FoldedColumns(TraceColumns):
         reader: Reader,
         wish: Wish = Wish(),
         ledger: Ledgers | None = None,
-        reasons: Mapping[Owner, Reasons] = MappingProxyType({}),
+        beside: Beside = Beside(),
     ) -> TraceColumns:
         "Columns of sums and rows; rows alone where there are no sums."
         sums = {owner: part for owner, part in sums.items() if len(part)}
         if not sums:
             return here if here.ledger is ledger else replace(here, ledger=ledger)
         own = object.__new__(cls)
-        own.__dict__.update(sums=sums, wish=wish, here=here, reader=reader, ledger=ledger, reasons=reasons)
+        own.__dict__.update(sums=sums, wish=wish, here=here, reader=reader, ledger=ledger, beside=beside)
         return own
 
     def __getattr__(self, name: str) -> Any:
@@ -169,7 +179,7 @@ class FoldedColumns(TraceColumns):
         sums = {o: p for o, p in self.sums.items() if run in (None, o[0]) and mode in (None, o[1])}
         sums = {o: restrict(p, strategies=names, symbols=symbols) for o, p in sums.items()}
         here = self.here.only(strategy, symbols, run, mode)
-        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.reasons)
+        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.beside)
 
     def cut(self, cut: Cut) -> TraceColumns:
         "Choose by time, call and version, among sums where they can tell, else among rows."
@@ -177,7 +187,7 @@ class FoldedColumns(TraceColumns):
             return super().cut(cut) if self.sums is None else self.plain.cut(cut)
         wish = replace(self.wish, cuts=(*self.wish.cuts, cut))
         here, ledger = self.here.cut(cut), cut.ledger(self.ledger)
-        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.reasons)
+        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.beside)
 
     def take(self, rows: RowChoice) -> TraceColumns:
         "Choose rows; none at all costs nothing."
@@ -208,7 +218,7 @@ def ends_of(
     "Say how positions ended whose rows are not here."
     found = dict[Owner, Reasons]()
     for owner, part in (columns.sums or {}).items():
-        own = reasons_within(columns.reasons.get(owner, NO_REASONS), part)
+        own = reasons_within(columns.beside.reasons.get(owner, NO_REASONS), part)
         if own is None:
             return None
         found[owner] = own
