@@ -480,7 +480,7 @@ def sums_of(
     states = [own.state for own in runs.values()]
     sums = {owner: part for state in states for owner, part in state.parts.items()}
     ends = {owner: counts for state in states for owner, counts in state.reasons.items()}
-    return sums, Beside(ends, tuple((run, stamp_of(own)) for run, own in sorted(runs.items())))
+    return sums, Beside(ends, {run: stamp_of(own) for run, own in runs.items()})
 
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):

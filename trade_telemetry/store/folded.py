@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..aggregate import Aggregate, Ledgers, restrict
+from ..aggregate_form import WORDS as KEY_WORDS
 from ..arrays import Bools
 from trade_telemetry.store.columns import (
     ARRAYS,
@@ -21,6 +22,7 @@ from trade_telemetry.store.columns import (
     RowChoice,
     TraceColumns,
     named_ledger,
+    names_in,
     rows_named,
     rows_with,
 )
@@ -29,8 +31,8 @@ from .reasons import Reasons, reasons_within
 from ..wording import plural
 
 # %% auto #0
-__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'Reader', 'READ', 'Wish', 'Beside', 'cut_sums', 'FoldedColumns', 'folded_of',
-           'ends_of']
+__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'NOTHING_BESIDE', 'Reader', 'READ', 'Wish', 'Beside', 'cut_sums',
+           'FoldedColumns', 'folded_of', 'ends_of', 'names_kept', 'exits_between']
 
 # %% ../../nbs/store/17_folded.ipynb #wish
 Whose = tuple[
@@ -91,7 +93,12 @@ class Beside(NamedTuple):
     "What is known beside sums; choosing among these does not change it."
 
     reasons: Mapping[Owner, Reasons] = MappingProxyType({})  # How positions ended, all of each owner
-    stamp: Hashable = ()  # Another one where there may be other rows, though the sums be the same
+    stamps: Mapping[str, Hashable] = MappingProxyType(
+        {}
+    )  # By run, others where its rows may be others, though its sums are not
+
+
+NOTHING_BESIDE = Beside()
 
 
 Reader = Callable[[Wish], TraceColumns]  # Reads rows
@@ -131,7 +138,7 @@ class FoldedColumns(TraceColumns):
         reader: Reader,
         wish: Wish = Wish(),
         ledger: Ledgers | None = None,
-        beside: Beside = Beside(),
+        beside: Beside = NOTHING_BESIDE,
     ) -> TraceColumns:
         "Columns of sums and rows; rows alone where there are no sums."
         sums = {owner: part for owner, part in sums.items() if len(part)}
@@ -223,3 +230,33 @@ def ends_of(
             return None
         found[owner] = own
     return found
+
+
+def names_kept(
+    columns: TraceColumns,  # Any
+    by: str = "strategy",  # strategy, version, account, symbol, run or mode
+) -> list[str]:  # Names that have rows, here or summed, sorted; a ledger beside them is not asked
+    "Name the groups of rows without reading any."
+    if (folded := folded_of(columns)) is None:
+        return sorted(names_in(columns, by))
+    found = set(names_in(folded.here, by))
+    for owner, part in (folded.sums or {}).items():
+        found |= (
+            {owner[1] if by == "mode" else owner[0]}
+            if by in ("run", "mode")
+            else set(part.words[KEY_WORDS.index(by)])
+        )
+    return sorted(found)
+
+
+def exits_between(
+    columns: TraceColumns,  # Any
+) -> tuple[int, int] | None:  # First and last exit, microseconds since 1970 UTC; None without rows
+    "Say when rows were closed without reading any."
+    folded = folded_of(columns)
+    here = columns if folded is None else folded.here
+    found = [here.exit_us[[here.exit_us.argmin(), here.exit_us.argmax()]]] if len(here) else []
+    summed = () if folded is None else (folded.sums or {}).values()
+    found += [np.array([part.exits[0].min(), part.exits[1].max()]) for part in summed]
+    low, high = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    return (int(low.min()), int(high.max())) if len(low) else None
