@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ..aggregate_form import plain_name
+from ..metrics.first_exits import Ids
 from .kept_states import KnownFile, digest_of, known_of
 from trade_telemetry.scale.state import (
-    Ids,
     Overlap,
     State,
     merge_states,
