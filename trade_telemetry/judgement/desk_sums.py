@@ -358,7 +358,7 @@ def _drawn(days: int) -> Ints:
 def _quantile(ordered: Floats, share: float) -> float:
     "As `numpy.quantile` has it, of numbers in order, a tenth of the time."
     at = share * (len(ordered) - 1)
-    low, high = ordered[int(at) : int(at) + 2].tolist()
+    low, high = map(float, ordered[int(at) : int(at) + 2])
     part = at - int(at)
     return low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)
 

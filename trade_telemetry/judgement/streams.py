@@ -181,7 +181,7 @@ def day_sums(
     owner, sums = _every_day(calls)
     code = calls.strategies.index(strategy) if strategy in calls.strategies else -1
     first, end = np.searchsorted(owner, [code, code + 1])
-    return DaySums(*(part[first:end] for part in sums))
+    return DaySums._make(part[first:end] for part in sums)
 
 # %% ../../nbs/judgement/16_streams.ipynb #cost-days
 LEAST_SPREAD = 0.1  # Of a cost, as a part of its mean
