@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,59 @@ def test_a_scheduler_that_is_not_there_or_has_no_workers_is_told_in_one_line(
     assert "--scheduler is for --executor dask" in capsys.readouterr().err
 
 
+def certificate(folder: Path) -> dict[str, str]:
+    "A certificate of one's own, as the configuration of Dask names it."
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder.mkdir()
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, folder.name)])
+    signed = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(signed.public_bytes(pem))
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+    there = {"ca-file": "cert.pem"}
+    there |= {
+        f"{who}.{what}": f"{what}.pem"
+        for who in ("client", "scheduler", "worker")
+        for what in ("cert", "key")
+    }
+    return {f"distributed.comm.tls.{name}": str(folder / file) for name, file in there.items()}
+
+
+def test_a_cluster_behind_tls_is_used_and_strangers_are_refused(desk: Path, tmp_path: Path) -> None:
+    import dask
+    import distributed
+
+    own, strange = certificate(tmp_path / "own"), certificate(tmp_path / "strange")
+    known = digest(map_reduce(parts_of(desk), fold_part, merge_folded, local_pool()))
+    with dask.config.set(own):
+        behind = distributed.Security(require_encryption=True)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, protocol="tls", host="127.0.0.1",
+                                 dashboard_address=None, security=behind, silence_logs=logging.CRITICAL) as cluster,
+        dask.config.set(own),
+    ):  # fmt: skip
+        address = cluster.scheduler_address
+        assert address.startswith("tls://")
+        with DaskPool(address) as pool:
+            assert digest(map_reduce(parts_of(desk), fold_part, merge_folded, pool)) == known
+        with (
+            dask.config.set(strange),
+            pytest.raises(ValueError, match=f"^no scheduler answers at {address}$"),
+        ):
+            DaskPool(address)
+
+
 class Recorder(InlineExecutor):
     "Keeps the bytes of everything that would travel."
 
@@ -265,3 +319,17 @@ def test_verbs_give_the_same_bytes_wherever_the_work_is_done(
             found.setdefault(verb[0], {})[way] = capsys.readouterr().out
     for told in found.values():
         assert len(told[""]) > 1000 and set(told.values()) == {told[""]}
+
+
+@pytest.mark.soak
+def test_the_report_has_the_same_bytes_wherever_the_work_is_done(
+    desk: Path, cluster: DaskPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADE_TELEMETRY_NOW", "2025-12-01T00:00Z")
+    found, address = set(), cluster.client.scheduler.address
+    for way in ([], ["local"], ["processes", "--workers", "1"], ["dask", "--scheduler", address]):
+        shutil.rmtree(desk / ".states", ignore_errors=True)
+        given = ["--executor", *way] if way else []
+        main(["report", "--telemetry-dir", str(desk), "--out", str(tmp_path / "report.html"), *given])
+        found.add((tmp_path / "report.html").read_bytes())
+    assert len(found) == 1 and len(found.pop()) > 100_000

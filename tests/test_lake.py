@@ -483,6 +483,51 @@ def test_a_commit_on_s3_that_never_happened_leaves_orphans_only(
     assert verify(folder, bucket).orphans == 0
 
 
+def killed_at_request(request: int, work: Callable[[], Any]) -> None:
+    """Do something, and be killed before so many requests that change the store, or right after one."""
+    left = request
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*given: Any) -> Any:
+            nonlocal left
+            if (left := left - 1) == -1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer = call(*given)
+            if left == 0 and request % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer
+
+        return wrapped
+
+    for name in ("write", "create", "remove"):
+        setattr(Remote, name, counted(getattr(Remote, name)))
+    work()
+
+
+def test_killed_at_requests_to_s3_it_leaves_no_row_twice_and_none_out(
+    bucket: str, tmp_path: Path, counts: Callable[[int, int], int]
+) -> None:
+    folder = tmp_path / "analytics"
+    fill(folder, n=6)
+    every, some = facts_of(load_columns(folder)[0]), as_set(load_columns(folder)[0])
+    outcomes = []
+    for request in sorted(random.Random(5).sample(range(24), counts(3, 24))):
+        lake = f"{bucket}{request}"
+        outcomes.append(
+            forked(partial(killed_at_request, request, partial(compact, folder, lake, now=LATER)))
+        )
+        assert outcomes[-1] in (0, signal.SIGKILL), outcomes
+        if any(kept.name == "_lake.json" for kept in lake_place(lake).names()):
+            rows = load_columns(lake)[0]
+            assert len(rows) == sum(one.rows for one in Lake(lake).contents.ranges.values())
+            assert as_set(load_columns([folder, lake])[0]) == some
+        compact(folder, lake, now=LATER)
+        assert facts_of(load_columns(lake)[0]) == every
+        proof = verify(folder, lake, now=LATER)
+        assert proof.good and proof.orphans == 0, proof
+    assert signal.SIGKILL in outcomes, outcomes
+
+
 def test_without_credentials_one_line_says_so(
     s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

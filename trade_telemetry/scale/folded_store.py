@@ -36,7 +36,8 @@ from ..store.folded import FoldedColumns, Wish
 from ..store.lake import Lake, lake_at
 from ..store.lake_beside import SeenLake, root_of, split_paths
 from ..store.record_reader import BadRow
-from ..store.runs import LoadReport, RunFacts, RunInfo, ledger_facts, trusted_ledger
+from ..store.run_ledgers import ledger_facts, trusted_ledger
+from ..store.runs import LoadReport, RunFacts, RunInfo
 from ..store.store import KeptRows, TraceStore, runs_of
 
 # %% auto #0

@@ -19,17 +19,16 @@ from ..config import Settings
 from .columns import WORDS, TraceColumns, names_in, rows_named
 from .labels import count_mislabelled
 from .record_reader import BadRow
+from .run_ledgers import ledger_facts, trusted_ledger
 from trade_telemetry.store.runs import (
     LoadReport,
     RunFacts,
     RunInfo,
-    ledger_facts,
     mode_of,
     run_facts,
     seconds_of,
     simulated_now,
     started_at,
-    trusted_ledger,
 )
 from .store import Records, TraceStore, runs_of
 from ..timezones import day_start_us, local_day, microseconds_of

@@ -24,17 +24,15 @@ from .labels import LabelRule, count_mislabelled, relabel
 from .lake_beside import FollowedLakes, split_paths
 from .lake_files import address_of
 from .record_reader import BadRow
+from .run_ledgers import LedgerFiles, ledger_facts, trusted_ledger
 from trade_telemetry.store.runs import (
-    LedgerFiles,
     LoadReport,
     RunFacts,
     RunInfo,
-    ledger_facts,
     read_record,
     run_facts,
     run_info_of,
     simulated_now,
-    trusted_ledger,
 )
 
 # %% auto #0
