@@ -40,7 +40,7 @@ def _names(kind: str) -> tuple[str, ...]:
     "Parts of a record."
     return tuple(f.name for f in fields(RECORDS[kind]))
 
-
+# %% ../../nbs/judgement/11_kept_answers.ipynb #both-ways
 def to_plain(
     value: Any,  # Record, tuple, list, number, text or None
 ) -> Any:  # What JSON can hold; TypeError for anything else

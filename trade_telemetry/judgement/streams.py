@@ -149,27 +149,39 @@ class DaySums(NamedTuple):
         earned, fees, slippage, square = sums
         return DaySums(day, closes, earned, fees, fees_known, slippage, slippage_known, square)
 
+# %% ../../nbs/judgement/16_streams.ipynb #each-day
+_EVERY: WeakKeyDictionary[Aggregate, tuple[Ints, DaySums]] = WeakKeyDictionary()
+
+
+def _every_day(calls: Aggregate) -> tuple[Ints, DaySums]:
+    "Strategy of each day, ascending, and the sums of these days."
+    if calls in _EVERY:
+        return _EVERY[calls]
+    owner, day = calls.key("strategy"), calls.key("day")
+    order = np.lexsort((day, owner))
+    owner, day = owner[order], day[order]
+    starts = np.flatnonzero(np.append(len(day) > 0, (np.diff(day) != 0) | (np.diff(owner) != 0)))
+    rows = [SUMS.index(name) for name in ("return_sum", "fees_sum", "slippage_sum", "slippage_square_sum")]
+    wide = sum_wide(calls.sums[:, rows].take(order, axis=2), starts) if len(day) else calls.sums[:, rows]
+    earned, fees, slippage, square = floats_of(wide) / PERCENT
+    closes, known, slipped = (
+        np.add.reduceat(calls.count(name)[order], starts) if len(day) else calls.count(name)
+        for name in ("closes", "fees_known", "slippage_known")
+    )
+    sums = DaySums(day[starts], closes, earned, fees, known, slippage, slipped, square / PERCENT)
+    _EVERY[calls] = owner[starts], sums
+    return _EVERY[calls]
+
 
 def day_sums(
     calls: Aggregate,  # LONG and SHORT calls
     strategy: str,  # Its name
 ) -> DaySums:  # Exact integers, rounded once
     "Sum the calls of a strategy by day."
-    own = slice(*lines_of(calls, strategy))
-    day = calls.key("day")[own]
-    order = np.argsort(day, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(day[order]) != 0)) if len(day) else order
-    rows = [SUMS.index(name) for name in ("return_sum", "fees_sum", "slippage_sum", "slippage_square_sum")]
-    if not len(day):
-        none, some = np.zeros(0, dtype=np.int64), np.zeros(0)
-        return DaySums(none, none, some, some, none, some, none, some)
-    wide = calls.sums[:, rows, own].take(order, axis=2)
-    earned, fees, slippage, square = floats_of(sum_wide(wide, starts)) / PERCENT
-    closes, known, slipped = (
-        np.add.reduceat(calls.count(name)[own][order], starts)
-        for name in ("closes", "fees_known", "slippage_known")
-    )
-    return DaySums(day[order][starts], closes, earned, fees, known, slippage, slipped, square / PERCENT)
+    owner, sums = _every_day(calls)
+    code = calls.strategies.index(strategy) if strategy in calls.strategies else -1
+    first, end = np.searchsorted(owner, [code, code + 1])
+    return DaySums._make(part[first:end] for part in sums)
 
 # %% ../../nbs/judgement/16_streams.ipynb #cost-days
 LEAST_SPREAD = 0.1  # Of a cost, as a part of its mean

@@ -161,7 +161,7 @@ def all_streaks(
         found += [(name, kind, own) for kind, own in zip(KINDS, both, strict=True)]
     return found, max(0, len(names) - most)
 
-
+# %% ../../nbs/metrics/18_streaks.ipynb #streak-words
 def streak_words(
     found: Found,  # Every streak that was looked at
     p: Floats,  # Their corrected p-values
