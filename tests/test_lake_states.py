@@ -19,6 +19,9 @@ import pytest
 from test_states import LATE, make_traces, meet, said, telemetry, trades, write
 
 from trade_telemetry.cli.main import main
+from trade_telemetry.config import Settings
+from trade_telemetry.dashboard.query import Query
+from trade_telemetry.dashboard.state import StateSource
 from trade_telemetry.judgement.live_measures import reason_shares
 from trade_telemetry.metrics.aggregates import names_known
 from trade_telemetry.scale.compact import compact
@@ -150,6 +153,59 @@ def test_reasons_are_counted_as_rows_say_and_no_row_is_read_for_them(
             answered += unread
             assert unread or (cuts and run != "backtest_20240501_000000")
     assert answered > 25
+
+
+def page_of(source: StateSource, query: Query) -> dict[str, Any]:
+    "What the page is made from, when nothing is left to be said, but for its time."
+    state = source.read(query)
+    for _ in range(20):
+        state = state if state["complete"] else source.read(query)
+    return {**state, "generated_at": ""}
+
+
+def near(one: Any, other: Any) -> bool:
+    "Is it the same, but for the last digits of sums in another order?"
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(near(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(near, one, other))
+    return one == other or (isinstance(one, float) and one == pytest.approx(other, rel=1e-9, abs=1e-9))
+
+
+def test_a_page_of_states_says_what_a_page_of_rows_says_and_reads_no_row_until_somebody_asks_for_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {
+        kept: StateSource(Settings(telemetry_storage_path=root, telemetry_states=kept))
+        for kept in ("never", "always")
+    }
+    read = list[Any]()
+    reading = FoldedStore.row_files
+    monkeypatch.setattr(FoldedStore, "row_files", lambda self, wish: read.append(wish) or reading(self, wish))  # fmt: skip
+    assert isinstance(pages["always"].store, FoldedStore) and type(pages["never"].store) is TraceStore
+    for query in (
+        Query(hurry=True),
+        Query(),
+        Query(desk=True),
+        Query(desk=True, group_by="bot"),
+        Query(tab="confidence"),
+    ):
+        rows, folded = (page_of(pages[kept], query) for kept in ("never", "always"))
+        for told in (*rows["strategies"].values(), *folded["strategies"].values()):
+            for name in ("max_drawdown_pct", "recent", "by_position"):  # of the reference, and not shown
+                (told["reference"] or {}).pop(name, None)
+        assert near(rows, folded), query
+        assert read == [] and folded_of(pages["always"].store.columns) is not None
+    assert rows["strategies"]["swing"]["reference"] and rows["health"] and rows["alerts"] is not None
+    backtest = Query(run="backtest_20240101_000000")
+    shown = page_of(pages["always"], backtest)
+    assert (
+        read == []
+        and shown["strategies"]["swing"]["trades"]
+        == page_of(pages["never"], backtest)["strategies"]["swing"]["trades"]
+    )
+    page_of(pages["always"], replace(backtest, tab="trades"))
+    assert read
 
 
 @pytest.mark.parametrize("zone", ["UTC", TOKYO])

@@ -43,7 +43,7 @@ class Looks:
         store: TraceStore,  # Everything there is
         settings: Settings,  # Of the page; they may name a moment themselves
     ) -> None:
-        self.store, self.settings, self.present = store, settings, PageCache()
+        self.store, self.settings, self.present = store, settings, PageCache(by_trade=False)
         self.past: LRUCache[datetime, Look] = LRUCache(MOST_MOMENTS)
         self._rows: TraceStore | None = None  # The past is cut from rows
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..aggregate_form import plain_name
@@ -13,6 +14,7 @@ from .answers import DeskEntry, DeskShown, HealthEntry
 from .cache import PageCache, recall
 from .query import MOST_PINS, Query
 from ..judgement.desk_table import Desk, desk_table, with_pulses
+from ..store.folded import with_rows
 from ..store.runs import RunInfo
 from ..store.view import View
 
@@ -66,6 +68,9 @@ def desk_known(
 
     def find() -> tuple[Desk, set[str]]:
         view = look()
+        if cache.by_trade:
+            beside = None if view.reference is None else with_rows(view.reference)
+            view = replace(view, figure=with_rows(view.figure), reference=beside)
         told: Mapping[str, Any] = {plain_name(name): own for name, own in health.items()}
         return desk_table(view, told, timezone, query.group_by, cache.rows), {
             run.name for run in view.figure_runs

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from cachetools import LRUCache
-
 # %% auto #0
 __all__ = ['Starts', 'MANY_ROWS', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known', 'alerts_known',
            'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'marks_known', 'rules_stamp',
@@ -67,7 +65,7 @@ from ..metrics.steps import steps_of
 from ..scale.working_store import working_store
 from ..store.as_of import Store, as_of_facts
 from ..store.columns import TraceColumns
-from ..store.folded import exits_between, names_kept
+from ..store.folded import exits_between, names_kept, with_rows
 from ..store.notes import Mark, marks_of, read_notes, version_starts
 from ..store.runs import RunInfo
 from ..store.view import View, called, clock_of, shown_strategies, trades_by_strategy
@@ -138,15 +136,17 @@ def drawn_of(
     view: View,  # What is shown, with trades
     query: Query,  # Days, list of trades, second tab
     timezone: str,  # Zone of days
-    known: LRUCache[Hashable, Figures],  # Figures of before
+    cache: PageCache,  # Figures of before
     only: Sequence[str]
     | None = None,  # Strategies of which only the curves are drawn, beside a table; None: no table
 ) -> Drawn:  # Part of the state
     "Arrange the trades that a viewer asked for."
     names, left_out = shown_strategies(view.figure) if only is None else (list(only), 0)
     start, end = window_of(everything.figure, query.days, timezone)
-    steps = {name: steps_of(rows_of(view.figure, name), timezone) for name in names}
-    strategies = strategies_of(view, names, timezone, known) if only is None else {}
+    own = {name: rows_of(view.figure, name) for name in names}
+    own = {name: with_rows(rows) for name, rows in own.items()} if cache.by_trade else own
+    steps = {name: steps_of(rows, timezone) for name, rows in own.items()}
+    strategies = strategies_of(view, names, timezone, cache.figures, cache.by_trade) if only is None else {}
     return {
         "window": {"days": query.days, "start": utc_text(start), "end": utc_text(end)},
         "strategies": strategies,
@@ -270,16 +270,15 @@ def judgement_of(
     everything, view = views_of(columns, runs, query, cache)
     some = shown_strategies(view.figure)[0]
     zone, span = settings.timezone, exits_between(everything.figure)
-    drawn = drawn_of(everything, view, query, zone, cache.figures, only) if some else nothing_drawn()
+    drawn = drawn_of(everything, view, query, zone, cache, only) if some else nothing_drawn()
     found: Findings = {
         **drawn,
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
         "newest_trace_at": utc_from_us(None if span is None else span[1]),
     }  # fmt: skip
     selected = replace(everything, figure=TraceColumns.from_traces([]), reference=None)
-    return Judgement(
-        found, selected, version_starts(view.figure), len(view.figure), view.reference is not None
-    )
+    marked = with_rows(view.figure) if cache.by_trade else view.figure
+    return Judgement(found, selected, version_starts(marked), len(view.figure), view.reference is not None)
 
 # %% ../../nbs/dashboard/40_state.ipynb #situation
 def situation_of(

@@ -49,7 +49,7 @@ from ..judgement.alerts import alert_report, alerts_beside
 from ..judgement.health import desk_of, health_so_far
 from ..store.as_of import Store, StoreAsOf
 from ..store.columns import TraceColumns
-from ..store.folded import names_kept
+from ..store.folded import names_kept, with_rows
 from ..store.runs import RunInfo, missing_of
 from ..store.view import View, coverage_of, view_words
 
@@ -131,10 +131,12 @@ def strategies_of(
     names: Sequence[str],  # Strategies to show
     timezone: str,  # Zone of daily figures
     known: LRUCache[Hashable, Figures],  # Figures of before
+    by_trade: bool = True,  # As `PageCache`
 ) -> dict[str, Figures]:  # By strategy, each with those of its reference
     "Figures of all strategies."
 
     def ask(name: str, rows: TraceColumns) -> Figures:
+        rows = with_rows(rows) if by_trade else rows
         return recall(known, (name, checksum(rows), *runs_of(rows)), lambda: figures_of(rows, timezone))
 
     found = {}

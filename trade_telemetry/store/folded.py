@@ -32,7 +32,7 @@ from ..wording import plural
 
 # %% auto #0
 __all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'NOTHING_BESIDE', 'Reader', 'READ', 'Wish', 'Beside', 'cut_sums',
-           'FoldedColumns', 'folded_of', 'ends_of', 'names_kept', 'exits_between']
+           'FoldedColumns', 'folded_of', 'ends_of', 'with_rows', 'names_kept', 'exits_between']
 
 # %% ../../nbs/store/17_folded.ipynb #wish
 Whose = tuple[
@@ -230,6 +230,14 @@ def ends_of(
             return None
         found[owner] = own
     return found
+
+
+def with_rows(
+    columns: TraceColumns,  # Any
+) -> TraceColumns:  # All of its rows, read now
+    "Ask for single trades."
+    folded = folded_of(columns)
+    return columns if folded is None else folded.plain
 
 
 def names_kept(
