@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
@@ -20,10 +20,10 @@ import numpy as np
 import orjson
 
 from ..arrays import Ints
-from .folding import FoldedRun, NotFoldable, Sink, foldable, met_ids
+from .blocks import Ids, union_of
+from .folding import FoldedRun, NotFoldable, Pile, Sink, foldable
 from .kept_states import FORM, INDEX, mapped_state, write_state
 from trade_telemetry.scale.state import (
-    Ids,
     Overlap,
     State,
     merge_states,
@@ -43,8 +43,9 @@ from ..store.record_reader import BadRow
 from ..store.store import KeptRows
 
 # %% auto #0
-__all__ = ['Work', 'Left', 'STALE_SECONDS', 'LakePart', 'PartFolded', 'fold_lake_part', 'one_by_one', 'fold_parts', 'fold_lake',
-           'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'LakeStates', 'joined', 'renamed', 'keep_states']
+__all__ = ['Work', 'Left', 'STALE_SECONDS', 'LakePart', 'PartFolded', 'fold_lake_part', 'one_by_one', 'Gathered', 'fold_parts',
+           'fold_lake', 'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'LakeStates', 'joined', 'renamed',
+           'keep_states']
 
 # %% ../../nbs/scale/05_lake_states.ipynb #lake-part
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def fold_lake_part(
             unfoldable.add(run)
             continue
         aside += sink.aside
-        states |= {run: tuple(sink.states)} if sink.states else {}
+        states |= {run: tuple(sink.pile.states)} if sink.pile.states else {}
         again |= {run: np.concatenate(sink.again)} if sink.again else {}
     return PartFolded(states, again, tuple(aside), frozenset(unfoldable))
 
@@ -117,60 +118,69 @@ def _counts(one: Range, own: LakePart) -> bool:
     return one.id not in own.without and (own.runs is None or one.run in own.runs)
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-parts
-Work = Callable[[Sequence[LakePart], Callable[[LakePart], PartFolded]], list[PartFolded]]  # Who folds
+Work = Callable[[Sequence[LakePart], Callable[[LakePart], PartFolded]], Iterable[PartFolded]]  # Who folds
 
 
 def one_by_one(
     parts: Sequence[LakePart],  # Any number
     fold: Callable[[LakePart], PartFolded],  # What is done with each
-) -> list[PartFolded]:  # In their order
+) -> Iterator[PartFolded]:  # In their order
     "Fold here."
-    return [fold(part) for part in parts]
+    return map(fold, parts)
+
+# %% ../../nbs/scale/05_lake_states.ipynb #gathered
+class Gathered:
+    "What parts say, put together as it comes."
+
+    def __init__(
+        self,
+        found: Iterable[PartFolded],  # In any order
+    ) -> None:
+        self.aside, self.unfoldable = dict[str, list[TraceColumns]](), set[str]()
+        self.states, self.met = dict[str, State](), dict[str, Ids]()  # Exits that are still twice, by run
+        piles, met = dict[str, Pile](), dict[str, list[Ids]]()
+        for one in found:
+            self.unfoldable |= one.unfoldable
+            for run, states in one.states.items():
+                for state in states:
+                    piles.setdefault(run, Pile()).add(state)
+            for run, ids in one.again.items():
+                met.setdefault(run, []).append(ids)
+            for rows in one.aside:
+                self.aside.setdefault(rows.runs[rows.run[0]], []).append(rows)
+        for run in piles.keys() - self.unfoldable:
+            try:
+                self.states[run] = piles.pop(run).result()
+            except Overlap as why:
+                met.setdefault(run, []).extend(why.met.values())
+        self.met = {run: np.unique(np.concatenate(own)) for run, own in met.items()}
+
+    @property
+    def runs(self) -> set[str]:
+        "Runs of which each trade is counted once, or its rows are aside."
+        return (self.states.keys() | self.aside.keys()) - self.met.keys() - self.unfoldable
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-twice
 def fold_parts(
-    parts: Sequence[LakePart],  # Of one lake
+    lake: Lake,  # Any
+    parts: Sequence[LakePart],  # Of it
     work: Work = one_by_one,  # Who folds
-) -> tuple[
-    list[PartFolded], frozenset[str]
-]:  # Each trade once, or its rows aside; runs that sums cannot hold
-    "Fold parts, and those in which trades are twice once more."
-    found, met = work(parts, fold_lake_part), dict[str, Ids]()
-    while True:
-        unfoldable = frozenset[str]().union(*(one.unfoldable for one in found))
-        again = _again(found, unfoldable)
-        if not again:
-            return found, unfoldable
-        met |= {run: np.union1d(met.get(run, ids[:0]), ids) for run, ids in again.items()}
-        places = [place for place, one in enumerate(found) if _has(one, again)]
-        asked = [replace(parts[place], met=met) for place in places]
-        for place, one in zip(places, work(asked, fold_lake_part), strict=True):
-            found[place] = one
-
-# %% ../../nbs/scale/05_lake_states.ipynb #again
-def _again(found: Sequence[PartFolded], unfoldable: Collection[str]) -> dict[str, Ids]:
-    "Exits that are still twice, by run."
-    ids = dict[str, list[Ids]]()
-    for one in found:
-        for run, own in one.again.items():
-            ids.setdefault(run, []).extend([own, own])
-        for run, states in one.states.items():
-            ids.setdefault(run, []).extend(state.ids[run] for state in states)
-    again = {
-        run: met_ids(np.concatenate(own))
-        for run, own in ids.items()
-        if len(own) > 1 and run not in unfoldable
-    }
-    return {run: own for run, own in again.items() if len(own)}
+    met: Mapping[str, Ids] | None = None,  # Exits that are known to be twice, by run
+) -> Iterator[Gathered]:  # Each trade once, or its rows aside, in the `runs` of each
+    "Fold parts, and the runs in which trades are twice once more."
+    known, left = dict(met or {}), list(parts)
+    while left:
+        gathered = Gathered(work([replace(part, met=known) for part in left], fold_lake_part))
+        yield gathered
+        runs = frozenset(gathered.met.keys() - gathered.unfoldable)
+        known |= {
+            run: union_of([known.get(run, gathered.met[run][:0]), gathered.met[run]])[0] for run in runs
+        }
+        left = [replace(part, runs=runs) for part in left if runs & _runs_of(lake, part.part)]
 
 
-def _has(one: PartFolded, ids: Mapping[str, Ids]) -> bool:
-    "Are rows of some exits in the sums of a part, or in doubt there?"
-    there = (state.ids[run] for run, states in one.states.items() if run in ids for state in states)
-    runs = (run for run, states in one.states.items() if run in ids for _ in states)
-    return bool(one.again.keys() & ids.keys()) or any(
-        bool(np.isin(ids[run], own, assume_unique=True).any()) for run, own in zip(runs, there, strict=True)
-    )
+def _runs_of(lake: Lake, part: Part) -> set[str]:
+    return {lake.contents.ranges[name].run for name in part.ranges}
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-lake
 def _in_order(lake: Lake, aside: Sequence[TraceColumns]) -> TraceColumns:
@@ -194,6 +204,7 @@ def fold_lake(
     without: Collection[str] = (),  # Ids of stretches that do not count
     among: Collection[str] | None = None,  # Names of parts; None: all
     work: Work = one_by_one,  # Who folds
+    met: Mapping[str, Ids] | None = None,  # Exits that are known to be twice, by run
 ) -> tuple[dict[str, FoldedRun], set[str]]:  # By name in the lake; runs that sums cannot hold
     "Fold runs of a lake."
     wanted = None if runs is None else frozenset(runs)
@@ -202,30 +213,27 @@ def fold_lake(
         for part in lake.parts(runs)
         if among is None or part.name in among
     ]
-    found, unfoldable = fold_parts(parts, work)
-    states, aside = dict[str, list[State]](), dict[str, list[TraceColumns]]()
-    for one in found:
-        for run, own in one.states.items():
-            states.setdefault(run, []).extend(own)
-        for rows in one.aside:
-            aside.setdefault(rows.runs[rows.run[0]], []).append(rows)
-    folded, left = dict[str, FoldedRun](), set(unfoldable)
-    for run in sorted((states.keys() | aside.keys()) - unfoldable):
-        try:
-            folded[run] = _folded_run(lake, zone, states.get(run, []), aside.get(run, []))
-        except NotFoldable:
-            left.add(run)
-    return folded, left
+    folded, left = dict[str, FoldedRun](), set[str]()
+    for found in fold_parts(lake, parts, work, met):
+        left |= found.unfoldable
+        for run in found.runs - left:
+            try:
+                folded[run] = _folded_run(
+                    lake, zone, found.states.get(run, no_state), found.aside.get(run, [])
+                )
+            except NotFoldable:
+                left.add(run)
+    return {run: folded[run] for run in sorted(folded.keys() - left)}, left
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-run-of-lake
-def _folded_run(lake: Lake, zone: str, states: Sequence[State], aside: Sequence[TraceColumns]) -> FoldedRun:
-    "States of a run and rows that were looked at together."
+def _folded_run(lake: Lake, zone: str, state: State, aside: Sequence[TraceColumns]) -> FoldedRun:
+    "State of a run and rows that were looked at together."
     if not aside:
-        return FoldedRun(foldable(merge_states(*states)))
+        return FoldedRun(foldable(state))
     rows = KeptRows()
     rows.add([_in_order(lake, aside)])
     twice, corrected = rows.left_out()
-    state = merge_states(*states, state_of(rows.growing.columns(), zone))
+    state = merge_states(state, state_of(rows.growing.columns(), zone))
     return FoldedRun(foldable(state), {}, tuple(twice), tuple(corrected))
 
 # %% ../../nbs/scale/05_lake_states.ipynb #index
@@ -390,13 +398,15 @@ class LakeStates:
         on = (grown & kept.runs.keys()) - lost
         more, odd = fold(on, among=added) if on else ({}, set[str]())
         runs = {run: own for run, own in kept.runs.items() if run not in lost}
+        met = dict[str, Ids]()
         for run, own in more.items():
             try:
                 runs[run] = joined(runs[run], own)
-            except (Overlap, NotFoldable):
+            except (Overlap, NotFoldable) as why:
                 odd.add(run)
+                met |= why.met if isinstance(why, Overlap) else {}
         anew = (grown - on) | lost | odd
-        folded, unfoldable = fold(anew) if anew else ({}, set[str]())
+        folded, unfoldable = fold(anew, met=met) if anew else ({}, set[str]())
         runs = {run: own for run, own in runs.items() if run not in anew} | folded
         return LakeKept(len(contents.hashes), dict(sorted(runs.items())), frozenset(unfoldable))
 

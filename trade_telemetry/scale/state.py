@@ -23,6 +23,7 @@ from ..aggregate import Aggregate, WithoutBins, added_bins, merge
 from ..aggregate_form import COUNTS, WORDS, plain_name
 from ..arrays import Bools, Ints
 from ..metrics.aggregates import firsts_of, fold_rows, joined_ranks
+from .blocks import Ids, Shelf, give_back, in_blocks, in_pieces, union_of
 from ..store.columns import WORDS as COLUMN_WORDS
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
@@ -30,14 +31,13 @@ from ..store.labels import mislabelled_rows
 from ..store.runs import RunFacts, run_facts
 
 # %% auto #0
-__all__ = ['Owner', 'Ids', 'no_state', 'SCHEMA', 'MAGIC', 'TYPES', 'POSITION_TYPES', 'SUM_ARRAYS', 'Overlap', 'Positions',
+__all__ = ['Owner', 'POSITION_TYPES', 'Way', 'no_state', 'SCHEMA', 'MAGIC', 'TYPES', 'SUM_ARRAYS', 'Overlap', 'Positions',
            'settled', 'State', 'with_parts', 'lines_of_rows', 'ranks_of_keys', 'lines_within', 'state_of',
            'merge_states', 'runs_apart', 'runs_together', 'narrowed', 'rows_narrowed', 'state_pieces', 'state_bytes',
            'state_from_bytes', 'state_digest']
 
 # %% ../../nbs/scale/01_state.ipynb #owner
 Owner = tuple[str, str, float]  # Run, mode, and the share of rows that was kept: 1.0 where all were
-Ids = npt.NDArray[np.uint64]
 
 
 class Overlap(ValueError):  # noqa: N818  a fact about two states, not a fault
@@ -45,14 +45,17 @@ class Overlap(ValueError):  # noqa: N818  a fact about two states, not a fault
 
     def __init__(
         self,
-        runs: Sequence[str],  # Names
+        met: Mapping[str, Ids],  # Ids that are there twice by run, ascending
     ) -> None:
         super().__init__(
-            f"the same trades are in both states, in run {', '.join(runs)}: read their rows together"
+            f"the same trades are in both states, in run {', '.join(met)}: read their rows together"
         )
-        self.runs = tuple(runs)
+        self.met, self.runs = met, tuple(met)
 
 # %% ../../nbs/scale/01_state.ipynb #positions
+POSITION_TYPES = ("<u8", "<i8", "<u8", "<i4", "<i4")  # Of the columns of `Positions` where they are kept
+
+
 class Positions(NamedTuple):
     "First exits of the positions of a run, a place for each, ascending by position."
 
@@ -188,8 +191,8 @@ def lines_within(
 # %% ../../nbs/scale/01_state.ipynb #fold-run
 def _sorted_ids(columns: TraceColumns, run: str) -> Ids:
     ids = np.sort(columns.trace_id)
-    if (ids[1:] == ids[:-1]).any():
-        raise Overlap([run])
+    if (same := ids[1:] == ids[:-1]).any():
+        raise Overlap({run: np.unique(ids[1:][same])})
     return ids
 
 
@@ -286,34 +289,39 @@ def _in_order(facts: RunFacts) -> RunFacts:
 # %% ../../nbs/scale/01_state.ipynb #merge-run
 def _merged_ids(states: Sequence[State]) -> dict[str, Ids]:
     "Ids of all states by run; `Overlap` where some meet."
-    met, merged = [], dict[str, Ids]()
+    met, merged = dict[str, Ids](), dict[str, Ids]()
     for run in sorted({run for state in states for run in state.ids}):
-        own = [state.ids[run] for state in states if run in state.ids]
-        ids = own[0] if len(own) == 1 else np.sort(np.concatenate(own), kind="stable")
-        met += [run] if len(own) > 1 and bool((ids[1:] == ids[:-1]).any()) else []
-        merged[run] = ids
+        merged[run], twice = union_of([state.ids[run] for state in states if run in state.ids])
+        met |= {run: twice} if len(twice) else {}
     if met:
         raise Overlap(met)
     return merged
 
 
-def _moved(state: State, run: str, parts: Mapping[Owner, Aggregate]) -> Positions:
-    "First exits of one state, with the owners and lines of the merged sums."
-    own = state.positions[run]
+Way = tuple[
+    Ints, Ints, Ints
+]  # Owner of each owner of a state among all; where its lines begin; their new numbers
+
+
+def _way(state: State, run: str, parts: Mapping[Owner, Aggregate]) -> Way:
+    "The way from the owners and lines of a state to those of the merged sums."
     mine, all_ = ([owner for owner in some if owner[0] == run] for some in (state.parts, parts))
-    line, owner = own.line.copy(), own.owner.copy()
-    for place, name in enumerate(mine):
-        here = own.owner == place
-        owner[here] = all_.index(name)
-        if here.any():
-            line[here] = lines_within(state.parts[name], parts[name])[own.line[here]]
-    return own._replace(owner=owner, line=line)
+    lines = [lines_within(state.parts[name], parts[name]) for name in mine]
+    starts = np.cumsum([0, *map(len, lines)])
+    owners = np.array([all_.index(name) for name in mine], dtype=np.int64)
+    return owners, starts, np.concatenate([np.zeros(0, dtype=np.int64), *lines])
 
 
-def _without(sums: Aggregate, lines: Ints) -> Aggregate:
-    "Take positions back from lines."
+def _moved(own: Positions, way: Way) -> Positions:
+    "First exits of one state, with the owners and lines of the merged sums."
+    owners, starts, lines = way
+    return own._replace(owner=owners[own.owner], line=lines[own.line + starts[own.owner]])
+
+
+def _without(sums: Aggregate, gone: Ints) -> Aggregate:
+    "Take positions back, so many from each line."
     counts = sums.counts.copy()
-    np.subtract.at(counts[COUNTS.index("positions")], lines, 1)
+    counts[COUNTS.index("positions")] -= gone
     return replace(sums, counts=counts)
 
 # %% ../../nbs/scale/01_state.ipynb #merge-states
@@ -331,18 +339,25 @@ def _settle_run(run: str, states: Sequence[State], parts: dict[Owner, Aggregate]
     own = [state for state in states if run in state.positions]
     if len(own) == 1 and not any(run in state.ids for state in states if state is not own[0]):
         return own[0].positions[run], False
-    moved = [_moved(state, run, parts) for state in own]
-    stacked = Positions(*(np.concatenate(columns) for columns in zip(*moved, strict=True)))
-    kept, later = settled(stacked)
-    mixed = (
-        _differ(kept, later, [own for owner, own in parts.items() if owner[0] == run])
-        if len(later.line)
-        else False
-    )
-    for place, owner in enumerate([owner for owner in parts if owner[0] == run]):
-        if (gone := later.line[later.owner == place]).size:
-            parts[owner] = _without(parts[owner], gone)
-    return kept, mixed
+    firsts, ways = [state.positions[run] for state in own], [_way(state, run, parts) for state in own]
+    names, odd = [owner for owner in parts if owner[0] == run], False
+    gone = [np.zeros(len(parts[name]), dtype=np.int64) for name in names]
+    shelf = Shelf(POSITION_TYPES, sum(len(some.position) for some in firsts))
+    for cut in in_blocks([some.position for some in firsts]):
+        moved = (_moved(some.take(part), way) for some, part, way in zip(firsts, cut, ways, strict=True))
+        kept, later = settled(Positions(*(np.concatenate(columns) for columns in zip(*moved, strict=True))))
+        shelf.add(*kept)
+        if len(later.line):
+            odd = odd or _differ(kept, later, [parts[name] for name in names])
+            for place, lost in enumerate(gone):
+                np.add.at(lost, later.line[later.owner == place], 1)
+        for some, part in zip(firsts, cut, strict=True):
+            for column in some:
+                give_back(column, part)
+    for name, lost in zip(names, gone, strict=True):
+        if lost.any():
+            parts[name] = _without(parts[name], lost)
+    return Positions(*shelf.arrays()), odd
 
 # %% ../../nbs/scale/01_state.ipynb #merge-all
 no_state = State()
@@ -418,7 +433,6 @@ def runs_together(
 SCHEMA = 1  # Of the bytes of a state
 MAGIC = b"TTSTATE\n"
 TYPES = ("<i1", "<i2", "<i4", "<i8")
-POSITION_TYPES = ("<u8", "<i8", "<u8", "<i4", "<i4")
 SUM_ARRAYS = ("keys", "counts", "sums", "exits", "bits", "return_bins", "confidence_bins")
 
 
@@ -463,14 +477,14 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
 # %% ../../nbs/scale/01_state.ipynb #state-pieces
 def state_pieces(
     state: State,  # Any
-) -> Iterator[bytes]:  # The bytes of a state, piece by piece
+) -> Iterator[bytes | memoryview]:  # The bytes of a state, piece by piece
     "Write a state without having all its bytes at once."
     told, first, last = _listed(state)
     crc, size = 0, 0
     for a in first:
-        crc, size = zlib.crc32(np.ascontiguousarray(a).data, crc), size + a.nbytes
+        crc, size = _crc(a, crc), size + a.nbytes
     told["first"] = [[a.dtype.str, len(a)] for a in first]
-    told["last"] = [[a.dtype.str, len(a), zlib.crc32(np.ascontiguousarray(a).data)] for a in last]
+    told["last"] = [[a.dtype.str, len(a), _crc(a)] for a in last]
     told["crc"] = crc
     text = orjson.dumps(told) + b"\n"
     text += b" " * (-(len(MAGIC) + 16 + len(text)) % 8)
@@ -478,7 +492,13 @@ def state_pieces(
     yield from (a.tobytes() for a in first)
     yield b"\0" * (-size % 8)
     for a in last:
-        yield a.tobytes() + b"\0" * (-a.nbytes % 8)
+        yield from in_pieces(a)
+        yield b"\0" * (-a.nbytes % 8)
+
+
+def _crc(array: npt.NDArray[Any], before: int = 0) -> int:
+    "Check sum of the bytes of an array."
+    return reduce(lambda crc, piece: zlib.crc32(piece, crc), in_pieces(array), before)
 
 
 def state_bytes(
@@ -598,4 +618,7 @@ def state_digest(
     state: State,  # Any
 ) -> str:  # 32 hexadecimal digits
     "Name the content of a state."
-    return blake2b(state_bytes(state), digest_size=16).hexdigest()
+    digest = blake2b(digest_size=16)
+    for piece in state_pieces(state):
+        digest.update(piece)
+    return digest.hexdigest()
