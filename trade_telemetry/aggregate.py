@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -411,11 +412,24 @@ def _bins_beside(some: Sequence[Aggregate]) -> Bins:
     starts = np.cumsum([0, *map(len, some)])
 
     def bins(claims: bool, line: Ints) -> Ints:
-        owned = zip(some, np.split(line, starts[1:-1]), strict=True)
-        found = np.concatenate([bins_under(part, claims, own) for part, own in owned], axis=1)
-        return _add_bins(found, np.arange(found[0].max(initial=-1) + 1))
+        owned, found = np.split(line, starts[1:-1]), [np.zeros((3 + claims, 0), dtype=np.int64)]
+        for low, high in _line_ranges(line):
+            lines = [np.where((own >= low) & (own < high), own, -1) for own in owned]
+            asked = [(part, own) for part, own in zip(some, lines, strict=True) if (own >= 0).any()]
+            own = np.concatenate([bins_under(part, claims, own) for part, own in asked], axis=1)
+            found.append(_add_bins(own, np.arange(high)))
+        return np.concatenate(found, axis=1)
 
     return bins
+
+
+def _line_ranges(line: Ints, most: int = 1 << 15) -> list[tuple[int, int]]:
+    "Cut new numbers of lines where so many lines have come together; their histograms are put together apart."
+    counts = np.cumsum(np.bincount(line[line >= 0]))
+    if not len(counts):
+        return []
+    cuts = np.searchsorted(counts, np.arange(most, int(counts[-1]), most)) + 1
+    return list(pairwise(np.unique([0, *cuts.tolist(), len(counts)]).tolist()))
 
 
 def _joined_bins(some: Sequence[Aggregate]) -> tuple[Ints, Ints]:

@@ -13,13 +13,14 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 # %% auto #0
-__all__ = ['Array', 'BLOCK', 'SPILL_BYTES', 'Ids', 'PIECE_BYTES', 'in_blocks', 'give_back', 'shelves_in', 'Shelf', 'laid_down',
-           'union_of', 'in_pieces']
+__all__ = ['Array', 'BLOCK', 'SPILL_BYTES', 'MOST_FILES', 'Ids', 'PIECE_BYTES', 'in_blocks', 'give_back', 'shelves_in', 'Shelf',
+           'laid_down', 'union_of', 'in_pieces']
 
 # %% ../../nbs/scale/00_blocks.ipynb #in-blocks
 Array = npt.NDArray[Any]
@@ -71,7 +72,9 @@ def give_back(
         own.madvise(mmap.MADV_DONTNEED, first, size)
 
 # %% ../../nbs/scale/00_blocks.ipynb #shelf-folder
-SPILL_BYTES = 1 << 25  # From so many bytes on arrays lie in a file
+SPILL_BYTES = 1 << 22  # From so many bytes on arrays lie in a file
+MOST_FILES = 256  # So many such files are open at once, at most; a process may have a thousand
+_OPEN: WeakSet[mmap.mmap] = WeakSet()
 _FOLDER: ContextVar[Path | None] = ContextVar("folder of large arrays", default=None)
 
 
@@ -106,7 +109,7 @@ class Shelf:
         self.types, self.rows = [np.dtype(kind) for kind in types], 0
         sizes = [kind.itemsize * most + -kind.itemsize * most % 8 for kind in self.types]
         self.starts, total = [sum(sizes[:k]) for k in range(len(sizes))], sum(sizes)
-        self.file = _nameless() if total >= SPILL_BYTES else None
+        self.file = _nameless() if total >= SPILL_BYTES and len(_OPEN) < MOST_FILES else None
         self.columns = [] if self.file else [np.empty(most, dtype=kind) for kind in self.types]
         if self.file:
             self.file.truncate(total)
@@ -133,6 +136,7 @@ class Shelf:
         self.file.flush()
         whole = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ)
         self.file.close()
+        _OPEN.add(whole)
         return tuple(
             np.frombuffer(whole, kind, self.rows, start)
             for kind, start in zip(self.types, self.starts, strict=True)

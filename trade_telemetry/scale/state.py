@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from ..aggregate import Aggregate, WithoutBins, added_bins, merge
+from ..aggregate import Aggregate, WithoutBins, added_bins, bins_under, merge
 from ..aggregate_form import COUNTS, WORDS, plain_name
 from ..arrays import Bools, Ints
 from ..metrics.aggregates import firsts_of, fold_rows, joined_ranks
@@ -433,7 +433,7 @@ def runs_together(
 SCHEMA = 1  # Of the bytes of a state
 MAGIC = b"TTSTATE\n"
 TYPES = ("<i1", "<i2", "<i4", "<i8")
-SUM_ARRAYS = ("keys", "counts", "sums", "exits", "bits", "return_bins", "confidence_bins")
+SUM_ARRAYS = ("keys", "counts", "sums", "exits", "bits")
 
 
 def narrowed(
@@ -460,8 +460,10 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
     first: list[npt.NDArray[Any]] = []
     told: dict[str, Any] = {"schema": SCHEMA, "zone": state.zone, "bad": state.bad, "parts": [], "runs": []}
     for (run, mode, rate), own in state.parts.items():
-        told["parts"].append([run, mode, rate, own.words, own.zones, sorted(own.missing), len(own), own.return_bins.shape[1], own.confidence_bins.shape[1]])  # fmt: skip
+        bins = [rows_narrowed(_bins_of(own, claims)) for claims in (False, True)]
+        told["parts"].append([run, mode, rate, own.words, own.zones, sorted(own.missing), len(own), len(bins[0][0]), len(bins[1][0])])  # fmt: skip
         first += [row for name in SUM_ARRAYS for row in rows_narrowed(getattr(own, name))]
+        first += [row for rows in bins for row in rows]
     last: list[npt.NDArray[Any]] = []
     for run, facts in sorted(state.facts.items()):
         told["runs"].append(
@@ -473,6 +475,13 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
     told["mixed"] = sorted(state.mixed)
     told["wrong"] = [[*name, count] for name, count in sorted(state.wrong.items())]
     return told, first, last
+
+
+def _bins_of(sums: Aggregate, claims: bool) -> Ints:
+    "A histogram, which does not stay in memory if nobody asked for it before."
+    name = "confidence_bins" if claims else "return_bins"
+    made: Ints | None = vars(sums).get(name)
+    return bins_under(sums, claims, np.arange(len(sums))) if made is None else made
 
 # %% ../../nbs/scale/01_state.ipynb #state-pieces
 def state_pieces(
