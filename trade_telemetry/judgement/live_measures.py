@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 import trade_telemetry.metrics.day_figures as dy
 import trade_telemetry.metrics.returns as rt
@@ -29,12 +30,13 @@ from ..metrics.intervals import DRAWS, Difference, day_places
 from ..sentences import DaysNeeded, NeededCode
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
+from ..store.folded import ends_of, folded_of
 from ..timezones import date_of_day
 from ..wording import Mode
 
 # %% auto #0
-__all__ = ['RULE', 'EDGE', 'MEASURES', 'LAST_DAYS', 'trades_by_day', 'measured', 'daily_split', 'reason_shares', 'Compared',
-           'compare_means', 'compare_reasons', 'loss_needed', 'Recent', 'recent_of']
+__all__ = ['RULE', 'EDGE', 'MEASURES', 'LAST_DAYS', 'trades_by_day', 'measured', 'daily_split', 'Ends', 'reason_shares',
+           'Compared', 'compare_means', 'compare_reasons', 'loss_needed', 'Recent', 'recent_of']
 
 # %% ../../nbs/judgement/20_live_measures.ipynb #rule
 RULE = VerdictRule(draws=DRAWS)
@@ -114,19 +116,48 @@ def daily_split(
     )
     return (now - then) * (r0 + r1) / 2, (r1 - r0) * (then + now) / 2
 
+# %% ../../nbs/judgement/20_live_measures.ipynb #ends
+class Ends(NamedTuple):
+    "Exits by reason and day."
+
+    names: Sequence[str]  # Reasons
+    reason: npt.NDArray[Any]  # Place among them, shape (n,)
+    day: npt.NDArray[Any]  # Of the exit, days since 1970, shape (n,)
+    exits: npt.NDArray[Any]  # How many, shape (n,)
+
+
+def _ends(columns: TraceColumns, timezone: str) -> list[Ends]:
+    "What rows say, and counts where rows were folded; of rows that counts do not tell apart the rows."
+    folded = folded_of(columns)
+    zones = {part.zones for part in (folded.sums or {}).values()} if folded is not None else set()
+    told = ends_of(folded) if folded is not None and zones == {(timezone,)} else None
+    here = columns if folded is None or told is None else folded.here
+    days = exit_days(here.exit_us, timezone)
+    rows = Ends(here.exit_reasons, here.exit_reason, days, np.ones(len(here)))
+    return [
+        rows,
+        *(Ends(own.names, own.keys[6], own.keys[4], own.counts) for own in (told or {}).values() if len(own)),
+    ]
+
 # %% ../../nbs/judgement/20_live_measures.ipynb #reasons
 def reason_shares(
-    columns: TraceColumns,  # Rows that were kept: nothing else knows reasons
+    columns: TraceColumns,  # Rows that were kept, or counts of them: no ledger knows reasons
     names: Sequence[str],  # Reasons
     timezone: str = "UTC",  # Zone whose dates count
 ) -> dict[str, ClusteredMean]:  # Reason → its share of the exits
     "Count how positions ended."
-    present, place = day_places(exit_days(columns.exit_us, timezone))
-    days, kinds = len(present), max(1, len(columns.exit_reasons))
-    counts = np.bincount(place * kinds + columns.exit_reason, minlength=days * kinds).reshape(days, kinds)
-    table, exits = counts.astype(np.float64), counts.sum(axis=1).astype(np.float64)
-    own = {name: table[:, code] for code, name in enumerate(columns.exit_reasons)}
-    return {name: ClusteredMean(own.get(name, np.zeros(days)), exits, share=True) for name in names}
+    parts, place_of = _ends(columns, timezone), {name: code for code, name in enumerate(names)}
+    present, place = day_places(np.concatenate([part.day for part in parts]))
+    days, kinds = len(present), len(names) + 1  # the last one: any other reason
+    codes = [
+        np.array([place_of.get(word, len(names)) for word in part.names], dtype=np.int64) for part in parts
+    ]
+    code = np.concatenate([own[part.reason] for own, part in zip(codes, parts, strict=True)])
+    exits = np.concatenate([part.exits.astype(np.float64) for part in parts])
+    counts = np.bincount(place * kinds + code, exits, days * kinds).astype(np.float64)
+    table = counts.reshape(days, kinds)
+    every = table.sum(axis=1)
+    return {name: ClusteredMean(table[:, k], every, share=True) for k, name in enumerate(names)}
 
 # %% ../../nbs/judgement/20_live_measures.ipynb #compared
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ..aggregate_form import MOST_PERCENT, PERCENT, SUMS, plain_name
 from .returns import first_exits
 from ..store.columns import WORDS, TraceColumns
 from ..store.days import exit_days
-from ..store.folded import folded_of
+from ..store.folded import ends_of, folded_of
 
 # %% auto #0
 __all__ = ['BLOCK', 'FLOAT_BITS', 'FLOAT_ONE', 'Groups', 'PIECE', 'ranks_of', 'joined_ranks', 'raised', 'added', 'LineSums',
@@ -519,17 +519,18 @@ def names_known(
     by: str = "strategy",  # One of `WORDS`; of exit reasons, entry tags and sources no ledger knows
 ) -> list[str]:  # Names of those that have closes, sorted
     "Name the groups of some trades."
-    ledger, folded = (
-        columns.ledger,
-        None if by in ("exit_reason", "entry_tag", "source") else folded_of(columns),
-    )
+    ledger, folded = columns.ledger, None if by in ("entry_tag", "source") else folded_of(columns)
+    ends = ends_of(folded) if folded is not None and by == "exit_reason" else {}
+    folded = None if ends is None else folded
     here = columns if folded is None else folded.here
     words = getattr(here, WORDS[by])
     present = np.bincount(getattr(here, by), minlength=len(words))
     names = {words[code] for code in np.flatnonzero(present).tolist()}
+    if by == "exit_reason":
+        return sorted(names.union(*(own.names for own in (ends or {}).values())))
     for owner, part in () if folded is None else (folded.sums or {}).items():
         names |= {owner[by == "mode"]} if by in ("run", "mode") else set(part.words[form.WORDS.index(by)])
-    if by in ("exit_reason", "entry_tag", "source") or ledger is None:
+    if by in ("entry_tag", "source") or ledger is None:
         return sorted(names)
     if by in ("run", "mode"):
         return sorted(names | {key[by == "mode"] for key in ledger.sums})

@@ -18,8 +18,10 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
+from ..metrics.first_exits import Ids
+
 # %% auto #0
-__all__ = ['Array', 'BLOCK', 'SPILL_BYTES', 'MOST_FILES', 'Ids', 'PIECE_BYTES', 'in_blocks', 'give_back', 'shelves_in', 'Shelf',
+__all__ = ['Array', 'BLOCK', 'SPILL_BYTES', 'MOST_FILES', 'PIECE_BYTES', 'in_blocks', 'give_back', 'shelves_in', 'Shelf',
            'laid_down', 'union_of', 'in_pieces']
 
 # %% ../../nbs/scale/00_blocks.ipynb #in-blocks
@@ -156,9 +158,6 @@ def laid_down(
     return shelf.arrays()
 
 # %% ../../nbs/scale/00_blocks.ipynb #union
-Ids = npt.NDArray[np.uint64]
-
-
 def union_of(
     sets: Sequence[Ids],  # Each ascending, each id once in it
 ) -> tuple[Ids, Ids]:  # All ids, ascending; those that are in two or more

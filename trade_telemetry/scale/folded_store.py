@@ -32,9 +32,10 @@ from trade_telemetry.store.files import (
     find_files,
     read_file,
 )
-from ..store.folded import FoldedColumns, Wish
+from ..store.folded import FoldedColumns, Owner, Wish
 from ..store.lake import Lake, lake_at
 from ..store.lake_beside import SeenLake, root_of, split_paths
+from ..store.reasons import Reasons
 from ..store.record_reader import BadRow
 from ..store.runs import LoadReport, RunFacts, RunInfo, ledger_facts, trusted_ledger
 from ..store.store import KeptRows, TraceStore, runs_of
@@ -43,7 +44,7 @@ from ..store.store import KeptRows, TraceStore, runs_of
 __all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'Months', 'ByRun', 'LARGE_BYTES', 'ROW_BYTES', 'plain_bytes',
            'kept_as_rows', 'taken_of', 'knows_sums', 'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns',
            'FoldedSources', 'with_folded', 'months_of', 'LakeRows', 'RowFiles', 'files_for', 'chosen_runs',
-           'chosen_lake', 'sorted_files', 'FoldedStore', 'is_large', 'open_store']
+           'chosen_lake', 'sorted_files', 'sums_of', 'FoldedStore', 'is_large', 'open_store']
 
 # %% ../../nbs/scale/06_folded_store.ipynb #kept-as-rows
 ROWS_BYTES = 64 << 20  # Of trace files whose rows are in memory, 0.2 M rows
@@ -463,6 +464,15 @@ def sorted_files(
             by_root.setdefault(root_of(place.directory, roots), {}).setdefault(place.run, []).append(place)
     return by_root, by_run, stats
 
+# %% ../../nbs/scale/06_folded_store.ipynb #sums-of
+def sums_of(
+    runs: Mapping[str, FoldedRun],  # By name
+) -> tuple[dict[Owner, Aggregate], dict[Owner, Reasons]]:  # And how positions ended, by the same
+    "Put side by side what states say of runs."
+    states = [own.state for own in runs.values()]
+    sums = {owner: part for state in states for owner, part in state.parts.items()}
+    return sums, {owner: counts for state in states for owner, counts in state.reasons.items()}
+
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):
     "Trace files below some paths, lakes among them: live runs as rows, the others as states."
@@ -530,9 +540,9 @@ class FoldedStore(TraceStore):
         here, ledger, runs = self.rows.growing.columns(), self.ledgers.sums(), self.folded.runs
         trusted = trusted_of(here, runs, ledger) if ledger.sums else None
         self._booked = {} if trusted is None else ledger_facts(trusted)
-        sums = {owner: part for own in runs.values() for owner, part in own.state.parts.items()}
+        sums, ends = sums_of(runs)
         self._at_hand = {}
-        self.columns = FoldedColumns.of(sums, here, self.read_rows, Wish(), trusted)
+        self.columns = FoldedColumns.of(sums, here, self.read_rows, Wish(), trusted, ends)
 
     def row_files(self, wish: Wish) -> RowFiles:
         "A way to some rows of folded runs that can be taken along."

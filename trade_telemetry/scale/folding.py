@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from ..aggregate_form import plain_name
-from .blocks import Ids, laid_down
+from ..metrics.first_exits import Ids, Positions
+from .blocks import laid_down
 from .kept_states import KnownFile, digest_of, known_of
 from trade_telemetry.scale.state import (
     POSITION_TYPES,
     Overlap,
-    Positions,
     State,
     merge_states,
     no_state,

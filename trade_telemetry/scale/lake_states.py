@@ -20,7 +20,8 @@ import numpy as np
 import orjson
 
 from ..arrays import Ints
-from .blocks import Ids, union_of
+from ..metrics.first_exits import Ids
+from .blocks import union_of
 from .folding import FoldedRun, NotFoldable, Pile, Sink, foldable
 from .kept_states import FORM, INDEX, mapped_state, write_state
 from trade_telemetry.scale.state import (
@@ -452,7 +453,7 @@ def renamed(
         return own
     s = own.state
     state = replace(
-        s, ids={new: s.ids[old]}, positions={new: s.positions[old]}, facts={new: s.facts[old]},
+        s, reasons={(new, *owner[1:]): ends for owner, ends in s.reasons.items()}, ids={new: s.ids[old]}, positions={new: s.positions[old]}, facts={new: s.facts[old]},
         wrong={(new, *name[1:]): count for name, count in s.wrong.items()}, mixed=frozenset({new} if s.mixed else ()),
     )  # fmt: skip
     return replace(own, state=with_parts(state, {(new, *owner[1:]): part for owner, part in s.parts.items()}))

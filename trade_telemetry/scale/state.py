@@ -13,31 +13,31 @@ from datetime import tzinfo
 from functools import reduce
 from hashlib import blake2b
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from ..aggregate import Aggregate, WithoutBins, added_bins, bins_under, merge
-from ..aggregate_form import COUNTS, WORDS, plain_name
+from ..aggregate_form import COUNTS, plain_name
 from ..arrays import Bools, Ints
-from ..metrics.aggregates import firsts_of, fold_rows, joined_ranks
-from .blocks import Ids, Shelf, give_back, in_blocks, in_pieces, union_of
-from ..store.columns import WORDS as COLUMN_WORDS
+from ..metrics.aggregates import firsts_of, fold_rows
+from ..metrics.first_exits import Ids, Positions, is_mixed, lines_of_rows, lines_within, settled
+from .blocks import Shelf, give_back, in_blocks, in_pieces, union_of
 from ..store.columns import TraceColumns
-from ..store.days import exit_days
 from ..store.labels import mislabelled_rows
+from ..store.reasons import Reasons, count_reasons, merge_reasons, narrowed
 from ..store.runs import RunFacts, run_facts
 
 # %% auto #0
-__all__ = ['Owner', 'POSITION_TYPES', 'Way', 'no_state', 'SCHEMA', 'MAGIC', 'TYPES', 'SUM_ARRAYS', 'Overlap', 'Positions',
-           'settled', 'State', 'with_parts', 'lines_of_rows', 'ranks_of_keys', 'lines_within', 'state_of',
-           'merge_states', 'runs_apart', 'runs_together', 'narrowed', 'rows_narrowed', 'state_pieces', 'state_bytes',
+__all__ = ['Owner', 'POSITION_TYPES', 'Way', 'no_state', 'SCHEMA', 'MAGIC', 'SUM_ARRAYS', 'Overlap', 'State', 'with_parts',
+           'state_of', 'merge_states', 'runs_apart', 'runs_together', 'rows_narrowed', 'state_pieces', 'state_bytes',
            'state_from_bytes', 'state_digest']
 
 # %% ../../nbs/scale/01_state.ipynb #owner
 Owner = tuple[str, str, float]  # Run, mode, and the share of rows that was kept: 1.0 where all were
+POSITION_TYPES = ("<u8", "<i8", "<u8", "<i4", "<i4")  # Of the columns of `Positions` where they are kept
 
 
 class Overlap(ValueError):  # noqa: N818  a fact about two states, not a fault
@@ -52,49 +52,6 @@ class Overlap(ValueError):  # noqa: N818  a fact about two states, not a fault
         )
         self.met, self.runs = met, tuple(met)
 
-# %% ../../nbs/scale/01_state.ipynb #positions
-POSITION_TYPES = ("<u8", "<i8", "<u8", "<i4", "<i4")  # Of the columns of `Positions` where they are kept
-
-
-class Positions(NamedTuple):
-    "First exits of the positions of a run, a place for each, ascending by position."
-
-    position: Ids  # Ids of the decisions, shape (k,)
-    exit_us: Ints  # First exits, microseconds since 1970 UTC
-    trace: Ids  # Their ids
-    owner: Ints  # Place of mode and rate among those of the run, ascending
-    line: Ints  # Line of the sum of that owner
-
-    @classmethod
-    def none(cls) -> Positions:
-        "Of a run whose exits bear no name of a position."
-        ids, whole = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
-        return cls(ids, whole, ids, whole, whole)
-
-    def take(self, at: npt.NDArray[Any]) -> Positions:
-        "Choose places."
-        return Positions(*(column[at] for column in self))
-
-
-def settled(
-    some: Positions,  # Of two or more states, in any order, lines and owners of the merged one
-) -> tuple[
-    Positions, Positions
-]:  # First exits, ascending by position; those that are not the first after all
-    "Decide which exit of each position counts it."
-    if not len(some.position):
-        return some, some
-    rising = bool((some.position[1:] > some.position[:-1]).all())
-    own = some if rising else some.take(np.argsort(some.position, kind="stable"))
-    met = np.flatnonzero(own.position[1:] == own.position[:-1])
-    if not len(met):
-        return own, own.take(met)
-    order, doubt = np.arange(len(own.position)), np.union1d(met, met + 1)
-    order[doubt] = doubt[np.lexsort((own.trace[doubt], own.exit_us[doubt], own.position[doubt]))]
-    own = own.take(order)
-    first = np.append(True, own.position[1:] != own.position[:-1])
-    return own.take(first), own.take(~first)
-
 # %% ../../nbs/scale/01_state.ipynb #state
 @dataclass(frozen=True, eq=False)
 class State:
@@ -106,6 +63,7 @@ class State:
     sampled: Mapping[Owner, Aggregate] = field(
         default_factory=dict
     )  # Rows of a sample, by run, mode and rate
+    reasons: Mapping[Owner, Reasons] = field(default_factory=dict)  # Exits of all rows by reason
     ids: Mapping[str, Ids] = field(default_factory=dict)  # Ids of the exits by run, ascending
     positions: Mapping[str, Positions] = field(default_factory=dict)  # First exits by run
     facts: Mapping[str, RunFacts] = field(default_factory=dict)  # By run
@@ -148,46 +106,6 @@ def with_parts(
     whole = {(run, mode): own for (run, mode, rate), own in parts.items() if rate >= 1}
     return replace(state, sums=whole, sampled={owner: own for owner, own in parts.items() if owner[2] < 1})
 
-# %% ../../nbs/scale/01_state.ipynb #lines
-def lines_of_rows(
-    columns: TraceColumns,  # Rows
-    sums: Aggregate,  # Of exactly these rows, in the zone of the exit dates
-    timezone: str | tzinfo,  # That zone
-) -> Ints:  # Line of each row, shape (n,)
-    "Find out which line counted a row."
-    keys: list[npt.NDArray[Any]] = []
-    for axis, name in enumerate(WORDS):
-        place = {word: code for code, word in enumerate(sums.words[axis])}
-        words = getattr(columns, COLUMN_WORDS[name])
-        table = np.array([place.get(plain_name(word), 0) for word in words], dtype=np.int64)
-        keys.append(table[getattr(columns, name)])
-    keys += [exit_days(columns.exit_us, timezone), columns.predicted, columns.actual]
-    return ranks_of_keys(np.stack([np.asarray(part, dtype=np.int64) for part in keys]))
-
-
-def ranks_of_keys(
-    keys: Ints,  # Shape (7, n), n > 0
-) -> Ints:  # Rank of each among those that occur, shape (n,)
-    "Rank keys in the order of lines."
-    low = keys.min(axis=1)
-    sizes = (keys.max(axis=1) - low + 1).tolist()
-    rank, _ = joined_ranks([(part - least, size) for part, least, size in zip(keys, low, sizes, strict=True)])
-    return rank
-
-
-def lines_within(
-    part: Aggregate,  # Sums
-    whole: Aggregate,  # A sum that contains them
-) -> Ints:  # Line of `whole` for each line of `part`
-    "Find the lines of one sum in another."
-    if not len(part):
-        return np.zeros(0, dtype=np.int64)
-    own = part.keys.copy()
-    for axis in range(len(WORDS)):
-        place = {word: code for code, word in enumerate(whole.words[axis])}
-        own[axis] = np.array([place[word] for word in part.words[axis]], dtype=np.int64)[own[axis]]
-    return ranks_of_keys(np.concatenate([whole.keys, own], axis=1))[len(whole) :]
-
 # %% ../../nbs/scale/01_state.ipynb #fold-run
 def _sorted_ids(columns: TraceColumns, run: str) -> Ids:
     ids = np.sort(columns.trace_id)
@@ -201,39 +119,28 @@ def _owners(columns: TraceColumns) -> list[tuple[str, float, Bools]]:
     rates, found = np.minimum(columns.sample_rate, 1.0), []
     for mode, code in sorted((word, code) for code, word in enumerate(columns.modes)):
         own = columns.mode == code
+        if own.all() and (rates == 1).all():
+            return [(mode, 1.0, own)]
         found += [(mode, rate, own & (rates == rate)) for rate in sorted(set(rates[own].tolist()))]
     return found
-
-# %% ../../nbs/scale/01_state.ipynb #is-mixed
-def _is_mixed(columns: TraceColumns, first: Bools) -> bool:
-    "Does a position have exits of different strategies, symbols, calls or the like?"
-    if first.all():
-        return False
-    shared = np.flatnonzero(columns.position_id != columns.trace_id)
-    order = shared[np.argsort(columns.position_id[shared], kind="stable")]
-    same = columns.position_id[order[1:]] == columns.position_id[order[:-1]]
-    names = ("strategy", "symbol", "version", "account", "mode", "predicted", "sample_rate")
-    return any(
-        bool((own[order[1:]][same] != own[order[:-1]][same]).any())
-        for own in (getattr(columns, name) for name in names)
-    )
 
 # %% ../../nbs/scale/01_state.ipynb #fold-one-run
 def _fold_run(
     columns: TraceColumns, run: str, timezone: str | tzinfo, first: Bools
-) -> tuple[dict[Owner, Aggregate], Positions]:
-    "Sums and first exits of the rows of one run."
-    parts, firsts = dict[Owner, Aggregate](), [Positions.none()]
+) -> tuple[dict[Owner, Aggregate], Positions, dict[Owner, Reasons]]:
+    "Sums, first exits and reasons of the rows of one run."
+    parts, firsts, ends = dict[Owner, Aggregate](), [Positions.none()], dict[Owner, Reasons]()
     named = first & (columns.position_id != columns.trace_id)
     for place, (mode, rate, mask) in enumerate(_owners(columns)):
         own = columns if mask.all() else columns.take(mask)
         parts[run, mode, rate] = sums = fold_rows(own, timezone, first=first[mask])
+        ends[run, mode, rate] = count_reasons(own, timezone)
         if (kept := named[mask]).any():
             line = lines_of_rows(own, sums, timezone)[kept]
             facts = own.position_id[kept], own.exit_us[kept], own.trace_id[kept]
             firsts.append(Positions(*facts, np.full(len(line), place), line))
     stacked = Positions(*(np.concatenate(columns) for columns in zip(*firsts, strict=True)))
-    return parts, stacked.take(np.argsort(stacked.position))
+    return parts, stacked.take(np.argsort(stacked.position)), ends
 
 # %% ../../nbs/scale/01_state.ipynb #state-of
 def _wrong_labels(columns: TraceColumns) -> dict[tuple[str, str, str], int]:
@@ -255,30 +162,21 @@ def state_of(
     bad: int = 0,  # Rows that were set aside on the way
 ) -> State:  # `Overlap` where an exit is there twice
     "Fold rows."
-    parts, ids, positions, mixed = (
-        dict[Owner, Aggregate](),
-        dict[str, Ids](),
-        dict[str, Positions](),
-        set[str](),
-    )
+    parts, reasons, mixed = dict[Owner, Aggregate](), dict[Owner, Reasons](), set[str]()
+    ids, positions = dict[str, Ids](), dict[str, Positions]()
     facts = {run: _in_order(own) for run, own in run_facts(columns).items()}
     for run in facts:
         mask = columns.run == columns.runs.index(run)
         own = columns if mask.all() else columns.take(mask)
         ids[run] = _sorted_ids(own, run)
         first = firsts_of(own)
-        sums, positions[run] = _fold_run(own, run, timezone, first)
-        parts |= sums
-        mixed |= {run} if _is_mixed(own, first) else set()
+        sums, positions[run], ends = _fold_run(own, run, timezone, first)
+        parts, reasons = parts | sums, reasons | ends
+        mixed |= {run} if is_mixed(own, first) else set()
     state = State(
-        ids=ids,
-        positions=positions,
-        facts=facts,
-        wrong=_wrong_labels(columns),
-        zone=str(timezone) if facts else "",
-        bad=bad,
-        mixed=frozenset(mixed),
-    )
+        reasons=reasons, ids=ids, positions=positions, facts=facts, wrong=_wrong_labels(columns),
+        zone=str(timezone) if facts else "", bad=bad, mixed=frozenset(mixed),
+    )  # fmt: skip
     return with_parts(state, parts)
 
 
@@ -375,6 +273,7 @@ def merge_states(
     ids = _merged_ids(some)
     named = sorted({owner for state in some for owner in state.parts})
     parts = {owner: merge(*(state.parts[owner] for state in some if owner in state.parts)) for owner in named}
+    ends = {owner: merge_reasons(*(s.reasons[owner] for s in some if owner in s.reasons)) for owner in named}
     firsts = {run: _settle_run(run, some, parts) for run in ids}
     mixed = frozenset(run for run, (_, odd) in firsts.items() if odd).union(*(state.mixed for state in some))
     wrong: dict[tuple[str, str, str], int] = {}
@@ -386,14 +285,9 @@ def merge_states(
     }
     positions = {run: own for run, (own, _) in firsts.items()}
     merged = State(
-        ids=ids,
-        positions=positions,
-        facts=facts,
-        wrong=wrong,
-        zone=zones[0] if zones else "",
-        bad=sum(s.bad for s in some),
-        mixed=mixed,
-    )
+        reasons=ends, ids=ids, positions=positions, facts=facts, wrong=wrong, zone=zones[0] if zones else "",
+        bad=sum(s.bad for s in some), mixed=mixed,
+    )  # fmt: skip
     return with_parts(merged, parts)
 
 # %% ../../nbs/scale/01_state.ipynb #runs-apart
@@ -406,9 +300,12 @@ def runs_apart(
         parts.setdefault(owner[0], {})[owner] = own
     for name, count in state.wrong.items():
         wrong.setdefault(name[0], {})[name] = count
+    ends: dict[str, dict[Owner, Reasons]] = {}
+    for owner, counts in state.reasons.items():
+        ends.setdefault(owner[0], {})[owner] = counts
     return {
         run: with_parts(
-            State(ids={run: state.ids[run]}, positions={run: state.positions[run]}, facts={run: facts}, wrong=wrong.get(run, {}), zone=state.zone, mixed=state.mixed & {run}),
+            State(reasons=ends.get(run, {}), ids={run: state.ids[run]}, positions={run: state.positions[run]}, facts={run: facts}, wrong=wrong.get(run, {}), zone=state.zone, mixed=state.mixed & {run}),
             parts.get(run, {}),
         )
         for run, facts in state.facts.items()
@@ -420,7 +317,7 @@ def runs_together(
 ) -> State:  # Of all of them
     "Put states of different runs side by side."
     joined: dict[str, dict[Any, Any]] = {
-        name: {} for name in ("sums", "sampled", "ids", "positions", "facts", "wrong")
+        name: {} for name in ("sums", "sampled", "reasons", "ids", "positions", "facts", "wrong")
     }
     zone, bad, mixed = "", 0, frozenset[str]()
     for state in states:
@@ -430,22 +327,9 @@ def runs_together(
     return State(**joined, zone=zone, bad=bad, mixed=mixed)
 
 # %% ../../nbs/scale/01_state.ipynb #narrow
-SCHEMA = 1  # Of the bytes of a state
+SCHEMA = 2  # Of the bytes of a state
 MAGIC = b"TTSTATE\n"
-TYPES = ("<i1", "<i2", "<i4", "<i8")
 SUM_ARRAYS = ("keys", "counts", "sums", "exits", "bits")
-
-
-def narrowed(
-    values: npt.NDArray[Any],  # Integers
-) -> npt.NDArray[Any]:  # The same in the narrowest type that holds them
-    "Save room."
-    if values.dtype == np.uint64:
-        return values.astype("<u8", copy=False)
-    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    return values.astype(
-        next(t for t in TYPES if np.iinfo(t).min <= low and high <= np.iinfo(t).max), copy=False
-    )
 
 
 def rows_narrowed(
@@ -472,6 +356,10 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
         positions = state.positions.get(run, Positions.none())
         last += [np.asarray(state.ids[run]).astype("<u8", copy=False)]
         last += [c.astype(t, copy=False) for c, t in zip(positions, POSITION_TYPES, strict=True)]
+    told["reasons"] = []
+    for owner, ends in sorted(state.reasons.items()):
+        told["reasons"].append([*owner, ends.too_many, ends.words, len(ends.keys)])
+        last += [*ends.keys, ends.counts]
     told["mixed"] = sorted(state.mixed)
     told["wrong"] = [[*name, count] for name, count in sorted(state.wrong.items())]
     return told, first, last
@@ -608,19 +496,20 @@ def state_from_bytes(
         facts[run] = RunFacts(rows, whole, None, first, last, tuple(strategies), tuple(modes))
         ids[run] = next(later)
         positions[run] = Positions(*(next(later) for _ in Positions._fields))
+    reasons = {
+        (run, mode, float(rate)): Reasons(
+            tuple(map(tuple, words)), tuple(next(later) for _ in range(columns)), next(later), too_many
+        )
+        for run, mode, rate, too_many, words, columns in told["reasons"]
+    }
     wrong = {(run, mode, strategy): count for run, mode, strategy, count in told["wrong"]}
     return with_parts(
         State(
-            ids=ids,
-            positions=positions,
-            facts=facts,
-            wrong=wrong,
-            zone=told["zone"],
-            bad=told["bad"],
-            mixed=frozenset(told["mixed"]),
+            reasons=reasons, ids=ids, positions=positions, facts=facts, wrong=wrong, zone=told["zone"],
+            bad=told["bad"], mixed=frozenset(told["mixed"]),
         ),
         parts,
-    )
+    )  # fmt: skip
 
 # %% ../../nbs/scale/01_state.ipynb #digest
 def state_digest(

@@ -16,7 +16,7 @@ from ..config import Settings
 from .map_reduce import Pool, Tell, spread
 from ..store.as_of import used_words
 from ..store.columns import TraceColumns
-from ..store.folded import FoldedColumns, folded_of
+from ..store.folded import FoldedColumns, ends_of, folded_of
 
 # %% auto #0
 __all__ = ['Kind', 'R', 'Workers', 'workers_of', 'pool_now', 'at_work', 'for_each', 'portable']
@@ -112,4 +112,7 @@ def portable(
         return replace(used_words(columns), ledger=columns.ledger) if len(columns) else columns
     find = getattr(getattr(folded.reader, "__self__", None), "row_files", None)
     reader = folded.reader if find is None else find(folded.wish)
-    return FoldedColumns.of(folded.sums or {}, used_words(folded.here), reader, folded.wish, folded.ledger)
+    here = used_words(folded.here)
+    return FoldedColumns.of(
+        folded.sums or {}, here, reader, folded.wish, folded.ledger, ends_of(folded) or {}
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from trade_telemetry.store.columns import (
     rows_with,
 )
 from .ledgers import days_between
+from .reasons import Reasons, reasons_within
 from ..wording import plural
 
 # %% auto #0
-__all__ = ['Whose', 'Sums', 'Reader', 'READ', 'Wish', 'cut_sums', 'FoldedColumns', 'folded_of']
+__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'Reader', 'READ', 'Wish', 'cut_sums', 'FoldedColumns', 'folded_of', 'ends_of']
 
 # %% ../../nbs/store/17_folded.ipynb #wish
 Whose = tuple[
@@ -79,7 +81,9 @@ def _on_side(columns: TraceColumns, side: Collection[Whose]) -> Bools:
     return found
 
 # %% ../../nbs/store/17_folded.ipynb #cut-sums
-Sums = Mapping[tuple[str, str, float], Aggregate]  # By run, mode and share of rows that was kept
+Owner = tuple[str, str, float]  # Run, mode and share of rows that was kept
+Sums = Mapping[Owner, Aggregate]
+NO_REASONS = Reasons()
 Reader = Callable[[Wish], TraceColumns]  # Reads rows
 READ = frozenset([*ARRAYS, *WORDS.values()])  # What rows have and sums have not
 
@@ -107,6 +111,7 @@ class FoldedColumns(TraceColumns):
     wish: Wish
     here: TraceColumns  # Rows of other runs
     reader: Reader
+    reasons: Mapping[Owner, Reasons]  # Of all rows of each owner, those that were not chosen too
 
     @classmethod
     def of(
@@ -116,13 +121,14 @@ class FoldedColumns(TraceColumns):
         reader: Reader,
         wish: Wish = Wish(),
         ledger: Ledgers | None = None,
+        reasons: Mapping[Owner, Reasons] = MappingProxyType({}),
     ) -> TraceColumns:
         "Columns of sums and rows; rows alone where there are no sums."
         sums = {owner: part for owner, part in sums.items() if len(part)}
         if not sums:
             return here if here.ledger is ledger else replace(here, ledger=ledger)
         own = object.__new__(cls)
-        own.__dict__.update(sums=sums, wish=wish, here=here, reader=reader, ledger=ledger)
+        own.__dict__.update(sums=sums, wish=wish, here=here, reader=reader, ledger=ledger, reasons=reasons)
         return own
 
     def __getattr__(self, name: str) -> Any:
@@ -162,14 +168,16 @@ class FoldedColumns(TraceColumns):
         ledger = named_ledger(self.ledger, run, mode, names, symbols)
         sums = {o: p for o, p in self.sums.items() if run in (None, o[0]) and mode in (None, o[1])}
         sums = {o: restrict(p, strategies=names, symbols=symbols) for o, p in sums.items()}
-        return FoldedColumns.of(sums, self.here.only(strategy, symbols, run, mode), self.reader, wish, ledger)
+        here = self.here.only(strategy, symbols, run, mode)
+        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.reasons)
 
     def cut(self, cut: Cut) -> TraceColumns:
         "Choose by time, call and version, among sums where they can tell, else among rows."
         if self.sums is None or (sums := cut_sums(self.sums, cut)) is None:
             return super().cut(cut) if self.sums is None else self.plain.cut(cut)
         wish = replace(self.wish, cuts=(*self.wish.cuts, cut))
-        return FoldedColumns.of(sums, self.here.cut(cut), self.reader, wish, cut.ledger(self.ledger))
+        here, ledger = self.here.cut(cut), cut.ledger(self.ledger)
+        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.reasons)
 
     def take(self, rows: RowChoice) -> TraceColumns:
         "Choose rows; none at all costs nothing."
@@ -179,12 +187,9 @@ class FoldedColumns(TraceColumns):
         return (self.here if nothing else self.plain).take(rows)
 
     def __repr__(self) -> str:
-        closed = plural(len(self), "closed position")
-        return (
-            super().__repr__()
-            if self.sums is None
-            else f"FoldedColumns({closed}, {len(self.here):,} as rows)"
-        )
+        if self.sums is None:
+            return super().__repr__()
+        return f"FoldedColumns({plural(len(self), 'closed position')}, {len(self.here):,} as rows)"
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() if self.sums is None else repr(self)
@@ -195,3 +200,16 @@ def folded_of(
 ) -> FoldedColumns | None:  # The same if it has sums; None: all of its rows are here
     "Ask whether sums stand for rows."
     return columns if isinstance(columns, FoldedColumns) and columns.sums is not None else None
+
+# %% ../../nbs/store/17_folded.ipynb #ends-of
+def ends_of(
+    columns: FoldedColumns,  # Any
+) -> Mapping[Owner, Reasons] | None:  # By run, mode and share; None where counts cannot tell
+    "Say how positions ended whose rows are not here."
+    found = dict[Owner, Reasons]()
+    for owner, part in (columns.sums or {}).items():
+        own = reasons_within(columns.reasons.get(owner, NO_REASONS), part)
+        if own is None:
+            return None
+        found[owner] = own
+    return found

@@ -173,9 +173,8 @@ def _side_of_sums(columns: FoldedColumns, side: Side) -> TraceColumns:
         if run in wanted and mode in kinds[run]:
             sums[run, mode, rate] = restrict(part, strategies=wanted[run])
     ledger = None if columns.ledger is None else _ledger_of(columns.ledger, side)
-    return FoldedColumns.of(
-        sums, rows_of(columns.here, side), columns.reader, replace(columns.wish, side=whose), ledger
-    )
+    wish = replace(columns.wish, side=whose)
+    return FoldedColumns.of(sums, rows_of(columns.here, side), columns.reader, wish, ledger, columns.reasons)
 
 # %% ../../nbs/store/22_view.ipynb #rows-of
 def rows_of(
