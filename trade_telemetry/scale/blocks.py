@@ -21,8 +21,8 @@ import numpy.typing as npt
 from ..metrics.first_exits import Ids
 
 # %% auto #0
-__all__ = ['Array', 'BLOCK', 'SPILL_BYTES', 'MOST_FILES', 'PIECE_BYTES', 'in_blocks', 'give_back', 'shelves_in', 'Shelf',
-           'laid_down', 'union_of', 'in_pieces']
+__all__ = ['Array', 'BLOCK', 'SPILL_BYTES', 'MOST_FILES', 'PIECE_BYTES', 'in_blocks', 'give_back', 'shelves_in', 'made_folder',
+           'Shelf', 'laid_down', 'union_of', 'in_pieces']
 
 # %% ../../nbs/scale/00_blocks.ipynb #in-blocks
 Array = npt.NDArray[Any]
@@ -90,6 +90,16 @@ def shelves_in(
         yield
     finally:
         _FOLDER.reset(token)
+
+
+def made_folder(
+    path: Path,  # A folder
+) -> Path | None:  # The same, there now; None where it cannot be
+    "Make a folder for large arrays if nobody has."
+    with suppress(OSError):
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    return None
 
 
 def _nameless() -> Any:

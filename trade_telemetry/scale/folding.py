@@ -21,6 +21,7 @@ from trade_telemetry.scale.state import (
     POSITION_TYPES,
     Overlap,
     State,
+    beside,
     merge_states,
     no_state,
     state_bytes,
@@ -41,7 +42,7 @@ def packed(
     state: State,  # Any
 ) -> State:  # The same in little memory; its histograms wait
     "Get a state out of the way."
-    none: Ids = np.zeros(0, dtype=np.uint64)
+    state, none = merge_states(state), np.zeros(0, dtype=np.uint64)
     sums = replace(
         state, ids=dict.fromkeys(state.ids, none), positions=dict.fromkeys(state.positions, Positions.none())
     )
@@ -287,7 +288,7 @@ def fold_on(
     if sink.again:
         return None
     try:
-        return replace(run, state=foldable(merge_states(run.state, *sink.pile.states)), files=files)
+        return replace(run, state=foldable(beside(run.state, *sink.pile.states)), files=files)
     except Overlap:
         return None
 

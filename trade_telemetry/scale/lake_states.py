@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from functools import lru_cache, partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,12 +22,13 @@ import orjson
 
 from ..arrays import Ints
 from ..metrics.first_exits import Ids
-from .blocks import union_of
+from .blocks import made_folder, shelves_in, union_of
 from .folding import FoldedRun, NotFoldable, Pile, Sink, foldable
-from .kept_states import FORM, INDEX, mapped_state, write_state
+from .kept_states import FORM, INDEX, Written, mapped_state, write_state
 from trade_telemetry.scale.state import (
     Overlap,
     State,
+    beside,
     merge_states,
     no_state,
     runs_apart,
@@ -269,6 +271,7 @@ class LakeKept:
     at: int = 0  # Manifests that are in it
     runs: Mapping[str, FoldedRun] = field(default_factory=dict)  # By name in the lake
     unfoldable: frozenset[str] = frozenset()
+    written: Written = Written()  # What of it lies in the large file
 
 # %% ../../nbs/scale/05_lake_states.ipynb #load-kept
 def load_kept(
@@ -287,14 +290,8 @@ def load_kept(
             or hashes[at - 1] != told["head"]
         ):
             return LakeKept()
-        if isinstance(lake.place, Folder):
-            state = mapped_state(lake.place.path / folder, told["state"], zone)
-        else:
-            state = (
-                state_from_bytes(lake.place.read(f"{folder}/{told['state']}.state"))
-                if told["state"]
-                else no_state
-            )
+        large, more = (_read(lake, folder, told[name], zone) for name in ("state", "more"))
+        written = Written(told["state"], runs_apart(large))
         lists = (
             {run: tuple(bad_of(lake, row) for row in rows) for run, rows in told[name].items()}
             for name in ("twice", "corrected")
@@ -302,10 +299,17 @@ def load_kept(
         twice, corrected = lists
         runs = {
             run: FoldedRun(own, {}, twice.get(run, ()), corrected.get(run, ()))
-            for run, own in runs_apart(state).items()
+            for run, own in written.with_more(more).items()
         }
-        return LakeKept(at, runs, frozenset(told["unfoldable"]))
+        return LakeKept(at, runs, frozenset(told["unfoldable"]), written)
     return LakeKept()
+
+
+def _read(lake: Lake, folder: str, name: str, zone: str) -> State:
+    "Read a state, from its place in a folder where that can be."
+    if isinstance(lake.place, Folder):
+        return mapped_state(lake.place.path / folder, name, zone)
+    return state_from_bytes(lake.place.read(f"{folder}/{name}.state")) if name else no_state
 
 # %% ../../nbs/scale/05_lake_states.ipynb #save
 STALE_SECONDS = 3600.0  # So old is a state that nobody reads any more
@@ -328,35 +332,33 @@ def save_kept(
     lake: Lake,  # Any
     zone: str,  # Of the states
     kept: LakeKept,  # What is known
-) -> None:  # LakeError or OSError where the lake cannot be written to
-    "Write what is known: the state first, then the index that makes it count."
-    folder = f"states/{quote(zone, safe='')}"
-    state = runs_together(own.state for own in kept.runs.values())
-    name = _written(lake, folder, state)
-    lists = {
-        kind: {
-            run: [left_of(lake, row) for row in rows]
-            for run, own in kept.runs.items()
-            if (rows := getattr(own, kind))
-        }
-        for kind in ("twice", "corrected")
-    }
+) -> LakeKept:  # The same, in files; LakeError or OSError where the lake cannot be written to
+    "Write what is known: states first, then the index that makes them count."
+    folder, written = f"states/{quote(zone, safe='')}", kept.written
+    states = {run: own.state for run, own in kept.runs.items()}
+    more = written.little(states)
+    if more is None:
+        name = _written(lake, folder, runs_together(states.values()))
+        written, more = Written(name, runs_apart(_read(lake, folder, name, zone))), no_state
+        kept = replace(
+            kept,
+            written=written,
+            runs={r: replace(own, state=written.large[r]) for r, own in kept.runs.items()},
+        )
     told = {
-        "form": FORM,
-        "zone": zone,
-        "at": kept.at,
-        "head": lake.contents.hashes[kept.at - 1],
-        "state": name,
-    }
-    told |= lists | {"unfoldable": sorted(kept.unfoldable)}
+        "form": FORM, "zone": zone, "at": kept.at, "head": lake.contents.hashes[kept.at - 1], "state": written.name,
+        "more": _written(lake, folder, more), "unfoldable": sorted(kept.unfoldable),
+    }  # fmt: skip
+    for kind in ("twice", "corrected"):
+        rows = {run: getattr(own, kind) for run, own in kept.runs.items()}
+        told[kind] = {run: [left_of(lake, row) for row in own] for run, own in rows.items() if own}
     lake.place.write(f"{folder}/{INDEX}", orjson.dumps(told))
+    named = {f"{folder}/{told[name]}.state" for name in ("state", "more")}
     for old in lake.place.names(folder):
-        if (
-            old.name.endswith(".state")
-            and old.name != f"{folder}/{name}.state"
-            and time.time() - old.changed > STALE_SECONDS
-        ):
+        stale = old.name.endswith(".state") and time.time() - old.changed > STALE_SECONDS
+        if stale and old.name not in named:
             lake.place.remove(old.name)
+    return kept
 
 # %% ../../nbs/scale/05_lake_states.ipynb #lake-states
 class LakeStates:
@@ -375,13 +377,23 @@ class LakeStates:
 
     def update(self) -> bool:
         "Fold what is new; True if something changed."
+        with shelves_in(self._folder()):
+            return self._update()
+
+    def _folder(self) -> Path | None:
+        "Where large arrays lie while they are merged."
+        if not self.keep or not isinstance(self.lake.place, Folder):
+            return None
+        return made_folder(self.lake.place.path / f"states/{quote(self.zone, safe='')}")
+
+    def _update(self) -> bool:
         first = self.kept is None
         kept = load_kept(self.lake, self.zone) if self.kept is None else self.kept
         if kept.at < len(self.lake.contents.hashes):
             self.kept = self._folded(kept)
             if self.keep:
                 with suppress(OSError, LakeError):
-                    save_kept(self.lake, self.zone, self.kept)
+                    self.kept = save_kept(self.lake, self.zone, self.kept)
             return True
         self.kept = kept
         return first
@@ -409,7 +421,8 @@ class LakeStates:
         anew = (grown - on) | lost | odd
         folded, unfoldable = fold(anew, met=met) if anew else ({}, set[str]())
         runs = {run: own for run, own in runs.items() if run not in anew} | folded
-        return LakeKept(len(contents.hashes), dict(sorted(runs.items())), frozenset(unfoldable))
+        runs = dict(sorted(runs.items()))
+        return LakeKept(len(contents.hashes), runs, frozenset(unfoldable), kept.written)
 
     def _runs(self, parts: Iterable[Part]) -> set[str]:
         return {self.lake.contents.ranges[name].run for part in parts for name in part.ranges}
@@ -437,7 +450,8 @@ def joined(
     other: FoldedRun,  # More of it
 ) -> FoldedRun:  # `Overlap` where they hold the same trade; NotFoldable where sums cannot hold both
     "Add what two places say of one run."
-    state = foldable(merge_states(own.state, other.state))
+    few, many = sorted((own.state, other.state), key=lambda state: state.rows)
+    state = foldable(beside(many, few))
     return FoldedRun(
         state, {**own.files, **other.files}, own.twice + other.twice, own.corrected + other.corrected
     )
@@ -451,12 +465,16 @@ def renamed(
     "Give a run its name in a store."
     if old == new:
         return own
-    s = own.state
+    return replace(own, state=_renamed(own.state, old, new))
+
+
+def _renamed(s: State, old: str, new: str) -> State:
+    there: dict[str, Any] = {name: {new: own for run, own in getattr(s, name).items() if run == old} for name in ("ids", "positions", "facts")}  # fmt: skip
     state = replace(
-        s, reasons={(new, *owner[1:]): ends for owner, ends in s.reasons.items()}, ids={new: s.ids[old]}, positions={new: s.positions[old]}, facts={new: s.facts[old]},
+        s, **there, reasons={(new, *owner[1:]): ends for owner, ends in s.reasons.items()}, within=tuple(_renamed(one, old, new) for one in s.within),
         wrong={(new, *name[1:]): count for name, count in s.wrong.items()}, mixed=frozenset({new} if s.mixed else ()),
     )  # fmt: skip
-    return replace(own, state=with_parts(state, {(new, *owner[1:]): part for owner, part in s.parts.items()}))
+    return with_parts(state, {(new, *owner[1:]): part for owner, part in s.parts.items()})
 
 # %% ../../nbs/scale/05_lake_states.ipynb #keep-states
 def keep_states(

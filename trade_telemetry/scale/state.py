@@ -31,9 +31,9 @@ from ..store.reasons import Reasons, count_reasons, merge_reasons, narrowed
 from ..store.runs import RunFacts, run_facts
 
 # %% auto #0
-__all__ = ['Owner', 'POSITION_TYPES', 'Way', 'no_state', 'SCHEMA', 'MAGIC', 'SUM_ARRAYS', 'Overlap', 'State', 'with_parts',
-           'state_of', 'merge_states', 'runs_apart', 'runs_together', 'rows_narrowed', 'state_pieces', 'state_bytes',
-           'state_from_bytes', 'state_digest']
+__all__ = ['Owner', 'POSITION_TYPES', 'Way', 'no_state', 'LITTLE', 'SCHEMA', 'MAGIC', 'SUM_ARRAYS', 'Overlap', 'State',
+           'with_parts', 'state_of', 'merge_states', 'one_zone', 'beside', 'runs_apart', 'runs_together',
+           'rows_narrowed', 'state_pieces', 'state_bytes', 'state_from_bytes', 'state_digest']
 
 # %% ../../nbs/scale/01_state.ipynb #owner
 Owner = tuple[str, str, float]  # Run, mode, and the share of rows that was kept: 1.0 where all were
@@ -73,6 +73,7 @@ class State:
     zone: str = ""  # Whose dates its days are; "" of no trades
     bad: int = 0  # Rows that were set aside
     mixed: frozenset[str] = frozenset()  # Runs with positions whose exits differ in strategy, symbol or call
+    within: tuple[State, ...] = ()  # Where ids and first exits are if not here: a large state and a small one
 
     @property
     def rows(self) -> int:
@@ -232,30 +233,48 @@ def _differ(kept: Positions, later: Positions, parts: Sequence[Aggregate]) -> bo
     return any(bool((keys[:, kept.line[at][own]] != keys[:, later.line[own]]).any()) for keys, own in lines)
 
 
+class _Settling:
+    "First exits of a run in some states, stretch by stretch."
+
+    def __init__(self, run: str, states: Sequence[State], parts: dict[Owner, Aggregate]) -> None:
+        self.parts, self.names = parts, [owner for owner in parts if owner[0] == run]
+        self.firsts = [state.positions[run] for state in states]
+        self.ways = [_way(state, run, parts) for state in states]
+        self.gone = [np.zeros(len(parts[name]), dtype=np.int64) for name in self.names]
+        self.odd = False  # Is there a position of several strategies, symbols or calls?
+
+    def kept(self, places: Sequence[Any]) -> Positions:
+        "First exits among chosen places of each state."
+        chosen = zip(self.firsts, places, self.ways, strict=True)
+        moved = (_moved(some.take(at), way) for some, at, way in chosen)
+        kept, later = settled(Positions(*(np.concatenate(columns) for columns in zip(*moved, strict=True))))
+        if len(later.line):
+            self.odd = self.odd or _differ(kept, later, [self.parts[name] for name in self.names])
+            for place, lost in enumerate(self.gone):
+                np.add.at(lost, later.line[later.owner == place], 1)
+        return kept
+
+    def close(self) -> None:
+        "Take those that are not the first back from the sums."
+        for name, lost in zip(self.names, self.gone, strict=True):
+            if lost.any():
+                self.parts[name] = _without(self.parts[name], lost)
+
+
 def _settle_run(run: str, states: Sequence[State], parts: dict[Owner, Aggregate]) -> tuple[Positions, bool]:
     "First exits of a run in all states; those that are not the first are taken back from `parts`."
     own = [state for state in states if run in state.positions]
     if len(own) == 1 and not any(run in state.ids for state in states if state is not own[0]):
         return own[0].positions[run], False
-    firsts, ways = [state.positions[run] for state in own], [_way(state, run, parts) for state in own]
-    names, odd = [owner for owner in parts if owner[0] == run], False
-    gone = [np.zeros(len(parts[name]), dtype=np.int64) for name in names]
-    shelf = Shelf(POSITION_TYPES, sum(len(some.position) for some in firsts))
-    for cut in in_blocks([some.position for some in firsts]):
-        moved = (_moved(some.take(part), way) for some, part, way in zip(firsts, cut, ways, strict=True))
-        kept, later = settled(Positions(*(np.concatenate(columns) for columns in zip(*moved, strict=True))))
-        shelf.add(*kept)
-        if len(later.line):
-            odd = odd or _differ(kept, later, [parts[name] for name in names])
-            for place, lost in enumerate(gone):
-                np.add.at(lost, later.line[later.owner == place], 1)
-        for some, part in zip(firsts, cut, strict=True):
+    settling = _Settling(run, own, parts)
+    shelf = Shelf(POSITION_TYPES, sum(len(some.position) for some in settling.firsts))
+    for cut in in_blocks([some.position for some in settling.firsts]):
+        shelf.add(*settling.kept(cut))
+        for some, part in zip(settling.firsts, cut, strict=True):
             for column in some:
                 give_back(column, part)
-    for name, lost in zip(names, gone, strict=True):
-        if lost.any():
-            parts[name] = _without(parts[name], lost)
-    return Positions(*shelf.arrays()), odd
+    settling.close()
+    return Positions(*shelf.arrays()), settling.odd
 
 # %% ../../nbs/scale/01_state.ipynb #merge-all
 no_state = State()
@@ -265,36 +284,92 @@ def merge_states(
     *states: State,  # Any number
 ) -> State:  # `Overlap` where two have the same exits of a run; ValueError for days of two zones
     "Add states; no order and no grouping of them makes a difference."
-    some = [state for state in states if state.facts or state.bad]
+    some = [own for state in states for own in (state.within or (state,)) if own.facts or own.bad]
     if len(some) < 2:
         return some[0] if some else no_state
-    if len(zones := sorted({state.zone for state in some} - {""})) > 1:
-        raise ValueError(f"days of {' and '.join(zones)} cannot be told apart: fold their rows in one zone")
-    ids = _merged_ids(some)
-    named = sorted({owner for state in some for owner in state.parts})
-    parts = {owner: merge(*(state.parts[owner] for state in some if owner in state.parts)) for owner in named}
-    ends = {owner: merge_reasons(*(s.reasons[owner] for s in some if owner in s.reasons)) for owner in named}
+    one_zone(some)
+    ids, parts = _merged_ids(some), _merged_parts(some)
     firsts = {run: _settle_run(run, some, parts) for run in ids}
-    mixed = frozenset(run for run, (_, odd) in firsts.items() if odd).union(*(state.mixed for state in some))
+    odd = {run for run, (_, odd) in firsts.items() if odd}
+    positions = {run: own for run, (own, _) in firsts.items()}
+    return replace(_merged_facts(some, parts, odd), ids=ids, positions=positions)
+
+
+def one_zone(
+    states: Sequence[State],  # Any
+) -> str:  # Of their days; ValueError for days of two
+    "Refuse to mix zones."
+    if len(zones := sorted({state.zone for state in states} - {""})) > 1:
+        raise ValueError(f"days of {' and '.join(zones)} cannot be told apart: fold their rows in one zone")
+    return zones[0] if zones else ""
+
+
+def _merged_parts(some: Sequence[State]) -> dict[Owner, Aggregate]:
+    named, own = sorted({owner for state in some for owner in state.parts}), [state.parts for state in some]
+    return {owner: merge(*(parts[owner] for parts in own if owner in parts)) for owner in named}
+
+
+def _merged_facts(some: Sequence[State], parts: Mapping[Owner, Aggregate], odd: set[str]) -> State:
+    "All that states say but for ids and first exits."
+    ends = {owner: merge_reasons(*(s.reasons[owner] for s in some if owner in s.reasons)) for owner in parts}
     wrong: dict[tuple[str, str, str], int] = {}
     for name, count in (item for state in some for item in state.wrong.items()):
         wrong[name] = wrong.get(name, 0) + count
     facts = {
         run: _in_order(reduce(RunFacts.__add__, (s.facts[run] for s in some if run in s.facts)))
-        for run in ids
+        for run in sorted({run for state in some for run in state.facts})
     }
-    positions = {run: own for run, (own, _) in firsts.items()}
     merged = State(
-        reasons=ends, ids=ids, positions=positions, facts=facts, wrong=wrong, zone=zones[0] if zones else "",
-        bad=sum(s.bad for s in some), mixed=mixed,
+        reasons=ends, facts=facts, wrong=wrong, zone=one_zone(some), bad=sum(s.bad for s in some),
+        mixed=frozenset(odd).union(*(state.mixed for state in some)),
     )  # fmt: skip
     return with_parts(merged, parts)
+
+# %% ../../nbs/scale/01_state.ipynb #beside
+LITTLE = 8  # So many times more rows has what is much
+
+
+def beside(
+    much: State,  # Any
+    *more: State,  # Any number
+) -> State:  # As `merge_states`, and with the same errors
+    "Add a little to much, which stays where it is."
+    first, *rest = much.within or (much,)
+    if not any(state.facts or state.bad for state in more):
+        return much
+    small = merge_states(*rest, *more)
+    if small.rows * LITTLE > first.rows:
+        return merge_states(first, small)
+    both = [first, small]
+    one_zone(both)
+    met = {run: ids for run in small.ids.keys() & first.ids.keys() if len(ids := _common(first.ids[run], small.ids[run]))}  # fmt: skip
+    if met:
+        raise Overlap(dict(sorted(met.items())))
+    parts, odd = _merged_parts(both), set[str]()
+    for run in small.positions.keys() & first.positions.keys():
+        there, own = (state.positions[run].position for state in both)
+        shared = _common(there, own)
+        if len(shared):
+            settling = _Settling(run, both, parts)
+            settling.kept([np.searchsorted(there, shared), np.searchsorted(own, shared)])
+            settling.close()
+            odd |= {run} if settling.odd else set()
+    return replace(_merged_facts(both, parts, odd), within=(first, small))
+
+
+def _common(many: Ids, few: Ids) -> Ids:
+    "Those of a few sorted ids that are among many."
+    at = np.searchsorted(many, few)
+    inside = at < len(many)
+    found: Ids = few[inside][many[at[inside]] == few[inside]]
+    return found
 
 # %% ../../nbs/scale/01_state.ipynb #runs-apart
 def runs_apart(
     state: State,  # Of any runs
 ) -> dict[str, State]:  # By run
     "Take a state apart."
+    state = merge_states(state)
     parts, wrong = dict[str, dict[Owner, Aggregate]](), dict[str, dict[tuple[str, str, str], int]]()
     for owner, own in state.parts.items():
         parts.setdefault(owner[0], {})[owner] = own
@@ -316,11 +391,11 @@ def runs_together(
     states: Iterable[State],  # Of different runs, in one zone
 ) -> State:  # Of all of them
     "Put states of different runs side by side."
-    joined: dict[str, dict[Any, Any]] = {
+    joined: dict[str, Any] = {
         name: {} for name in ("sums", "sampled", "reasons", "ids", "positions", "facts", "wrong")
     }
     zone, bad, mixed = "", 0, frozenset[str]()
-    for state in states:
+    for state in map(merge_states, states):
         for name, own in joined.items():
             own |= getattr(state, name)
         zone, bad, mixed = zone or state.zone, bad + state.bad, mixed | state.mixed
@@ -376,7 +451,7 @@ def state_pieces(
     state: State,  # Any
 ) -> Iterator[bytes | memoryview]:  # The bytes of a state, piece by piece
     "Write a state without having all its bytes at once."
-    told, first, last = _listed(state)
+    told, first, last = _listed(merge_states(state))
     crc, size = 0, 0
     for a in first:
         crc, size = _crc(a, crc), size + a.nbytes
