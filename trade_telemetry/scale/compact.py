@@ -28,6 +28,7 @@ __all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitio
 from ..capture.notes import NOTES
 from .closed import QUIET_SECONDS, Closed, closed_segments
 from .lake_states import keep_states
+from .repack import repack
 from .taking import Taken, joined_texts, take_segment
 from ..store.columns import TraceColumns
 from ..store.files import FoundFile, Progress, find_files
@@ -254,6 +255,7 @@ class CompactReport:
     changed: tuple[Path, ...] = ()  # Segments in which something else stands than was taken: not taken again
     renamed: dict[str, str] = field(default_factory=dict)  # Runs whose name another machine's run has
     swept: int = 0  # Files of killed or beaten runs that were removed
+    repacked: int = 0  # Small parts that became fewer
 
 # %% ../../nbs/scale/22_compact.ipynb #with-batch
 def with_batch(
@@ -446,9 +448,13 @@ def compact(
     facts = begin_lake(place, buckets)
     zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
     done = Compactor(looked, place, facts["buckets"], zone, batch_rows)
-    report = done.run(progress)
+    report, contents = done.run(progress), done.contents
     keep_states(place, zone)
-    left = orphans(place, done.contents, at)
+    if count := repack(place):
+        contents = read_contents(place, contents)
+        report = replace(report, repacked=count, head=contents.head, commits=report.commits + 1)
+        keep_states(place, zone)
+    left = orphans(place, contents, at)
     for name in left:
         place.remove(name)
     return replace(report, swept=len(left))

@@ -41,14 +41,14 @@ from trade_telemetry.scale.state import (
 from ..store.columns import TraceColumns
 from ..store.lake import SHIFT, Lake, LakeSource, file_order, read_part
 from ..store.lake_files import Folder, LakeError, LakePlace
-from ..store.manifest import Part, Range, lake_facts
+from ..store.manifest import Manifest, Part, Range, lake_facts
 from ..store.record_reader import BadRow
 from ..store.store import KeptRows
 
 # %% auto #0
 __all__ = ['Work', 'Left', 'STALE_SECONDS', 'LakePart', 'PartFolded', 'fold_lake_part', 'one_by_one', 'Gathered', 'fold_parts',
-           'fold_lake', 'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'LakeStates', 'joined', 'renamed',
-           'keep_states']
+           'fold_lake', 'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'without_repacked', 'LakeStates',
+           'joined', 'renamed', 'keep_states']
 
 # %% ../../nbs/scale/05_lake_states.ipynb #lake-part
 @dataclass(frozen=True)
@@ -360,6 +360,24 @@ def save_kept(
             lake.place.remove(old.name)
     return kept
 
+# %% ../../nbs/scale/05_lake_states.ipynb #repacked
+def without_repacked(
+    manifests: Sequence[Manifest],  # Of a lake
+    at: int,  # So many of them are known
+) -> list[Manifest]:  # Those that followed and changed rows
+    "Leave out commits that only [packed parts anew](19_repack.ipynb) whose rows are known."
+    every = {part.name: part for manifest in manifests for part in manifest.parts}
+    known = {part.name for manifest in manifests[:at] for part in manifest.parts}
+    found = list[Manifest]()
+    for own in manifests[at:]:
+        old = [every[name] for name in own.gone if name in every]
+        told = [(sum(part.rows for part in some), {name for part in some for name in part.ranges}) for some in (old, own.parts)]  # fmt: skip
+        if own.gone and not own.ranges and not own.dropped and told[0] == told[1] and known >= set(own.gone):
+            known |= {part.name for part in own.parts}
+        else:
+            found.append(own)
+    return found
+
 # %% ../../nbs/scale/05_lake_states.ipynb #lake-states
 class LakeStates:
     "Runs of a lake as states."
@@ -402,7 +420,7 @@ class LakeStates:
         "What there is with the manifests that followed."
         contents, fold = self.lake.contents, partial(fold_lake, self.lake, self.zone, work=self.work)
         every = {part.name: part for manifest in contents.manifests for part in manifest.parts}
-        new = contents.manifests[kept.at :]
+        new = without_repacked(contents.manifests, kept.at)
         added = {
             part.name: part for manifest in new for part in manifest.parts if part.name in contents.parts
         }
