@@ -19,6 +19,8 @@ import pytest
 from test_states import LATE, make_traces, meet, said, telemetry, trades, write
 
 from trade_telemetry.cli.main import main
+from trade_telemetry.judgement.live_measures import reason_shares
+from trade_telemetry.metrics.aggregates import names_known
 from trade_telemetry.scale.compact import compact
 from trade_telemetry.scale.executors import ProcessPool
 from trade_telemetry.scale.folded_store import FoldedStore
@@ -28,6 +30,7 @@ from trade_telemetry.scale.retention import retain
 from trade_telemetry.scale.state import runs_together, state_digest, state_of
 from trade_telemetry.scale.working_store import folded_by
 from trade_telemetry.store.columns import ARRAYS, WORDS, Cut, TraceColumns
+from trade_telemetry.store.days import day_bounds_us, exit_days
 from trade_telemetry.store.folded import folded_of
 from trade_telemetry.store.lake import Lake
 from trade_telemetry.store.store import TraceStore
@@ -112,6 +115,41 @@ def test_a_verb_says_the_same_of_a_directory_its_lake_and_the_states_of_its_lake
     assert said_by["rows"].count("\n") > 30
     at_work = verb([lake], *words, "--executor", "processes", "--workers", "2")
     assert at_work == said_by["rows"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", TOKYO])
+def test_reasons_are_counted_as_rows_say_and_no_row_is_read_for_them(
+    root: Path, tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [trace for trace in trades(250) if not trace.position_id]  # none was closed in parts
+    write(root / "backtest_20240501_000000", whole, mode="backtest")
+    plain = rows(root, zone)
+    folded = [states(root, zone), states(taken(root, tmp_path / "zoned", zone), zone)]
+    days = np.unique(exit_days(plain.columns.exit_us, zone))
+    names, dice, answered = ["stop", "target", "never"], random.Random(0), 0
+    for _ in range(30):
+        bounds = [dice.choice([None, *day_bounds_us(days, zone)[0].tolist()]) for _ in range(2)]
+        versions = dice.choice([None, None, frozenset("1"), frozenset("12")])
+        cut = Cut(*bounds, called=dice.choice([None, None, 0, 1]), versions=versions)
+        run = dice.choice([None, "live", "live_sampled", "backtest_20240501_000000"])
+        words = {
+            "strategy": dice.choice([None, "swing", "intraday"]),
+            "symbols": dice.choice([None, ["SPY"]]),
+        }
+        own = plain.columns.only(run=run, **words).cut(cut)
+        wanted = reason_shares(own, names, zone)
+        for store in folded:
+            store._at_hand.clear()
+            found = store.columns.only(run=run, **words).cut(cut)
+            got = reason_shares(found, names, zone)
+            assert names_known(found, "exit_reason") == names_known(own, "exit_reason")
+            assert [(got[name].sums.tolist(), got[name].counts.tolist()) for name in names] == [
+                (wanted[name].sums.tolist(), wanted[name].counts.tolist()) for name in names
+            ]
+            unread, cuts = not store._at_hand, bounds != [None, None]
+            answered += unread
+            assert unread or (cuts and run != "backtest_20240501_000000")
+    assert answered > 25
 
 
 @pytest.mark.parametrize("zone", ["UTC", TOKYO])

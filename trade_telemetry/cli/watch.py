@@ -24,6 +24,7 @@ from .judge import numbers_of, outbox_of, seen_by, tell_command
 from ..clock import present, present_seconds
 from ..config import Settings
 from ..flags import ANSWER, HOW, Reads, UsageError, flag, remark
+from ..scale.working_store import working_store
 from ..store.store import TraceStore
 from ..wording import listed, moment
 
@@ -88,7 +89,8 @@ class Watcher:
     store: TraceStore = field(init=False)  # Read so far
 
     def __post_init__(self) -> None:
-        self.store = TraceStore(self.settings.telemetry_paths, timezone=self.settings.timezone)
+        paths, states = self.settings.telemetry_paths, self.settings.telemetry_states
+        self.store = working_store(paths, states, timezone=self.settings.timezone)
 
     def look(self, now: datetime) -> Look:  # OSError or ValueError where something cannot be read
         "Read what is new and say what changed."

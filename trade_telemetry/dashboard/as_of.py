@@ -13,7 +13,9 @@ from cachetools import LRUCache
 from ..clock import as_of
 from ..config import Settings
 from .cache import PageCache
+from ..scale.folded_store import FoldedStore
 from ..store.as_of import Store, StoreAsOf
+from ..store.folded import exits_between
 from ..store.store import TraceStore
 from ..store.view import select_view
 from ..timezones import date_of_day, local_day
@@ -43,6 +45,7 @@ class Looks:
     ) -> None:
         self.store, self.settings, self.present = store, settings, PageCache()
         self.past: LRUCache[datetime, Look] = LRUCache(MOST_MOMENTS)
+        self._rows: TraceStore | None = None  # The past is cut from rows
 
     def at(
         self,
@@ -55,8 +58,16 @@ class Looks:
         if moment not in self.past:
             cache = PageCache()
             cache.figures = self.present.figures  # by content: the reference is mostly the same
-            self.past[moment] = Look(StoreAsOf(self.store, moment), asked, cache)
+            self.past[moment] = Look(StoreAsOf(self.rows, moment), asked, cache)
         return self.past[moment]
+
+    @property
+    def rows(self) -> TraceStore:
+        "The store, or where it holds states the same as rows, from the first look back on."
+        if not isinstance(self.store, FoldedStore):
+            return self.store
+        self._rows = self._rows or TraceStore(self.store.paths, timezone=self.settings.timezone)
+        return self._rows
 
 # %% ../../nbs/dashboard/35_as_of.ipynb #span
 class Span(NamedTuple):
@@ -71,8 +82,7 @@ def span_of(
     timezone: str,  # Zone of its days
 ) -> Span | None:  # None where nothing was closed
     "Say over which days one can look back."
-    exits = select_view(store.columns, store.runs()).figure.exit_us
-    if not len(exits):
+    if (exits := exits_between(select_view(store.columns, store.runs()).figure)) is None:
         return None
-    first, last = (date_of_day(local_day(int(us), timezone)) for us in (exits.min(), exits.max()))
+    first, last = (date_of_day(local_day(us, timezone)) for us in exits)
     return Span(first, last)

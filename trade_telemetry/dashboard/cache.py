@@ -18,6 +18,7 @@ from ..health_sentences import Health
 from ..judgement.desk_table import DeskRow
 from ..judgement.strategy_page import StrategyPage
 from ..store.columns import WORDS, TraceColumns
+from ..store.folded import folded_of
 from ..store.view import View
 
 # %% auto #0
@@ -40,10 +41,11 @@ def recall(
 
 # %% ../../nbs/dashboard/11_cache.ipynb #checksum
 def checksum(
-    columns: TraceColumns,  # Rows and perhaps a ledger
+    columns: TraceColumns,  # Rows, or sums in their place, and perhaps a ledger
 ) -> tuple[int, ...]:  # Equal for equal closes
     "Sum up what figures depend on."
-    c = columns
+    folded = folded_of(columns)
+    c = columns if folded is None else folded.here
     parts = [c.trace_id, c.exit_us, c.return_pct, c.predicted, c.actual, c.holding_minutes, c.sample_rate]
     parts += [
         c.position_id,
@@ -55,17 +57,28 @@ def checksum(
         c.threshold_pct,
         c.exit_reason,
     ]
-    if c.ledger is not None:
-        for own in c.ledger.sums.values():
+    if columns.ledger is not None:
+        for own in columns.ledger.sums.values():
             parts += [own.keys, own.counts, own.sums, own.confidence_bins]
-    return tuple(crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in parts)
+    words = list[object]()
+    for owner, own in () if folded is None else (folded.sums or {}).items():
+        parts += [own.keys, own.counts, own.sums, own.exits]
+        words.append((owner, own.words))
+    told = () if folded is None else (crc32(repr(words).encode(errors="replace")),)
+    return (*(crc32(np.ascontiguousarray(part).view(np.uint8).data) for part in parts), *told)
 
 # %% ../../nbs/dashboard/11_cache.ipynb #content
 def content_of(
-    columns: TraceColumns,  # Rows and perhaps a ledger
+    columns: TraceColumns,  # Rows, or sums in their place, and perhaps a ledger
     placed: bool = True,  # Does it matter in which line of which file a row stands?
 ) -> tuple[int, ...]:  # Equal for equal rows, and for `placed` at the same places
     "Sum up all that rows say."
+    if (folded := folded_of(columns)) is not None:
+        stamps = sorted(
+            (run, folded.beside.stamps.get(run)) for run in {run for run, _, _ in folded.sums or {}}
+        )
+        told = crc32(repr(stamps).encode(errors="replace"))
+        return (*checksum(columns), told, *content_of(folded.here, placed))
     known, facts = checksum(columns), vars(columns)
     left_out = frozenset[str]() if placed else frozenset(("line", "source"))
     arrays = {

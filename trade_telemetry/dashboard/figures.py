@@ -52,6 +52,7 @@ from ..metrics.record import AccuracyMetrics, measure
 from ..metrics.returns import daily_returns, drawdown
 from ..metrics.steps import ROLLING_CALLS, Steps, last_calls, steps_of
 from ..store.columns import TraceColumns
+from ..store.folded import exits_between, folded_of, names_kept
 from ..store.view import View
 from ..timezones import MICROSECONDS_A_DAY, MICROSECONDS_A_SECOND, day_end_us
 from ..trace import DIRECTIONS
@@ -192,7 +193,7 @@ def verdicts_of(
     "Ask how each strategy stands against its backtest."
     if view.reference is None:
         return {}
-    if len(np.unique(view.figure.strategy)) > len(names):
+    if len(names_kept(view.figure)) > len(names):
         view = replace(view, figure=_of(view.figure, names), reference=_of(view.reference, names))
     answers = live_vs_backtest(replace(view, state="live"), timezone=timezone, rules=rules)["strategies"]
     there = [name for name in names if name in answers and answers[name]["reference_trades"]]
@@ -200,6 +201,8 @@ def verdicts_of(
 
 
 def _of(columns: TraceColumns, names: Sequence[str]) -> TraceColumns:
+    if folded_of(columns) is not None:
+        return columns.only(strategy=names)
     table = np.array([name in names for name in columns.strategies], dtype=np.bool_)
     return columns.take(table[columns.strategy] if len(table) else slice(None))
 
@@ -209,7 +212,7 @@ def daily_mean(
     timezone: str,  # Zone of days
 ) -> float | None:  # Mean daily return, percent, days without a trade counted; None where nobody knows
     "Average over trading days."
-    if was_sampled(columns):
+    if was_sampled(columns) or folded_of(columns) is not None:
         folded = fold(columns, timezone)
         daily = np.zeros(0) if folded.every.missing else daily_sums(folded.every)[1]
     else:
@@ -221,7 +224,10 @@ def runs_of(
     columns: TraceColumns,  # Rows and perhaps a ledger
 ) -> list[str]:  # Names of the runs behind them
     "Name the runs of some closes."
-    found = [columns.runs[code] for code in np.flatnonzero(np.bincount(columns.run)).tolist()]
+    folded = folded_of(columns)
+    here = columns if folded is None else folded.here
+    found = [here.runs[code] for code in np.flatnonzero(np.bincount(here.run)).tolist()]
+    found += [] if folded is None else sorted(run for run, _, _ in folded.sums or {})
     return list(dict.fromkeys([*found, *(sorted(columns.ledger.runs) if columns.ledger is not None else [])]))
 
 # %% ../../nbs/dashboard/06_figures.ipynb #figures
@@ -230,7 +236,7 @@ def figures_of(
     timezone: str = "UTC",  # Zone of daily figures
 ) -> Figures:  # None where there is nothing to divide by, or where nobody knows
     "Figures of one strategy."
-    m = measure(columns, timezone=timezone, zero_division=float("nan"))
+    m = measure(columns, timezone=timezone, zero_division=float("nan"), by_trade=False)
     counts, some = m.confusion_matrix, m.total_trades > 0
     return {
         "trades": m.total_trades,
@@ -383,7 +389,7 @@ def window_of(
     timezone: str = "UTC",  # Zone of the ledger's days
 ) -> tuple[int, int]:  # Start and end, microseconds since 1970 UTC; every exit lies after the start
     "Window of the curves: it ends with the newest trace, or with the newest day of the ledger."
-    moments = figure.exit_us
+    moments = np.array(exits_between(figure) or (), dtype=np.int64)
     if figure.ledger is not None and figure.ledger.closes:
         known = figure.ledger.total().key("day")
         edges = [int(known.min()) - 1, int(known.max())]

@@ -64,13 +64,12 @@ from ..health_sentences import Health
 from ..judgement.alert_rules import find_rules
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
-from ..scale.workers import pool_now
 from ..scale.working_store import working_store
 from ..store.as_of import Store, as_of_facts
 from ..store.columns import TraceColumns
+from ..store.folded import exits_between, names_kept
 from ..store.notes import Mark, marks_of, read_notes, version_starts
 from ..store.runs import RunInfo
-from ..store.store import TraceStore
 from ..store.view import View, called, clock_of, shown_strategies, trades_by_strategy
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-parts
@@ -115,7 +114,7 @@ def known_strategy(
 ) -> Query:  # Without a strategy that nobody has heard of
     "Open a strategy only where there is one of that name."
     kept = [] if columns.ledger is None else columns.ledger.sums.values()
-    there = query.strategy in columns.strategies or any(query.strategy in part.strategies for part in kept)
+    there = query.strategy in names_kept(columns) or any(query.strategy in part.strategies for part in kept)
     return query if there else replace(query, strategy=None)
 
 
@@ -270,12 +269,12 @@ def judgement_of(
     "Judge the trades that the viewer asked for."
     everything, view = views_of(columns, runs, query, cache)
     some = shown_strategies(view.figure)[0]
-    zone = settings.timezone
+    zone, span = settings.timezone, exits_between(everything.figure)
     drawn = drawn_of(everything, view, query, zone, cache.figures, only) if some else nothing_drawn()
     found: Findings = {
         **drawn,
         "symbols": symbols_of(everything.figure)[:MOST_SYMBOLS],
-        "newest_trace_at": utc_from_us(int(everything.figure.exit_us.max()) if len(everything.figure) else None),
+        "newest_trace_at": utc_from_us(None if span is None else span[1]),
     }  # fmt: skip
     selected = replace(everything, figure=TraceColumns.from_traces([]), reference=None)
     return Judgement(
@@ -435,9 +434,8 @@ class StateSource:
         self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             share_allocator()
-            self.store = (TraceStore if pool_now() is None or settings.as_of is not None else working_store)(
-                settings.telemetry_paths, timezone=settings.timezone
-            )
+            states = "never" if settings.as_of is not None else settings.telemetry_states
+            self.store = working_store(settings.telemetry_paths, states, timezone=settings.timezone)
             self.looks = Looks(self.store, settings)
 
     @classmethod

@@ -11,7 +11,6 @@ from math import inf
 from pathlib import Path
 from typing import Literal, cast
 
-import numpy as np
 from cachetools import LRUCache
 
 # %% auto #0
@@ -50,6 +49,7 @@ from ..judgement.alerts import alert_report
 from ..judgement.health import desk_of, health_so_far
 from ..store.as_of import Store, StoreAsOf
 from ..store.columns import TraceColumns
+from ..store.folded import names_kept
 from ..store.runs import RunInfo, missing_of
 from ..store.view import View, coverage_of, view_words
 
@@ -154,7 +154,7 @@ def watched_by(
     "Say what the alert rules look at."
     past = set[str]()
     if view.reference is not None:
-        past = {view.reference.strategies[c] for c in np.unique(view.reference.strategy).tolist()}
+        past = set(names_kept(view.reference))
     return {
         "rules": [rule for rule in RULES if rule not in rules.disabled],
         "minimum_calls": rules.minimum_calls,
@@ -202,7 +202,7 @@ def health_entries(
     playing: bool = False,  # Do days pass by? Then bars are drawn, and nothing else that takes long
 ) -> tuple[Healths, bool]:  # By strategy, the worst first, and all of them; is that all that can be said?
     "Say of each strategy whether it still works, as far as a viewer's patience goes."
-    few = len(view.figure.strategies) <= FEW
+    few = len(names_kept(view.figure)) <= FEW
     find: bool | list[str] = not playing and (few or ([] if opened is None else [opened]))
     patience = inf if few else PATIENCE
     found, left = health_so_far(view, settings, draw=thorough or playing, find=find, patience=patience)
@@ -246,7 +246,7 @@ def symbols_of(
     figure: TraceColumns,  # Rows and perhaps a ledger
 ) -> list[str]:  # Sorted
     "Name the symbols of some closes."
-    found = {figure.symbols[code] for code in np.flatnonzero(np.bincount(figure.symbol)).tolist()}
+    found = set(names_kept(figure, "symbol"))
     return sorted(found | (set() if figure.ledger is None else set(figure.ledger.total().symbols)))
 
 # %% ../../nbs/dashboard/37_state_parts.ipynb #choices-of

@@ -8,22 +8,57 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 
 from ..aggregate_form import plain_name
 from ..arrays import Bools, Ints
 from .alert_rules import AlertRules, Case, case_of
+from ..metrics.aggregates import fold, was_sampled
 from ..metrics.classification import NOOP
 from ..store.columns import WORDS, TraceColumns
-from ..store.contents import NOTHING, Content, contents_of, marked
+from ..store.contents import NOTHING, Content, contents_of, marked, mixed_marks, word_marks
 from ..store.days import exit_days
-from ..store.folded import folded_of
+from ..store.folded import folded_of, names_kept
 from ..timezones import MICROSECONDS_A_DAY
 from ..wording import Mode
 
 # %% auto #0
-__all__ = ['TOGETHER', 'DeskRows', 'desk_rows_of', 'several_versions', 'only_those', 'count_rows']
+__all__ = ['TOGETHER', 'SumLines', 'lines_of', 'DeskRows', 'desk_rows_of', 'several_versions', 'only_those', 'count_rows']
+
+# %% ../../nbs/judgement/12_desk_rows.ipynb #sum-lines
+class SumLines(NamedTuple):
+    "Sums that stand for rows, a line each, named as columns name rows."
+
+    strategy: Ints  # Code of each line, shape (m,); the others alike
+    strategies: Sequence[str]
+    version: Ints
+    versions: Sequence[str]
+    symbol: Ints
+    symbols: Sequence[str]
+    predicted: Ints
+    contents: dict[str, Content]  # By strategy
+
+
+def lines_of(
+    columns: TraceColumns,  # Rows that were folded, at least some
+    timezone: str,  # Zone whose dates count
+) -> SumLines:
+    "Name the lines of sums, and mark them by all that they say."
+    a = fold(columns, timezone).kept
+    strategies, versions, _, symbols = a.words
+    facts = [word_marks(words)[codes] for words, codes in zip(a.words, a.keys, strict=False)]
+    facts += [own.view(np.uint64) for own in (*a.keys[4:], *a.counts, *a.sums.reshape(-1, len(a)), *a.exits)]
+    marks = np.zeros(len(a), dtype=np.uint64)
+    for own in facts:
+        marks = mixed_marks(marks ^ own)
+    sums = np.zeros((2, len(strategies)), dtype=np.uint64)
+    for total, own in zip(sums, (marks, mixed_marks(marks)), strict=True):
+        np.add.at(total, a.keys[0], own)
+    told = zip(strategies, np.bincount(a.keys[0]).tolist(), *sums.tolist(), strict=True)
+    contents = {name: Content(n, first, second) for name, n, first, second in told}
+    return SumLines(a.keys[0], strategies, a.keys[1], versions, a.keys[3], symbols, a.keys[5], contents)
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #desk-rows
 @dataclass(frozen=True, eq=False)
@@ -38,6 +73,12 @@ class DeskRows:
     over: dict[str, Content]  # Live rows of days that are over, by strategy
     live: dict[str, Content]  # All live rows
     past: dict[str, Content]  # The reference
+    lines: SumLines | None = None  # Of the reference, where sums stand for its rows
+
+    @property
+    def sides(self) -> tuple[TraceColumns, TraceColumns | SumLines]:
+        "Whose names are counted: live rows, and rows or lines of the reference."
+        return self.figure, self.reference if self.lines is None else self.lines
 
     def content(self, name: str) -> tuple[Content, Content]:
         "What there is of a strategy on days that are over, and in its reference."
@@ -58,7 +99,8 @@ TOGETHER = 100  # Strategies whose sums are in memory at a time
 
 
 def _some(columns: TraceColumns, names: Collection[str]) -> TraceColumns:
-    return columns.only(strategy=[word for word in columns.strategies if plain_name(word) in names])
+    words = columns.strategies if folded_of(columns) is None else names_kept(columns)
+    return columns.only(strategy=[word for word in words if plain_name(word) in names])
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #desk-rows-of
 def desk_rows_of(
@@ -72,17 +114,18 @@ def desk_rows_of(
     mode: Mode = "live",
 ) -> DeskRows | None:  # None where it cannot be taken apart
     "Take a desk apart."
-    if not len(figure) or any(
-        side.ledger is not None or folded_of(side) is not None for side in (figure, reference)
-    ):
+    summed = folded_of(reference) is not None
+    apart = folded_of(figure) is None and not (summed and was_sampled(reference))
+    if not len(figure) or not apart or any(side.ledger is not None for side in (figure, reference)):
         return None
     last = int(figure.exit_us.max()) - 2 * MICROSECONDS_A_DAY
     recent, none = figure.take(figure.exit_us >= last), reference.take(slice(0))
     evening = case_of(recent, none, timezone, rules, line, now, clock, mode)
     closed = exit_days(figure.exit_us, timezone) < evening.whole
-    live, past = marked(figure), marked(reference)
+    live, lines = marked(figure), lines_of(reference, timezone) if summed else None
+    past = marked(reference).contents if lines is None else lines.contents
     over = live.contents if closed.all() else contents_of(figure, live.marks, closed)
-    return DeskRows(figure, reference, timezone, evening, closed, over, live.contents, past.contents)
+    return DeskRows(figure, reference, timezone, evening, closed, over, live.contents, past, lines)
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #count-rows
 def several_versions(
@@ -90,7 +133,7 @@ def several_versions(
 ) -> list[str]:  # Strategies, sorted
     "Name the strategies that have several versions, live or in the reference."
     found = set[str]()
-    for side in (desk.figure, desk.reference):
+    for side in desk.sides:
         pairs = np.zeros((len(side.strategies), len(side.versions)), dtype=np.bool_)
         pairs[side.strategy, side.version] = True
         names = dict[str, set[str]]()
@@ -100,7 +143,7 @@ def several_versions(
     return sorted(found)
 
 # %% ../../nbs/judgement/12_desk_rows.ipynb #codes
-def _codes(sides: Sequence[TraceColumns], name: str) -> tuple[list[Ints], list[str]]:
+def _codes(sides: Sequence[TraceColumns | SumLines], name: str) -> tuple[list[Ints], list[str]]:
     "One number for each plain name, the same on all sides; the names."
     place: dict[str, int] = {}
     tables = [
@@ -115,7 +158,7 @@ def _watched(desk: DeskRows, groups: Sequence[Ints]) -> Ints:
     warm_up = desk.evening.rules.warm_up_days
     live, past = (
         np.flatnonzero((side.predicted != NOOP) & rows)
-        for side, rows in zip((desk.figure, desk.reference), (desk.closed, True), strict=True)
+        for side, rows in zip(desk.sides, (desk.closed, True), strict=True)
     )
     there = np.unique(groups[0][live])
     held = np.isin(there, np.unique(groups[1][past]))
@@ -137,8 +180,16 @@ def only_those(
     rows, sides = table[desk.figure.strategy], (desk.over, desk.live, desk.past)
     over, live, past = ({name: own for name, own in side.items() if name in names} for side in sides)
     figure, reference = desk.figure.take(rows), _some(desk.reference, names)
+    lines = None if folded_of(reference) is None else lines_of(reference, desk.timezone)
     return replace(
-        desk, figure=figure, reference=reference, closed=desk.closed[rows], over=over, live=live, past=past
+        desk,
+        figure=figure,
+        reference=reference,
+        closed=desk.closed[rows],
+        over=over,
+        live=live,
+        past=past,
+        lines=lines,
     )
 
 
@@ -148,7 +199,7 @@ def count_rows(
     str, tuple[int, int]
 ]:  # By live strategy: 1 where it shares the budget, else 0; how many of its symbols do
     "Count who shares the budget, from rows."
-    sides = desk.figure, desk.reference
+    sides = desk.sides
     (strategies, names), (symbols, words) = _codes(sides, "strategy"), _codes(sides, "symbol")
     many = max(len(words), 1)
     own = _watched(desk, strategies)

@@ -24,6 +24,7 @@ from ..metrics.aggregates import fold, was_sampled
 from ..metrics.classification import NOOP
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
+from ..store.folded import FoldedColumns, folded_of
 
 # %% auto #0
 __all__ = ['GroupBy', 'POINTS', 'BAND_LEVEL', 'BAND', 'DRAWS', 'MOST_DAYS', 'DeskSums', 'sums_of_rows', 'sums_of_lines',
@@ -177,26 +178,31 @@ def groups_of_lines(
 
 # %% ../../nbs/judgement/33_desk_sums.ipynb #sums-of
 def _by_run(columns: TraceColumns) -> TraceColumns:
-    "The same with the run in place of the account, also in the ledger."
+    "The same with the run in place of the account, also in sums and in the ledger."
+
+    def own(part: Aggregate, run: str) -> Aggregate:
+        bare = forget(part, "account")
+        return replace(bare, words=(*bare.words[:2], (plain_name(run),), bare.words[3]))
+
     ledger = columns.ledger
     if ledger is not None:
-        renamed = {}
-        for (run, mode), own in ledger.sums.items():
-            part = forget(own, "account")
-            renamed[run, mode] = replace(part, words=(*part.words[:2], (plain_name(run),), part.words[3]))
-        ledger = Ledgers(renamed, ledger.labelled)
+        told = {(run, mode): own(part, run) for (run, mode), part in ledger.sums.items()}
+        ledger = Ledgers(told, ledger.labelled)
+    if (folded := folded_of(columns)) is not None:
+        sums = {owner: own(part, owner[0]) for owner, part in (folded.sums or {}).items()}
+        return FoldedColumns.of(sums, _by_run(folded.here), folded.reader, folded.wish, ledger)
     return replace(columns, account=columns.run, accounts=columns.runs, ledger=ledger)
 
 
 def desk_sums(
-    columns: TraceColumns,  # One side: rows, and a ledger where there is one
+    columns: TraceColumns,  # One side: rows, or sums in their place, and a ledger where there is one
     timezone: str,  # Zone whose dates count
     by: GroupBy = "strategy",  # What a row of the table is
 ) -> tuple[
     DeskSums | None, Floats, list[str]
 ]:  # Sums; trades of each row by strategy, and the strategies; None: no trades
     "Sum one side up."
-    if was_sampled(columns):
+    if was_sampled(columns) or folded_of(columns) is not None:
         lines = fold(_by_run(columns) if by == "bot" else columns, timezone).every
         if not len(lines):
             return None, np.zeros((0, 0)), []

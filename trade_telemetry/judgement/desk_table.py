@@ -29,6 +29,7 @@ from trade_telemetry.judgement.desk_sums import (
 from ..metrics.aggregates import was_sampled
 from ..store.columns import TraceColumns
 from ..store.contents import NOTHING, marked
+from ..store.folded import folded_of
 from ..store.runs import RunInfo
 from ..store.view import View
 from ..wording import listed, plural
@@ -265,6 +266,8 @@ def _rows(view: View, health: Mapping[str, Any], timezone: str, by: GroupBy) -> 
 # %% ../../nbs/judgement/41_desk_table.ipynb #rows-known
 def _apart(sides: Sequence[TraceColumns]) -> bool:
     "Can each strategy be summed alone?"
+    if any(folded_of(side) is not None for side in sides):
+        return False
     alike = any(len({plain_name(word) for word in side.strategies}) < len(side.strategies) for side in sides)
     return not alike and not any(side.ledger is not None or was_sampled(side) for side in sides)
 

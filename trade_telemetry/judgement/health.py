@@ -547,13 +547,12 @@ def health_so_far(
     draw: bool = True,
     find: bool | Collection[str] = False,
     patience: float = inf,
-) -> tuple[
-    dict[str, Health], int
-]:  # As `health_of`; of how many strategies more could be said, where that is kept
+) -> tuple[dict[str, Health], int]:  # As `health_of`; of how many strategies more could be said
     "Say of every live strategy whether it still works, as far as there is time."
     asked = _asked_of(view, settings, rules, now, draw, find)
     if isinstance(asked, Case):
-        return health_of_each(asked, draw, bool(find), settings.telemetry_storage_path / FOLDER), 0
+        found = health_of_each(asked, draw, bool(find), settings.telemetry_storage_path / FOLDER)
+        return found, 0 if draw else len(found)
     return ({}, 0) if asked is None else _health_apart(asked, patience)
 
 # %% ../../nbs/judgement/17_health.ipynb #health-of

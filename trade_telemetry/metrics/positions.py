@@ -21,6 +21,7 @@ from .aggregates import Folded, fold_rows
 from .intervals import effective_cases, wilson_interval
 from .returns import exit_order, named_within
 from ..store.columns import TraceColumns
+from ..store.folded import folded_of
 from ..store.labels import market_labels, market_moves, thresholds_of
 from ..timezones import MICROSECONDS_A_MINUTE
 from ..wording import plural
@@ -116,9 +117,16 @@ def position_figures(
     columns: TraceColumns,  # Rows of one group
     folded: Folded,  # The same, summed
     timezone: str = "UTC",  # Zone whose dates count
+    by_trade: bool = True,  # May rows be read that are not here? False: where they are needed, rates are undefined
 ) -> PositionFigures:
     "Measure the decisions."
-    rows = position_rows(columns)
+    whole = folded_of(columns) is not None and folded.kept.total("closes") == folded.kept.total("positions")
+    if not (whole or by_trade or folded_of(columns) is None):
+        unknown, none = (nan, nan), folded.returns
+        return PositionFigures(
+            none.positions, fg.trades(none), 0, nan, unknown, nan, nan, unknown, nan, unknown
+        )
+    rows = columns if whole else position_rows(columns)
     own: Aggregate = folded.kept if rows is columns else fold_rows(rows, timezone)
     head, n = cl.headline_scores(fg.matrix(own), nan), fg.trades(own)
     day, closes, called = own.key("day"), own.count("closes"), own.key("called")

@@ -28,6 +28,7 @@ from trade_telemetry.metrics.intervals import (
 )
 from .positions import PositionFigures, position_figures
 from ..store.columns import TraceColumns
+from ..store.folded import folded_of
 from ..store.days import exit_days
 from ..store.labels import count_mislabelled
 from ..timezones import day_end_us, utc_of
@@ -304,22 +305,25 @@ def measure(
     strategy: str = "all",  # Its name
     timezone: str = "UTC",  # Zone whose dates count
     zero_division: float = 0.0,  # Value of a rate whose denominator is 0: 0.0, 1.0 or nan
+    by_trade: bool = True,  # May rows be read that are not here? False: what needs single trades is undefined
 ) -> AccuracyMetrics:  # Every figure
     "Compute every figure of one group of trades."
     folded = fold(columns, timezone)
-    rows = columns.take(rt.exit_order(columns.exit_us, columns.trace_id, columns.return_pct))
+    told = None if by_trade else folded_of(columns)
+    here = columns if told is None else told.here
+    rows = here.take(rt.exit_order(here.exit_us, here.trace_id, here.return_pct))
     return AccuracyMetrics(
         strategy=strategy,
         sampled=folded.sampled,
         source="ledger" if folded.completed else "rows",
-        positions=position_figures(columns, folded, timezone),
+        positions=position_figures(columns, folded, timezone, by_trade),
         **_call_figures(folded.calls, zero_division),
         **_confidence_figures(folded.knowing("confidence")),
         **_return_figures(folded.returns),
         **_gain_figures(folded.knowing("gains")),
         **_cost_figures(folded),
         **_exit_figures(folded),
-        **_row_figures(rows, folded.sampled),
+        **_row_figures(rows, folded.sampled or told is not None),
     )
 
 # %% ../../nbs/metrics/11_record.ipynb #groups

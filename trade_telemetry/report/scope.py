@@ -22,13 +22,12 @@ from ..judgement.live_vs_backtest import AgainstBacktest, LiveVsBacktest, live_v
 from ..metrics.aggregates import fold
 from ..metrics.day_figures import days_of
 from ..metrics.record import AccuracyMetrics, measure
-from ..scale.workers import at_work, pool_now, workers_of
+from ..scale.workers import at_work, workers_of
 from ..scale.working_store import working_store
 from ..sentences import ComparisonVerdict
 from ..store.as_of import as_of_sentence, store_for
 from ..store.columns import TraceColumns, choose, strategies_asked
 from ..store.runs import LoadReport
-from ..store.store import TraceStore
 from trade_telemetry.store.view import (
     View,
     Wanted,
@@ -180,8 +179,8 @@ def open_report(
     asked = Scope(**scope)
     with at_work(workers_of(known)):
         options: dict[str, Any] = {"timezone": known.timezone, "final": True}
-        rows = pool_now() is None or known.as_of is not None
-        store = (TraceStore if rows else working_store)(known.telemetry_paths, **options)
+        states = "never" if known.as_of is not None else known.telemetry_states
+        store = working_store(known.telemetry_paths, states, **options)
         store.refresh()
     shown = store_for(store, known)
     view = choose_view(shown.columns, shown.runs(), asked.wanted(), known.timezone)

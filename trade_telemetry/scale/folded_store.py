@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -33,10 +34,9 @@ from trade_telemetry.store.files import (
     find_files,
     read_file,
 )
-from ..store.folded import FoldedColumns, Owner, Wish
+from ..store.folded import Beside, FoldedColumns, Owner, Wish
 from ..store.lake import Lake, lake_at
 from ..store.lake_beside import SeenLake, root_of, split_paths
-from ..store.reasons import Reasons
 from ..store.record_reader import BadRow
 from ..store.runs import LoadReport, RunFacts, RunInfo, ledger_facts, trusted_ledger
 from ..store.store import KeptRows, TraceStore, runs_of
@@ -45,7 +45,7 @@ from ..store.store import KeptRows, TraceStore, runs_of
 __all__ = ['ROWS_BYTES', 'PACKED', 'MOST_AGAIN', 'Runs', 'FoldRuns', 'Months', 'ByRun', 'LARGE_BYTES', 'ROW_BYTES', 'plain_bytes',
            'kept_as_rows', 'taken_of', 'knows_sums', 'trusted_of', 'runs_kept', 'kept_of', 'FoldedRuns',
            'FoldedSources', 'with_folded', 'months_of', 'LakeRows', 'RowFiles', 'files_for', 'chosen_runs',
-           'chosen_lake', 'sorted_files', 'sums_of', 'FoldedStore', 'is_large', 'open_store']
+           'chosen_lake', 'sorted_files', 'stamp_of', 'sums_of', 'FoldedStore', 'is_large', 'open_store']
 
 # %% ../../nbs/scale/06_folded_store.ipynb #kept-as-rows
 ROWS_BYTES = 64 << 20  # Of trace files whose rows are in memory, 0.2 M rows
@@ -479,13 +479,22 @@ def sorted_files(
     return by_root, by_run, stats
 
 # %% ../../nbs/scale/06_folded_store.ipynb #sums-of
+def stamp_of(
+    run: FoldedRun,  # Any
+) -> tuple[int, ...]:  # Of its files, and how many rows count and do not
+    "Tell a run from the same run with other rows."
+    files = sorted((key, own.size, own.mtime_ns, own.tail) for key, own in run.files.items())
+    return crc32(repr(files).encode(errors="replace")), run.state.rows, len(run.twice), len(run.corrected)
+
+
 def sums_of(
     runs: Mapping[str, FoldedRun],  # By name
-) -> tuple[dict[Owner, Aggregate], dict[Owner, Reasons]]:  # And how positions ended, by the same
+) -> tuple[dict[Owner, Aggregate], Beside]:  # And what is known beside them
     "Put side by side what states say of runs."
     states = [own.state for own in runs.values()]
     sums = {owner: part for state in states for owner, part in state.parts.items()}
-    return sums, {owner: counts for state in states for owner, counts in state.reasons.items()}
+    ends = {owner: counts for state in states for owner, counts in state.reasons.items()}
+    return sums, Beside(ends, {run: stamp_of(own) for run, own in runs.items()})
 
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-store
 class FoldedStore(TraceStore):
@@ -554,9 +563,9 @@ class FoldedStore(TraceStore):
         here, ledger, runs = self.rows.growing.columns(), self.ledgers.sums(), self.folded.runs
         trusted = trusted_of(here, runs, ledger) if ledger.sums else None
         self._booked = {} if trusted is None else ledger_facts(trusted)
-        sums, ends = sums_of(runs)
+        sums, beside = sums_of(runs)
         self._at_hand = {}
-        self.columns = FoldedColumns.of(sums, here, self.read_rows, Wish(), trusted, ends)
+        self.columns = FoldedColumns.of(sums, here, self.read_rows, Wish(), trusted, beside)
 
     def row_files(self, wish: Wish) -> RowFiles:
         "A way to some rows of folded runs that can be taken along."

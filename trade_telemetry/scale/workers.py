@@ -16,7 +16,7 @@ from ..config import Settings
 from .map_reduce import Pool, Tell, spread
 from ..store.as_of import used_words
 from ..store.columns import TraceColumns
-from ..store.folded import FoldedColumns, ends_of, folded_of
+from ..store.folded import Beside, FoldedColumns, ends_of, folded_of
 
 # %% auto #0
 __all__ = ['Kind', 'R', 'Workers', 'workers_of', 'pool_now', 'at_work', 'for_each', 'portable']
@@ -114,5 +114,5 @@ def portable(
     reader = folded.reader if find is None else find(folded.wish)
     here = used_words(folded.here)
     return FoldedColumns.of(
-        folded.sums or {}, here, reader, folded.wish, folded.ledger, ends_of(folded) or {}
+        folded.sums or {}, here, reader, folded.wish, folded.ledger, Beside(ends_of(folded) or {})
     )

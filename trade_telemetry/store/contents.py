@@ -19,7 +19,8 @@ from ..arrays import Bools
 from .columns import ARRAYS, WORDS, TraceColumns
 
 # %% auto #0
-__all__ = ['Marks', 'MARKED', 'NOTHING', 'FEW_ROWS', 'word_marks', 'row_marks', 'Content', 'contents_of', 'Marked', 'marked']
+__all__ = ['Marks', 'MARKED', 'NOTHING', 'FEW_ROWS', 'word_marks', 'mixed_marks', 'row_marks', 'Content', 'contents_of', 'Marked',
+           'marked']
 
 # %% ../../nbs/store/28_contents.ipynb #row-marks
 Marks = npt.NDArray[np.uint64]
@@ -35,6 +36,15 @@ def word_marks(
     return np.frombuffer(digests, dtype=np.uint64)
 
 
+def mixed_marks(
+    marks: Marks,  # Any
+) -> Marks:  # Others, one for each
+    "Mix bits, so that what follows does not undo them."
+    mixed = marks * _ODD
+    mixed ^= mixed >> _SHIFT
+    return mixed
+
+
 def row_marks(
     columns: TraceColumns,  # Rows
 ) -> Marks:  # 64 bits of each
@@ -46,9 +56,7 @@ def row_marks(
             bits = word_marks(getattr(columns, WORDS[name]))[own]
         else:
             bits = own.view(np.uint64) if own.dtype.itemsize == 8 else own.astype(np.uint64)
-        marks ^= bits
-        marks *= _ODD
-        marks ^= marks >> _SHIFT
+        marks = mixed_marks(marks ^ bits)
     return marks
 
 # %% ../../nbs/store/28_contents.ipynb #contents

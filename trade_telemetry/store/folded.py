@@ -5,14 +5,15 @@
 # %% ../../nbs/store/17_folded.ipynb #imports
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..aggregate import Aggregate, Ledgers, restrict
+from ..aggregate_form import WORDS as KEY_WORDS
 from ..arrays import Bools
 from trade_telemetry.store.columns import (
     ARRAYS,
@@ -21,6 +22,7 @@ from trade_telemetry.store.columns import (
     RowChoice,
     TraceColumns,
     named_ledger,
+    names_in,
     rows_named,
     rows_with,
 )
@@ -29,7 +31,8 @@ from .reasons import Reasons, reasons_within
 from ..wording import plural
 
 # %% auto #0
-__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'Reader', 'READ', 'Wish', 'cut_sums', 'FoldedColumns', 'folded_of', 'ends_of']
+__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'NOTHING_BESIDE', 'Reader', 'READ', 'Wish', 'Beside', 'cut_sums',
+           'FoldedColumns', 'folded_of', 'ends_of', 'names_kept', 'exits_between']
 
 # %% ../../nbs/store/17_folded.ipynb #wish
 Whose = tuple[
@@ -84,6 +87,20 @@ def _on_side(columns: TraceColumns, side: Collection[Whose]) -> Bools:
 Owner = tuple[str, str, float]  # Run, mode and share of rows that was kept
 Sums = Mapping[Owner, Aggregate]
 NO_REASONS = Reasons()
+
+
+class Beside(NamedTuple):
+    "What is known beside sums; choosing among these does not change it."
+
+    reasons: Mapping[Owner, Reasons] = MappingProxyType({})  # How positions ended, all of each owner
+    stamps: Mapping[str, Hashable] = MappingProxyType(
+        {}
+    )  # By run, others where its rows may be others, though its sums are not
+
+
+NOTHING_BESIDE = Beside()
+
+
 Reader = Callable[[Wish], TraceColumns]  # Reads rows
 READ = frozenset([*ARRAYS, *WORDS.values()])  # What rows have and sums have not
 
@@ -111,7 +128,7 @@ class FoldedColumns(TraceColumns):
     wish: Wish
     here: TraceColumns  # Rows of other runs
     reader: Reader
-    reasons: Mapping[Owner, Reasons]  # Of all rows of each owner, those that were not chosen too
+    beside: Beside
 
     @classmethod
     def of(
@@ -121,14 +138,14 @@ class FoldedColumns(TraceColumns):
         reader: Reader,
         wish: Wish = Wish(),
         ledger: Ledgers | None = None,
-        reasons: Mapping[Owner, Reasons] = MappingProxyType({}),
+        beside: Beside = NOTHING_BESIDE,
     ) -> TraceColumns:
         "Columns of sums and rows; rows alone where there are no sums."
         sums = {owner: part for owner, part in sums.items() if len(part)}
         if not sums:
             return here if here.ledger is ledger else replace(here, ledger=ledger)
         own = object.__new__(cls)
-        own.__dict__.update(sums=sums, wish=wish, here=here, reader=reader, ledger=ledger, reasons=reasons)
+        own.__dict__.update(sums=sums, wish=wish, here=here, reader=reader, ledger=ledger, beside=beside)
         return own
 
     def __getattr__(self, name: str) -> Any:
@@ -169,7 +186,7 @@ class FoldedColumns(TraceColumns):
         sums = {o: p for o, p in self.sums.items() if run in (None, o[0]) and mode in (None, o[1])}
         sums = {o: restrict(p, strategies=names, symbols=symbols) for o, p in sums.items()}
         here = self.here.only(strategy, symbols, run, mode)
-        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.reasons)
+        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.beside)
 
     def cut(self, cut: Cut) -> TraceColumns:
         "Choose by time, call and version, among sums where they can tell, else among rows."
@@ -177,7 +194,7 @@ class FoldedColumns(TraceColumns):
             return super().cut(cut) if self.sums is None else self.plain.cut(cut)
         wish = replace(self.wish, cuts=(*self.wish.cuts, cut))
         here, ledger = self.here.cut(cut), cut.ledger(self.ledger)
-        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.reasons)
+        return FoldedColumns.of(sums, here, self.reader, wish, ledger, self.beside)
 
     def take(self, rows: RowChoice) -> TraceColumns:
         "Choose rows; none at all costs nothing."
@@ -208,8 +225,38 @@ def ends_of(
     "Say how positions ended whose rows are not here."
     found = dict[Owner, Reasons]()
     for owner, part in (columns.sums or {}).items():
-        own = reasons_within(columns.reasons.get(owner, NO_REASONS), part)
+        own = reasons_within(columns.beside.reasons.get(owner, NO_REASONS), part)
         if own is None:
             return None
         found[owner] = own
     return found
+
+
+def names_kept(
+    columns: TraceColumns,  # Any
+    by: str = "strategy",  # strategy, version, account, symbol, run or mode
+) -> list[str]:  # Names that have rows, here or summed, sorted; a ledger beside them is not asked
+    "Name the groups of rows without reading any."
+    if (folded := folded_of(columns)) is None:
+        return sorted(names_in(columns, by))
+    found = set(names_in(folded.here, by))
+    for owner, part in (folded.sums or {}).items():
+        found |= (
+            {owner[1] if by == "mode" else owner[0]}
+            if by in ("run", "mode")
+            else set(part.words[KEY_WORDS.index(by)])
+        )
+    return sorted(found)
+
+
+def exits_between(
+    columns: TraceColumns,  # Any
+) -> tuple[int, int] | None:  # First and last exit, microseconds since 1970 UTC; None without rows
+    "Say when rows were closed without reading any."
+    folded = folded_of(columns)
+    here = columns if folded is None else folded.here
+    found = [here.exit_us[[here.exit_us.argmin(), here.exit_us.argmax()]]] if len(here) else []
+    summed = () if folded is None else (folded.sums or {}).values()
+    found += [np.array([part.exits[0].min(), part.exits[1].max()]) for part in summed]
+    low, high = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    return (int(low.min()), int(high.max())) if len(low) else None

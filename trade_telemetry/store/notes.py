@@ -16,6 +16,7 @@ import orjson
 from ..aggregate_form import NEVER
 from ..capture.notes import LONGEST_ABOUT, LONGEST_NOTE, NOTES
 from .columns import TraceColumns
+from .folded import folded_of
 from .lake import is_lake, lake_at
 from ..timezones import microseconds_of, utc_of
 from ..trace import as_utc
@@ -89,7 +90,7 @@ def version_starts(
     columns: TraceColumns,  # Rows, and a ledger where they are a sample
 ) -> dict[
     str, dict[str, int]
-]:  # By strategy and version: the first entry, or first exit of a ledger, microseconds
+]:  # By strategy and version: the first entry, or first exit of sums, microseconds
     "Say when each version began to trade."
     found = dict[str, dict[str, int]]()
 
@@ -97,15 +98,18 @@ def version_starts(
         own = found.setdefault(strategy, {})
         own[version] = min(us, own.get(version, us))
 
+    folded = folded_of(columns)
+    here = columns if folded is None else folded.here
     pairs, own = np.unique(
-        columns.strategy.astype(np.int64) * len(columns.versions) + columns.version, return_inverse=True
+        here.strategy.astype(np.int64) * len(here.versions) + here.version, return_inverse=True
     )
     first = np.full(len(pairs), NEVER)
-    np.minimum.at(first, own, columns.entry_us)
+    np.minimum.at(first, own, here.entry_us)
     for pair, us in zip(pairs.tolist(), first.tolist(), strict=True):
-        name, version = divmod(pair, max(len(columns.versions), 1))
-        seen(columns.strategies[name], columns.versions[version], us)
-    for part in () if columns.ledger is None else columns.ledger.sums.values():
+        name, version = divmod(pair, max(len(here.versions), 1))
+        seen(here.strategies[name], here.versions[version], us)
+    summed = [] if folded is None else list((folded.sums or {}).values())
+    for part in [*summed, *(() if columns.ledger is None else columns.ledger.sums.values())]:
         codes = zip(
             part.key("strategy").tolist(), part.key("version").tolist(), part.exits[0].tolist(), strict=True
         )

@@ -174,7 +174,7 @@ def _side_of_sums(columns: FoldedColumns, side: Side) -> TraceColumns:
             sums[run, mode, rate] = restrict(part, strategies=wanted[run])
     ledger = None if columns.ledger is None else _ledger_of(columns.ledger, side)
     wish = replace(columns.wish, side=whose)
-    return FoldedColumns.of(sums, rows_of(columns.here, side), columns.reader, wish, ledger, columns.reasons)
+    return FoldedColumns.of(sums, rows_of(columns.here, side), columns.reader, wish, ledger, columns.beside)
 
 # %% ../../nbs/store/22_view.ipynb #rows-of
 def rows_of(
