@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from trade_telemetry.metrics.aggregates import fold_rows
 from trade_telemetry.report.front_page import front_page
 from trade_telemetry.report.scope import open_report
 from trade_telemetry.scale import compact as compacting
+from trade_telemetry.scale import repack as repacking
 from trade_telemetry.scale.compact import compact
 from trade_telemetry.scale.retention import retain
 from trade_telemetry.scale.verify import verify
@@ -157,6 +159,29 @@ def test_killed_at_every_step_it_leaves_no_row_twice_and_none_out(
         assert facts_of(load_columns(lake)[0]) == every
         proof = verify(folder, lake, now=LATER)
         assert proof.good and proof.orphans == 0, proof  # what the dead left is swept
+    assert signal.SIGKILL in outcomes and 0 in outcomes
+
+
+def test_killed_while_small_parts_are_packed_it_leaves_no_row_twice_and_none_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: Callable[[int, int], int]
+) -> None:
+    folder, made = tmp_path / "analytics", tmp_path / "made"
+    fill(folder, n=50)
+    compact(folder, made, now=LATER, batch_rows=12)
+    every, before = facts_of(load_columns(folder)[0]), len(Lake(made).contents.parts)
+    monkeypatch.setattr(repacking, "MANY", 2)
+    outcomes = []
+    for step in range(0, 60, 60 // counts(5, 60)):
+        lake = tmp_path / f"lake{step}"
+        shutil.copytree(made, lake)
+        outcomes.append(forked(partial(killed_at, step, partial(compact, folder, lake, now=LATER))))
+        assert facts_of(load_columns(lake)[0]) == every
+        compact(folder, lake, now=LATER)
+        assert facts_of(load_columns(lake)[0]) == every
+        contents = Lake(lake).contents
+        assert len({(part.kind, part.bucket, part.month) for part in contents.parts.values()}) == len(contents.parts) < before  # fmt: skip
+        proof = verify(folder, lake, now=LATER)
+        assert proof.good, proof
     assert signal.SIGKILL in outcomes and 0 in outcomes
 
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from scale_desk import BACKTEST, NAMES, make_desk, night_trades, segment, sums_in_sql, sums_of
 
 from trade_telemetry.cli.main import main
+from trade_telemetry.scale import blocks
 from trade_telemetry.scale.compact import compact
 from trade_telemetry.scale.executors import local_pool
 from trade_telemetry.scale.fold_files import fold_files
@@ -243,8 +244,10 @@ def most_while_folding(found: list[FoundFile]) -> tuple[int, State]:
             tracemalloc.stop()
 
 
-def test_memory_of_folding_grows_by_ids_alone(tmp_path: Path) -> None:
-    "Thirty parts against three: 40 bytes a row for who they are, several times while two states are merged; the rows would be 330."
+def test_memory_of_folding_grows_by_ids_and_not_by_ids_where_they_lie_in_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    "Thirty parts against three: 40 bytes a row for who they are, twice while two states are merged, else the sums of these short days; rows would be 330."
     made = night_trades(800, 2, symbol="TCS", version="", account="", features={}, metadata={})
     for k in range(30):
         ids = [
@@ -254,8 +257,10 @@ def test_memory_of_folding_grows_by_ids_alone(tmp_path: Path) -> None:
         segment(tmp_path / BACKTEST / f"traces_a_{k}.csv", ids)
     found, _ = find_files([tmp_path])
     most_while_folding(found[:1])  # imports, caches
-    few, _ = most_while_folding(found[:3])
-    many, state = most_while_folding(found)
-    more = 27 * len(made)
-    assert state.rows == 30 * len(made)
-    assert many - few < 200 * more, f"{(many - few) / more:.0f} bytes for each row more"
+    for spilled, most in ((blocks.SPILL_BYTES, 100), (1 << 12, 60)):
+        monkeypatch.setattr(blocks, "SPILL_BYTES", spilled)
+        few, _ = most_while_folding(found[:3])
+        many, state = most_while_folding(found)
+        more = 27 * len(made)
+        assert state.rows == 30 * len(made)
+        assert many - few < most * more, f"{(many - few) / more:.0f} bytes for each row more"

@@ -22,7 +22,7 @@ from trade_telemetry.capture.writer import TelemetryWriter
 from trade_telemetry.cli import answers
 from trade_telemetry.cli.common import Reading
 from trade_telemetry.config import Settings
-from trade_telemetry.scale import folding
+from trade_telemetry.scale import blocks, folding
 from trade_telemetry.scale.folded_store import FoldedStore
 from trade_telemetry.scale.kept_states import INDEX
 from trade_telemetry.scale.state import (
@@ -400,3 +400,62 @@ def test_ids_are_sorted_and_each_is_there_once(root: Path) -> None:
     meet(root)
     for ids in state_now(root).ids.values():
         assert (np.diff(ids.astype(object)) > 0).all()
+
+
+# --- Memory and what is written again
+
+
+def test_what_is_merged_in_small_blocks_and_files_is_what_is_merged_in_memory(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet(root)
+    whole, laid = state_now(root, keep=False), list[int]()
+    real = blocks.Shelf.arrays
+
+    def counted(shelf: blocks.Shelf) -> Any:
+        laid.append(shelf.rows if shelf.file is not None else 0)
+        return real(shelf)
+
+    monkeypatch.setattr(folding, "PIECE", 7)
+    monkeypatch.setattr(folding, "FAN", 3)
+    monkeypatch.setattr(blocks, "SPILL_BYTES", 1)
+    monkeypatch.setattr(blocks.in_blocks, "__defaults__", (5,))
+    monkeypatch.setattr(blocks.Shelf, "arrays", counted)
+    assert state_digest(state_now(root)) == state_digest(whole)
+    assert sum(laid) > 5 * whole.rows  # they were in files, and merged more than once
+    names = {path.suffix for path in (root / ".states" / "UTC").iterdir()}
+    assert names == {".json", ".state"}  # and nothing is left of these
+    assert len(blocks._OPEN) <= blocks.MOST_FILES
+
+
+def test_a_small_file_beside_the_large_one_is_all_that_is_written(tmp_path: Path) -> None:
+    every, folder = trades(400), tmp_path / "backtest_20240101_000000"
+    write(folder, every[:400], mode="backtest")
+    state_now(tmp_path)
+    _, large = kept(tmp_path)
+    found, sizes = [large], [large.stat()]
+    for start in range(400, 430, 10):  # ten new trades at a time, and a new process each time
+        write(folder, every[start : start + 10], mode="backtest")
+        state = state_now(tmp_path)
+        assert state_digest(state) == state_digest(state_of(rows_store(tmp_path).columns))
+        found = sorted((tmp_path / ".states" / "UTC").glob("*.state"), key=lambda path: path.stat().st_size)
+        assert found[-1] == large and len(found) >= 2
+        sizes.append(large.stat())
+        assert max(path.stat().st_size for path in found[:-1]) < sizes[0].st_size / 2
+    assert len({(one.st_ino, one.st_mtime_ns) for one in sizes}) == 1  # nobody wrote it again
+    write(folder, every[430:], mode="backtest")
+    assert state_digest(state_now(tmp_path)) == state_digest(state_of(rows_store(tmp_path).columns))
+    told = json.loads((tmp_path / ".states" / "UTC" / INDEX).read_text())
+    assert (told["state"] != large.stem, told["more"]) == (True, "")  # an eighth is new: all in one again
+
+
+@pytest.mark.parametrize("torn", [0, 1])
+def test_a_pair_of_files_of_which_one_is_torn_is_made_again(tmp_path: Path, torn: int) -> None:
+    every, folder = trades(200), tmp_path / "backtest_20240101_000000"
+    for some in (every[:200], every[200:210]):
+        write(folder, some, mode="backtest")
+        state = state_now(tmp_path)
+    told = json.loads((tmp_path / ".states" / "UTC" / INDEX).read_text())
+    path = tmp_path / ".states" / "UTC" / f"{told[('state', 'more')[torn]]}.state"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert state_digest(state_now(tmp_path)) == state_digest(state)

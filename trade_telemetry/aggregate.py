@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -387,6 +389,11 @@ def merge(
     if len(some) < 2:
         only = some[0] if some else empty()
         return only if only.missing == missing else replace(only, missing=missing)
+    if len(some) == 2 and bins_wait(*some):
+        few, many = sorted(some, key=len)
+        done = _with_few(few, many, missing)
+        if done is not None:
+            return done
     words, keys = [], []
     for axis in range(len(WORDS)):
         words.append(sorted({word for part in some for word in part.words[axis]}))
@@ -412,11 +419,24 @@ def _bins_beside(some: Sequence[Aggregate]) -> Bins:
     starts = np.cumsum([0, *map(len, some)])
 
     def bins(claims: bool, line: Ints) -> Ints:
-        owned = zip(some, np.split(line, starts[1:-1]), strict=True)
-        found = np.concatenate([bins_under(part, claims, own) for part, own in owned], axis=1)
-        return _add_bins(found, np.arange(found[0].max(initial=-1) + 1))
+        owned, found = np.split(line, starts[1:-1]), [np.zeros((3 + claims, 0), dtype=np.int64)]
+        for low, high in _line_ranges(line):
+            lines = [np.where((own >= low) & (own < high), own, -1) for own in owned]
+            asked = [(part, own) for part, own in zip(some, lines, strict=True) if (own >= 0).any()]
+            own = np.concatenate([bins_under(part, claims, own) for part, own in asked], axis=1)
+            found.append(_add_bins(own, np.arange(high)))
+        return np.concatenate(found, axis=1)
 
     return bins
+
+
+def _line_ranges(line: Ints, most: int = 1 << 15) -> list[tuple[int, int]]:
+    "Cut new numbers of lines where so many lines have come together; their histograms are put together apart."
+    counts = np.cumsum(np.bincount(line[line >= 0]))
+    if not len(counts):
+        return []
+    cuts = np.searchsorted(counts, np.arange(most, int(counts[-1]), most)) + 1
+    return list(pairwise(np.unique([0, *cuts.tolist(), len(counts)]).tolist()))
 
 
 def _joined_bins(some: Sequence[Aggregate]) -> tuple[Ints, Ints]:
@@ -427,6 +447,61 @@ def _joined_bins(some: Sequence[Aggregate]) -> tuple[Ints, Ints]:
         for own in ([part.return_bins for part in some], [part.confidence_bins for part in some])
     )
     return np.concatenate(returns, axis=1), np.concatenate(claims, axis=1)
+
+# %% ../nbs/14_aggregate.ipynb #places
+def _places(many: Ints, few: Ints) -> tuple[Ints, Bools] | None:
+    "Where keys stand among sorted ones, and which of them are new there; None for keys of too many values."
+    low = np.minimum(many.min(axis=1), few.min(axis=1))[:, None]
+    sizes = (np.maximum(many.max(axis=1), few.max(axis=1))[:, None] - low + 1).ravel().tolist()
+    if prod(sizes) >= 1 << 62:
+        return None
+    there, own = (np.ravel_multi_index(tuple(keys - low), sizes) for keys in (many, few))
+    at = np.searchsorted(there, own)
+    return at, there[np.minimum(at, len(there) - 1)] != own
+
+
+def _carried(wide: Ints) -> Ints:
+    "Sums of two pairs each as pairs; OverflowError beyond 2^122."
+    high, low = wide
+    if high.size and float(np.abs(high, dtype=np.float64).max()) >= 2.0**62:
+        raise OverflowError("the sums of so many closes are too large")
+    return np.stack([high + (low >> LOW), low & MASK])
+
+# %% ../nbs/14_aggregate.ipynb #with-few
+def _with_few(few: Aggregate, many: Aggregate, missing: frozenset[str]) -> Aggregate | None:
+    "Add a few lines to many; None where there are too many of them, or words that the many do not have."
+    place = [{word: code for code, word in enumerate(own)} for own in many.words]
+    known = zip(few.words, place, strict=True)
+    if len(few) * 8 > len(many) or not all(codes.keys() >= set(own) for own, codes in known):
+        return None
+    told = zip(few.words, place, few.keys, strict=False)
+    codes = [np.array([own[word] for word in words], dtype=np.int64)[line] for words, own, line in told]
+    keys = np.concatenate([np.stack(codes), few.keys[4:]])
+    at = _places(many.keys, keys)
+    if at is None:
+        return None
+    where, new = at
+    rest, old = np.flatnonzero(~new), where[~new]
+
+    def put(name: str) -> Ints:
+        own = getattr(many, name)
+        return np.insert(own, where[new], getattr(few, name)[..., new], axis=-1)
+
+    line = np.insert(np.ones(len(many), dtype=np.int64), where[new], 0)  # which are the old ones now?
+    moved = np.flatnonzero(line)
+    own = np.empty(len(few), dtype=np.int64)
+    own[new], own[rest] = np.flatnonzero(line == 0), moved[old]
+    counts, sums, exits, bits = (put(name) for name in ("counts", "sums", "exits", "bits"))
+    at_old = own[rest]
+    counts[:, at_old] += few.counts[:, rest]
+    sums[:, :, at_old] = _carried(sums[:, :, at_old] + few.sums[:, :, rest])
+    exits[0, at_old] = np.minimum(exits[0, at_old], few.exits[0, rest])
+    exits[1, at_old] = np.maximum(exits[1, at_old], few.exits[1, rest])
+    bits[at_old] |= few.bits[rest]
+    zones = tuple(sorted({*many.zones, *few.zones}))
+    facts = many.words, np.insert(many.keys, where[new], keys[:, new], axis=1), counts, sums, exits, bits
+    both = WithoutBins.of(*facts, zones=zones, missing=missing, bins=_bins_beside([many, few]))
+    return _waiting(facts, both, np.concatenate([moved, own]))
 
 # %% ../nbs/14_aggregate.ipynb #take
 def take(

@@ -194,7 +194,8 @@ def seen_by(
 
     runs, settings = [run.name for run in reading.store.runs()], reading.settings
     about = "Simulated desk" if reading.view.simulated else ""
-    return seen_of(report, health, runs, settings.timezone, settings.notify_least, about)
+    seen = seen_of(report, health, runs, settings.timezone, settings.notify_least, about)
+    return replace(seen, heads=reading.store.report.heads)
 
 # %% ../../nbs/cli/06_judge.ipynb #tell-command
 def tell_command(

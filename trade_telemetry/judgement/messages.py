@@ -31,8 +31,8 @@ from trade_telemetry.wording import (
 
 # %% auto #0
 __all__ = ['Kind', 'LOUDNESS', 'DEFUSED', 'WRITER', 'SAME', 'MOST_REMEMBERED', 'ORDER', 'TONE_LEVEL', 'MOST_LINES',
-           'MOST_CHARACTERS', 'WORDS', 'Change', 'inert', 'On', 'says_the_same', 'subject_of', 'on_of', 'Seen',
-           'seen_of', 'Heard', 'Memory', 'health_kind', 'health_change', 'rule_changes', 'changes', 'page_link',
+           'MOST_CHARACTERS', 'MOST_HEADS', 'WORDS', 'Change', 'inert', 'On', 'says_the_same', 'subject_of', 'on_of',
+           'Seen', 'seen_of', 'Heard', 'Memory', 'health_kind', 'health_change', 'rule_changes', 'changes', 'page_link',
            'change_text', 'digest']
 
 # %% ../../nbs/judgement/34_messages.ipynb #change
@@ -169,6 +169,7 @@ class Seen:
     strategies: frozenset[str] = frozenset()  # Those that were judged
     runs: frozenset[str] = frozenset()  # Those whose writers were looked after
     about: str = ""  # Begins sentences of health, such as "Simulated desk"; "" for real trading
+    heads: Mapping[str, str] = field(default_factory=dict)  # Head of each lake that was read, by place
 
 
 def _symbols_on(health: Mapping[str, Health]) -> list[On]:
@@ -382,7 +383,7 @@ def page_link(
     return f"{front}#strategy={quote(strategy, safe='')}" if strategy else front
 
 # %% ../../nbs/judgement/34_messages.ipynb #change-text
-MOST_LINES, MOST_CHARACTERS = 10, 1_800
+MOST_LINES, MOST_CHARACTERS, MOST_HEADS = 10, 1_800, 3
 WORDS: dict[Kind, str] = {
     "new": "new",
     "worse": "worse",
@@ -411,6 +412,8 @@ def digest(
     now: str = "",  # Present moment as `Change.at`; a change found at another one says when
     lost: int = 0,  # Changes that nobody can be told of any more
     zone: str = "UTC",  # Of the clock
+    heads: Mapping[str, str]
+    | None = None,  # Of lakes that were read: a later one that does not know them was cut
 ) -> tuple[str, str]:  # Title and text, without markup
     "Put changes into one message."
     order = sorted(found, key=lambda c: -c.level)
@@ -427,4 +430,7 @@ def digest(
     left = len(order) - len(shown)
     shown += [f"And {left} more: see the page, or ask trade-telemetry check."] * bool(left)
     shown += [f"{plural(lost, 'older change')} had no room and are lost."] * bool(lost)
+    shown += [
+        f"Lake {inert(place)}: head {head}." for place, head in list((heads or {}).items())[:MOST_HEADS]
+    ]
     return f"trade_telemetry: {title}"[:120], "\n\n".join(shown)

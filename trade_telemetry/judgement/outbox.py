@@ -391,7 +391,7 @@ class Outbox:
             save_outgoing(self.path, outgoing)
         due = {s: own for s in self.services if (own := self.manner.due(outgoing, s, now))}
         page, zone = self.manner.page_url, self.manner.zone
-        post = {s: digest(own, page, at, outgoing.lost, zone) for s, own in due.items()}
+        post = {s: digest(own, page, at, outgoing.lost, zone, seen.heads) for s, own in due.items()}
         asleep = wake_apprise() if post and self.send is send_by_apprise else ""
         answers = {s.name: asleep for s in post} if asleep else {}
         answers = answers or send_all(post, self.send, self.seconds, self.hanging)

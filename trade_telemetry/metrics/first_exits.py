@@ -70,7 +70,7 @@ def lines_of_rows(
     columns: TraceColumns,  # Rows
     sums: Aggregate,  # Of exactly these rows, in the zone of the exit dates
     timezone: str | tzinfo,  # That zone
-) -> Ints:  # Line of each row, shape (n,)
+) -> Ints:  # Line of each row, shape (n,), n > 0
     "Find out which line counted a row."
     keys: list[npt.NDArray[Any]] = []
     for axis, name in enumerate(WORDS):
@@ -79,7 +79,10 @@ def lines_of_rows(
         table = np.array([place.get(plain_name(word), 0) for word in words], dtype=np.int64)
         keys.append(table[getattr(columns, name)])
     keys += [exit_days(columns.exit_us, timezone), columns.predicted, columns.actual]
-    return ranks_of_keys(np.stack([np.asarray(part, dtype=np.int64) for part in keys]))
+    lows = [int(part.min()) for part in keys]
+    sizes = [int(part.max()) - low + 1 for part, low in zip(keys, lows, strict=True)]
+    told = [(part - low, size) for part, low, size in zip(keys, lows, sizes, strict=True) if size > 1]
+    return joined_ranks(told)[0] if told else np.zeros(len(columns), dtype=np.int64)
 
 
 def ranks_of_keys(

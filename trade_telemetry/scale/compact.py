@@ -20,14 +20,17 @@ import numpy as np
 import orjson
 
 # %% auto #0
-__all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitions', 'write_parts', 'copy_of', 'write_documents',
-           'Source', 'look_at', 'check_apart', 'Todo', 'plan', 'CompactReport', 'with_batch', 'gathered', 'new_runs',
-           'Compactor', 'orphans', 'compact']
+__all__ = ['MOST_ROWS', 'BATCH_ROWS', 'BATCH_BYTES', 'ORPHAN_SECONDS', 'partitions', 'dropped_name', 'dropped_ids',
+           'counted_before', 'write_parts', 'copy_of', 'write_documents', 'Source', 'look_at', 'check_apart', 'Todo',
+           'plan', 'CompactReport', 'with_batch', 'gathered', 'new_runs', 'Compactor', 'orphans', 'compact']
 
 # %% ../../nbs/scale/22_compact.ipynb #imports-own
+from ..arrays import Bools
 from ..capture.notes import NOTES
+from ..metrics.first_exits import Ids
 from .closed import QUIET_SECONDS, Closed, closed_segments
 from .lake_states import keep_states
+from .repack import repack
 from .taking import Taken, joined_texts, take_segment
 from ..store.columns import TraceColumns
 from ..store.files import FoundFile, Progress, find_files
@@ -85,11 +88,43 @@ def partitions(
         for a in range(start, stop, MOST_ROWS):
             yield named, order[a : min(a + MOST_ROWS, stop)]
 
+# %% ../../nbs/scale/22_compact.ipynb #dropped-ids
+def dropped_name(
+    run: str,  # Name in the lake
+) -> str:  # Of the document with the ids of its rows that retention took
+    "Name a document."
+    return f"dropped_{content_hash(run.encode('utf-8', 'backslashreplace'))[:16]}.ids"
+
+
+def dropped_ids(
+    place: LakePlace,  # A lake
+    contents: Contents,  # What it holds
+    runs: Iterable[str],  # Names in the lake
+) -> dict[str, Ids]:  # By run, ascending; only those of which some are gone
+    "Read which rows retention took."
+    named = {run: contents.documents.get(("", "", dropped_name(run))) for run in dict.fromkeys(runs)}
+    return {run: np.frombuffer(place.read(own.path), dtype="<u8") for run, own in named.items() if own}
+
+
+def counted_before(
+    taken: Sequence[Taken],  # Stretches
+    dropped: Mapping[str, Ids],  # From `dropped_ids`
+) -> Bools:  # Is a row counted by a ledger of dropped rows? shape (n,)
+    "Find rows that retention took already."
+    masks = [
+        np.isin(one.columns.trace_id, dropped[one.range.run])
+        if one.range.run in dropped
+        else np.zeros(len(one.columns), dtype=np.bool_)
+        for one in taken
+    ]
+    return np.concatenate([np.zeros(0, dtype=np.bool_), *masks])
+
 # %% ../../nbs/scale/22_compact.ipynb #write-parts
 def write_parts(
     place: LakePlace,  # A lake
     buckets: int,  # Of it
     taken: Sequence[Taken],  # Stretches
+    dropped: Mapping[str, Ids] | None = None,  # Rows that are left out, by run
 ) -> list[Part]:  # Written, and counting for nothing yet
     "Write rows as parts."
     some = [one for one in taken if len(one.columns)]
@@ -97,8 +132,11 @@ def write_parts(
         return []
     columns, texts = TraceColumns.concat([one.columns for one in some]), joined_texts(some)
     codes = np.repeat(np.arange(len(some), dtype=np.int32), [len(one.columns) for one in some])
-    found = []
-    for (kind, bucket, month), rows in partitions(columns, buckets):
+    found, gone = [], counted_before(some, dropped or {})
+    for (kind, bucket, month), every in partitions(columns, buckets):
+        rows = every[~gone[every]]
+        if not len(rows):
+            continue
         present, own = np.unique(codes[rows], return_inverse=True)
         table = table_of(
             columns.take(rows), own.astype(np.int32), {name: text.take(rows) for name, text in texts.items()}
@@ -254,6 +292,7 @@ class CompactReport:
     changed: tuple[Path, ...] = ()  # Segments in which something else stands than was taken: not taken again
     renamed: dict[str, str] = field(default_factory=dict)  # Runs whose name another machine's run has
     swept: int = 0  # Files of killed or beaten runs that were removed
+    repacked: int = 0  # Small parts that became fewer
 
 # %% ../../nbs/scale/22_compact.ipynb #with-batch
 def with_batch(
@@ -340,7 +379,8 @@ class Compactor:
 
     def _commit(self, names: Mapping[str, str], runs: Iterable[str], batch: Sequence[Taken]) -> bool:
         "Make a batch count; False where another machine's commit made the plan obsolete."
-        parts, own = write_parts(self.place, self.buckets, batch), list(runs)
+        own, dropped = list(runs), dropped_ids(self.place, self.contents, [one.range.run for one in batch])
+        parts = write_parts(self.place, self.buckets, batch, dropped)
         documents, ranges = self._documents(names, own), tuple(one.range for one in batch)
         while True:
             said: dict[str, Any] = {
@@ -446,9 +486,13 @@ def compact(
     facts = begin_lake(place, buckets)
     zone = ZoneInfo(timezone) if isinstance(timezone, str) else timezone
     done = Compactor(looked, place, facts["buckets"], zone, batch_rows)
-    report = done.run(progress)
+    report, contents = done.run(progress), done.contents
     keep_states(place, zone)
-    left = orphans(place, done.contents, at)
+    if count := repack(place):
+        contents = read_contents(place, contents)
+        report = replace(report, repacked=count, head=contents.head, commits=report.commits + 1)
+        keep_states(place, zone)
+    left = orphans(place, contents, at)
     for name in left:
         place.remove(name)
     return replace(report, swept=len(left))

@@ -19,10 +19,11 @@ import numpy as np
 from ..aggregate import Aggregate, Ledgers, covers, forget, merge
 from ..capture.run_record import mode_of_run
 from ..clock import present_seconds
+from .blocks import made_folder, shelves_in
 from .folding import FoldedRun, NotFoldable, fold_anew, fold_on, loose_rows
 from .kept_states import Kept, KeptStates, KnownFile, left_out_of, row_of
 from .lake_states import LakeStates, Work, joined, one_by_one
-from .state import Overlap, merge_states, no_state, runs_apart, runs_together, state_of
+from .state import Overlap, beside, no_state, state_of
 from ..store.columns import TraceColumns
 from trade_telemetry.store.files import (
     FollowedFile,
@@ -132,7 +133,7 @@ def runs_kept(
     root: Path,  # Directory above it
 ) -> tuple[dict[str, FoldedRun], int]:  # Runs by name; how many rows are in their states
     "Take apart what is kept of a directory."
-    states, files = runs_apart(kept.state), dict[str, dict[str, KnownFile]]()
+    files = dict[str, dict[str, KnownFile]]()
     for path, known in kept.files.items():
         files.setdefault(known.run, {})[os.path.join(os.path.abspath(root), path)] = known
     runs = {}
@@ -140,8 +141,8 @@ def runs_kept(
         twice, corrected = (
             tuple(row_of(told, root) for told in some.get(run, ())) for some in (kept.twice, kept.corrected)
         )
-        runs[run] = FoldedRun(states.get(run, no_state), own, twice, corrected)
-    return runs, kept.state.rows
+        runs[run] = FoldedRun(kept.states.get(run, no_state), own, twice, corrected)
+    return runs, sum(state.rows for state in kept.states.values())
 
 
 def kept_of(
@@ -158,10 +159,10 @@ def kept_of(
         for run, own in runs.items()
         if own.corrected
     }
-    return Kept(files, twice, corrected, runs_together(own.state for own in runs.values()))
+    return Kept(files, twice, corrected, {run: own.state for run, own in runs.items() if own.state.facts})
 
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-runs
-MOST_AGAIN = 20  # States are written again when a twentieth of their rows is new
+MOST_AGAIN = 4  # What came since is written again when a quarter of it is new
 
 
 Runs = Mapping[str, Sequence[FoundFile]]  # Files by run, in the order in which they count
@@ -204,6 +205,12 @@ class FoldedRuns:
         tell: Callable[[int], None],
     ) -> bool:
         "Read what is new; True if a state changed."
+        with shelves_in(made_folder(self.kept.folder) if self.kept.keep and by_run else None):
+            return self._update(by_run, stats, timezone, tell)
+
+    def _update(
+        self, by_run: Runs, stats: Mapping[str, os.stat_result], timezone: tzinfo, tell: Callable[[int], None]
+    ) -> bool:
         first = self.load()
         before, self.runs, anew = self.runs, {}, dict[str, Sequence[FoundFile]]()
         for run, found in by_run.items():
@@ -240,7 +247,7 @@ class FoldedRuns:
                 rows, self.doubts = [*rows, *more], [*self.doubts, *doubts]
             if sum(map(len, rows)):
                 try:
-                    whole = merge_states(own.state, state_of(TraceColumns.concat(rows), self.zone))
+                    whole = beside(own.state, state_of(TraceColumns.concat(rows), self.zone))
                     self.loose[run] = replace(own, state=whole)
                 except Overlap:
                     self.loose[run] = fold_anew(by_run[run], timezone, self.zone, final=True)
@@ -252,10 +259,17 @@ class FoldedRuns:
     def _save(self) -> None:
         "Keep the states where enough is new."
         rows = sum(own.state.rows for own in self.runs.values())
-        if 0 <= rows - self.rows_saved < rows // MOST_AGAIN and self.rows_saved > 0:
+        large, new = self.kept.written.large, rows - self.rows_saved
+        since = rows - sum(state.rows for state in large.values())
+        if self.rows_saved > 0 and (not new or 0 < new * MOST_AGAIN < since):
             return
         if self.kept.save(kept_of(self.runs, self.root)):
             self.rows_saved = rows
+            if self.kept.written.large is not large:  # these need no memory
+                here = self.kept.written.large
+                self.runs = {
+                    run: replace(own, state=here.get(run, own.state)) for run, own in self.runs.items()
+                }
 
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-sources
 class FoldedSources:

@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from ..aggregate_form import plain_name
-from ..metrics.first_exits import Ids
+from ..metrics.first_exits import Ids, Positions
+from .blocks import laid_down
 from .kept_states import KnownFile, digest_of, known_of
 from trade_telemetry.scale.state import (
+    POSITION_TYPES,
     Overlap,
     State,
+    beside,
     merge_states,
     no_state,
     state_bytes,
@@ -31,8 +34,60 @@ from ..store.record_reader import BadRow
 from ..store.store import KeptRows
 
 # %% auto #0
-__all__ = ['PIECE', 'met_ids', 'NotFoldable', 'Sink', 'resumed', 'read_into', 'FoldedRun', 'foldable', 'fold_anew', 'fold_on',
-           'loose_rows']
+__all__ = ['FAN', 'PIECE', 'packed', 'Pile', 'met_ids', 'NotFoldable', 'Sink', 'resumed', 'read_into', 'FoldedRun', 'foldable',
+           'fold_anew', 'fold_on', 'loose_rows']
+
+# %% ../../nbs/scale/03_folding.ipynb #packed
+def packed(
+    state: State,  # Any
+) -> State:  # The same in little memory; its histograms wait
+    "Get a state out of the way."
+    state, none = merge_states(state), np.zeros(0, dtype=np.uint64)
+    sums = replace(
+        state, ids=dict.fromkeys(state.ids, none), positions=dict.fromkeys(state.positions, Positions.none())
+    )
+    ids = {run: laid_down([own], ["<u8"])[0] for run, own in state.ids.items()}
+    positions = {run: Positions(*laid_down(own, POSITION_TYPES)) for run, own in state.positions.items()}
+    return replace(state_from_bytes(state_bytes(sums), check=False), ids=ids, positions=positions)
+
+# %% ../../nbs/scale/03_folding.ipynb #pile
+FAN = 16  # So many states are merged at once
+
+
+class Pile:
+    "States that are merged as they come."
+
+    def __init__(self) -> None:
+        self.levels: list[list[State]] = [[]]  # Those of a level are merged into one of the next
+        self.meet = False  # Do some hold the same trades? Then all are kept, for whoever asks which
+
+    @property
+    def states(self) -> list[State]:
+        "What is held."
+        return [state for level in self.levels for state in level]
+
+    def add(
+        self,
+        state: State,  # Any
+        level: int = 0,  # Of which it was merged
+    ) -> None:
+        "Take a state in."
+        self.levels += [[]] if level == len(self.levels) else []
+        own = self.levels[level]
+        own.append(state)
+        if len(own) < FAN or self.meet:
+            return
+        try:
+            merged = packed(merge_states(*own))
+        except Overlap:
+            self.meet = True
+            return
+        own.clear()
+        self.add(merged, level + 1)
+
+    def result(self) -> State:  # `Overlap` with all ids that meet
+        "All of them together."
+        return merge_states(*self.states)
 
 # %% ../../nbs/scale/03_folding.ipynb #sink
 PIECE = 1 << 20  # Rows that are folded at a time
@@ -59,7 +114,7 @@ class Sink(list[TraceColumns]):
         met: Ids,  # Exits whose rows are set aside
     ) -> None:
         self.timezone, self.met, self.rows = timezone, met, 0
-        self.states: list[State] = []
+        self.pile = Pile()
         self.aside: list[TraceColumns] = []  # Rows of exits that are there twice, in their order
         self.again: list[Ids] = []  # Exits that are there twice, and of which nobody knew
 
@@ -87,8 +142,8 @@ class Sink(list[TraceColumns]):
         if len(twice := met_ids(rows.trace_id)):
             self.again.append(twice)
             rows = rows.take(~np.isin(rows.trace_id, twice))
-        if len(rows):  # as bytes it takes half the room, and its histograms wait
-            self.states.append(state_from_bytes(state_bytes(state_of(rows, self.timezone)), check=False))
+        if len(rows):
+            self.pile.add(packed(state_of(rows, self.timezone)))
 
 # %% ../../nbs/scale/03_folding.ipynb #resumed
 def resumed(
@@ -189,17 +244,19 @@ def fold_anew(
             known = read_into(FollowedFile(place, timezone), sink, None, tell, final)
             files |= {} if known is None else {place.key: known}
         sink.fold()
-        ids = [own for state in sink.states for own in state.ids.values()]
-        again = [*sink.again, met_ids(np.concatenate(ids)) if ids else met]
-        if not sum(map(len, again)):
+        try:
+            folded, meet = sink.pile.result(), list[Ids]()
+        except Overlap as why:
+            folded, meet = no_state, list(why.met.values())
+        if not (again := [*sink.again, *meet]):
             break
         met = np.unique(np.concatenate([met, *again]))
     rows = KeptRows()
     rows.add(sink.aside)
     settled = rows.growing.columns()
-    states = [*sink.states, state_of(settled, zone)] if len(settled) else sink.states
+    state = merge_states(folded, state_of(settled, zone)) if len(settled) else folded
     twice, corrected = rows.left_out()
-    return FoldedRun(foldable(merge_states(*states)), files, tuple(twice), tuple(corrected))
+    return FoldedRun(foldable(state), files, tuple(twice), tuple(corrected))
 
 # %% ../../nbs/scale/03_folding.ipynb #fold-on
 def fold_on(
@@ -231,7 +288,7 @@ def fold_on(
     if sink.again:
         return None
     try:
-        return replace(run, state=foldable(merge_states(run.state, *sink.states)), files=files)
+        return replace(run, state=foldable(beside(run.state, *sink.pile.states)), files=files)
     except Overlap:
         return None
 

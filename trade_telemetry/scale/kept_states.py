@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
@@ -19,13 +19,23 @@ from urllib.parse import quote
 import orjson
 
 from ..aggregate_file import SCHEMA_VERSION
-from .state import SCHEMA, State, no_state, state_from_bytes, state_pieces
+from trade_telemetry.scale.state import (
+    LITTLE,
+    SCHEMA,
+    State,
+    beside,
+    no_state,
+    runs_apart,
+    runs_together,
+    state_from_bytes,
+    state_pieces,
+)
 from ..store.files import FollowedFile
 from ..store.record_reader import BadRow
 
 # %% auto #0
 __all__ = ['INDEX', 'FORM', 'LeftOut', 'KnownFile', 'digest_of', 'known_of', 'Kept', 'left_out_of', 'row_of', 'mapped_state',
-           'write_state', 'KeptStates']
+           'write_state', 'Written', 'KeptStates']
 
 # %% ../../nbs/scale/02_kept_states.ipynb #known-file
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ def known_of(
 
 # %% ../../nbs/scale/02_kept_states.ipynb #index
 INDEX = "index.json"
-FORM = [1, SCHEMA, SCHEMA_VERSION]  # Of the index, of a state, of an aggregate: another one is not read
+FORM = [2, SCHEMA, SCHEMA_VERSION]  # Of the index, of a state, of an aggregate: another one is not read
 LeftOut = tuple[str, int, str, int]  # File below the directory, line, reason, exit in microseconds
 
 
@@ -85,7 +95,7 @@ class Kept:
     corrected: Mapping[str, tuple[LeftOut, ...]] = field(
         default_factory=dict
     )  # Rows that were corrected, by run
-    state: State = no_state
+    states: Mapping[str, State] = field(default_factory=dict)  # By run
 
 
 def left_out_of(
@@ -146,7 +156,7 @@ def write_state(
     "Write a state under its digest."
     digest = blake2b(digest_size=16)
 
-    def pieces() -> Iterator[bytes]:
+    def pieces() -> Iterator[bytes | memoryview]:
         for piece in state_pieces(state):
             digest.update(piece)
             yield piece
@@ -155,7 +165,7 @@ def write_state(
     return digest.hexdigest()
 
 
-def _replace(folder: Path, pieces: Iterable[bytes], name: Callable[[], str]) -> None:
+def _replace(folder: Path, pieces: Iterable[bytes | memoryview], name: Callable[[], str]) -> None:
     "Write a file under another name, and give it its own when it is whole."
     part = folder / f"{os.getpid()}.{next(_COUNT)}.tmp"
     try:
@@ -170,12 +180,46 @@ def _replace(folder: Path, pieces: Iterable[bytes], name: Callable[[], str]) -> 
         raise
 
 
-def _tidy(folder: Path, name: str) -> None:
+def _tidy(folder: Path, names: Collection[object]) -> None:
     "Remove states that no index names; one that somebody may just have read the name of stays for now."
     for path in folder.glob("*.state"):
         with suppress(OSError):
-            if path.stem != name and path.stat().st_mtime < (folder / INDEX).stat().st_mtime - 60:
+            if path.stem not in names and path.stat().st_mtime < (folder / INDEX).stat().st_mtime - 60:
                 path.unlink()
+
+# %% ../../nbs/scale/02_kept_states.ipynb #two-files
+@dataclass(frozen=True)
+class Written:
+    "States as they lie in two files."
+
+    name: str = ""  # Of the large file
+    large: Mapping[str, State] = field(default_factory=dict)  # What is in it, by run
+
+    def little(
+        self,
+        states: Mapping[str, State],  # What is known now, by run
+    ) -> State | None:  # None: all has to be written anew
+        "Find what is not in the large file."
+        if not self.name or self.large.keys() - states.keys():
+            return None
+        found = list[State]()
+        for run, state in states.items():
+            first, *rest = state.within or (state,)
+            if run in self.large and first is not self.large[run]:
+                return None
+            found += rest if run in self.large else [state]
+        much = sum(own.rows for own in self.large.values())
+        return None if sum(own.rows for own in found) * LITTLE > much else runs_together(found)
+
+    def with_more(
+        self,
+        more: State,  # What came since
+    ) -> dict[str, State]:  # By run; `Overlap` where they do not fit together
+        "Put what came since beside it."
+        few = runs_apart(more)
+        return dict(self.large) | {
+            run: beside(self.large.get(run, no_state), own) for run, own in few.items()
+        }
 
 # %% ../../nbs/scale/02_kept_states.ipynb #kept-states
 class KeptStates:
@@ -188,6 +232,7 @@ class KeptStates:
         keep: bool = True,  # False: nothing is read or written
     ) -> None:
         self.folder, self.zone, self.keep = root / ".states" / quote(zone, safe=""), zone, keep
+        self.written = Written()
 
     def load(self) -> Kept:
         "Read what is there; nothing where it is missing, torn, foreign, of another form or zone."
@@ -201,11 +246,11 @@ class KeptStates:
                 name: {run: tuple(map(tuple, rows)) for run, rows in told[name].items()}
                 for name in ("twice", "corrected")
             }
-            return Kept(
-                {key: _file(own) for key, own in told["files"].items()},
-                **lists,
-                state=mapped_state(self.folder, told["state"], self.zone),
-            )
+            large, more = (mapped_state(self.folder, told[name], self.zone) for name in ("state", "more"))
+            written = Written(told["state"], runs_apart(large))
+            files, states = {key: _file(own) for key, own in told["files"].items()}, written.with_more(more)
+            self.written = written
+            return Kept(files, **lists, states=states)
         return Kept()
 
     def save(self, kept: Kept) -> bool:
@@ -214,17 +259,18 @@ class KeptStates:
             return False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            name = write_state(self.folder, kept.state) if kept.state.facts else ""
+            more, written = self.written.little(kept.states), self.written
+            if more is None:
+                name = write_state(self.folder, runs_together(kept.states.values())) if kept.states else ""
+                written = Written(name, runs_apart(mapped_state(self.folder, name, self.zone)))
             told = {
-                "form": FORM,
-                "zone": self.zone,
-                "state": name,
-                "twice": kept.twice,
-                "corrected": kept.corrected,
-            }
+                "form": FORM, "zone": self.zone, "state": written.name, "twice": kept.twice, "corrected": kept.corrected,
+                "more": write_state(self.folder, more) if more is not None and more.facts else "",
+            }  # fmt: skip
             files = {key: _values(own) for key, own in kept.files.items()}
             _replace(self.folder, [orjson.dumps(told | {"files": files})], lambda: INDEX)
-            _tidy(self.folder, name)
-        except OSError:
+            _tidy(self.folder, {written.name, told["more"]})
+            self.written = written
+        except (OSError, ValueError):
             return False
         return True

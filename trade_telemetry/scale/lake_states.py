@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from functools import lru_cache, partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,11 +22,13 @@ import orjson
 
 from ..arrays import Ints
 from ..metrics.first_exits import Ids
-from .folding import FoldedRun, NotFoldable, Sink, foldable, met_ids
-from .kept_states import FORM, INDEX, mapped_state, write_state
+from .blocks import made_folder, shelves_in, union_of
+from .folding import FoldedRun, NotFoldable, Pile, Sink, foldable
+from .kept_states import FORM, INDEX, Written, mapped_state, write_state
 from trade_telemetry.scale.state import (
     Overlap,
     State,
+    beside,
     merge_states,
     no_state,
     runs_apart,
@@ -38,13 +41,14 @@ from trade_telemetry.scale.state import (
 from ..store.columns import TraceColumns
 from ..store.lake import SHIFT, Lake, LakeSource, file_order, read_part
 from ..store.lake_files import Folder, LakeError, LakePlace
-from ..store.manifest import Part, Range, lake_facts
+from ..store.manifest import Manifest, Part, Range, lake_facts
 from ..store.record_reader import BadRow
 from ..store.store import KeptRows
 
 # %% auto #0
-__all__ = ['Work', 'Left', 'STALE_SECONDS', 'LakePart', 'PartFolded', 'fold_lake_part', 'one_by_one', 'fold_parts', 'fold_lake',
-           'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'LakeStates', 'joined', 'renamed', 'keep_states']
+__all__ = ['Work', 'Left', 'STALE_SECONDS', 'LakePart', 'PartFolded', 'fold_lake_part', 'one_by_one', 'Gathered', 'fold_parts',
+           'fold_lake', 'left_of', 'bad_of', 'LakeKept', 'load_kept', 'save_kept', 'without_repacked', 'LakeStates',
+           'joined', 'renamed', 'keep_states']
 
 # %% ../../nbs/scale/05_lake_states.ipynb #lake-part
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def fold_lake_part(
             unfoldable.add(run)
             continue
         aside += sink.aside
-        states |= {run: tuple(sink.states)} if sink.states else {}
+        states |= {run: tuple(sink.pile.states)} if sink.pile.states else {}
         again |= {run: np.concatenate(sink.again)} if sink.again else {}
     return PartFolded(states, again, tuple(aside), frozenset(unfoldable))
 
@@ -117,60 +121,69 @@ def _counts(one: Range, own: LakePart) -> bool:
     return one.id not in own.without and (own.runs is None or one.run in own.runs)
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-parts
-Work = Callable[[Sequence[LakePart], Callable[[LakePart], PartFolded]], list[PartFolded]]  # Who folds
+Work = Callable[[Sequence[LakePart], Callable[[LakePart], PartFolded]], Iterable[PartFolded]]  # Who folds
 
 
 def one_by_one(
     parts: Sequence[LakePart],  # Any number
     fold: Callable[[LakePart], PartFolded],  # What is done with each
-) -> list[PartFolded]:  # In their order
+) -> Iterator[PartFolded]:  # In their order
     "Fold here."
-    return [fold(part) for part in parts]
+    return map(fold, parts)
+
+# %% ../../nbs/scale/05_lake_states.ipynb #gathered
+class Gathered:
+    "What parts say, put together as it comes."
+
+    def __init__(
+        self,
+        found: Iterable[PartFolded],  # In any order
+    ) -> None:
+        self.aside, self.unfoldable = dict[str, list[TraceColumns]](), set[str]()
+        self.states, self.met = dict[str, State](), dict[str, Ids]()  # Exits that are still twice, by run
+        piles, met = dict[str, Pile](), dict[str, list[Ids]]()
+        for one in found:
+            self.unfoldable |= one.unfoldable
+            for run, states in one.states.items():
+                for state in states:
+                    piles.setdefault(run, Pile()).add(state)
+            for run, ids in one.again.items():
+                met.setdefault(run, []).append(ids)
+            for rows in one.aside:
+                self.aside.setdefault(rows.runs[rows.run[0]], []).append(rows)
+        for run in piles.keys() - self.unfoldable:
+            try:
+                self.states[run] = piles.pop(run).result()
+            except Overlap as why:
+                met.setdefault(run, []).extend(why.met.values())
+        self.met = {run: np.unique(np.concatenate(own)) for run, own in met.items()}
+
+    @property
+    def runs(self) -> set[str]:
+        "Runs of which each trade is counted once, or its rows are aside."
+        return (self.states.keys() | self.aside.keys()) - self.met.keys() - self.unfoldable
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-twice
 def fold_parts(
-    parts: Sequence[LakePart],  # Of one lake
+    lake: Lake,  # Any
+    parts: Sequence[LakePart],  # Of it
     work: Work = one_by_one,  # Who folds
-) -> tuple[
-    list[PartFolded], frozenset[str]
-]:  # Each trade once, or its rows aside; runs that sums cannot hold
-    "Fold parts, and those in which trades are twice once more."
-    found, met = work(parts, fold_lake_part), dict[str, Ids]()
-    while True:
-        unfoldable = frozenset[str]().union(*(one.unfoldable for one in found))
-        again = _again(found, unfoldable)
-        if not again:
-            return found, unfoldable
-        met |= {run: np.union1d(met.get(run, ids[:0]), ids) for run, ids in again.items()}
-        places = [place for place, one in enumerate(found) if _has(one, again)]
-        asked = [replace(parts[place], met=met) for place in places]
-        for place, one in zip(places, work(asked, fold_lake_part), strict=True):
-            found[place] = one
-
-# %% ../../nbs/scale/05_lake_states.ipynb #again
-def _again(found: Sequence[PartFolded], unfoldable: Collection[str]) -> dict[str, Ids]:
-    "Exits that are still twice, by run."
-    ids = dict[str, list[Ids]]()
-    for one in found:
-        for run, own in one.again.items():
-            ids.setdefault(run, []).extend([own, own])
-        for run, states in one.states.items():
-            ids.setdefault(run, []).extend(state.ids[run] for state in states)
-    again = {
-        run: met_ids(np.concatenate(own))
-        for run, own in ids.items()
-        if len(own) > 1 and run not in unfoldable
-    }
-    return {run: own for run, own in again.items() if len(own)}
+    met: Mapping[str, Ids] | None = None,  # Exits that are known to be twice, by run
+) -> Iterator[Gathered]:  # Each trade once, or its rows aside, in the `runs` of each
+    "Fold parts, and the runs in which trades are twice once more."
+    known, left = dict(met or {}), list(parts)
+    while left:
+        gathered = Gathered(work([replace(part, met=known) for part in left], fold_lake_part))
+        yield gathered
+        runs = frozenset(gathered.met.keys() - gathered.unfoldable)
+        known |= {
+            run: union_of([known.get(run, gathered.met[run][:0]), gathered.met[run]])[0] for run in runs
+        }
+        left = [replace(part, runs=runs) for part in left if runs & _runs_of(lake, part.part)]
 
 
-def _has(one: PartFolded, ids: Mapping[str, Ids]) -> bool:
-    "Are rows of some exits in the sums of a part, or in doubt there?"
-    there = (state.ids[run] for run, states in one.states.items() if run in ids for state in states)
-    runs = (run for run, states in one.states.items() if run in ids for _ in states)
-    return bool(one.again.keys() & ids.keys()) or any(
-        bool(np.isin(ids[run], own, assume_unique=True).any()) for run, own in zip(runs, there, strict=True)
-    )
+def _runs_of(lake: Lake, part: Part) -> set[str]:
+    return {lake.contents.ranges[name].run for name in part.ranges}
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-lake
 def _in_order(lake: Lake, aside: Sequence[TraceColumns]) -> TraceColumns:
@@ -194,6 +207,7 @@ def fold_lake(
     without: Collection[str] = (),  # Ids of stretches that do not count
     among: Collection[str] | None = None,  # Names of parts; None: all
     work: Work = one_by_one,  # Who folds
+    met: Mapping[str, Ids] | None = None,  # Exits that are known to be twice, by run
 ) -> tuple[dict[str, FoldedRun], set[str]]:  # By name in the lake; runs that sums cannot hold
     "Fold runs of a lake."
     wanted = None if runs is None else frozenset(runs)
@@ -202,30 +216,27 @@ def fold_lake(
         for part in lake.parts(runs)
         if among is None or part.name in among
     ]
-    found, unfoldable = fold_parts(parts, work)
-    states, aside = dict[str, list[State]](), dict[str, list[TraceColumns]]()
-    for one in found:
-        for run, own in one.states.items():
-            states.setdefault(run, []).extend(own)
-        for rows in one.aside:
-            aside.setdefault(rows.runs[rows.run[0]], []).append(rows)
-    folded, left = dict[str, FoldedRun](), set(unfoldable)
-    for run in sorted((states.keys() | aside.keys()) - unfoldable):
-        try:
-            folded[run] = _folded_run(lake, zone, states.get(run, []), aside.get(run, []))
-        except NotFoldable:
-            left.add(run)
-    return folded, left
+    folded, left = dict[str, FoldedRun](), set[str]()
+    for found in fold_parts(lake, parts, work, met):
+        left |= found.unfoldable
+        for run in found.runs - left:
+            try:
+                folded[run] = _folded_run(
+                    lake, zone, found.states.get(run, no_state), found.aside.get(run, [])
+                )
+            except NotFoldable:
+                left.add(run)
+    return {run: folded[run] for run in sorted(folded.keys() - left)}, left
 
 # %% ../../nbs/scale/05_lake_states.ipynb #fold-run-of-lake
-def _folded_run(lake: Lake, zone: str, states: Sequence[State], aside: Sequence[TraceColumns]) -> FoldedRun:
-    "States of a run and rows that were looked at together."
+def _folded_run(lake: Lake, zone: str, state: State, aside: Sequence[TraceColumns]) -> FoldedRun:
+    "State of a run and rows that were looked at together."
     if not aside:
-        return FoldedRun(foldable(merge_states(*states)))
+        return FoldedRun(foldable(state))
     rows = KeptRows()
     rows.add([_in_order(lake, aside)])
     twice, corrected = rows.left_out()
-    state = merge_states(*states, state_of(rows.growing.columns(), zone))
+    state = merge_states(state, state_of(rows.growing.columns(), zone))
     return FoldedRun(foldable(state), {}, tuple(twice), tuple(corrected))
 
 # %% ../../nbs/scale/05_lake_states.ipynb #index
@@ -260,6 +271,7 @@ class LakeKept:
     at: int = 0  # Manifests that are in it
     runs: Mapping[str, FoldedRun] = field(default_factory=dict)  # By name in the lake
     unfoldable: frozenset[str] = frozenset()
+    written: Written = Written()  # What of it lies in the large file
 
 # %% ../../nbs/scale/05_lake_states.ipynb #load-kept
 def load_kept(
@@ -278,14 +290,8 @@ def load_kept(
             or hashes[at - 1] != told["head"]
         ):
             return LakeKept()
-        if isinstance(lake.place, Folder):
-            state = mapped_state(lake.place.path / folder, told["state"], zone)
-        else:
-            state = (
-                state_from_bytes(lake.place.read(f"{folder}/{told['state']}.state"))
-                if told["state"]
-                else no_state
-            )
+        large, more = (_read(lake, folder, told[name], zone) for name in ("state", "more"))
+        written = Written(told["state"], runs_apart(large))
         lists = (
             {run: tuple(bad_of(lake, row) for row in rows) for run, rows in told[name].items()}
             for name in ("twice", "corrected")
@@ -293,10 +299,17 @@ def load_kept(
         twice, corrected = lists
         runs = {
             run: FoldedRun(own, {}, twice.get(run, ()), corrected.get(run, ()))
-            for run, own in runs_apart(state).items()
+            for run, own in written.with_more(more).items()
         }
-        return LakeKept(at, runs, frozenset(told["unfoldable"]))
+        return LakeKept(at, runs, frozenset(told["unfoldable"]), written)
     return LakeKept()
+
+
+def _read(lake: Lake, folder: str, name: str, zone: str) -> State:
+    "Read a state, from its place in a folder where that can be."
+    if isinstance(lake.place, Folder):
+        return mapped_state(lake.place.path / folder, name, zone)
+    return state_from_bytes(lake.place.read(f"{folder}/{name}.state")) if name else no_state
 
 # %% ../../nbs/scale/05_lake_states.ipynb #save
 STALE_SECONDS = 3600.0  # So old is a state that nobody reads any more
@@ -319,35 +332,51 @@ def save_kept(
     lake: Lake,  # Any
     zone: str,  # Of the states
     kept: LakeKept,  # What is known
-) -> None:  # LakeError or OSError where the lake cannot be written to
-    "Write what is known: the state first, then the index that makes it count."
-    folder = f"states/{quote(zone, safe='')}"
-    state = runs_together(own.state for own in kept.runs.values())
-    name = _written(lake, folder, state)
-    lists = {
-        kind: {
-            run: [left_of(lake, row) for row in rows]
-            for run, own in kept.runs.items()
-            if (rows := getattr(own, kind))
-        }
-        for kind in ("twice", "corrected")
-    }
+) -> LakeKept:  # The same, in files; LakeError or OSError where the lake cannot be written to
+    "Write what is known: states first, then the index that makes them count."
+    folder, written = f"states/{quote(zone, safe='')}", kept.written
+    states = {run: own.state for run, own in kept.runs.items()}
+    more = written.little(states)
+    if more is None:
+        name = _written(lake, folder, runs_together(states.values()))
+        written, more = Written(name, runs_apart(_read(lake, folder, name, zone))), no_state
+        kept = replace(
+            kept,
+            written=written,
+            runs={r: replace(own, state=written.large[r]) for r, own in kept.runs.items()},
+        )
     told = {
-        "form": FORM,
-        "zone": zone,
-        "at": kept.at,
-        "head": lake.contents.hashes[kept.at - 1],
-        "state": name,
-    }
-    told |= lists | {"unfoldable": sorted(kept.unfoldable)}
+        "form": FORM, "zone": zone, "at": kept.at, "head": lake.contents.hashes[kept.at - 1], "state": written.name,
+        "more": _written(lake, folder, more), "unfoldable": sorted(kept.unfoldable),
+    }  # fmt: skip
+    for kind in ("twice", "corrected"):
+        rows = {run: getattr(own, kind) for run, own in kept.runs.items()}
+        told[kind] = {run: [left_of(lake, row) for row in own] for run, own in rows.items() if own}
     lake.place.write(f"{folder}/{INDEX}", orjson.dumps(told))
+    named = {f"{folder}/{told[name]}.state" for name in ("state", "more")}
     for old in lake.place.names(folder):
-        if (
-            old.name.endswith(".state")
-            and old.name != f"{folder}/{name}.state"
-            and time.time() - old.changed > STALE_SECONDS
-        ):
+        stale = old.name.endswith(".state") and time.time() - old.changed > STALE_SECONDS
+        if stale and old.name not in named:
             lake.place.remove(old.name)
+    return kept
+
+# %% ../../nbs/scale/05_lake_states.ipynb #repacked
+def without_repacked(
+    manifests: Sequence[Manifest],  # Of a lake
+    at: int,  # So many of them are known
+) -> list[Manifest]:  # Those that followed and changed rows
+    "Leave out commits that only [packed parts anew](19_repack.ipynb) whose rows are known."
+    every = {part.name: part for manifest in manifests for part in manifest.parts}
+    known = {part.name for manifest in manifests[:at] for part in manifest.parts}
+    found = list[Manifest]()
+    for own in manifests[at:]:
+        old = [every[name] for name in own.gone if name in every]
+        told = [(sum(part.rows for part in some), {name for part in some for name in part.ranges}) for some in (old, own.parts)]  # fmt: skip
+        if own.gone and not own.ranges and not own.dropped and told[0] == told[1] and known >= set(own.gone):
+            known |= {part.name for part in own.parts}
+        else:
+            found.append(own)
+    return found
 
 # %% ../../nbs/scale/05_lake_states.ipynb #lake-states
 class LakeStates:
@@ -366,13 +395,23 @@ class LakeStates:
 
     def update(self) -> bool:
         "Fold what is new; True if something changed."
+        with shelves_in(self._folder()):
+            return self._update()
+
+    def _folder(self) -> Path | None:
+        "Where large arrays lie while they are merged."
+        if not self.keep or not isinstance(self.lake.place, Folder):
+            return None
+        return made_folder(self.lake.place.path / f"states/{quote(self.zone, safe='')}")
+
+    def _update(self) -> bool:
         first = self.kept is None
         kept = load_kept(self.lake, self.zone) if self.kept is None else self.kept
         if kept.at < len(self.lake.contents.hashes):
             self.kept = self._folded(kept)
             if self.keep:
                 with suppress(OSError, LakeError):
-                    save_kept(self.lake, self.zone, self.kept)
+                    self.kept = save_kept(self.lake, self.zone, self.kept)
             return True
         self.kept = kept
         return first
@@ -381,7 +420,7 @@ class LakeStates:
         "What there is with the manifests that followed."
         contents, fold = self.lake.contents, partial(fold_lake, self.lake, self.zone, work=self.work)
         every = {part.name: part for manifest in contents.manifests for part in manifest.parts}
-        new = contents.manifests[kept.at :]
+        new = without_repacked(contents.manifests, kept.at)
         added = {
             part.name: part for manifest in new for part in manifest.parts if part.name in contents.parts
         }
@@ -390,15 +429,18 @@ class LakeStates:
         on = (grown & kept.runs.keys()) - lost
         more, odd = fold(on, among=added) if on else ({}, set[str]())
         runs = {run: own for run, own in kept.runs.items() if run not in lost}
+        met = dict[str, Ids]()
         for run, own in more.items():
             try:
                 runs[run] = joined(runs[run], own)
-            except (Overlap, NotFoldable):
+            except (Overlap, NotFoldable) as why:
                 odd.add(run)
+                met |= why.met if isinstance(why, Overlap) else {}
         anew = (grown - on) | lost | odd
-        folded, unfoldable = fold(anew) if anew else ({}, set[str]())
+        folded, unfoldable = fold(anew, met=met) if anew else ({}, set[str]())
         runs = {run: own for run, own in runs.items() if run not in anew} | folded
-        return LakeKept(len(contents.hashes), dict(sorted(runs.items())), frozenset(unfoldable))
+        runs = dict(sorted(runs.items()))
+        return LakeKept(len(contents.hashes), runs, frozenset(unfoldable), kept.written)
 
     def _runs(self, parts: Iterable[Part]) -> set[str]:
         return {self.lake.contents.ranges[name].run for part in parts for name in part.ranges}
@@ -426,7 +468,8 @@ def joined(
     other: FoldedRun,  # More of it
 ) -> FoldedRun:  # `Overlap` where they hold the same trade; NotFoldable where sums cannot hold both
     "Add what two places say of one run."
-    state = foldable(merge_states(own.state, other.state))
+    few, many = sorted((own.state, other.state), key=lambda state: state.rows)
+    state = foldable(beside(many, few))
     return FoldedRun(
         state, {**own.files, **other.files}, own.twice + other.twice, own.corrected + other.corrected
     )
@@ -440,12 +483,16 @@ def renamed(
     "Give a run its name in a store."
     if old == new:
         return own
-    s = own.state
+    return replace(own, state=_renamed(own.state, old, new))
+
+
+def _renamed(s: State, old: str, new: str) -> State:
+    there: dict[str, Any] = {name: {new: own for run, own in getattr(s, name).items() if run == old} for name in ("ids", "positions", "facts")}  # fmt: skip
     state = replace(
-        s, reasons={(new, *owner[1:]): ends for owner, ends in s.reasons.items()}, ids={new: s.ids[old]}, positions={new: s.positions[old]}, facts={new: s.facts[old]},
+        s, **there, reasons={(new, *owner[1:]): ends for owner, ends in s.reasons.items()}, within=tuple(_renamed(one, old, new) for one in s.within),
         wrong={(new, *name[1:]): count for name, count in s.wrong.items()}, mixed=frozenset({new} if s.mixed else ()),
     )  # fmt: skip
-    return replace(own, state=with_parts(state, {(new, *owner[1:]): part for owner, part in s.parts.items()}))
+    return with_parts(state, {(new, *owner[1:]): part for owner, part in s.parts.items()})
 
 # %% ../../nbs/scale/05_lake_states.ipynb #keep-states
 def keep_states(

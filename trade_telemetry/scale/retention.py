@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from ..aggregate import document_of_aggregate, merge, read
 from ..arrays import Bools
 from ..metrics.aggregates import fold_rows
+from ..metrics.first_exits import Ids
+from .blocks import union_of
+from .compact import dropped_ids, dropped_name
 from .lake_states import keep_states
 from ..store.columns import TraceColumns
 from ..store.lake import Lake
@@ -28,7 +30,7 @@ from ..store.parquet_rows import CODED, parquet_bytes
 from ..store.store import KeptRows
 
 # %% auto #0
-__all__ = ['Ids', 'months_of', 'limit_us', 'dropped_rows', 'without_rows', 'booked', 'RetentionReport', 'retain']
+__all__ = ['months_of', 'limit_us', 'dropped_rows', 'without_rows', 'booked', 'ids_kept', 'RetentionReport', 'retain']
 
 # %% ../../nbs/scale/24_retention.ipynb #limit
 def months_of(
@@ -52,9 +54,6 @@ def limit_us(
     return int(datetime(month // 12, month % 12 + 1, 1, tzinfo=timezone).timestamp()) * 1_000_000
 
 # %% ../../nbs/scale/24_retention.ipynb #which
-Ids = npt.NDArray[np.uint64]
-
-
 def dropped_rows(
     parts: Sequence[TraceColumns],  # All rows of one run, in the order of the files
     until: int,  # First moment whose rows are kept, microseconds since 1970 UTC
@@ -121,6 +120,20 @@ def booked(
         made.append(Document(run, name, path, content_hash(data)))
     return made
 
+# %% ../../nbs/scale/24_retention.ipynb #ids-kept
+def ids_kept(
+    lake: Lake,  # Any
+    run: str,  # Name in it
+    ids: Ids,  # Of the rows that go
+) -> Document:  # Written, what went before included: 8 bytes a row
+    "Remember which rows go, so that none of them comes back."
+    before = dropped_ids(lake.place, lake.contents, [run])
+    every, _ = union_of([np.sort(ids), *before.values()])
+    data, name = np.unique(every).astype("<u8").tobytes(), dropped_name(run)
+    path = f"documents/{content_hash(data)[:16]}/{name}"
+    lake.place.write(path, data)
+    return Document("", name, path, content_hash(data))
+
 # %% ../../nbs/scale/24_retention.ipynb #retain
 @dataclass(frozen=True)
 class RetentionReport:
@@ -147,7 +160,7 @@ def retain(
         rows = dropped_rows([part.only(run=run) for part in lake.read([run])], until)
         if len(rows):
             gone[run], count = rows.trace_id, count + len(rows)
-            documents += booked(lake, run, rows, timezone)
+            documents += [*booked(lake, run, rows, timezone), ids_kept(lake, run, rows.trace_id)]
     made = [(part, *without_rows(lake, part, gone)) for part in lake.contents.parts.values()]
     left = tuple(new for _, new, went in made if went and new is not None)
     away = tuple(part.name for part, _, went in made if went)

@@ -19,23 +19,25 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from ..aggregate import Aggregate, WithoutBins, added_bins, merge
+from ..aggregate import Aggregate, WithoutBins, added_bins, bins_under, merge
 from ..aggregate_form import COUNTS, plain_name
 from ..arrays import Bools, Ints
 from ..metrics.aggregates import firsts_of, fold_rows
 from ..metrics.first_exits import Ids, Positions, is_mixed, lines_of_rows, lines_within, settled
+from .blocks import Shelf, give_back, in_blocks, in_pieces, union_of
 from ..store.columns import TraceColumns
 from ..store.labels import mislabelled_rows
 from ..store.reasons import Reasons, count_reasons, merge_reasons, narrowed
 from ..store.runs import RunFacts, run_facts
 
 # %% auto #0
-__all__ = ['Owner', 'no_state', 'SCHEMA', 'MAGIC', 'POSITION_TYPES', 'SUM_ARRAYS', 'Overlap', 'State', 'with_parts', 'state_of',
-           'merge_states', 'runs_apart', 'runs_together', 'rows_narrowed', 'state_pieces', 'state_bytes',
-           'state_from_bytes', 'state_digest']
+__all__ = ['Owner', 'POSITION_TYPES', 'Way', 'no_state', 'LITTLE', 'SCHEMA', 'MAGIC', 'SUM_ARRAYS', 'Overlap', 'State',
+           'with_parts', 'state_of', 'merge_states', 'one_zone', 'beside', 'runs_apart', 'runs_together',
+           'rows_narrowed', 'state_pieces', 'state_bytes', 'state_from_bytes', 'state_digest']
 
 # %% ../../nbs/scale/01_state.ipynb #owner
 Owner = tuple[str, str, float]  # Run, mode, and the share of rows that was kept: 1.0 where all were
+POSITION_TYPES = ("<u8", "<i8", "<u8", "<i4", "<i4")  # Of the columns of `Positions` where they are kept
 
 
 class Overlap(ValueError):  # noqa: N818  a fact about two states, not a fault
@@ -43,12 +45,12 @@ class Overlap(ValueError):  # noqa: N818  a fact about two states, not a fault
 
     def __init__(
         self,
-        runs: Sequence[str],  # Names
+        met: Mapping[str, Ids],  # Ids that are there twice by run, ascending
     ) -> None:
         super().__init__(
-            f"the same trades are in both states, in run {', '.join(runs)}: read their rows together"
+            f"the same trades are in both states, in run {', '.join(met)}: read their rows together"
         )
-        self.runs = tuple(runs)
+        self.met, self.runs = met, tuple(met)
 
 # %% ../../nbs/scale/01_state.ipynb #state
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,7 @@ class State:
     zone: str = ""  # Whose dates its days are; "" of no trades
     bad: int = 0  # Rows that were set aside
     mixed: frozenset[str] = frozenset()  # Runs with positions whose exits differ in strategy, symbol or call
+    within: tuple[State, ...] = ()  # Where ids and first exits are if not here: a large state and a small one
 
     @property
     def rows(self) -> int:
@@ -107,8 +110,8 @@ def with_parts(
 # %% ../../nbs/scale/01_state.ipynb #fold-run
 def _sorted_ids(columns: TraceColumns, run: str) -> Ids:
     ids = np.sort(columns.trace_id)
-    if (ids[1:] == ids[:-1]).any():
-        raise Overlap([run])
+    if (same := ids[1:] == ids[:-1]).any():
+        raise Overlap({run: np.unique(ids[1:][same])})
     return ids
 
 
@@ -117,6 +120,8 @@ def _owners(columns: TraceColumns) -> list[tuple[str, float, Bools]]:
     rates, found = np.minimum(columns.sample_rate, 1.0), []
     for mode, code in sorted((word, code) for code, word in enumerate(columns.modes)):
         own = columns.mode == code
+        if own.all() and (rates == 1).all():
+            return [(mode, 1.0, own)]
         found += [(mode, rate, own & (rates == rate)) for rate in sorted(set(rates[own].tolist()))]
     return found
 
@@ -183,34 +188,39 @@ def _in_order(facts: RunFacts) -> RunFacts:
 # %% ../../nbs/scale/01_state.ipynb #merge-run
 def _merged_ids(states: Sequence[State]) -> dict[str, Ids]:
     "Ids of all states by run; `Overlap` where some meet."
-    met, merged = [], dict[str, Ids]()
+    met, merged = dict[str, Ids](), dict[str, Ids]()
     for run in sorted({run for state in states for run in state.ids}):
-        own = [state.ids[run] for state in states if run in state.ids]
-        ids = own[0] if len(own) == 1 else np.sort(np.concatenate(own), kind="stable")
-        met += [run] if len(own) > 1 and bool((ids[1:] == ids[:-1]).any()) else []
-        merged[run] = ids
+        merged[run], twice = union_of([state.ids[run] for state in states if run in state.ids])
+        met |= {run: twice} if len(twice) else {}
     if met:
         raise Overlap(met)
     return merged
 
 
-def _moved(state: State, run: str, parts: Mapping[Owner, Aggregate]) -> Positions:
-    "First exits of one state, with the owners and lines of the merged sums."
-    own = state.positions[run]
+Way = tuple[
+    Ints, Ints, Ints
+]  # Owner of each owner of a state among all; where its lines begin; their new numbers
+
+
+def _way(state: State, run: str, parts: Mapping[Owner, Aggregate]) -> Way:
+    "The way from the owners and lines of a state to those of the merged sums."
     mine, all_ = ([owner for owner in some if owner[0] == run] for some in (state.parts, parts))
-    line, owner = own.line.copy(), own.owner.copy()
-    for place, name in enumerate(mine):
-        here = own.owner == place
-        owner[here] = all_.index(name)
-        if here.any():
-            line[here] = lines_within(state.parts[name], parts[name])[own.line[here]]
-    return own._replace(owner=owner, line=line)
+    lines = [lines_within(state.parts[name], parts[name]) for name in mine]
+    starts = np.cumsum([0, *map(len, lines)])
+    owners = np.array([all_.index(name) for name in mine], dtype=np.int64)
+    return owners, starts, np.concatenate([np.zeros(0, dtype=np.int64), *lines])
 
 
-def _without(sums: Aggregate, lines: Ints) -> Aggregate:
-    "Take positions back from lines."
+def _moved(own: Positions, way: Way) -> Positions:
+    "First exits of one state, with the owners and lines of the merged sums."
+    owners, starts, lines = way
+    return own._replace(owner=owners[own.owner], line=lines[own.line + starts[own.owner]])
+
+
+def _without(sums: Aggregate, gone: Ints) -> Aggregate:
+    "Take positions back, so many from each line."
     counts = sums.counts.copy()
-    np.subtract.at(counts[COUNTS.index("positions")], lines, 1)
+    counts[COUNTS.index("positions")] -= gone
     return replace(sums, counts=counts)
 
 # %% ../../nbs/scale/01_state.ipynb #merge-states
@@ -223,23 +233,48 @@ def _differ(kept: Positions, later: Positions, parts: Sequence[Aggregate]) -> bo
     return any(bool((keys[:, kept.line[at][own]] != keys[:, later.line[own]]).any()) for keys, own in lines)
 
 
+class _Settling:
+    "First exits of a run in some states, stretch by stretch."
+
+    def __init__(self, run: str, states: Sequence[State], parts: dict[Owner, Aggregate]) -> None:
+        self.parts, self.names = parts, [owner for owner in parts if owner[0] == run]
+        self.firsts = [state.positions[run] for state in states]
+        self.ways = [_way(state, run, parts) for state in states]
+        self.gone = [np.zeros(len(parts[name]), dtype=np.int64) for name in self.names]
+        self.odd = False  # Is there a position of several strategies, symbols or calls?
+
+    def kept(self, places: Sequence[Any]) -> Positions:
+        "First exits among chosen places of each state."
+        chosen = zip(self.firsts, places, self.ways, strict=True)
+        moved = (_moved(some.take(at), way) for some, at, way in chosen)
+        kept, later = settled(Positions(*(np.concatenate(columns) for columns in zip(*moved, strict=True))))
+        if len(later.line):
+            self.odd = self.odd or _differ(kept, later, [self.parts[name] for name in self.names])
+            for place, lost in enumerate(self.gone):
+                np.add.at(lost, later.line[later.owner == place], 1)
+        return kept
+
+    def close(self) -> None:
+        "Take those that are not the first back from the sums."
+        for name, lost in zip(self.names, self.gone, strict=True):
+            if lost.any():
+                self.parts[name] = _without(self.parts[name], lost)
+
+
 def _settle_run(run: str, states: Sequence[State], parts: dict[Owner, Aggregate]) -> tuple[Positions, bool]:
     "First exits of a run in all states; those that are not the first are taken back from `parts`."
     own = [state for state in states if run in state.positions]
     if len(own) == 1 and not any(run in state.ids for state in states if state is not own[0]):
         return own[0].positions[run], False
-    moved = [_moved(state, run, parts) for state in own]
-    stacked = Positions(*(np.concatenate(columns) for columns in zip(*moved, strict=True)))
-    kept, later = settled(stacked)
-    mixed = (
-        _differ(kept, later, [own for owner, own in parts.items() if owner[0] == run])
-        if len(later.line)
-        else False
-    )
-    for place, owner in enumerate([owner for owner in parts if owner[0] == run]):
-        if (gone := later.line[later.owner == place]).size:
-            parts[owner] = _without(parts[owner], gone)
-    return kept, mixed
+    settling = _Settling(run, own, parts)
+    shelf = Shelf(POSITION_TYPES, sum(len(some.position) for some in settling.firsts))
+    for cut in in_blocks([some.position for some in settling.firsts]):
+        shelf.add(*settling.kept(cut))
+        for some, part in zip(settling.firsts, cut, strict=True):
+            for column in some:
+                give_back(column, part)
+    settling.close()
+    return Positions(*shelf.arrays()), settling.odd
 
 # %% ../../nbs/scale/01_state.ipynb #merge-all
 no_state = State()
@@ -249,36 +284,92 @@ def merge_states(
     *states: State,  # Any number
 ) -> State:  # `Overlap` where two have the same exits of a run; ValueError for days of two zones
     "Add states; no order and no grouping of them makes a difference."
-    some = [state for state in states if state.facts or state.bad]
+    some = [own for state in states for own in (state.within or (state,)) if own.facts or own.bad]
     if len(some) < 2:
         return some[0] if some else no_state
-    if len(zones := sorted({state.zone for state in some} - {""})) > 1:
-        raise ValueError(f"days of {' and '.join(zones)} cannot be told apart: fold their rows in one zone")
-    ids = _merged_ids(some)
-    named = sorted({owner for state in some for owner in state.parts})
-    parts = {owner: merge(*(state.parts[owner] for state in some if owner in state.parts)) for owner in named}
-    ends = {owner: merge_reasons(*(s.reasons[owner] for s in some if owner in s.reasons)) for owner in named}
+    one_zone(some)
+    ids, parts = _merged_ids(some), _merged_parts(some)
     firsts = {run: _settle_run(run, some, parts) for run in ids}
-    mixed = frozenset(run for run, (_, odd) in firsts.items() if odd).union(*(state.mixed for state in some))
+    odd = {run for run, (_, odd) in firsts.items() if odd}
+    positions = {run: own for run, (own, _) in firsts.items()}
+    return replace(_merged_facts(some, parts, odd), ids=ids, positions=positions)
+
+
+def one_zone(
+    states: Sequence[State],  # Any
+) -> str:  # Of their days; ValueError for days of two
+    "Refuse to mix zones."
+    if len(zones := sorted({state.zone for state in states} - {""})) > 1:
+        raise ValueError(f"days of {' and '.join(zones)} cannot be told apart: fold their rows in one zone")
+    return zones[0] if zones else ""
+
+
+def _merged_parts(some: Sequence[State]) -> dict[Owner, Aggregate]:
+    named, own = sorted({owner for state in some for owner in state.parts}), [state.parts for state in some]
+    return {owner: merge(*(parts[owner] for parts in own if owner in parts)) for owner in named}
+
+
+def _merged_facts(some: Sequence[State], parts: Mapping[Owner, Aggregate], odd: set[str]) -> State:
+    "All that states say but for ids and first exits."
+    ends = {owner: merge_reasons(*(s.reasons[owner] for s in some if owner in s.reasons)) for owner in parts}
     wrong: dict[tuple[str, str, str], int] = {}
     for name, count in (item for state in some for item in state.wrong.items()):
         wrong[name] = wrong.get(name, 0) + count
     facts = {
         run: _in_order(reduce(RunFacts.__add__, (s.facts[run] for s in some if run in s.facts)))
-        for run in ids
+        for run in sorted({run for state in some for run in state.facts})
     }
-    positions = {run: own for run, (own, _) in firsts.items()}
     merged = State(
-        reasons=ends, ids=ids, positions=positions, facts=facts, wrong=wrong, zone=zones[0] if zones else "",
-        bad=sum(s.bad for s in some), mixed=mixed,
+        reasons=ends, facts=facts, wrong=wrong, zone=one_zone(some), bad=sum(s.bad for s in some),
+        mixed=frozenset(odd).union(*(state.mixed for state in some)),
     )  # fmt: skip
     return with_parts(merged, parts)
+
+# %% ../../nbs/scale/01_state.ipynb #beside
+LITTLE = 8  # So many times more rows has what is much
+
+
+def beside(
+    much: State,  # Any
+    *more: State,  # Any number
+) -> State:  # As `merge_states`, and with the same errors
+    "Add a little to much, which stays where it is."
+    first, *rest = much.within or (much,)
+    if not any(state.facts or state.bad for state in more):
+        return much
+    small = merge_states(*rest, *more)
+    if small.rows * LITTLE > first.rows:
+        return merge_states(first, small)
+    both = [first, small]
+    one_zone(both)
+    met = {run: ids for run in small.ids.keys() & first.ids.keys() if len(ids := _common(first.ids[run], small.ids[run]))}  # fmt: skip
+    if met:
+        raise Overlap(dict(sorted(met.items())))
+    parts, odd = _merged_parts(both), set[str]()
+    for run in small.positions.keys() & first.positions.keys():
+        there, own = (state.positions[run].position for state in both)
+        shared = _common(there, own)
+        if len(shared):
+            settling = _Settling(run, both, parts)
+            settling.kept([np.searchsorted(there, shared), np.searchsorted(own, shared)])
+            settling.close()
+            odd |= {run} if settling.odd else set()
+    return replace(_merged_facts(both, parts, odd), within=(first, small))
+
+
+def _common(many: Ids, few: Ids) -> Ids:
+    "Those of a few sorted ids that are among many."
+    at = np.searchsorted(many, few)
+    inside = at < len(many)
+    found: Ids = few[inside][many[at[inside]] == few[inside]]
+    return found
 
 # %% ../../nbs/scale/01_state.ipynb #runs-apart
 def runs_apart(
     state: State,  # Of any runs
 ) -> dict[str, State]:  # By run
     "Take a state apart."
+    state = merge_states(state)
     parts, wrong = dict[str, dict[Owner, Aggregate]](), dict[str, dict[tuple[str, str, str], int]]()
     for owner, own in state.parts.items():
         parts.setdefault(owner[0], {})[owner] = own
@@ -300,11 +391,11 @@ def runs_together(
     states: Iterable[State],  # Of different runs, in one zone
 ) -> State:  # Of all of them
     "Put states of different runs side by side."
-    joined: dict[str, dict[Any, Any]] = {
+    joined: dict[str, Any] = {
         name: {} for name in ("sums", "sampled", "reasons", "ids", "positions", "facts", "wrong")
     }
     zone, bad, mixed = "", 0, frozenset[str]()
-    for state in states:
+    for state in map(merge_states, states):
         for name, own in joined.items():
             own |= getattr(state, name)
         zone, bad, mixed = zone or state.zone, bad + state.bad, mixed | state.mixed
@@ -313,8 +404,7 @@ def runs_together(
 # %% ../../nbs/scale/01_state.ipynb #narrow
 SCHEMA = 2  # Of the bytes of a state
 MAGIC = b"TTSTATE\n"
-POSITION_TYPES = ("<u8", "<i8", "<u8", "<i4", "<i4")
-SUM_ARRAYS = ("keys", "counts", "sums", "exits", "bits", "return_bins", "confidence_bins")
+SUM_ARRAYS = ("keys", "counts", "sums", "exits", "bits")
 
 
 def rows_narrowed(
@@ -329,8 +419,10 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
     first: list[npt.NDArray[Any]] = []
     told: dict[str, Any] = {"schema": SCHEMA, "zone": state.zone, "bad": state.bad, "parts": [], "runs": []}
     for (run, mode, rate), own in state.parts.items():
-        told["parts"].append([run, mode, rate, own.words, own.zones, sorted(own.missing), len(own), own.return_bins.shape[1], own.confidence_bins.shape[1]])  # fmt: skip
+        bins = [rows_narrowed(_bins_of(own, claims)) for claims in (False, True)]
+        told["parts"].append([run, mode, rate, own.words, own.zones, sorted(own.missing), len(own), len(bins[0][0]), len(bins[1][0])])  # fmt: skip
         first += [row for name in SUM_ARRAYS for row in rows_narrowed(getattr(own, name))]
+        first += [row for rows in bins for row in rows]
     last: list[npt.NDArray[Any]] = []
     for run, facts in sorted(state.facts.items()):
         told["runs"].append(
@@ -347,17 +439,24 @@ def _listed(state: State) -> tuple[dict[str, Any], list[npt.NDArray[Any]], list[
     told["wrong"] = [[*name, count] for name, count in sorted(state.wrong.items())]
     return told, first, last
 
+
+def _bins_of(sums: Aggregate, claims: bool) -> Ints:
+    "A histogram, which does not stay in memory if nobody asked for it before."
+    name = "confidence_bins" if claims else "return_bins"
+    made: Ints | None = vars(sums).get(name)
+    return bins_under(sums, claims, np.arange(len(sums))) if made is None else made
+
 # %% ../../nbs/scale/01_state.ipynb #state-pieces
 def state_pieces(
     state: State,  # Any
-) -> Iterator[bytes]:  # The bytes of a state, piece by piece
+) -> Iterator[bytes | memoryview]:  # The bytes of a state, piece by piece
     "Write a state without having all its bytes at once."
-    told, first, last = _listed(state)
+    told, first, last = _listed(merge_states(state))
     crc, size = 0, 0
     for a in first:
-        crc, size = zlib.crc32(np.ascontiguousarray(a).data, crc), size + a.nbytes
+        crc, size = _crc(a, crc), size + a.nbytes
     told["first"] = [[a.dtype.str, len(a)] for a in first]
-    told["last"] = [[a.dtype.str, len(a), zlib.crc32(np.ascontiguousarray(a).data)] for a in last]
+    told["last"] = [[a.dtype.str, len(a), _crc(a)] for a in last]
     told["crc"] = crc
     text = orjson.dumps(told) + b"\n"
     text += b" " * (-(len(MAGIC) + 16 + len(text)) % 8)
@@ -365,7 +464,13 @@ def state_pieces(
     yield from (a.tobytes() for a in first)
     yield b"\0" * (-size % 8)
     for a in last:
-        yield a.tobytes() + b"\0" * (-a.nbytes % 8)
+        yield from in_pieces(a)
+        yield b"\0" * (-a.nbytes % 8)
+
+
+def _crc(array: npt.NDArray[Any], before: int = 0) -> int:
+    "Check sum of the bytes of an array."
+    return reduce(lambda crc, piece: zlib.crc32(piece, crc), in_pieces(array), before)
 
 
 def state_bytes(
@@ -486,4 +591,7 @@ def state_digest(
     state: State,  # Any
 ) -> str:  # 32 hexadecimal digits
     "Name the content of a state."
-    return blake2b(state_bytes(state), digest_size=16).hexdigest()
+    digest = blake2b(digest_size=16)
+    for piece in state_pieces(state):
+        digest.update(piece)
+    return digest.hexdigest()

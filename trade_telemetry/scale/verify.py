@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from ..store.parquet_rows import NO_TEXT, PLAIN, TEXTS, Texts, columns_of_table,
 from ..store.records import Origin, header_of
 
 # %% auto #0
-__all__ = ['Rows', 'unequal', 'first_difference', 'groups_of', 'rows_in_lake', 'rows_in_segment', 'rows_of_taken', 'VerifyReport',
-           'checked_parts', 'remove_segment', 'Verifier', 'prune_proved', 'verify']
+__all__ = ['Rows', 'AT_ONCE', 'unequal', 'first_difference', 'groups_of', 'in_turn', 'rows_in_lake', 'rows_in_segment',
+           'rows_of_taken', 'VerifyReport', 'checked_parts', 'remove_segment', 'Verifier', 'prune_proved', 'verify']
 
 # %% ../../nbs/scale/23_verify.ipynb #compare
 Rows = tuple[TraceColumns, Texts, Ints]  # Rows, their texts, and the number of the range of each
@@ -122,6 +122,28 @@ def groups_of(
     for name, one in lake.contents.ranges.items():
         found.setdefault(lead(name), []).append(one)
     yield from found.values()
+
+# %% ../../nbs/scale/23_verify.ipynb #in-turn
+AT_ONCE = 1 << 21  # Rows that are compared at a time, about
+
+
+def in_turn(
+    group: Sequence[Range],  # That stand in the same parts
+    there: Collection[tuple[str, str]],  # Segments that are still there, by run and file
+) -> Iterator[set[tuple[str, str]]]:  # Segments that are compared together
+    "Cut a large group, as of parts that were packed together, into segments that fit into memory."
+    rows = dict[tuple[str, str], int]()
+    for one in group:
+        if (one.run, one.file) in there:
+            rows[one.run, one.file] = rows.get((one.run, one.file), 0) + one.rows
+    some, count = set[tuple[str, str]](), 0
+    for key, own in sorted(rows.items()):
+        if some and count + own > AT_ONCE:
+            yield some
+            some, count = set(), 0
+        some, count = some | {key}, count + own
+    if some:
+        yield some
 
 # %% ../../nbs/scale/23_verify.ipynb #rows-in-lake
 def rows_in_lake(
@@ -281,9 +303,8 @@ class Verifier:
         states = {key: on_disk(file.path) for key, file in self.files.items()}
         wrong = set[tuple[str, str]]()
         for group in groups_of(self.lake):
-            keys = {(one.run, one.file) for one in group} & self.files.keys()
-            if keys and not self._compare_group(group, keys):
-                wrong |= keys
+            for keys in in_turn(group, self.files.keys()):
+                wrong |= set() if self._compare_group(group, keys) else keys
             tell(sum(one.stop - one.start for one in group))
         self.proved = {self.files[key].path: state for key, state in states.items() if key not in wrong}
 
