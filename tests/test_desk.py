@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -145,11 +146,11 @@ def test_a_script_hears_of_health_alone_once_and_again_after_a_change(tmp_path: 
     own = live(5, 120, lost=True).to_traces()
     for trace in own:
         trace.features, trace.metadata = {}, {}
-    states = []
-    for number, days in enumerate((50, 68, 68, 95, 95)):
-        folder = tmp_path / str(number)
+    states, folder = [], tmp_path / "desk"  # what one evening drew is there on the next
+    write_run(folder / "backtest_20250106_000000", past)
+    for days in (50, 68, 68, 95, 95):
         end = LATER + timedelta(days=days // 5 * 7 + days % 5)
-        write_run(folder / "backtest_20250106_000000", past)
+        shutil.rmtree(folder / "live", ignore_errors=True)
         write_run(folder / "live", [t for t in own if (t.exit_timestamp or t.timestamp) < end], mode="live")
         (folder / "alerts.yaml").write_text(ONLY_HEALTH)
         words = ["check", "--format", "json", "--telemetry-dir", str(folder)]

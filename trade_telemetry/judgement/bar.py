@@ -45,8 +45,9 @@ def moody_noise(
     "Draw days of which each remembers a part of the day before."
     series, share = len(mood), mood / DECAY
     luck = rng.standard_normal((days, series))
+    luck[1:] *= np.sqrt(1 - DECAY**2)
     for day in range(1, days):
-        luck[day] = DECAY * luck[day - 1] + np.sqrt(1 - DECAY**2) * luck[day]
+        luck[day] += DECAY * luck[day - 1]
     fresh = rng.standard_normal((days, series))
     return np.asarray((np.sqrt(share) * luck + np.sqrt(1 - share) * fresh).T, dtype=np.float64)
 

@@ -181,9 +181,24 @@ def _beginnings(day: int) -> tuple[Ints, Floats]:
 
 def _gap(information: Floats, gained: Floats, base: Floats, before: Ints) -> tuple[Floats, Floats]:
     "x and y of each beginning on the last evening, shape (beginnings, series)."
-    i, total = information[-1] - information[before], base + information[-1]
-    y = i * (1 - i / total)
-    return gained[-1] * (i / total) - gained[-1] + gained[before], y
+    y = information[-1] - information[before]
+    share = y / (base + information[-1])
+    x = gained[-1] * share
+    x -= gained[-1]
+    x += gained[before]
+    y *= np.subtract(1, share, out=share)
+    return x, y
+
+
+def _money(x: Floats, y: Floats, weights: Floats) -> Floats:
+    "Evidence of one evening, not its logarithm, shape (series,); in place, since a year of them is most of the work."
+    money, least = np.zeros(x.shape[1]), np.empty_like(y)
+    for d in SIZES:
+        each = d * x
+        each -= np.multiply(d * d / 2, y, out=least)
+        np.minimum(each, 690.0, out=each)
+        money += weights @ np.exp(each, out=each)
+    return money / len(SIZES)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #likely-mood
 def likely_mood(
@@ -246,9 +261,8 @@ def evidence_path(
         information, gained, base = live.sums_so_far(end)
         for day in range(max(week, first) + 1, end + 1):
             before, weights = _beginnings(day)
-            x, y = _gap(information[: day + 1], gained[: day + 1], base, before)
-            money = sum(weights @ np.exp(np.minimum(d * x - d * d / 2 * y, 690.0)) for d in SIZES)
-            path[day - 1 - first] = np.log(money / len(SIZES))
+            money = _money(*_gap(information[: day + 1], gained[: day + 1], base, before), weights)
+            path[day - 1 - first] = np.log(money)
     return np.asarray(path.T, dtype=np.float64)
 
 # %% ../../nbs/judgement/13_evidence.ipynb #steps
