@@ -294,7 +294,7 @@ def export(
     asked = Query(symbol=symbol, desk=False)
     wanted = replace(asked, desk=None if group_by is None else True, group_by=group_by or "strategy")
     with at_work(workers_of(settings)):
-        source = StateSource(settings)
+        source = StateSource(settings, by_trade=True)
         state = source.read(asked)  # cards and table are one page each, and this is both
         state["desk"] = source.read(wanted)["desk"]
     if out is None:

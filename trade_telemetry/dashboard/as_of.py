@@ -42,8 +42,9 @@ class Looks:
         self,
         store: TraceStore,  # Everything there is
         settings: Settings,  # Of the page; they may name a moment themselves
+        by_trade: bool = True,  # As `PageCache`
     ) -> None:
-        self.store, self.settings, self.present = store, settings, PageCache(by_trade=False)
+        self.store, self.settings, self.present = store, settings, PageCache(by_trade)
         self.past: LRUCache[datetime, Look] = LRUCache(MOST_MOMENTS)
         self._rows: TraceStore | None = None  # The past is cut from rows
 

@@ -427,6 +427,7 @@ class StateSource:
         self,
         settings: Settings | None,  # None where they cannot be used
         problem: str = "",  # What is wrong with them
+        by_trade: bool = False,  # As `PageCache`: a page does not wait for rows that it can do without
     ) -> None:
         self.settings, self.problem = settings, problem
         self.refresh_interval_seconds = float(settings.dashboard_refresh_interval) if settings else 30.0
@@ -435,7 +436,7 @@ class StateSource:
             share_allocator()
             states = "never" if settings.as_of is not None else settings.telemetry_states
             self.store = working_store(settings.telemetry_paths, states, timezone=settings.timezone)
-            self.looks = Looks(self.store, settings)
+            self.looks = Looks(self.store, settings, by_trade)
 
     @classmethod
     def from_environment(cls, start: Path | None = None) -> StateSource:
