@@ -28,8 +28,8 @@ from trade_telemetry.metrics.intervals import (
 )
 from .positions import PositionFigures, position_figures
 from ..store.columns import TraceColumns
-from ..store.folded import folded_of
 from ..store.days import exit_days
+from ..store.folded import folded_of
 from ..store.labels import count_mislabelled
 from ..timezones import day_end_us, utc_of
 
