@@ -84,7 +84,7 @@ def lines_of_rows(
     told = [(part - low, size) for part, low, size in zip(keys, lows, sizes, strict=True) if size > 1]
     return joined_ranks(told)[0] if told else np.zeros(len(columns), dtype=np.int64)
 
-
+# %% ../../nbs/metrics/22_first_exits.ipynb #lines-within
 def ranks_of_keys(
     keys: Ints,  # Shape (7, n), n > 0
 ) -> Ints:  # Rank of each among those that occur, shape (n,)

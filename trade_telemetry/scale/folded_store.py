@@ -161,14 +161,14 @@ def kept_of(
     }
     return Kept(files, twice, corrected, {run: own.state for run, own in runs.items() if own.state.facts})
 
-# %% ../../nbs/scale/06_folded_store.ipynb #folded-runs
+# %% ../../nbs/scale/06_folded_store.ipynb #most-again
 MOST_AGAIN = 4  # What came since is written again when a quarter of it is new
 
 
 Runs = Mapping[str, Sequence[FoundFile]]  # Files by run, in the order in which they count
 FoldRuns = Callable[[Runs], tuple[Mapping[str, FoldedRun], Collection[str]]]  # And runs that sums cannot hold
 
-
+# %% ../../nbs/scale/06_folded_store.ipynb #folded-runs
 class FoldedRuns:
     "Runs of a directory that are held as states, kept up to date by reading new bytes only."
 
@@ -205,24 +205,19 @@ class FoldedRuns:
         tell: Callable[[int], None],
     ) -> bool:
         "Read what is new; True if a state changed."
-        with shelves_in(made_folder(self.kept.folder) if self.kept.keep and by_run else None):
-            return self._update(by_run, stats, timezone, tell)
-
-    def _update(
-        self, by_run: Runs, stats: Mapping[str, os.stat_result], timezone: tzinfo, tell: Callable[[int], None]
-    ) -> bool:
         first = self.load()
         before, self.runs, anew = self.runs, {}, dict[str, Sequence[FoundFile]]()
-        for run, found in by_run.items():
-            old = before.get(run)
-            try:
-                now = None if old is None else fold_on(old, found, stats, timezone, self.zone, tell)
-                if now is None and self.fold is not None:
-                    anew[run] = found
-                else:
-                    self.runs[run] = fold_anew(found, timezone, self.zone, tell) if now is None else now
-            except (NotFoldable, ValueError, OverflowError):
-                self.unfoldable.add(run)
+        with shelves_in(made_folder(self.kept.folder) if self.kept.keep and by_run else None):
+            for run, found in by_run.items():
+                old = before.get(run)
+                try:
+                    now = None if old is None else fold_on(old, found, stats, timezone, self.zone, tell)
+                    if now is None and self.fold is not None:
+                        anew[run] = found
+                    else:
+                        self.runs[run] = fold_anew(found, timezone, self.zone, tell) if now is None else now
+                except (NotFoldable, ValueError, OverflowError):
+                    self.unfoldable.add(run)
         if anew and self.fold is not None:
             folded, unfoldable = self.fold(anew)
             self.unfoldable |= set(unfoldable)

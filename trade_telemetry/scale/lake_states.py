@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from functools import lru_cache, partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -271,7 +270,7 @@ class LakeKept:
     at: int = 0  # Manifests that are in it
     runs: Mapping[str, FoldedRun] = field(default_factory=dict)  # By name in the lake
     unfoldable: frozenset[str] = frozenset()
-    written: Written = Written()  # What of it lies in the large file
+    written: Written = field(default_factory=Written)  # What of it lies in the large file
 
 # %% ../../nbs/scale/05_lake_states.ipynb #load-kept
 def load_kept(
@@ -395,14 +394,11 @@ class LakeStates:
 
     def update(self) -> bool:
         "Fold what is new; True if something changed."
-        with shelves_in(self._folder()):
+        own, here = self.lake.place, None
+        if self.keep and isinstance(own, Folder):
+            here = made_folder(own.path / f"states/{quote(self.zone, safe='')}")
+        with shelves_in(here):
             return self._update()
-
-    def _folder(self) -> Path | None:
-        "Where large arrays lie while they are merged."
-        if not self.keep or not isinstance(self.lake.place, Folder):
-            return None
-        return made_folder(self.lake.place.path / f"states/{quote(self.zone, safe='')}")
 
     def _update(self) -> bool:
         first = self.kept is None
@@ -487,7 +483,8 @@ def renamed(
 
 
 def _renamed(s: State, old: str, new: str) -> State:
-    there: dict[str, Any] = {name: {new: own for run, own in getattr(s, name).items() if run == old} for name in ("ids", "positions", "facts")}  # fmt: skip
+    kept = {name: getattr(s, name) for name in ("ids", "positions", "facts")}
+    there: dict[str, Any] = {name: {new: own[old]} if old in own else {} for name, own in kept.items()}
     state = replace(
         s, **there, reasons={(new, *owner[1:]): ends for owner, ends in s.reasons.items()}, within=tuple(_renamed(one, old, new) for one in s.within),
         wrong={(new, *name[1:]): count for name, count in s.wrong.items()}, mixed=frozenset({new} if s.mixed else ()),

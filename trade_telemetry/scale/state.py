@@ -32,7 +32,7 @@ from ..store.runs import RunFacts, run_facts
 
 # %% auto #0
 __all__ = ['Owner', 'POSITION_TYPES', 'Way', 'no_state', 'LITTLE', 'SCHEMA', 'MAGIC', 'SUM_ARRAYS', 'Overlap', 'State',
-           'with_parts', 'state_of', 'merge_states', 'one_zone', 'beside', 'runs_apart', 'runs_together',
+           'with_parts', 'state_of', 'one_zone', 'merge_states', 'beside', 'runs_apart', 'runs_together',
            'rows_narrowed', 'state_pieces', 'state_bytes', 'state_from_bytes', 'state_digest']
 
 # %% ../../nbs/scale/01_state.ipynb #owner
@@ -276,25 +276,7 @@ def _settle_run(run: str, states: Sequence[State], parts: dict[Owner, Aggregate]
     settling.close()
     return Positions(*shelf.arrays()), settling.odd
 
-# %% ../../nbs/scale/01_state.ipynb #merge-all
-no_state = State()
-
-
-def merge_states(
-    *states: State,  # Any number
-) -> State:  # `Overlap` where two have the same exits of a run; ValueError for days of two zones
-    "Add states; no order and no grouping of them makes a difference."
-    some = [own for state in states for own in (state.within or (state,)) if own.facts or own.bad]
-    if len(some) < 2:
-        return some[0] if some else no_state
-    one_zone(some)
-    ids, parts = _merged_ids(some), _merged_parts(some)
-    firsts = {run: _settle_run(run, some, parts) for run in ids}
-    odd = {run for run, (_, odd) in firsts.items() if odd}
-    positions = {run: own for run, (own, _) in firsts.items()}
-    return replace(_merged_facts(some, parts, odd), ids=ids, positions=positions)
-
-
+# %% ../../nbs/scale/01_state.ipynb #merge-facts
 def one_zone(
     states: Sequence[State],  # Any
 ) -> str:  # Of their days; ValueError for days of two
@@ -324,6 +306,24 @@ def _merged_facts(some: Sequence[State], parts: Mapping[Owner, Aggregate], odd: 
         mixed=frozenset(odd).union(*(state.mixed for state in some)),
     )  # fmt: skip
     return with_parts(merged, parts)
+
+# %% ../../nbs/scale/01_state.ipynb #merge-all
+no_state = State()
+
+
+def merge_states(
+    *states: State,  # Any number
+) -> State:  # `Overlap` where two have the same exits of a run; ValueError for days of two zones
+    "Add states; no order and no grouping of them makes a difference."
+    some = [own for state in states for own in (state.within or (state,)) if own.facts or own.bad]
+    if len(some) < 2:
+        return some[0] if some else no_state
+    one_zone(some)
+    ids, parts = _merged_ids(some), _merged_parts(some)
+    firsts = {run: _settle_run(run, some, parts) for run in ids}
+    odd = {run for run, (_, odd) in firsts.items() if odd}
+    positions = {run: own for run, (own, _) in firsts.items()}
+    return replace(_merged_facts(some, parts, odd), ids=ids, positions=positions)
 
 # %% ../../nbs/scale/01_state.ipynb #beside
 LITTLE = 8  # So many times more rows has what is much
