@@ -184,9 +184,7 @@ class FoldedRuns:
         self.kept = KeptStates(root, zone, keep)
         self.runs: dict[str, FoldedRun] = {}
         self.unfoldable = set[str]()  # Runs that sums cannot hold
-        self.loose: dict[
-            str, FoldedRun
-        ] = {}  # Runs with last lines that have no end, as they are if these count
+        self.loose = dict[str, FoldedRun]()  # Runs with last lines without an end, if these count
         self.doubts: list[BadRow] = []  # Last lines that cannot be used
         self.rows_saved = -1  # Rows of the states on disk; -1: nobody looked
 
@@ -260,11 +258,9 @@ class FoldedRuns:
             return
         if self.kept.save(kept_of(self.runs, self.root)):
             self.rows_saved = rows
-            if self.kept.written.large is not large:  # these need no memory
-                here = self.kept.written.large
-                self.runs = {
-                    run: replace(own, state=here.get(run, own.state)) for run, own in self.runs.items()
-                }
+            here = self.kept.written.large  # these need no memory
+            if here is not large:
+                self.runs = {r: replace(own, state=here.get(r, own.state)) for r, own in self.runs.items()}
 
 # %% ../../nbs/scale/06_folded_store.ipynb #folded-sources
 class FoldedSources:
