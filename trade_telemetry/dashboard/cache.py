@@ -106,11 +106,8 @@ Healths = tuple[
 class PageCache:
     "What one page knows already. It keeps answers, and rows only while it answers: these would be kept alive by it."
 
-    def __init__(
-        self,
-        by_trade: bool = True,  # Are rows read for what needs single trades, where sums stand for them?
-    ) -> None:
-        self.by_trade = by_trade
+    def __init__(self, by_trade: bool = True) -> None:
+        self.by_trade = by_trade  # Are rows read for what needs single trades, where sums stand for them?
         self.columns: TraceColumns | None = None  # The rows at hand
         self.number = 0  # How many sets of rows there have been
         self.figures: LRUCache[Hashable, Figures] = LRUCache(2048)  # By strategy and checksum

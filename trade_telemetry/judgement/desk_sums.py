@@ -193,7 +193,7 @@ def _by_run(columns: TraceColumns) -> TraceColumns:
         return FoldedColumns.of(sums, _by_run(folded.here), folded.reader, folded.wish, ledger)
     return replace(columns, account=columns.run, accounts=columns.runs, ledger=ledger)
 
-
+# %% ../../nbs/judgement/33_desk_sums.ipynb #sums-of-side
 def desk_sums(
     columns: TraceColumns,  # One side: rows, or sums in their place, and a ledger where there is one
     timezone: str,  # Zone whose dates count

@@ -239,7 +239,7 @@ def with_rows(
     folded = folded_of(columns)
     return columns if folded is None else folded.plain
 
-
+# %% ../../nbs/store/17_folded.ipynb #names-kept
 def names_kept(
     columns: TraceColumns,  # Any
     by: str = "strategy",  # strategy, version, account, symbol, run or mode
