@@ -733,10 +733,9 @@ def test_tabs_show_calibration_exits_and_all_trades(browser: Browser, server: Se
 
 def same_days(base: Path) -> Path:
     "A backtest, and live over its days: later by moments, at worse prices, and without every tenth trade; one name is hostile."
-    promised = [
-        replace(trade, quantity=10.0)
-        for trade in make_traces("intraday", 600, 0.6, mode="backtest", symbols=(EVIL, "SPY"), seed=5)
-    ]
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0) - timedelta(days=1)
+    drawn = make_traces("intraday", 600, 0.6, mode="backtest", symbols=(EVIL, "SPY"), seed=5, ending=noon)
+    promised = [replace(trade, quantity=10.0) for trade in drawn]
     lived = []
     for trade in (trade for k, trade in enumerate(promised) if k % 10):
         worse = 5e-4 if trade.predicted_direction == "LONG" else -5e-4

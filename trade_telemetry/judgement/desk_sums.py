@@ -340,10 +340,9 @@ def curve_at(
     low, high = (None, None) if band is None else (edge.round(4).tolist() for edge in band)
     return {"day": (at + 1).tolist(), "return_pct": total[at].round(4).tolist(), "low": low, "high": high}
 
-# %% ../../nbs/judgement/33_desk_sums.ipynb #usual
+# %% ../../nbs/judgement/33_desk_sums.ipynb #falls
 DRAWS = 400
 MOST_DAYS = 250  # Of a stretch that is redrawn
-_KEPT: OrderedDict[tuple[bytes, int], list[float]] = OrderedDict()
 
 
 def deepest(
@@ -367,6 +366,9 @@ def _quantile(ordered: Floats, share: float) -> float:
     low, high = map(float, ordered[int(at) : int(at) + 2])
     part = at - int(at)
     return low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)
+
+# %% ../../nbs/judgement/33_desk_sums.ipynb #usual
+_KEPT: OrderedDict[tuple[bytes, int], list[float]] = OrderedDict()
 
 
 def usual_drawdown(
