@@ -208,6 +208,30 @@ def test_a_page_of_states_says_what_a_page_of_rows_says_and_reads_no_row_until_s
     assert read
 
 
+def test_beyond_a_limit_no_row_is_read_and_what_needs_single_trades_is_left_out(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--run", "backtest_20240101_000000", "--json")
+    monkeypatch.setenv("TELEMETRY_STATES", "always")
+    read, reading = list[Any](), FoldedStore.row_files
+    monkeypatch.setattr(FoldedStore, "row_files", lambda self, wish: read.append(wish) or reading(self, wish))  # fmt: skip
+    exact = json.loads(verb([root], "metrics", *words))[0]
+    assert len(read) == 1 and exact["source"] == "rows"  # once, and not for each strategy
+    monkeypatch.setattr("trade_telemetry.store.folded.MOST_READ", 10)
+    summed = json.loads(verb([root], "metrics", *words))[0]
+    verb([root], "judge", *words)
+    assert len(read) == 1 and summed["source"] == "sums"
+    lost = {name for name, value in summed.items() if value is None and exact[name] is not None}
+    assert "max_drawdown" in lost and not lost & {
+        "total_trades",
+        "headline_precision",
+        "max_drawdown_daily",
+        "sharpe_ratio",
+    }
+    same = exact.keys() - lost - {"source", "positions", "by_strategy"}
+    assert len(same) > 30 and all(near(exact[name], summed[name]) for name in same)
+
+
 @pytest.mark.parametrize("zone", ["UTC", TOKYO])
 def test_states_say_what_rows_say_where_no_row_is_held(root: Path, lake: Path, zone: str) -> None:
     plain, folded = rows(lake, zone), states(lake, zone)

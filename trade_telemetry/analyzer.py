@@ -25,6 +25,7 @@ from .scale.map_reduce import Pool
 from .scale.workers import Workers, at_work, for_each, pool_now, portable
 from .store.columns import TraceColumns, choose
 from .store.files import PathLike
+from .store.folded import is_readable, with_rows
 from .store.frames import Traces, as_columns
 from .store.labels import LabelRule, relabel
 from .store.runs import LoadReport
@@ -176,6 +177,8 @@ class AccuracyAnalyzer:
     ) -> AccuracyMetrics | dict[str, AccuracyMetrics]:
         "Compute every figure: pooled, with `by_strategy` filled where there are several, or one record a strategy."
         columns = self.columns(traces)
+        if self.executor is None and pool_now() is None and is_readable(columns):
+            columns = with_rows(columns)  # once, and not for each strategy
         groups = measured_each(by_strategy(columns), self.timezone, self.zero_division, self.executor)
         if group_by_strategy:
             return groups

@@ -408,10 +408,11 @@ MODES: dict[Mode, ModeWords] = {
 }
 
 # %% ../nbs/05_wording.ipynb #source
-Source = Literal["rows", "ledger", "sample"]
+Source = Literal["rows", "ledger", "sample", "sums"]
 SAMPLED = "sampled"  # The reason behind "— (sampled)"
 SOURCES: dict[Source, str] = {
     "rows": "",
     "ledger": "rows are a sample: counts, rates and daily figures are of every close, from the ledger; the rest of kept rows",
     "sample": "rows are a sample and no ledger counts the rest: rates are of kept rows, sums are unknown",
+    "sums": "rows are not read: counts, rates and daily figures are of every close, from sums; what needs single trades is left out",
 }

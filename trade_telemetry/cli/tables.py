@@ -140,6 +140,8 @@ def sampling_note(
     metrics: AccuracyMetrics,  # Of all rows
 ) -> str:  # One line, or nothing where every row is there
     "Say where figures come from when rows are a sample."
+    if metrics.source == "sums":
+        return SOURCES["sums"]
     return SOURCES["rows" if not metrics.sampled else "ledger" if metrics.source == "ledger" else "sample"]
 
 # %% ../../nbs/cli/01_tables.ipynb #cut-sheets

@@ -128,7 +128,7 @@ def facts_of(
 ) -> list[tuple[str, str]]:  # Name and figure
     "Say what stands below the headline figures."
     why = SAMPLED if figures["source"] == "sample" else ""
-    by_days = figures["source"] == "ledger" and figures["max_drawdown_pct"] is None
+    by_days = figures["source"] in ("ledger", "sums") and figures["max_drawdown_pct"] is None
     fall = "max_drawdown_daily_pct" if by_days else "max_drawdown_pct"
     sides: list[tuple[str, Any]] = [
         (label("precision", direction=side), show("precision", scores["precision"]["value"]))

@@ -399,6 +399,8 @@ def curve_head_html(
     by_day = [name for name, own in state["strategies"].items() if own["source"] == "ledger"]
     if by_day:
         notes.append(Markup("{} day by day, from the ledger").format(names_html(by_day)))
+    if any(own["source"] == "sums" for own in state["strategies"].values()):
+        notes.append(Markup("day by day, from sums"))
     if missing:
         notes.append(Markup("without {}: rows are sampled").format(names_html(missing)))
     notes += ["% of a constant stake, closed trades only", zone]

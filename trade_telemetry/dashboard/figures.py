@@ -241,7 +241,7 @@ def figures_of(
     return {
         "trades": m.total_trades,
         "rows": len(columns),
-        "source": "ledger" if m.source == "ledger" else "sample" if m.sampled else "rows",
+        "source": m.source if m.source == "ledger" or not m.sampled else "sample",
         "precision": share_of(m.headline_precision, m.headline_precision_interval, m.headline_calls),
         "recall": share_of(m.headline_recall, m.headline_recall_interval, m.headline_support),
         "f1": share_of(m.headline_f1, m.headline_f1_interval, m.total_trades),

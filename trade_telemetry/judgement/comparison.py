@@ -39,6 +39,7 @@ from trade_telemetry.sentences import (
     verdict_sentence,
 )
 from ..store.columns import WORDS, TraceColumns, choose
+from ..store.folded import is_readable
 from ..wording import interval, interval_name, number, p_value, plain_text
 
 # %% auto #0
@@ -188,6 +189,8 @@ def _moments(folded: Folded) -> sg.Moments:
 # %% ../../nbs/judgement/08_comparison.ipynb #tests
 def _ordered_returns(columns: TraceColumns) -> Floats:
     "Returns of rows in the order of their exits: exchanges of names must not depend on the order of the files."
+    if not is_readable(columns):
+        return np.zeros(0)
     return columns.return_pct[exit_order(columns.exit_us, columns.trace_id, columns.return_pct)]
 
 

@@ -29,7 +29,7 @@ from trade_telemetry.metrics.intervals import (
 from .positions import PositionFigures, position_figures
 from ..store.columns import TraceColumns
 from ..store.days import exit_days
-from ..store.folded import folded_of
+from ..store.folded import folded_of, is_readable
 from ..store.labels import count_mislabelled
 from ..timezones import day_end_us, utc_of
 
@@ -127,9 +127,7 @@ class AccuracyMetrics(RiskFigures, ReturnFigures, CallFigures):
     mislabelled: int  # Labels that disagree with the prices of their own row
     sampled: bool  # Were trades left out by sampling?
     sample_rate: float  # Smallest share of trades kept; nan without trades
-    source: Literal[
-        "rows", "ledger"
-    ]  # Of counts, rates and daily sums; relabelled calls are always from rows
+    source: Literal["rows", "ledger", "sums"]  # Of counts, rates and daily sums; relabelled calls: from rows
     positions: PositionFigures  # Rates of decisions, each counted once
     by_strategy: dict[str, AccuracyMetrics] = field(default_factory=dict)  # Where there are several
 
@@ -309,14 +307,14 @@ def measure(
 ) -> AccuracyMetrics:  # Every figure
     "Compute every figure of one group of trades."
     folded = fold(columns, timezone)
-    told = None if by_trade else folded_of(columns)
+    told = None if by_trade and is_readable(columns) else folded_of(columns)
     here = columns if told is None else told.here
     rows = here.take(rt.exit_order(here.exit_us, here.trace_id, here.return_pct))
     return AccuracyMetrics(
         strategy=strategy,
         sampled=folded.sampled,
-        source="ledger" if folded.completed else "rows",
-        positions=position_figures(columns, folded, timezone, by_trade),
+        source="ledger" if folded.completed else "rows" if told is None else "sums",
+        positions=position_figures(columns, folded, timezone, told is None),
         **_call_figures(folded.calls, zero_division),
         **_confidence_figures(folded.knowing("confidence")),
         **_return_figures(folded.returns),

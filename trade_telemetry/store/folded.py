@@ -31,8 +31,8 @@ from .reasons import Reasons, reasons_within
 from ..wording import plural
 
 # %% auto #0
-__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'NOTHING_BESIDE', 'Reader', 'READ', 'Wish', 'Beside', 'cut_sums',
-           'FoldedColumns', 'folded_of', 'ends_of', 'with_rows', 'names_kept', 'exits_between']
+__all__ = ['Whose', 'Owner', 'Sums', 'NO_REASONS', 'NOTHING_BESIDE', 'Reader', 'READ', 'MOST_READ', 'Wish', 'Beside', 'cut_sums',
+           'FoldedColumns', 'folded_of', 'ends_of', 'with_rows', 'is_readable', 'names_kept', 'exits_between']
 
 # %% ../../nbs/store/17_folded.ipynb #wish
 Whose = tuple[
@@ -238,6 +238,17 @@ def with_rows(
     "Ask for single trades."
     folded = folded_of(columns)
     return columns if folded is None else folded.plain
+
+# %% ../../nbs/store/17_folded.ipynb #is-readable
+MOST_READ = 12_000_000  # Rows that are read at once for what single trades say: about 3 GB
+
+
+def is_readable(
+    columns: TraceColumns,  # Any
+) -> bool:
+    "Ask whether there is room for the rows that sums stand for."
+    folded = folded_of(columns)
+    return folded is None or len(folded) - len(folded.here) <= MOST_READ
 
 # %% ../../nbs/store/17_folded.ipynb #names-kept
 def names_kept(
