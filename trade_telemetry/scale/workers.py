@@ -114,5 +114,5 @@ def portable(
     reader = folded.reader if find is None else find(folded.wish)
     here = used_words(folded.here)
     return FoldedColumns.of(
-        folded.sums or {}, here, reader, folded.wish, folded.ledger, Beside(ends_of(folded) or {})
+        folded.sums or {}, here, reader, folded.wish, folded.ledger, Beside(ends_of(folded) or {}, {})
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,13 +91,11 @@ NO_REASONS = Reasons()
 class Beside(NamedTuple):
     "What is known beside sums; choosing among these does not change it."
 
-    reasons: Mapping[Owner, Reasons] = MappingProxyType({})  # How positions ended, all of each owner
-    stamps: Mapping[str, Hashable] = MappingProxyType(
-        {}
-    )  # By run, others where its rows may be others, though its sums are not
+    reasons: Mapping[Owner, Reasons]  # How positions ended, all of each owner
+    stamps: Mapping[str, Hashable]  # By run, others where its rows may be others, though its sums are not
 
 
-NOTHING_BESIDE = Beside()
+NOTHING_BESIDE = Beside({}, {})  # Nobody writes into these
 
 
 Reader = Callable[[Wish], TraceColumns]  # Reads rows
