@@ -192,7 +192,12 @@ def test_a_page_of_states_says_what_a_page_of_rows_says_and_reads_no_row_until_s
     ):
         rows, folded = (page_of(pages[kept], query) for kept in ("never", "always"))
         for told in (*rows["strategies"].values(), *folded["strategies"].values()):
-            for name in ("max_drawdown_pct", "recent", "by_position"):  # of the reference, and not shown
+            for name in (
+                "source",
+                "max_drawdown_pct",
+                "recent",
+                "by_position",
+            ):  # of the reference, and not shown
                 (told["reference"] or {}).pop(name, None)
         assert near(rows, folded), query
         assert read == [] and folded_of(pages["always"].store.columns) is not None
