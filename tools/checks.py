@@ -175,10 +175,10 @@ def main(options: list[str]) -> int:
     "All checks; `options` go to pytest."
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
-    lane = [Gate(g.name, (*g.command, *options)) if g.name == "tests" else g for g in MAIN]
+    documentation, tests = MAIN
     try:
         check(FIRST)
-        check(lane, BESIDE)
+        check((documentation, Gate(tests.name, (*tests.command, *options))), BESIDE)
     except StoppedError:
         return 128 + came[0]
     except FailedError as error:
