@@ -21,6 +21,7 @@ BROWSERS = (  # start servers and browsers
     "test_dashboard_long",
     "test_desk_first",
     "test_desk_page",
+    "test_docs",
     "test_early_press",
     "test_launch",
     "test_soak",

@@ -171,7 +171,7 @@ def test_the_script_is_the_one_that_ci_calls() -> None:
 
 def test_no_check_is_left_out_and_the_fastest_come_first() -> None:
     named = [gate.name for gate in (*checks.FIRST, *checks.MAIN, *checks.BESIDE)]
-    assert named == ["format", "lint", "tests", "documentation", "types", "notebooks"]
+    assert named == ["format", "lint", "documentation", "tests", "types", "notebooks"]
 
 
 def gate(name: str, script: str) -> checks.Gate:

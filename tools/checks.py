@@ -1,7 +1,7 @@
 """Every check of `./run test`, in two lanes beside each other.
 
-The checks that fail fastest come first, alone. Then one lane runs the tests, in three processes of which some wait for browsers; the other
-builds the documentation, at whose site the tests look when the browsers are done with the pages, checks the types and runs the notebooks. The output of the second lane is kept until it
+The checks that fail fastest come first, alone. Then one lane builds the documentation and runs the tests, which look at the site that was
+built; the other checks the types and runs the notebooks while the tests wait for browsers. The output of the second lane is kept until it
 does not stand in the middle of the tests' own; what fails is told at once and ends everything, and so does Ctrl-C. Nothing is skipped:
 all is fine only when each check has ended with 0.
 
@@ -44,12 +44,12 @@ FIRST = (
     Gate("lint", ("ruff", "check", ".")),
 )
 MAIN = (
+    Gate("documentation", ("python", "tools/docs.py")),
     Gate(
-        "tests", ("python", "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+        "tests", ("python", "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     ),
 )
 BESIDE = (
-    Gate("documentation", ("python", "tools/docs.py")),
     Gate("types", ("mypy",)),
     Gate("notebooks", ("nbdev_test", "--n_workers", "1", "--timing")),
 )
