@@ -14,9 +14,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 # %% auto #0
-__all__ = ['Starts', 'MANY_ROWS', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known', 'alerts_known',
-           'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'marks_known', 'rules_stamp',
-           'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state', 'StateSource']
+__all__ = ['Starts', 'MANY_ROWS', 'MUCH_BYTES', 'views_of', 'known_strategy', 'count_known', 'drawn_of', 'health_known',
+           'alerts_known', 'gap_known', 'opened_of', 'Judgement', 'judgement_of', 'situation_of', 'marks_known',
+           'rules_stamp', 'view_shown', 'facts_now', 'held_against', 'table_known', 'dashboard_state', 'StateSource']
 
 # %% ../../nbs/dashboard/40_state.ipynb #imports-own
 from ..clock import now_of
@@ -62,6 +62,7 @@ from ..health_sentences import Health
 from ..judgement.alert_rules import find_rules
 from ..judgement.strategy_page import StrategyPage
 from ..metrics.steps import steps_of
+from ..scale.folded_store import is_large
 from ..scale.working_store import working_store
 from ..store.as_of import Store, as_of_facts
 from ..store.columns import TraceColumns
@@ -420,6 +421,9 @@ def dashboard_state(
 MANY_ROWS = 20_000  # Whoever has read so many gives back what that took
 
 
+MUCH_BYTES = 400 << 20  # Of trace files, from which on a page holds states: below, rows refresh in less time
+
+
 class StateSource:
     "Gives the dashboard a fresh state whenever it asks."
 
@@ -434,8 +438,10 @@ class StateSource:
         self.is_waited_for = os.environ.get("VOILA_PREHEAT") != "True"
         if settings:
             share_allocator()
-            states = "never" if settings.as_of is not None else settings.telemetry_states
-            self.store = working_store(settings.telemetry_paths, states, timezone=settings.timezone)
+            paths, states = settings.telemetry_paths, settings.telemetry_states
+            if settings.as_of is not None or (states == "auto" and not is_large(paths, MUCH_BYTES)):
+                states = "never"
+            self.store = working_store(paths, states, timezone=settings.timezone)
             self.looks = Looks(self.store, settings, by_trade)
 
     @classmethod
